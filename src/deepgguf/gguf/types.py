@@ -1,0 +1,117 @@
+"""The types of values and tensors, and what a header says, as data."""
+
+import enum
+from typing import NamedTuple
+
+import msgspec
+
+MAGIC = b"GGUF"
+VERSION = 3
+ALIGNMENT = 32
+MAX_DIMENSIONS = 4
+MAX_NAME_BYTES = 63  # GGML_MAX_NAME is 64 with its terminating zero (ggml.h)
+
+
+class ValueType(enum.IntEnum):
+    """Types of key values (gguf.h, enum gguf_type)."""
+
+    UINT8 = 0
+    INT8 = 1
+    UINT16 = 2
+    INT16 = 3
+    UINT32 = 4
+    INT32 = 5
+    FLOAT32 = 6
+    BOOL = 7
+    STRING = 8
+    ARRAY = 9
+    UINT64 = 10
+    INT64 = 11
+    FLOAT64 = 12
+
+
+class GGMLType(enum.IntEnum):
+    """Types of tensors that deepgguf reads or writes (ggml.h, enum ggml_type)."""
+
+    F32 = 0
+    F16 = 1
+    Q4_0 = 2
+    Q4_1 = 3
+    Q5_0 = 6
+    Q5_1 = 7
+    Q8_0 = 8
+    Q2_K = 10
+    Q3_K = 11
+    Q4_K = 12
+    Q5_K = 13
+    Q6_K = 14
+    IQ4_NL = 20
+    IQ4_XS = 23
+    BF16 = 30
+    MXFP4 = 39
+
+
+class Block(NamedTuple):
+    """A type's unit of storage: `weights` elements of one row in `nbytes` bytes."""
+
+    weights: int
+    nbytes: int
+
+
+# ggml-common.h, the structs block_*; a row is a whole number of blocks.
+BLOCKS: dict[GGMLType, Block] = {
+    GGMLType.F32: Block(1, 4),
+    GGMLType.F16: Block(1, 2),
+    GGMLType.BF16: Block(1, 2),
+    GGMLType.Q4_0: Block(32, 18),
+    GGMLType.Q4_1: Block(32, 20),
+    GGMLType.Q5_0: Block(32, 22),
+    GGMLType.Q5_1: Block(32, 24),
+    GGMLType.Q8_0: Block(32, 34),
+    GGMLType.IQ4_NL: Block(32, 18),
+    GGMLType.MXFP4: Block(32, 17),
+    GGMLType.Q2_K: Block(256, 84),
+    GGMLType.Q3_K: Block(256, 110),
+    GGMLType.Q4_K: Block(256, 144),
+    GGMLType.Q5_K: Block(256, 176),
+    GGMLType.Q6_K: Block(256, 210),
+    GGMLType.IQ4_XS: Block(256, 136),
+}
+
+PLAIN = frozenset({GGMLType.F32, GGMLType.F16, GGMLType.BF16})
+
+
+def row_bytes(type: GGMLType, weights: int) -> int:
+    """Bytes of a row of `weights` elements; ValueError if that is no whole number of the type's blocks."""
+    block = BLOCKS[type]
+    blocks, rest = divmod(weights, block.weights)
+    if rest:
+        raise ValueError(f"a row of {weights} weights is no whole number of {type.name} blocks of {block.weights}")
+    return blocks * block.nbytes
+
+
+def bits_per_weight(type: GGMLType) -> float:
+    """Storage per weight, in bits, scales included."""
+    block = BLOCKS[type]
+    return block.nbytes * 8 / block.weights
+
+
+class Value(msgspec.Struct, frozen=True):
+    """A key's value. For an ARRAY, `value` is a tuple or list and `item_type` the type of its items."""
+
+    type: ValueType
+    value: object
+    item_type: ValueType | None = None
+
+
+class TensorInfo(msgspec.Struct, frozen=True):
+    """What a header says of a tensor.
+
+    `shape` is row-major as NumPy has it (GGUF stores it reversed); `offset` is relative to the data section, in bytes.
+    """
+
+    name: str
+    type: GGMLType
+    shape: tuple[int, ...]
+    offset: int
+    nbytes: int

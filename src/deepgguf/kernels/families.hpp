@@ -1,0 +1,12 @@
+// The entry of every family at this level. A family fills its places in the table.
+#pragma once
+#include "table.hpp"
+
+namespace deepgguf {
+namespace DEEPGGUF_LEVEL {
+
+void add_casts(Table & table);
+void add_fp8(Table & table);
+
+}  // namespace DEEPGGUF_LEVEL
+}  // namespace deepgguf

@@ -1,0 +1,19 @@
+#include "families.hpp"
+
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+
+namespace deepgguf {
+namespace DEEPGGUF_LEVEL {
+
+Table table() {
+    Table table = {};
+    table.name = TEXT(DEEPGGUF_LEVEL);
+    table.lanes = DEEPGGUF_LANES;
+    add_casts(table);
+    add_fp8(table);
+    return table;
+}
+
+}  // namespace DEEPGGUF_LEVEL
+}  // namespace deepgguf

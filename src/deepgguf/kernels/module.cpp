@@ -1,0 +1,138 @@
+// The Python module: checks every size, lets go of the GIL, calls the chosen level.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstdlib>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "table.hpp"
+
+namespace nb = nanobind;
+
+namespace deepgguf {
+
+#ifdef DEEPGGUF_HAS_sse2
+namespace sse2 { Table table(); }
+namespace avx2 { Table table(); }
+namespace avx512 { Table table(); }
+#endif
+#ifdef DEEPGGUF_HAS_neon
+namespace neon { Table table(); }
+#endif
+namespace wide { Table table(); }
+
+namespace {
+
+using In = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Out = nb::ndarray<uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Result = std::tuple<int64_t, int64_t, int64_t>;
+
+// Widest last.
+std::vector<Table> levels() {
+    std::vector<Table> found = {wide::table()};
+#ifdef DEEPGGUF_HAS_neon
+    found.push_back(neon::table());
+#endif
+#ifdef DEEPGGUF_HAS_sse2
+    found.push_back(sse2::table());
+    if (__builtin_cpu_supports("avx2")) found.push_back(avx2::table());
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl")) {
+        found.push_back(avx512::table());
+    }
+#endif
+    return found;
+}
+
+Table active = {};
+
+std::string select_level(const std::string & name) {
+    const std::vector<Table> found = levels();
+    std::string names;
+    for (const Table & level : found) {
+        if (name == level.name) {
+            active = level;
+            return name;
+        }
+        names += std::string(names.empty() ? "" : ", ") + level.name;
+    }
+    throw std::invalid_argument("DEEPGGUF_SIMD: this machine has no level '" + name + "'; it has " + names);
+}
+
+int64_t element_bytes(int type) {
+    switch (type) {
+        case F32: return 4;
+        case F16: case BF16: return 2;
+        default: throw std::invalid_argument("not a type of single elements: " + std::to_string(type));
+    }
+}
+
+void require(bool holds, const char * what) {
+    if (!holds) throw std::invalid_argument(what);
+}
+
+Result result(const Counts & counts) { return {counts.nan, counts.inf, counts.overflow}; }
+
+Result cast(In src, int from, Out dst, int to) {
+    const int64_t n = static_cast<int64_t>(src.size()) / element_bytes(from);
+    require(n * element_bytes(from) == static_cast<int64_t>(src.size()), "cast: source is no whole number of elements");
+    require(n * element_bytes(to) == static_cast<int64_t>(dst.size()), "cast: destination has another number of elements");
+    Counts counts;
+    nb::gil_scoped_release release;
+    active.cast[from][to](src.data(), dst.data(), n, counts);
+    return result(counts);
+}
+
+Result fp8(In src, int64_t cols, int64_t row0, Floats scales, int64_t block_rows, int64_t block_cols, Out dst, int to) {
+    require(cols > 0 && block_rows > 0 && block_cols > 0 && row0 >= 0, "fp8: sizes must be positive");
+    const int64_t rows = static_cast<int64_t>(src.size()) / cols;
+    const int64_t scale_cols = (cols + block_cols - 1) / block_cols;
+    const int64_t scale_rows = rows ? (row0 + rows - 1) / block_rows - row0 / block_rows + 1 : 0;
+    require(rows * cols == static_cast<int64_t>(src.size()), "fp8: source is no whole number of rows");
+    require(scale_rows * scale_cols == static_cast<int64_t>(scales.size()), "fp8: wrong number of scales");
+    require(rows * cols * element_bytes(to) == static_cast<int64_t>(dst.size()), "fp8: destination has another size");
+    Counts counts;
+    nb::gil_scoped_release release;
+    active.fp8[to]({src.data(), rows, cols, row0, scales.data(), scale_cols, block_rows, block_cols}, dst.data(), counts);
+    return result(counts);
+}
+
+void quantize(Floats src, int64_t cols, int type, std::optional<Floats> importance, Out dst, int64_t row_bytes) {
+    require(type >= 0 && type < TYPES && active.quantize[type], "quantize: no kernel for this type");
+    require(cols > 0 && static_cast<int64_t>(src.size()) % cols == 0, "quantize: source is no whole number of rows");
+    const int64_t rows = static_cast<int64_t>(src.size()) / cols;
+    require(rows * row_bytes == static_cast<int64_t>(dst.size()), "quantize: destination has another size");
+    require(!importance || static_cast<int64_t>(importance->size()) == cols, "quantize: one importance weight per column");
+    nb::gil_scoped_release release;
+    active.quantize[type](src.data(), dst.data(), rows, cols, importance ? importance->data() : nullptr);
+}
+
+}  // namespace
+}  // namespace deepgguf
+
+NB_MODULE(_kernels, m) {
+    using namespace deepgguf;
+    const char * forced = std::getenv("DEEPGGUF_SIMD");
+    select_level(forced && *forced ? forced : levels().back().name);
+    m.def("levels", [] {
+        std::vector<std::string> names;
+        for (const Table & level : levels()) names.push_back(level.name);
+        return names;
+    });
+    m.def("select", &select_level, nb::arg("level"));
+    m.def("active", [] { return std::string(active.name); });
+    m.def("cast", &cast, nb::arg("src"), nb::arg("from_type"), nb::arg("dst").noconvert(), nb::arg("to_type"));
+    m.def("fp8", &fp8, nb::arg("src"), nb::arg("cols"), nb::arg("row0"), nb::arg("scales"), nb::arg("block_rows"),
+          nb::arg("block_cols"), nb::arg("dst").noconvert(), nb::arg("to_type"));
+    m.def("quantize", &quantize, nb::arg("src"), nb::arg("cols"), nb::arg("type"), nb::arg("importance").none(),
+          nb::arg("dst").noconvert(), nb::arg("row_bytes"));
+}
