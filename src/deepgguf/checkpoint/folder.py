@@ -1,12 +1,14 @@
 """Which folder a path means, and what the checkpoint in it is called."""
 
 import os
+import stat
 from pathlib import Path
 
 from deepgguf.checkpoint.source import LocalSource
 from deepgguf.errors import CheckpointError, UsageError
 
 _PREFIX = "models--"  # of a model's folder in Hugging Face's cache: models--ORG--NAME
+_WANTED = "give the folder that holds config.json and the safetensors files"
 _REF_CAP = 256  # bytes; a revision's hash has 40
 
 
@@ -18,9 +20,12 @@ def resolve_checkpoint(path: Path) -> Path:
 
     Raises UsageError if there is no such folder, or several snapshots and no refs/main.
     """
-    if not path.is_dir():
-        found = "a file, not the folder of a checkpoint" if path.exists() or path.is_symlink() else "no such folder"
-        raise UsageError(path, found, "give the folder that holds config.json and the safetensors files")
+    try:
+        mode = path.stat().st_mode
+    except OSError as e:
+        raise UsageError(path, f"no such folder: {e.strerror}", _WANTED) from None
+    if not stat.S_ISDIR(mode):
+        raise UsageError(path, "a file, not the folder of a checkpoint", _WANTED)
     if not _normal(path).name.startswith(_PREFIX) or not (path / "snapshots").is_dir():
         return path
     main = path / "refs" / "main"

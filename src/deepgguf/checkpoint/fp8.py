@@ -11,7 +11,7 @@ from deepgguf.errors import CheckpointError, NonFiniteError
 
 WEIGHT_DTYPE = "F8_E4M3"
 SCALE_DTYPES = frozenset({"F32", "F16", "BF16", "F8_E8M0", "U8"})  # U8 holds E8M0, from writers that lack the type
-_SUFFIXES = ("_scale_inv", "_scale", ".scale")  # after the name of the weight
+_SUFFIXES = (".weight_scale_inv", ".weight_scale", ".weight.scale")
 
 
 class Pairing(msgspec.Struct, frozen=True):
@@ -31,16 +31,10 @@ def pair_scales(tensors: Mapping[str, SourceTensor], block: tuple[int, int] | No
     Raises CheckpointError that names the tensors if scales are missing, stand there twice, belong to no FP8 weight or
     have the wrong shape or dtype, and if the block size is missing or not positive.
     """
-    scales: dict[str, str] = {}
+    scales = _scales_by_weight(tensors)
     for name, tensor in tensors.items():
-        if tensor.dtype == WEIGHT_DTYPE:
-            scales[name] = _scale_of(name, tensors)
-    used = set(scales.values())
-    for name in tensors:
-        if name not in used and name.endswith((".weight_scale_inv", ".weight_scale", ".weight.scale")):
-            raise CheckpointError(
-                f"tensor {name}", f"a scale, but there is no {WEIGHT_DTYPE} weight that it belongs to"
-            )
+        if tensor.dtype == WEIGHT_DTYPE and name not in scales:
+            raise CheckpointError(f"tensor {name}", f"FP8, but there is no {name}_scale_inv in any shard")
     if not scales:
         return Pairing({}, block or (1, 1))
     if block is None:
@@ -57,13 +51,17 @@ def pair_scales(tensors: Mapping[str, SourceTensor], block: tuple[int, int] | No
     return Pairing(scales, block)
 
 
-def _scale_of(weight: str, tensors: Mapping[str, SourceTensor]) -> str:
-    candidates = [weight + suffix for suffix in _SUFFIXES if weight + suffix in tensors]
-    if len(candidates) > 1:
-        raise CheckpointError(f"tensor {weight}", f"has scales twice, {' and '.join(candidates)}")
-    if not candidates:
-        raise CheckpointError(f"tensor {weight}", f"FP8, but there is no {weight}_scale_inv in any shard")
-    return candidates[0]
+def _scales_by_weight(tensors: Mapping[str, SourceTensor]) -> dict[str, str]:
+    scales: dict[str, str] = {}
+    for name in tensors:
+        if name.endswith(_SUFFIXES):
+            weight = name[: name.rindex(".weight") + len(".weight")]
+            if weight not in tensors or tensors[weight].dtype != WEIGHT_DTYPE:
+                raise CheckpointError(f"tensor {name}", f"a scale, but there is no {WEIGHT_DTYPE} tensor {weight}")
+            if weight in scales:
+                raise CheckpointError(f"tensor {weight}", f"has scales twice, {scales[weight]} and {name}")
+            scales[weight] = name
+    return scales
 
 
 def _check_shape(weight: SourceTensor, scale: SourceTensor, block: tuple[int, int]) -> None:

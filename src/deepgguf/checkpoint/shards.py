@@ -1,6 +1,7 @@
 """The shards of a checkpoint and the tensors in them, one catalog for all."""
 
 import math
+import os
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -54,7 +55,7 @@ def open_shards(folder: Path) -> Shards:
     differ; its message names file and tensor.
     """
     present = sorted(p.name for p in folder.glob("[!.]*.safetensors"))
-    index = _read_index(folder) if (folder / INDEX).exists() or (folder / INDEX).is_symlink() else None
+    index = _read_index(folder) if os.path.lexists(folder / INDEX) else None
     names = sorted(set(index.weight_map.values())) if index else present
     if not names:
         raise CheckpointError(folder.name, "no safetensors files", "give the folder that holds config.json and shards")
@@ -105,18 +106,22 @@ def _is_plain(name: str) -> bool:
 
 def _check_numbers(names: Collection[str]) -> None:
     """Of shards that are numbered 1 to n, all must be there."""
-    sets: dict[tuple[str, str], set[int]] = {}
+    sets: dict[tuple[str, str], dict[int, str]] = {}
     for name in names:
         if m := _NUMBERED.fullmatch(name):
-            sets.setdefault((m["stem"], m["count"]), set()).add(int(m["number"]))
+            sets.setdefault((m["stem"], m["count"]), {})[int(m["number"])] = m["number"]
     for (stem, count), numbers in sets.items():
         missing = next((i for i in range(1, int(count) + 1) if i not in numbers), None)
         if missing is not None:
+            width = max(map(len, numbers.values()))
             raise CheckpointError(
-                f"{stem}-{missing:05d}-of-{count}.safetensors",
-                f"this shard is missing; {len(numbers)} of {int(count)} are there",
+                f"{stem}-{missing:0{width}d}-of-{count}.safetensors",
+                f"this shard is missing, {len(numbers)} of {int(count)} are there",
                 "download it",
             )
+        stray = next((digits for i, digits in numbers.items() if not 1 <= i <= int(count)), None)
+        if stray is not None:
+            raise CheckpointError(f"{stem}-{stray}-of-{count}.safetensors", f"numbers go from 1 to {int(count)}")
 
 
 def _check_index(index: _Index, files: list[SourceFile], tensors: dict[str, SourceTensor]) -> None:
