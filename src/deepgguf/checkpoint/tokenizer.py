@@ -41,7 +41,7 @@ class _AddedToken(msgspec.Struct, frozen=True):
 class _Model(msgspec.Struct, frozen=True):
     type: str
     vocab: dict[str, _Id]
-    merges: list[str] | list[tuple[str, str]]
+    merges: list[str | tuple[str, str]]
 
 
 class _TokenizerJson(msgspec.Struct, frozen=True):

@@ -56,6 +56,13 @@ class Disk:
         except OSError as error:
             raise _failed("writing", path, error, _GO_ON) from None
 
+    def truncate(self, fd: int, path: Path, size: int) -> None:
+        """Cuts the file to `size` bytes."""
+        try:
+            self.call("truncate", os.ftruncate, fd, size)
+        except OSError as error:
+            raise _failed("shortening", path, error, _GO_ON) from None
+
     def sync(self, fd: int, path: Path) -> None:
         """Data and size on the medium. Never tried again: after a failed fsync the kernel may have dropped the data."""
         try:

@@ -15,6 +15,7 @@ from deepgguf.plan.schema import Part, PlannedTensor
 
 Bytes = NDArray[np.uint8]
 Read = Callable[[int, int, Bytes], None]  # (file, offset, buffer)
+Importance = Callable[[str, int, int], NDArray[np.float32]]  # (tensor, first column over all its matrices, columns)
 
 _TYPES = {"F32": GGMLType.F32, "F16": GGMLType.F16, "BF16": GGMLType.BF16}
 _WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, WEIGHT_DTYPE: 1}
@@ -30,6 +31,17 @@ class Counts(NamedTuple):
     def plus(self, other: "Counts") -> "Counts":
         """Both together."""
         return Counts(self.nan + other.nan, self.inf + other.inf, self.overflow + other.overflow)
+
+
+class Made(NamedTuple):
+    """A finished piece, valid until its worker's buffers are used again: bytes, counts, the floats they were made of.
+
+    `floats` is None where nothing was quantized.
+    """
+
+    out: Bytes
+    counts: Counts
+    floats: NDArray[np.float32] | None = None
 
 
 class Buffers:
@@ -52,22 +64,22 @@ def make_piece(
     read: Read,
     block: tuple[int, int],
     buffers: Buffers,
-    importance: NDArray[np.float32] | None = None,
-) -> tuple[Bytes, Counts]:
+    importance: Importance | None = None,
+) -> Made:
     """The bytes of `piece`, valid until `buffers` are used again, and what was counted on the way.
 
-    `block` is the FP8 block (rows, columns); `importance` has a row of weights for each matrix of the tensor.
+    `block` is the FP8 block (rows, columns); `importance` gives the columns' weights.
     """
     type, out = tensor.info.type, buffers.take("out", piece.nbytes)
     weights = piece.groups * piece.rows * tensor.rows.cols
     source = _read_rows(tensor, piece, read, buffers)
     if type in PLAIN:
         if not tensor.rows.transposed:
-            return out, _decode(tensor, piece, source, read, block, out, type)
+            return Made(out, _decode(tensor, piece, source, read, block, out, type))
         turned = buffers.take("turned", piece.nbytes)
         counts = _decode(tensor, piece, source, read, block, turned, type)
         _transpose(tensor, piece, turned, out)
-        return out, counts
+        return Made(out, counts)
     floats = buffers.take("floats", weights * 4)
     counts = _to_floats(tensor, piece, source, read, block, floats, buffers)
     if tensor.rows.transposed:
@@ -75,7 +87,7 @@ def make_piece(
         _transpose(tensor, piece, floats, turned)
         floats = turned
     _quantize(tensor, piece, floats, importance, out)
-    return out, counts
+    return Made(out, counts, floats.view(np.float32))
 
 
 def _read_rows(tensor: PlannedTensor, piece: Piece, read: Read, buffers: Buffers) -> Bytes:
@@ -148,17 +160,16 @@ def _transpose(tensor: PlannedTensor, piece: Piece, source: Bytes, out: Bytes) -
     np.copyto(turned, source.view(element).reshape(shape).transpose(0, 2, 1))
 
 
-def _quantize(
-    tensor: PlannedTensor, piece: Piece, floats: Bytes, importance: NDArray[np.float32] | None, out: Bytes
-) -> None:
+def _quantize(tensor: PlannedTensor, piece: Piece, floats: Bytes, importance: Importance | None, out: Bytes) -> None:
     length, type = tensor.rows.row_length, tensor.info.type
     size = row_bytes(type, length)
     values = floats.view(np.float32)
-    if importance is None:
+    if importance is None or not tensor.weighted:
         kernels.quantize(values, length, type, None, out, size)
         return
     weights, nbytes = values.size // piece.groups, out.size // piece.groups
     for i in range(piece.groups):
         matrix = piece.part * tensor.rows.groups + piece.group + i
+        columns = importance(tensor.info.name, matrix * length, length)
         run, made = values[i * weights : (i + 1) * weights], out[i * nbytes : (i + 1) * nbytes]
-        kernels.quantize(run, length, type, importance[matrix], made, size)
+        kernels.quantize(run, length, type, columns, made, size)

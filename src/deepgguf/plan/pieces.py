@@ -1,6 +1,7 @@
 """The unit of work: one read, one write, about a megabyte, in any thread and any order.
 
-Bounds depend on the plan only, never on the number of jobs, so the same plan always has the same pieces.
+Bounds depend on the plan only, never on the number of jobs, so the same plan always has the same pieces. They are not
+stored: the i-th piece of a tensor is computed from i.
 """
 
 from collections.abc import Iterator
@@ -29,35 +30,34 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     nbytes: int
 
 
-def pieces(tensor: PlannedTensor, block_rows: int = 1) -> Iterator[Piece]:
-    """The pieces of `tensor` in the order of its bytes; `block_rows` is the height of an FP8 block.
+class Cut(msgspec.Struct, frozen=True, gc=False):
+    """How a tensor's parts are cut: whole groups by `groups`, or one group by runs of `rows` rows."""
 
-    Whole groups go together while they fit; a group that is larger is cut into runs of rows, at the edges of FP8
-    blocks where that costs little. A transposed group is never cut.
+    groups: int
+    rows: int
+    per_group: int
+    per_part: int
+    count: int
+
+
+def cut(tensor: PlannedTensor, block_rows: int = 1) -> Cut:
+    """The cut of `tensor`; `block_rows` is the height of an FP8 block.
+
+    Whole groups go together while they fit; a larger group is cut into runs of rows, at the edges of FP8 blocks where
+    that costs little. A transposed group is never cut.
     """
-    rows, type = tensor.rows, tensor.info.type
-    group_bytes = rows.taken * rows.cols // rows.row_length * row_bytes(type, rows.row_length)
-    part_bytes = group_bytes * rows.groups
-    group_weights = rows.taken * rows.cols
-    if group_weights <= PIECE_WEIGHTS or rows.transposed:
-        step = max(1, PIECE_WEIGHTS // group_weights)
-        for part in range(len(tensor.parts)):
-            for group in range(0, rows.groups, step):
-                groups = min(step, rows.groups - group)
-                offset = part * part_bytes + group * group_bytes
-                yield Piece(part, group, groups, 0, rows.taken, offset, groups * group_bytes)
-        return
-    step = rows_per_piece(rows.cols, block_rows)
-    per_row = row_bytes(type, rows.cols)
-    for part in range(len(tensor.parts)):
-        for group in range(rows.groups):
-            base = part * part_bytes + group * group_bytes
-            for row in range(0, rows.taken, step):
-                count = min(step, rows.taken - row)
-                yield Piece(part, group, 1, row, count, base + row * per_row, count * per_row)
+    rows = tensor.rows
+    weights = rows.taken * rows.cols
+    if weights <= PIECE_WEIGHTS or rows.transposed:
+        groups, run = min(rows.groups, max(1, PIECE_WEIGHTS // weights)), rows.taken
+    else:
+        groups, run = 1, min(rows.taken, _rows_per_piece(rows.cols, block_rows))
+    per_group = -(-rows.taken // run)
+    per_part = -(-rows.groups // groups) * per_group
+    return Cut(groups, run, per_group, per_part, per_part * len(tensor.parts))
 
 
-def rows_per_piece(cols: int, block_rows: int) -> int:
+def _rows_per_piece(cols: int, block_rows: int) -> int:
     """Rows of `cols` weights in a piece: a multiple of `block_rows` if that is no more than twice the piece's size."""
     rows = max(1, PIECE_WEIGHTS // cols)
     if rows >= block_rows:
@@ -65,10 +65,22 @@ def rows_per_piece(cols: int, block_rows: int) -> int:
     return block_rows if block_rows * cols <= 2 * PIECE_WEIGHTS else rows
 
 
-def largest_piece(tensor: PlannedTensor, block_rows: int = 1) -> int:
-    """Weights of the largest piece, without making the pieces."""
-    rows = tensor.rows
-    group = rows.taken * rows.cols
-    if group <= PIECE_WEIGHTS or rows.transposed:
-        return min(rows.groups, max(1, PIECE_WEIGHTS // group)) * group
-    return min(rows.taken, rows_per_piece(rows.cols, block_rows)) * rows.cols
+def piece_at(tensor: PlannedTensor, how: Cut, index: int) -> Piece:
+    """The piece number `index` of `tensor`, in the order of its bytes."""
+    rows, type = tensor.rows, tensor.info.type
+    part, rest = divmod(index, how.per_part)
+    nth, run = divmod(rest, how.per_group)
+    group, row = nth * how.groups, run * how.rows
+    groups, count = min(how.groups, rows.groups - group), min(how.rows, rows.taken - row)
+    group_bytes = rows.taken * rows.cols // rows.row_length * row_bytes(type, rows.row_length)
+    offset = (part * rows.groups + group) * group_bytes
+    if count < rows.taken:
+        per_row = row_bytes(type, rows.cols)
+        return Piece(part, group, groups, row, count, offset + row * per_row, count * per_row)
+    return Piece(part, group, groups, row, count, offset, groups * group_bytes)
+
+
+def pieces(tensor: PlannedTensor, block_rows: int = 1) -> Iterator[Piece]:
+    """All pieces of `tensor`, in the order of its bytes."""
+    how = cut(tensor, block_rows)
+    return (piece_at(tensor, how, index) for index in range(how.count))
