@@ -11,6 +11,7 @@ from deepgguf.architectures.tensors import ExpectedTensor, Role
 from deepgguf.checkpoint.model_card import ModelCard
 from deepgguf.checkpoint.tokenizer import Tokenizer
 from deepgguf.gguf.types import GGMLType, Value
+from deepgguf.recipes.choice import NO_EXCEPTIONS, Exceptions
 from deepgguf.transforms.rows import Rows, keep
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
@@ -26,7 +27,7 @@ class FileKind(enum.StrEnum):
 class Output(msgspec.Struct, frozen=True, gc=False):
     """An output tensor: the roles stacked in it, the rows taken of each, its shape (row-major).
 
-    `types` says which unquantized type it gets: a key of the layout's `plain_types`.
+    `storage` says which unquantized type it gets: a key of the layout's `plain_types` (see layouts.storage).
     """
 
     name: str
@@ -58,9 +59,10 @@ class Layout(msgspec.Struct, frozen=True):
     """One target's file set for an architecture.
 
     `sources`: the architectures, as Hugging Face names them; `architecture`: its name in the file.
-    `outputs(model, tensors)`: every output tensor in the file's order. `keys[kind](facts)`: a file's keys, without
-    general.file_type for quantized files. `plain_types[storage][source dtype]`: the type without a choice;
-    `chosen_types[storage][type]`: what a choice of type becomes. `limits(model)`: sentences about what the target's
+    `outputs(model, tensors)`: every output tensor in the file's order. `keys[kind](facts)`: a file's keys, all but
+    general.file_type. `plain_types[storage][source dtype]`: the type without a choice;
+    `chosen_types[storage][type]`: what a choice of type becomes. `file_types[type]`: general.file_type of an unquantized
+    file with most weights of that type. `exceptions`: what the target does otherwise than llama-quantize. `limits(model)`: sentences about what the target's
     engine cannot do. `run(files)`: the command that runs the result.
     """
 
@@ -71,7 +73,9 @@ class Layout(msgspec.Struct, frozen=True):
     keys: Mapping[FileKind, Callable[[KeyFacts], dict[str, Value]]]
     plain_types: Mapping[str, Mapping[str, GGMLType]]
     chosen_types: Mapping[str, Mapping[GGMLType, GGMLType]]
+    file_types: Mapping[GGMLType, int]
     run: Callable[[tuple[str, ...]], str]
+    exceptions: Exceptions = NO_EXCEPTIONS
     limits: Callable[[Model], tuple[str, ...]] = lambda model: ()
 
 

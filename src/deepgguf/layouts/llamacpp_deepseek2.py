@@ -10,7 +10,7 @@ from deepgguf.layouts.language_names import language_name
 from deepgguf.layouts.layout import FileKind, KeyFacts, Layout, Output, in_file_order, stack_experts
 from deepgguf.layouts.llamacpp_keys import llamacpp_general, llamacpp_run
 from deepgguf.layouts.ollama_deepseek2 import storage
-from deepgguf.layouts.storage import CHOSEN, LLAMACPP_PLAIN
+from deepgguf.layouts.storage import CHOSEN, LLAMACPP_FILE_TYPES, LLAMACPP_PLAIN
 from deepgguf.layouts.tokenizer_keys import llamacpp_tokenizer_keys
 from deepgguf.layouts.values import boolean, float32, present, uint32
 from deepgguf.transforms.rows import predict, split_heads
@@ -86,6 +86,7 @@ LAYOUT = Layout(
     keys={FileKind.TEXT: keys},
     plain_types=LLAMACPP_PLAIN,
     chosen_types=CHOSEN,
+    file_types=LLAMACPP_FILE_TYPES,
     run=llamacpp_run,
     limits=limits,
 )

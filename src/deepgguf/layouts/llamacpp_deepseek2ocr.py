@@ -15,7 +15,7 @@ from deepgguf.layouts.language_names import language_name
 from deepgguf.layouts.layout import FileKind, KeyFacts, Layout, Output, in_file_order, stack_experts
 from deepgguf.layouts.llamacpp_keys import llamacpp_general, llamacpp_run
 from deepgguf.layouts.ollama_deepseek2 import storage as text_storage
-from deepgguf.layouts.storage import ALWAYS_F32, CHOSEN, LLAMACPP_PLAIN, MATRIX, PATCH
+from deepgguf.layouts.storage import ALWAYS_F32, CHOSEN, LLAMACPP_FILE_TYPES, LLAMACPP_PLAIN, MATRIX, PATCH
 from deepgguf.layouts.tokenizer_keys import llamacpp_tokenizer_keys
 from deepgguf.layouts.values import array, boolean, float32, present, string, uint32
 
@@ -151,6 +151,7 @@ LAYOUT = Layout(
     keys={FileKind.TEXT: text_keys, FileKind.MMPROJ: mmproj_keys},
     plain_types=LLAMACPP_PLAIN,
     chosen_types=CHOSEN,
+    file_types=LLAMACPP_FILE_TYPES,
     run=llamacpp_run,
     limits=limits,
 )

@@ -4,14 +4,21 @@ from collections.abc import Iterable
 
 from deepgguf.architectures.architecture import Model
 from deepgguf.architectures.tensors import ExpectedTensor
-from deepgguf.gguf.types import Value, ValueType
+from deepgguf.gguf.types import GGMLType, Value, ValueType
 from deepgguf.layouts.language_keys import gating_function, group_keys, rope_keys, size_keys
 from deepgguf.layouts.language_names import language_name
 from deepgguf.layouts.layout import FileKind, KeyFacts, Layout, Output, in_file_order, stack_experts
 from deepgguf.layouts.ollama_run import run_command
-from deepgguf.layouts.storage import ALWAYS_F32, CHOSEN, MATRIX, OLLAMA_PLAIN
+from deepgguf.layouts.storage import ALWAYS_F32, CHOSEN, MATRIX, OLLAMA_FILE_TYPES, OLLAMA_PLAIN
 from deepgguf.layouts.tokenizer_keys import ollama_tokenizer_keys
 from deepgguf.layouts.values import array, boolean, float32, present, string, uint32
+from deepgguf.recipes.choice import Exceptions, Pin
+from deepgguf.recipes.patterns import TypePattern
+
+# Ollama keeps the narrow attention projections at Q8_0 in its two Q4_K mixtures (llama-quant.cpp of its fork).
+Q8_ATTENTION = (
+    Pin(("q4_k_s", "q4_k_m"), TypePattern(r"attn_(q_a|q_b|kv_a_mqa|k_b|v_b)\.weight", GGMLType.Q8_0)),
+)
 
 
 def storage(name: str, tensor: ExpectedTensor) -> str:
@@ -60,5 +67,7 @@ LAYOUT = Layout(
     keys={FileKind.TEXT: keys},
     plain_types=OLLAMA_PLAIN,
     chosen_types=CHOSEN,
+    file_types=OLLAMA_FILE_TYPES,
     run=run_command,
+    exceptions=Exceptions(pins=Q8_ATTENTION),
 )

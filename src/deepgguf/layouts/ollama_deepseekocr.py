@@ -10,9 +10,10 @@ from deepgguf.layouts.language_keys import size_keys
 from deepgguf.layouts.language_names import language_name
 from deepgguf.layouts.layout import FileKind, KeyFacts, Layout, Output, in_file_order, stack_experts
 from deepgguf.layouts.ollama_run import run_command
-from deepgguf.layouts.storage import ALWAYS_F32, CHOSEN, MATRIX, OLLAMA_PLAIN, VISION
+from deepgguf.layouts.storage import ALWAYS_F32, CHOSEN, MATRIX, OLLAMA_FILE_TYPES, OLLAMA_PLAIN, VISION
 from deepgguf.layouts.tokenizer_keys import ollama_tokenizer_keys
 from deepgguf.layouts.values import array, present, string, uint32
+from deepgguf.recipes.choice import Exceptions
 
 _PREFIXES = {Component.CLIP: "v.", Component.SAM: "s.", Component.PROJECTOR: "mm."}
 _F32_NAMES = ("v.position_embd.weight", "s.position_embd")
@@ -70,5 +71,7 @@ LAYOUT = Layout(
     keys={FileKind.TEXT: keys},
     plain_types=OLLAMA_PLAIN,
     chosen_types=CHOSEN,
+    file_types=OLLAMA_FILE_TYPES,
     run=run_command,
+    exceptions=Exceptions(kept_prefixes=tuple(_PREFIXES.values())),
 )

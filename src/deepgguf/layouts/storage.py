@@ -33,3 +33,7 @@ CHOSEN: Mapping[str, Mapping[GGMLType, GGMLType]] = {
     VISION: _AS_CHOSEN,
     PATCH: {F32: F32, F16: F16, BF16: F32},
 }
+
+# general.file_type (llama.h, enum llama_ftype); Ollama has 1 for every unquantized file.
+LLAMACPP_FILE_TYPES: Mapping[GGMLType, int] = {F32: 0, F16: 1, BF16: 32}
+OLLAMA_FILE_TYPES: Mapping[GGMLType, int] = {F32: 1, F16: 1, BF16: 1}

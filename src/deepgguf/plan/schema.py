@@ -21,7 +21,8 @@ class PlannedTensor(msgspec.Struct, frozen=True):
     """An output tensor: its parts one after the other, of each the rows `rows`.
 
     `info.shape` is row-major; `dtype` is that of every part. `plain_type` is the type without quantization. `note`
-    says why a quantized file keeps this tensor in another type than its recipe's.
+    says why a quantized file keeps this tensor in another type than its recipe's; `weighted`, whether its quantization
+    uses the importance matrix.
     """
 
     info: TensorInfo
@@ -30,6 +31,7 @@ class PlannedTensor(msgspec.Struct, frozen=True):
     parts: tuple[Part, ...]
     plain_type: GGMLType
     note: str = ""
+    weighted: bool = False
 
     @property
     def weights(self) -> int:

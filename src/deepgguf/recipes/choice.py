@@ -9,7 +9,7 @@ from deepgguf.errors import CheckpointError, UsageError
 from deepgguf.gguf.types import PLAIN, GGMLType
 from deepgguf.recipes.fallback import fitting_type
 from deepgguf.recipes.mixture import Place, mixture_type
-from deepgguf.recipes.patterns import TypePattern, first_match
+from deepgguf.recipes.patterns import CHOOSABLE, TypePattern, first_match
 from deepgguf.recipes.recipe import Recipe
 from deepgguf.recipes.tensor import Category, ModelFacts, TensorToType, visiting_key
 
@@ -52,7 +52,7 @@ _NEVER_QUANTIZED = (
     "mm.a.code_embd",
 )
 # Quantizers that read weights; Q8_0, MXFP4 and the plain types do without (ggml-quants.c).
-_WEIGHTED_TYPES = frozenset(GGMLType) - PLAIN - {GGMLType.Q8_0, GGMLType.MXFP4}
+_WEIGHTED_TYPES = CHOOSABLE - PLAIN - {GGMLType.Q8_0, GGMLType.MXFP4}
 
 _WAYS_OUT = "give one with --imatrix, or choose q2_k"
 

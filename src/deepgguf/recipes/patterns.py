@@ -8,7 +8,8 @@ from functools import cached_property
 import msgspec
 
 from deepgguf.errors import UsageError
-from deepgguf.gguf.types import GGMLType
+from deepgguf.gguf.types import PLAIN, GGMLType
+from deepgguf.recipes.recipe import RECIPES
 
 # std::regex (ECMAScript) and Python's re agree on everything but these; what they read differently is refused.
 _READ_DIFFERENTLY = re.compile(
@@ -21,6 +22,9 @@ _READ_DIFFERENTLY = re.compile(
     """,
     re.VERBOSE,
 )
+
+# What a tensor can be made into; GGMLType has types too that are only read.
+CHOOSABLE = PLAIN | {recipe.type for recipe in RECIPES.values()}
 
 _LOWER_CASE = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
@@ -55,10 +59,11 @@ def parse_tensor_type(option: str) -> TypePattern:
 
 def parse_type(name: str) -> GGMLType:
     """The type of that name, in whatever case (quantize.cpp, parse_ggml_type); UsageError if deepgguf has none."""
+    named = {type.name: type for type in CHOOSABLE}
     try:
-        return GGMLType[name.upper()]
+        return named[name.upper()]
     except KeyError:
-        known = ", ".join(type.name.lower() for type in GGMLType)
+        known = ", ".join(type.name.lower() for type in sorted(CHOOSABLE))
         raise UsageError(name, "is no tensor type that deepgguf writes", f"choose one of {known}") from None
 
 
