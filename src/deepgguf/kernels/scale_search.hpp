@@ -203,5 +203,84 @@ template <int N> static inline Floats search_positive_scale(const Floats * x, co
     return select(negligible | ~(sum_l2 > 0.0f), splat(0.0f), sum_lx / sum_l2);
 }
 
+// x is about scale * (q - max), q = max + clamp(nearest_int(inverse * x), -max, max - 1). The inverse of a block of
+// nothing but negligible weights is zero, and its q are zeros too.
+struct Scale {
+    Floats scale, inverse;
+};
+
+DEEPGGUF_INLINE Ints quantized(const Scale & fit, Floats x, int max) {
+    return select(fit.inverse == 0.0f, splat(0), clamp(nearest_int(fit.inverse * x), -max, max - 1) + max);
+}
+
+// -max to max - 1 as a float. PLAIN promises |product| <= 2^22.
+template <bool PLAIN> DEEPGGUF_INLINE Floats signed_level(Floats product, int max) {
+    if (PLAIN) {
+        const Floats low = splat(static_cast<float>(-max)), high = splat(static_cast<float>(max - 1));
+        return smaller(larger(nearest(product), low), high);
+    }
+    return to_float(clamp(nearest_int(product), -max, max - 1));
+}
+
+// The value of largest magnitude, the first of several.
+template <int N> DEEPGGUF_INLINE Floats extremum(const Floats * x) {
+    Floats largest = splat(0.0f), found = splat(0.0f);
+    for (int i = 0; i < N; i++) {
+        const Floats size = magnitude(x[i]);
+        const Mask more = size > largest;
+        largest = select(more, size, largest);
+        found = select(more, x[i], found);
+    }
+    return found;
+}
+
+// make_qx_quants (rmse_type 1) for a PAIR of blocks of N values. PLAIN promises finite values; `weight` may be null,
+// the values' squares then. weighted[i] of the inner loop is weight * x.
+template <int N, int MAX, bool PLAIN>
+static inline void search_scale(const Floats * x, const Floats * weight, Scale * fit) {
+    Floats w[PAIR][N], weighted[PAIR][N], found[PAIR], best_gain[PAIR] = {};
+    Mask negligible[PAIR];
+    for (int k = 0; k < PAIR; k++) {
+        found[k] = extremum<N>(x + N * k);
+        negligible[k] = magnitude(found[k]) < NEGLIGIBLE;
+        for (int i = 0; i < N; i++) {
+            const Floats value = x[N * k + i];
+            w[k][i] = weight ? weight[N * k + i] : value * value;
+            weighted[k][i] = w[k][i] * value;
+        }
+    }
+    for (int candidate = 0; candidate < 19; candidate++) {
+        // The middle of the grid comes first, and then no more.
+        const int step = candidate == 0 ? 0 : candidate <= 9 ? candidate - 10 : candidate - 9;
+        const float levels = -(static_cast<float>(MAX) + 0.1f * static_cast<float>(step));
+        Floats inverse[PAIR], sum_lx[PAIR] = {}, sum_l2[PAIR] = {};
+        for (int k = 0; k < PAIR; k++) inverse[k] = levels / found[k];
+        for (int i = 0; i < N; i++) {
+            for (int k = 0; k < PAIR; k++) {
+                const Floats l = signed_level<PLAIN>(inverse[k] * x[N * k + i], MAX);
+                sum_lx[k] += weighted[k][i] * l;
+                sum_l2[k] += w[k][i] * l * l;
+            }
+        }
+        for (int k = 0; k < PAIR; k++) {
+            const Floats scale = sum_lx[k] / sum_l2[k];
+            if (candidate == 0) {
+                fit[k].scale = select(sum_l2[k] == 0.0f, splat(0.0f), scale);
+                fit[k].inverse = inverse[k];
+                best_gain[k] = fit[k].scale * sum_lx[k];
+                continue;
+            }
+            const Mask better = (sum_l2[k] > 0.0f) & (sum_lx[k] * sum_lx[k] > best_gain[k] * sum_l2[k]);
+            fit[k].scale = select(better, scale, fit[k].scale);
+            fit[k].inverse = select(better, inverse[k], fit[k].inverse);
+            best_gain[k] = select(better, scale * sum_lx[k], best_gain[k]);
+        }
+    }
+    for (int k = 0; k < PAIR; k++) {
+        fit[k].scale = select(negligible[k], splat(0.0f), fit[k].scale);
+        fit[k].inverse = select(negligible[k], splat(0.0f), fit[k].inverse);
+    }
+}
+
 }  // namespace DEEPGGUF_LEVEL
 }  // namespace deepgguf

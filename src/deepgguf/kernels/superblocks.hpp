@@ -42,6 +42,9 @@ static void quantize_superblocks(const float * src, void * dst, int64_t rows, in
 // Four vectors of bytes to one of words, the first lowest.
 DEEPGGUF_INLINE Ints word(Ints a, Ints b, Ints c, Ints d) { return a | b << 8 | c << 16 | d << 24; }
 
+// What a conversion to int8_t leaves.
+DEEPGGUF_INLINE Ints signed_byte(Ints i) { return i << 24 >> 24; }
+
 // Sum of the squares of n weights.
 DEEPGGUF_INLINE Floats sum_of_squares(const Floats * x, int n) {
     Floats sum = splat(0.0f);
