@@ -13,6 +13,8 @@ Table table() {
     add_casts(table);
     add_fp8(table);
     add_q8_0(table);
+    add_q4_k(table);
+    add_q6_k(table);
     return table;
 }
 
