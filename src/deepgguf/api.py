@@ -51,6 +51,7 @@ def plan(
         target=target,
         type=type.lower(),
         output=_file_name(output),
+        folder=str(output_folder(output)),
         only=only,
         split_max_size=split_max_size,
         split_max_tensors=split_max_tensors,

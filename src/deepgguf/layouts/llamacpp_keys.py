@@ -14,5 +14,5 @@ def llamacpp_general(facts: KeyFacts, architecture: str, kind: str) -> dict[str,
 
 def llamacpp_run(files: tuple[str, ...]) -> str:
     """llama.cpp's chat on the terminal; the mmproj, if there is one, comes second."""
-    mmproj = f" --mmproj {files[1]}" if len(files) > 1 and "mmproj" in files[1] else ""
-    return f"llama-{'mtmd-cli' if mmproj else 'cli'} -m {files[0]}{mmproj}"
+    mmproj = next((file for file in files[1:] if "mmproj-" in file), None)
+    return f"llama-mtmd-cli -m {files[0]} --mmproj {mmproj}" if mmproj else f"llama-cli -m {files[0]}"

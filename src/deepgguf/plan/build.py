@@ -65,7 +65,7 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
         scales_paired=matched.scales_paired,
         block=matched.block,
         warnings=tuple(warnings),
-        run=layout.run(tuple(file.name for file in files)),
+        run=layout.run(tuple(f"{options.folder}/{file.name}" for file in files)),
     )
 
 

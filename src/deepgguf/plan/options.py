@@ -14,6 +14,14 @@ PLAIN_TYPES = {"f32": GGMLType.F32, "f16": GGMLType.F16, "bf16": GGMLType.BF16}
 TYPES = ("auto", *PLAIN_TYPES, *RECIPES)
 FILE_KINDS = ("text", "mmproj")
 
+# Choices that only a quantized file has, and their flags.
+_FLAGS = {
+    "patterns": "--tensor-type",
+    "output_type": "--output-tensor-type",
+    "token_embedding_type": "--token-embedding-type",
+    "importance": "--imatrix",
+}
+
 
 class ImportanceFacts(msgspec.Struct, frozen=True):
     """What the plan needs of an importance matrix: values per tensor, the keys it leaves in the file, its digest."""
@@ -26,13 +34,15 @@ class ImportanceFacts(msgspec.Struct, frozen=True):
 class Options(msgspec.Struct, frozen=True):
     """A conversion's choices.
 
-    `type` is one of TYPES. `output` is the file name of the text file ("" for the default). `only` is a file kind, or
+    `type` is one of TYPES. `output` is the file name of the text file ("" for the default), `folder` where it goes, for
+    the command that runs it. `only` is a file kind, or
     "" for all. `split_max_size` (bytes) and `split_max_tensors` are 0 for no limit.
     """
 
     target: str = "ollama"
     type: str = "auto"
     output: str = ""
+    folder: str = "."
     only: str = ""
     split_max_size: int = 0
     split_max_tensors: int = 0
@@ -61,10 +71,8 @@ def check_options(options: Options) -> None:
     if options.only and options.only not in FILE_KINDS:
         raise UsageError("--only", f"{options.only!r} is unknown", f"choose from {', '.join(FILE_KINDS)}")
     if options.recipe is None:
-        for name in ("patterns", "output_type", "token_embedding_type", "importance"):
+        for name in _FLAGS:
             if getattr(options, name):
-                flags = {"patterns": "--tensor-type", "importance": "--imatrix"}
-                flag = flags.get(name, f"--{name.replace('_', '-').replace('token-embedding', 'token-embedding')}")
-                raise UsageError(flag, f"has no meaning for --type {options.type}", "choose a quantized --type")
+                raise UsageError(_FLAGS[name], f"has no meaning for --type {options.type}", "choose a quantized --type")
     if min(options.split_max_size, options.split_max_tensors) < 0:
         raise UsageError("--split-max-size", "is negative", "give a size such as 48G")
