@@ -40,6 +40,18 @@ examples:
   deepgguf plan DeepSeek-V3 --type q4_k_m --json
 """
 
+_INSPECT = """\
+examples:
+  deepgguf inspect model.gguf
+  deepgguf inspect model-00001-of-00009.gguf --tensors --json
+"""
+
+_SAMPLE = """\
+examples:
+  deepgguf sample v3 v3-sample --shards 2
+  deepgguf sample v3-fp8 v3 --size full --sparse --shards 163 --scatter
+"""
+
 
 class _Stopped(BaseException):
     """A signal that ends the run; pieces in hand are finished first."""
@@ -96,9 +108,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], help: str, epilog: str) -> argparse.ArgumentParser:
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], help: str, epilog: str
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=help, description=help, epilog=epilog + "\n" + _EXIT, formatter_class=argparse.RawDescriptionHelpFormatter
+        name,
+        help=help,
+        description=help,
+        epilog=epilog + "\n" + _EXIT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
     return parser
@@ -106,19 +124,31 @@ def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], int],
 
 def _add_choices(parser: argparse.ArgumentParser) -> None:
     """The choices that decide the bytes, the same for `plan` and `convert`."""
-    parser.add_argument("source", metavar="SRC", help="a folder with config.json and shards, or a model in the Hub's cache")
+    parser.add_argument(
+        "source", metavar="SRC", help="a folder with config.json and shards, or a model in the Hub's cache"
+    )
     parser.add_argument("-o", "--output", metavar="OUT", help="a file, or a folder (default: NAME-TYPE.gguf here)")
     parser.add_argument("--target", default="ollama", help="ollama (the default) or llama.cpp")
     parser.add_argument("--type", default="auto", help="auto, f32, f16, bf16, or a quantized type such as q8_0, q4_k_m")
-    parser.add_argument("--only", default="", metavar="FILE", help="text or mmproj: only that file of a model with pictures")
-    parser.add_argument("--split-max-size", type=_size, default=0, metavar="SIZE", help="cut into files of at most 48G, 500M, …")
-    parser.add_argument("--split-max-tensors", type=int, default=0, metavar="N", help="cut into files of at most N tensors")
+    parser.add_argument(
+        "--only", default="", metavar="FILE", help="text or mmproj: only that file of a model with pictures"
+    )
+    parser.add_argument(
+        "--split-max-size", type=_size, default=0, metavar="SIZE", help="cut into files of at most 48G, 500M, …"
+    )
+    parser.add_argument(
+        "--split-max-tensors", type=int, default=0, metavar="N", help="cut into files of at most N tensors"
+    )
     parser.add_argument("--part", type=int, default=0, metavar="K", help="only file K of a split set")
     parser.add_argument("--imatrix", metavar="FILE", help="an importance matrix (GGUF or the older form)")
-    parser.add_argument("--tensor-type", action="append", default=[], metavar="PATTERN=TYPE", help="the type of these tensors")
+    parser.add_argument(
+        "--tensor-type", action="append", default=[], metavar="PATTERN=TYPE", help="the type of these tensors"
+    )
     parser.add_argument("--output-tensor-type", default="", metavar="TYPE", help="the type of output.weight")
     parser.add_argument("--token-embedding-type", default="", metavar="TYPE", help="the type of token_embd.weight")
-    parser.add_argument("--jobs", type=_positive, default=0, metavar="N", help="threads (default: this process's processors)")
+    parser.add_argument(
+        "--jobs", type=_positive, default=0, metavar="N", help="threads (default: this process's processors)"
+    )
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
 
 
@@ -139,7 +169,7 @@ def _add_plan(commands: Any) -> None:
 
 
 def _add_inspect(commands: Any) -> None:
-    epilog = "examples:\n  deepgguf inspect model.gguf\n  deepgguf inspect model-00001-of-00009.gguf --tensors --json\n"
+    epilog = _INSPECT
     parser = _command(commands, "inspect", _inspect, "Show what a GGUF file holds.", epilog)
     parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any part of a split set")
     parser.add_argument("--tensors", action="store_true", help="every tensor on a line of its own")
@@ -147,12 +177,14 @@ def _add_inspect(commands: Any) -> None:
 
 
 def _add_sample(commands: Any) -> None:
-    epilog = "examples:\n  deepgguf sample v3 v3-sample --shards 2\n  deepgguf sample v3-fp8 v3 --size full --sparse --shards 163 --scatter\n"
+    epilog = _SAMPLE
     parser = _command(commands, "sample", _sample, "Make a checkpoint with real structure and made-up weights.", epilog)
     parser.add_argument("kind", choices=("v3", "v3-fp8", "v3-tied", "v2-lite", "ocr"), metavar="KIND",
                         help="v3, v3-fp8, v3-tied, v2-lite or ocr")  # fmt: skip
     parser.add_argument("folder", metavar="DIR", help="a folder that does not exist or is empty")
-    parser.add_argument("--size", default="sample", metavar="SIZE", help="sample (a few MB), bench (4.4 GB), full (689 GB)")
+    parser.add_argument(
+        "--size", default="sample", metavar="SIZE", help="sample (a few MB), bench (4.4 GB), full (689 GB)"
+    )
     parser.add_argument("--shards", type=int, default=1, metavar="N", help="number of files")
     parser.add_argument("--scatter", action="store_true", help="part scales from their weights")
     parser.add_argument("--sparse", action="store_true", help="real headers, holes instead of weights")
@@ -251,7 +283,11 @@ def _plan(options: argparse.Namespace) -> int:
     folder = api.output_folder(options.output)
     free_disk = shutil.disk_usage(folder if folder.is_dir() else Path()).free
     free_memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    _print(plan_page.render(plan, memory=memory_needed(plan, jobs), jobs=jobs, free_disk=free_disk, free_memory=free_memory))
+    _print(
+        plan_page.render(
+            plan, memory=memory_needed(plan, jobs), jobs=jobs, free_disk=free_disk, free_memory=free_memory
+        )
+    )
     return 0
 
 
@@ -285,7 +321,9 @@ def _sample(options: argparse.Namespace) -> int:
     else:
         from deepgguf.terminal.sizes import size
 
-        sys.stdout.write(f"{printable(made.folder)}: {made.tensors:,} tensors, {size(made.nbytes)}, {made.shards} shards\n")
+        sys.stdout.write(
+            f"{printable(made.folder)}: {made.tensors:,} tensors, {size(made.nbytes)}, {made.shards} shards\n"
+        )
     return 0
 
 

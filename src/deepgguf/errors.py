@@ -1,12 +1,12 @@
 """Everything that can be wrong, as one small tree; every error is one line that names where, what, and what to do.
 
-    DeepggufError             exit status
-    ├── CheckpointError       1   the checkpoint is at fault: a file, a tensor, a key
-    │   └── NonFiniteError    1   NaN or Inf in weights, or a number too large for the output's type
-    ├── UsageError            2   wrong arguments, or the output exists
-    ├── GGUFError             3   a GGUF file is not what it says it is
-    ├── VerificationError     3   an output differs from its source
-    └── OutputError           4   input or output failed, the disk is full; the run can be taken up again
+DeepggufError             exit status
+├── CheckpointError       1   the checkpoint is at fault: a file, a tensor, a key
+│   └── NonFiniteError    1   NaN or Inf in weights, or a number too large for the output's type
+├── UsageError            2   wrong arguments, or the output exists
+├── GGUFError             3   a GGUF file is not what it says it is
+├── VerificationError     3   an output differs from its source
+└── OutputError           4   input or output failed, the disk is full; the run can be taken up again
 """
 
 import unicodedata

@@ -36,6 +36,6 @@ def json_object(value: object, where: str, key: str) -> JsonObject:
 
 
 def _readable(message: str) -> str:
-    """msgspec's "Expected `int` - at `$.hidden_size`", with the key first."""
+    """Msgspec's "Expected `int` - at `$.hidden_size`", with the key first."""
     text, at, path = message.partition(" - at `$.")
     return f"{path.rstrip('`')}: {text}" if at else message

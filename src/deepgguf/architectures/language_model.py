@@ -148,7 +148,9 @@ def _fp8_block(raw: JsonObject, where: str) -> tuple[int, int] | None:
         raise CheckpointError(where, found, "convert the original checkpoint, not a quantized copy")
     block = config.weight_block_size
     if block is not None and min(block) <= 0:
-        raise CheckpointError(where, f"quantization_config.weight_block_size is {list(block)}, expected two positive sizes")
+        raise CheckpointError(
+            where, f"quantization_config.weight_block_size is {list(block)}, expected two positive sizes"
+        )
     return block
 
 
@@ -179,7 +181,12 @@ def language_drop_reason(c: LanguageConfig, name: str) -> str | None:
 
 
 def _language(
-    name: str, kind: str, shape: tuple[int, ...], block: int | None = None, expert: int | None = None, part: str = "weight"
+    name: str,
+    kind: str,
+    shape: tuple[int, ...],
+    block: int | None = None,
+    expert: int | None = None,
+    part: str = "weight",
 ) -> ExpectedTensor:
     return ExpectedTensor(name, Role(Component.LANGUAGE, kind, part, block, expert), shape)
 
@@ -214,7 +221,9 @@ def _plain_attention(c: LanguageConfig, block: int) -> Iterator[ExpectedTensor]:
     yield _language(f"{p}o_proj.weight", "attn_output", (hidden, hidden), block)
 
 
-def _mlp(c: LanguageConfig, block: int, path: str, kind: str, width: int, expert: int | None = None) -> Iterator[ExpectedTensor]:
+def _mlp(
+    c: LanguageConfig, block: int, path: str, kind: str, width: int, expert: int | None = None
+) -> Iterator[ExpectedTensor]:
     p, hidden = f"model.layers.{block}.{path}", c.hidden_size
     yield _language(f"{p}gate_proj.weight", kind.format("gate"), (width, hidden), block, expert)
     yield _language(f"{p}up_proj.weight", kind.format("up"), (width, hidden), block, expert)

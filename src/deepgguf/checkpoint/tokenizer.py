@@ -110,7 +110,9 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         raise CheckpointError(path, f"tokenizer.json is required, and {has}", "add the tokenizer.json of this model")
     raw = _convert(read_json(path, _TOKENIZER_CAP), _TokenizerJson, path)
     if raw.model.type != "BPE":
-        raise CheckpointError(path, f"model.type is {raw.model.type!r}, expected 'BPE'", "only BPE tokenizers are known")
+        raise CheckpointError(
+            path, f"model.type is {raw.model.type!r}, expected 'BPE'", "only BPE tokenizers are known"
+        )
     config_path = folder / "tokenizer_config.json"
     config = _optional(config_path, _TokenizerConfig)
     generation = _optional(folder / "generation_config.json", _GenerationConfig)

@@ -9,7 +9,11 @@ from typing import Any, TypeVar
 from deepgguf.errors import OutputError, UsageError
 
 _R = TypeVar("_R")
-_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EFBIG: "a file-size limit is reached"}
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "a file-size limit is reached",
+}
 _GO_ON = "what is written stays; run again with --resume"
 
 
@@ -26,7 +30,9 @@ class Disk:
         try:
             return self.call("create", os.open, path, flags, 0o666)
         except FileExistsError:
-            raise UsageError(path, "exists", "another run is at work, or left it; --resume goes on, --restart discards it") from None
+            raise UsageError(
+                path, "exists", "another run is at work, or left it; --resume goes on, --restart discards it"
+            ) from None
         except OSError as error:
             raise _failed("creating", path, error, "check the folder's permissions and space") from None
 

@@ -140,7 +140,13 @@ def _scale_width(scale: SourceTensor) -> int:
 
 
 def _to_floats(
-    tensor: PlannedTensor, piece: Piece, source: Bytes, read: Read, block: tuple[int, int], floats: Bytes, buffers: Buffers
+    tensor: PlannedTensor,
+    piece: Piece,
+    source: Bytes,
+    read: Read,
+    block: tuple[int, int],
+    floats: Bytes,
+    buffers: Buffers,
 ) -> Counts:
     """Source rows as F32. FP8 goes through BF16, so that one pass gives what two steps give."""
     if tensor.dtype != WEIGHT_DTYPE:

@@ -80,7 +80,7 @@ def execute(
                 made = make_piece(run.file.tensors[tensor], piece, sources.readinto, plan.block, buffers, importance)
                 if observe:
                     observe(run.file.tensors[tensor], made)
-                digest = xxhash.xxh3_128_digest(made.out)
+                digest = xxhash.xxh3_128_digest(made.out.data)
                 run.part.write(made.out.data, tensor, piece.offset)
                 run.finish(number, digest, made.counts)
             with lock:

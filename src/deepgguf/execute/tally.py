@@ -70,4 +70,6 @@ class Tally:
             raise NonFiniteError(f"tensor {name}", found, "choose --type bf16 or f32")
         if (counts.nan or counts.inf) and not self._allow:
             found = f"{counts.nan} weights are NaN and {counts.inf} infinite"
-            raise NonFiniteError(f"tensor {name}", found, "the checkpoint is damaged; --allow-nonfinite converts it as it is")
+            raise NonFiniteError(
+                f"tensor {name}", found, "the checkpoint is damaged; --allow-nonfinite converts it as it is"
+            )

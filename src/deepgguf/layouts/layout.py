@@ -61,9 +61,9 @@ class Layout(msgspec.Struct, frozen=True):
     `sources`: the architectures, as Hugging Face names them; `architecture`: its name in the file.
     `outputs(model, tensors)`: every output tensor in the file's order. `keys[kind](facts)`: a file's keys, all but
     general.file_type. `plain_types[storage][source dtype]`: the type without a choice;
-    `chosen_types[storage][type]`: what a choice of type becomes. `file_types[type]`: general.file_type of an unquantized
-    file with most weights of that type. `exceptions`: what the target does otherwise than llama-quantize. `limits(model)`: sentences about what the target's
-    engine cannot do. `run(files)`: the command that runs the result.
+    `chosen_types[storage][type]`: what a choice of type becomes. `file_types[type]`: general.file_type of an
+    unquantized file with most weights of that type. `exceptions`: what the target does otherwise than llama-quantize.
+    `limits(model)`: sentences about what the target's engine cannot do. `run(files)`: the command that runs the result.
     """
 
     target: str
@@ -79,8 +79,12 @@ class Layout(msgspec.Struct, frozen=True):
     limits: Callable[[Model], tuple[str, ...]] = lambda model: ()
 
 
-def stack_experts(tensors: Iterable[ExpectedTensor], name: Callable[[Role], str], storage: Callable[[str, ExpectedTensor], str],
-                  file: Callable[[Role], FileKind] = lambda role: FileKind.TEXT) -> list[Output]:  # fmt: skip
+def stack_experts(
+    tensors: Iterable[ExpectedTensor],
+    name: Callable[[Role], str],
+    storage: Callable[[str, ExpectedTensor], str],
+    file: Callable[[Role], FileKind] = lambda role: FileKind.TEXT,
+) -> list[Output]:
     """One output per tensor, the experts of a block stacked in numeric order along a new first dimension."""
     outputs: list[Output] = []
     stacks: dict[str, list[ExpectedTensor]] = {}
@@ -89,17 +93,28 @@ def stack_experts(tensors: Iterable[ExpectedTensor], name: Callable[[Role], str]
         if tensor.role.expert is not None:
             stacks.setdefault(output, []).append(tensor)
             continue
-        outputs.append(Output(output, (tensor.role,), keep(tensor.shape), tensor.shape, storage(output, tensor), file(tensor.role)))
+        outputs.append(
+            Output(output, (tensor.role,), keep(tensor.shape), tensor.shape, storage(output, tensor), file(tensor.role))
+        )
     for output, experts in stacks.items():
         experts.sort(key=lambda t: t.role.expert or 0)
         first = experts[0]
         shape = (len(experts), *first.shape)
-        outputs.append(Output(output, tuple(t.role for t in experts), keep(first.shape), shape, storage(output, first), file(first.role)))
+        outputs.append(
+            Output(
+                output,
+                tuple(t.role for t in experts),
+                keep(first.shape),
+                shape,
+                storage(output, first),
+                file(first.role),
+            )
+        )
     return outputs
 
 
 def in_file_order(outputs: Iterable[Output]) -> list[Output]:
-    """By block number, what belongs to no block after all blocks, then by name, bytewise (Ollama: ggml.go, WriteGGUF)."""
+    """By block number, then what belongs to no block; by name, bytewise (Ollama: fs/ggml/gguf.go, WriteGGUF)."""
 
     def key(output: Output) -> tuple[float, bytes]:
         block = _BLOCK.match(output.name)

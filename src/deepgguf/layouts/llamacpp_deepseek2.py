@@ -69,13 +69,15 @@ def keys(facts: KeyFacts) -> dict[str, Value]:
 
 
 def limits(model: Model) -> tuple[str, ...]:
-    """deepseek2.cpp tells V2-Lite, the variant without q_lora_rank, by its 26 or 27 layers (48 with another vocabulary)."""
+    """deepseek2.cpp tells V2-Lite, the variant without q_lora_rank, by its 26 or 27 layers."""
     layers = model.language.num_hidden_layers
     lite = model.language.q_lora_rank is None
     if lite == (layers in (26, 27)):
         return ()
     wants = "expects no q_lora_rank for 26 or 27 layers and one for any other number"
-    return (f"llama.cpp {wants}; this model has {layers} layers and {'none' if lite else 'one'}: it may refuse to load it",)
+    return (
+        f"llama.cpp {wants}; this model has {layers} layers and {'none' if lite else 'one'}: it may refuse to load it",
+    )
 
 
 LAYOUT = Layout(

@@ -16,9 +16,7 @@ from deepgguf.recipes.choice import Exceptions, Pin
 from deepgguf.recipes.patterns import TypePattern
 
 # Ollama keeps the narrow attention projections at Q8_0 in its two Q4_K mixtures (llama-quant.cpp of its fork).
-Q8_ATTENTION = (
-    Pin(("q4_k_s", "q4_k_m"), TypePattern(r"attn_(q_a|q_b|kv_a_mqa|k_b|v_b)\.weight", GGMLType.Q8_0)),
-)
+Q8_ATTENTION = (Pin(("q4_k_s", "q4_k_m"), TypePattern(r"attn_(q_a|q_b|kv_a_mqa|k_b|v_b)\.weight", GGMLType.Q8_0)),)
 
 
 def storage(name: str, tensor: ExpectedTensor) -> str:
@@ -56,7 +54,9 @@ def keys(facts: KeyFacts) -> dict[str, Value]:
         "source_quantization": string("hf_fp8") if facts.fp8_tensors else None,
         "source_fp8_tensors": array(ValueType.STRING, sorted(facts.fp8_tensors) or None),
     }
-    return present(general, "general.") | present(own, "deepseek2.") | ollama_tokenizer_keys(facts.tokenizer, c.vocab_size)
+    return (
+        present(general, "general.") | present(own, "deepseek2.") | ollama_tokenizer_keys(facts.tokenizer, c.vocab_size)
+    )
 
 
 LAYOUT = Layout(

@@ -60,7 +60,11 @@ def keys(facts: KeyFacts) -> dict[str, Value]:
         "sam.head_count": uint32(vision.sam.heads),
         "sam.global_attention_indexes": array(ValueType.INT32, vision.sam.global_attn_indexes),
     }
-    return present(general, "general.") | present(own, "deepseekocr.") | ollama_tokenizer_keys(facts.tokenizer, c.vocab_size)
+    return (
+        present(general, "general.")
+        | present(own, "deepseekocr.")
+        | ollama_tokenizer_keys(facts.tokenizer, c.vocab_size)
+    )
 
 
 LAYOUT = Layout(

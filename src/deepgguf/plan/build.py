@@ -47,9 +47,18 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
     matched = match(architecture, model, checkpoint.shards.tensors)
     outputs = layout.outputs(model, matched.expected)
     files: list[PlannedFile] = []
-    warnings = [*checkpoint.warnings, *architecture.limits(model), *layout.limits(model), *_tokenizer_warnings(checkpoint)]
+    warnings = [
+        *checkpoint.warnings,
+        *architecture.limits(model),
+        *layout.limits(model),
+        *_tokenizer_warnings(checkpoint),
+    ]
     for kind in _kinds(layout, options):
-        chosen = options if kind is FileKind.TEXT or options.recipe is None else msgspec.structs.replace(options, type="auto")
+        chosen = (
+            options
+            if kind is FileKind.TEXT or options.recipe is None
+            else msgspec.structs.replace(options, type="auto")
+        )
         sourced = [_source(o, matched, layout, chosen) for o in outputs if o.file is kind]
         file = _plan_file(kind, sourced, checkpoint, model, layout, chosen)
         files += split_file(file, options.split_max_size, options.split_max_tensors)
@@ -129,7 +138,9 @@ def planned_file(name: str, kind: str, keys: dict[str, Value], tensors: tuple[Pl
     return PlannedFile(name, kind, keys, tensors, data_offset, data_offset + end)
 
 
-def _types(sourced: Sequence[_Sourced], layout: Layout, options: Options, keys: dict[str, Value]) -> tuple[TypedTensor, ...]:
+def _types(
+    sourced: Sequence[_Sourced], layout: Layout, options: Options, keys: dict[str, Value]
+) -> tuple[TypedTensor, ...]:
     plain = [TensorToType(s.output.name, s.output.shape, s.plain_type) for s in sourced]
     if options.recipe is None:
         return tuple(TypedTensor(t.name, t.type, t.type, Origin.KEPT) for t in plain)

@@ -11,7 +11,16 @@ def file_identity(plan: Plan, file: PlannedFile, importance_digest: str = "") ->
     """XXH3-128, in hexadecimal, over everything that decides the bytes of `file` and the bounds of its pieces."""
     digest = xxhash.xxh3_128()
     sources = [(source.name, source.size) for source in plan.sources]
-    head = (plan.schema, plan.target, plan.architecture, plan.type, plan.block, sources, importance_digest, PIECE_WEIGHTS)
+    head = (
+        plan.schema,
+        plan.target,
+        plan.architecture,
+        plan.type,
+        plan.block,
+        sources,
+        importance_digest,
+        PIECE_WEIGHTS,
+    )
     for value in (head, file.keys, file.tensors):
         digest.update(msgspec.json.encode(value))
     return digest.hexdigest()

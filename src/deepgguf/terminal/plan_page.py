@@ -43,7 +43,9 @@ def _facts(plan: Plan, memory: int, jobs: int, free_disk: int, free_memory: int)
         "from": f"{printable(plan.source)}  ({len(plan.sources)} shards, {size(sources)})",
         "to": f"{plan.architecture} for {plan.target}, {plan.type}",
         "parameters": f"{weights:,}",
-        "scales paired": f"{plan.scales_paired:,} (blocks of {plan.block[0]} × {plan.block[1]})" if plan.scales_paired else "",
+        "scales paired": f"{plan.scales_paired:,} (blocks of {plan.block[0]} × {plan.block[1]})"
+        if plan.scales_paired
+        else "",
         "disk": f"{size(plan.size)} needed, {size(free_disk)} free{_short(plan.size > free_disk)}",
         "memory": f"{size(memory)} needed with {jobs} jobs, {size(free_memory)} free{_short(memory > free_memory)}",
     }

@@ -5,7 +5,13 @@ def size(nbytes: float) -> str:
     """Bytes in the decimal units that disks and download pages use."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(nbytes) < 1000:
-            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.3g} {unit}" if nbytes < 100 else f"{nbytes:.0f} {unit}"
+            return (
+                f"{nbytes:.0f} {unit}"
+                if unit == "B"
+                else f"{nbytes:.3g} {unit}"
+                if nbytes < 100
+                else f"{nbytes:.0f} {unit}"
+            )
         nbytes /= 1000
     return f"{nbytes:,.2f} TB"
 
