@@ -95,7 +95,7 @@ def _complain(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="deepgguf",
-        description="DeepSeek checkpoints (SafeTensors) to GGUF files for Ollama and llama.cpp, in one pass, with proof.",
+        description="DeepSeek checkpoints (SafeTensors) to GGUF for Ollama and llama.cpp, in one pass, with proof.",
         epilog=_EXIT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
