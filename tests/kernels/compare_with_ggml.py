@@ -12,22 +12,13 @@ import sys
 import numpy as np
 from ggml import ggml_quantize
 from numpy.typing import NDArray
-from ours import quantize
+from ours import has_kernel, quantize
 from rows import IMPORTANCES, MAKERS, make_importance, make_rows
 
 from deepgguf import kernels
 from deepgguf.gguf.types import BLOCKS, PLAIN, GGMLType
 
 COLUMNS = 1024
-
-
-def has_kernel(type: GGMLType) -> bool:
-    """Whether the table of kernels has this type."""
-    try:
-        quantize(type, np.zeros((1, COLUMNS), np.float32))
-    except ValueError:
-        return False
-    return True
 
 
 def differing(type: GGMLType, ours: NDArray[np.uint8], ggmls: NDArray[np.uint8]) -> int:

@@ -14,3 +14,12 @@ def quantize(
     out = np.zeros((rows.shape[0], row_bytes(type, rows.shape[1])), np.uint8)
     kernels.quantize(rows.reshape(-1), rows.shape[1], int(type), importance, out.reshape(-1), out.shape[1])
     return out
+
+
+def has_kernel(type: GGMLType) -> bool:
+    """Whether the table of kernels has this type."""
+    try:
+        quantize(type, np.zeros((1, 256), np.float32))
+    except ValueError:
+        return False
+    return True
