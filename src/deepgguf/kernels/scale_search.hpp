@@ -214,14 +214,15 @@ template <int N> static inline Floats search_positive_scale(const Floats * x, co
     return select(negligible | ~(sum_l2 > 0.0f), splat(0.0f), sum_lx / sum_l2);
 }
 
-// x is about scale * (q - max), q = max + clamp(nearest_int(inverse * x), -max, max - 1). The inverse of a block of
-// nothing but negligible weights is zero, and its q are zeros too.
+// x is about scale * (q - max), q = max + clamp(nearest_int(inverse * x), -max, max - 1). A block of nothing but
+// negligible weights has scale 0, and all its q are 0 too.
 struct Scale {
     Floats scale, inverse;
+    Mask negligible;
 };
 
 DEEPGGUF_INLINE Ints quantized(const Scale & fit, Floats x, int max) {
-    return select(fit.inverse == 0.0f, splat(0), clamp(nearest_int(fit.inverse * x), -max, max - 1) + max);
+    return select(fit.negligible, splat(0), clamp(nearest_int(fit.inverse * x), -max, max - 1) + max);
 }
 
 // -max to max - 1 as a float. PLAIN promises |product| <= 2^22.
@@ -296,9 +297,8 @@ static inline void search_scale(const Floats * x, const Floats * weight, Scale *
         }
     }
     for (int k = 0; k < BLOCKS; k++) {
-        const Mask negligible = magnitude(found[k]) < NEGLIGIBLE;
-        fit[k].scale = select(negligible, splat(0.0f), fit[k].scale);
-        fit[k].inverse = select(negligible, splat(0.0f), fit[k].inverse);
+        fit[k].negligible = magnitude(found[k]) < NEGLIGIBLE;
+        fit[k].scale = select(fit[k].negligible, splat(0.0f), fit[k].scale);
     }
 }
 
