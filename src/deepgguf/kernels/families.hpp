@@ -13,6 +13,9 @@ void add_mxfp4(Table & table);
 void add_q4_1_q5_1(Table & table);
 void add_q4_0_q5_0(Table & table);
 void add_q4_k(Table & table);
+void add_q2_k(Table & table);
+void add_q3_k(Table & table);
+void add_q5_k(Table & table);
 void add_q6_k(Table & table);
 
 }  // namespace DEEPGGUF_LEVEL

@@ -18,6 +18,9 @@ Table table() {
     add_q4_1_q5_1(table);
     add_q4_0_q5_0(table);
     add_q4_k(table);
+    add_q2_k(table);
+    add_q3_k(table);
+    add_q5_k(table);
     add_q6_k(table);
     return table;
 }

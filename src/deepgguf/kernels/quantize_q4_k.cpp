@@ -15,13 +15,7 @@ struct Q4K {
         const SixBitScales s = fit_superblock<MAX>(x, importance, {-1.0f, 0.1f, 21}, {-0.9f, 0.05f, 37}, fit);
         quantize_by_scales<MAX>(x, s, fit, q);
         store_scales(s, words);
-        words += 4;
-        for (int j = 0; j < SUPERBLOCK; j += 64) {
-            for (int i = j; i < j + 32; i += 4) {
-                *words++ = word(q[i] | q[i + 32] << 4, q[i + 1] | q[i + 33] << 4, q[i + 2] | q[i + 34] << 4,
-                                q[i + 3] | q[i + 35] << 4);
-            }
-        }
+        store_nibbles(q, words + 4);
     }
 };
 

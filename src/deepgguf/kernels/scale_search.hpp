@@ -18,6 +18,17 @@ DEEPGGUF_INLINE Ints quantized(const ScaleAndMin & fit, Floats x, int max) {
     return clamp(nearest_int(fit.inverse * (x - fit.low)), 0, max);
 }
 
+// A sub-block's levels by its scale and minimum as they are stored; where that scale is zero, the search's are kept.
+template <int N>
+DEEPGGUF_INLINE void quantize_affine(const Floats * x, Floats scale, Floats min, const ScaleAndMin & fit, int max,
+                                     Ints * q) {
+    for (int i = 0; i < N; i++) q[i] = clamp(nearest_int((x[i] + min) / scale), 0, max);
+    const Mask kept = scale == 0.0f;
+    if (any(kept)) {
+        for (int i = 0; i < N; i++) q[i] = select(kept, quantized(fit, x[i], max), q[i]);
+    }
+}
+
 // The inverse scales that a search tries: (first + step * i + max) / range, for i of 0 to count - 1.
 struct Grid {
     float first, step;
@@ -203,14 +214,15 @@ template <int N> static inline Floats search_positive_scale(const Floats * x, co
     return select(negligible | ~(sum_l2 > 0.0f), splat(0.0f), sum_lx / sum_l2);
 }
 
-// x is about scale * (q - max), q = max + clamp(nearest_int(inverse * x), -max, max - 1). The inverse of a block of
-// nothing but negligible weights is zero, and its q are zeros too.
+// x is about scale * (q - max), q = max + clamp(nearest_int(inverse * x), -max, max - 1). A block of nothing but
+// negligible weights has scale 0, and all its q are 0 too.
 struct Scale {
     Floats scale, inverse;
+    Mask negligible;
 };
 
 DEEPGGUF_INLINE Ints quantized(const Scale & fit, Floats x, int max) {
-    return select(fit.inverse == 0.0f, splat(0), clamp(nearest_int(fit.inverse * x), -max, max - 1) + max);
+    return select(fit.negligible, splat(0), clamp(nearest_int(fit.inverse * x), -max, max - 1) + max);
 }
 
 // -max to max - 1 as a float. PLAIN promises |product| <= 2^22.
@@ -234,15 +246,23 @@ template <int N> DEEPGGUF_INLINE Floats extremum(const Floats * x) {
     return found;
 }
 
-// make_qx_quants (rmse_type 1) for a PAIR of blocks of N values. PLAIN promises finite values; `weight` may be null,
-// the values' squares then. weighted[i] of the inner loop is weight * x.
-template <int N, int MAX, bool PLAIN>
+// A sub-block's levels by its scale as it is stored; where that is zero, what q holds stays.
+template <int N> DEEPGGUF_INLINE void quantize_signed(const Floats * x, Floats scale, int max, Ints * q) {
+    const Mask kept = scale == 0.0f;
+    const bool any_kept = any(kept);
+    for (int i = 0; i < N; i++) {
+        const Ints l = clamp(nearest_int(x[i] / scale), -max, max - 1) + max;
+        q[i] = any_kept ? select(kept, q[i], l) : l;
+    }
+}
+
+// make_qx_quants (rmse_type 1) for BLOCKS blocks of N values. PLAIN promises finite values; `weight` may be null, the
+// values' squares then.
+template <int BLOCKS, int N, int MAX, bool PLAIN>
 static inline void search_scale(const Floats * x, const Floats * weight, Scale * fit) {
-    Floats w[PAIR][N], weighted[PAIR][N], found[PAIR], best_gain[PAIR] = {};
-    Mask negligible[PAIR];
-    for (int k = 0; k < PAIR; k++) {
+    Floats w[BLOCKS][N], weighted[BLOCKS][N], found[BLOCKS], best_gain[BLOCKS] = {};
+    for (int k = 0; k < BLOCKS; k++) {
         found[k] = extremum<N>(x + N * k);
-        negligible[k] = magnitude(found[k]) < NEGLIGIBLE;
         for (int i = 0; i < N; i++) {
             const Floats value = x[N * k + i];
             w[k][i] = weight ? weight[N * k + i] : value * value;
@@ -253,16 +273,16 @@ static inline void search_scale(const Floats * x, const Floats * weight, Scale *
         // The middle of the grid comes first, and then no more.
         const int step = candidate == 0 ? 0 : candidate <= 9 ? candidate - 10 : candidate - 9;
         const float levels = -(static_cast<float>(MAX) + 0.1f * static_cast<float>(step));
-        Floats inverse[PAIR], sum_lx[PAIR] = {}, sum_l2[PAIR] = {};
-        for (int k = 0; k < PAIR; k++) inverse[k] = levels / found[k];
+        Floats inverse[BLOCKS], sum_lx[BLOCKS] = {}, sum_l2[BLOCKS] = {};
+        for (int k = 0; k < BLOCKS; k++) inverse[k] = levels / found[k];
         for (int i = 0; i < N; i++) {
-            for (int k = 0; k < PAIR; k++) {
+            for (int k = 0; k < BLOCKS; k++) {
                 const Floats l = signed_level<PLAIN>(inverse[k] * x[N * k + i], MAX);
                 sum_lx[k] += weighted[k][i] * l;
                 sum_l2[k] += w[k][i] * l * l;
             }
         }
-        for (int k = 0; k < PAIR; k++) {
+        for (int k = 0; k < BLOCKS; k++) {
             const Floats scale = sum_lx[k] / sum_l2[k];
             if (candidate == 0) {
                 fit[k].scale = select(sum_l2[k] == 0.0f, splat(0.0f), scale);
@@ -276,9 +296,55 @@ static inline void search_scale(const Floats * x, const Floats * weight, Scale *
             best_gain[k] = select(better, scale * sum_lx[k], best_gain[k]);
         }
     }
+    for (int k = 0; k < BLOCKS; k++) {
+        fit[k].negligible = magnitude(found[k]) < NEGLIGIBLE;
+        fit[k].scale = select(fit[k].negligible, splat(0.0f), fit[k].scale);
+    }
+}
+
+// make_q3_quants (do_rmse) for a PAIR of blocks of N values: from the nearest levels of -MAX to MAX - 1, one weight's
+// level at a time is changed while that helps, in at most five rounds. q are the levels plus MAX (zeros for a block of
+// nothing but negligible weights).
+template <int N, int MAX> static inline void improve_levels(const Floats * x, Ints * q, Floats * scale) {
+    Floats w[PAIR][N], weighted[PAIR][N], level[PAIR][N], sum_lx[PAIR] = {}, sum_l2[PAIR] = {};
+    Mask negligible[PAIR], active[PAIR];
     for (int k = 0; k < PAIR; k++) {
-        fit[k].scale = select(negligible[k], splat(0.0f), fit[k].scale);
-        fit[k].inverse = select(negligible[k], splat(0.0f), fit[k].inverse);
+        const Floats largest = extremum<N>(x + N * k), inverse = static_cast<float>(-MAX) / largest;
+        negligible[k] = magnitude(largest) < NEGLIGIBLE;
+        active[k] = ~negligible[k];
+        for (int i = 0; i < N; i++) {
+            const Floats value = x[N * k + i], l = signed_level<true>(inverse * value, MAX);
+            w[k][i] = value * value;
+            weighted[k][i] = w[k][i] * value;
+            level[k][i] = l;
+            sum_lx[k] += weighted[k][i] * l;
+            sum_l2[k] += w[k][i] * l * l;
+        }
+    }
+    for (int round = 0; round < 5 && any(active[0] | active[1]); round++) {
+        Mask changed[PAIR] = {};
+        for (int i = 0; i < N; i++) {
+            for (int k = 0; k < PAIR; k++) {
+                const Floats old = level[k][i];
+                Floats lx = sum_lx[k] - weighted[k][i] * old, l2 = sum_l2[k] - w[k][i] * old * old;
+                const Floats l = signed_level<false>(x[N * k + i] * l2 / lx, MAX);
+                const Mask tried = active[k] & (lx > 0.0f) & (l != old);
+                lx += weighted[k][i] * l;
+                l2 += w[k][i] * l * l;
+                const Mask better = tried & (l2 > 0.0f) & (lx * lx * sum_l2[k] > sum_lx[k] * sum_lx[k] * l2);
+                level[k][i] = select(better, l, old);
+                sum_lx[k] = select(better, lx, sum_lx[k]);
+                sum_l2[k] = select(better, l2, sum_l2[k]);
+                changed[k] |= better;
+            }
+        }
+        for (int k = 0; k < PAIR; k++) active[k] &= changed[k];
+    }
+    for (int k = 0; k < PAIR; k++) {
+        for (int i = 0; i < N; i++) {
+            q[N * k + i] = select(negligible[k], splat(0), __builtin_convertvector(level[k][i], Ints) + MAX);
+        }
+        scale[k] = select(negligible[k] | ~(sum_l2[k] > 0.0f), splat(0.0f), sum_lx[k] / sum_l2[k]);
     }
 }
 

@@ -77,33 +77,37 @@ static inline SixBitScales fit_superblock(const Floats * x, const Floats * impor
     return scales_by_search(fit, sum_w);
 }
 
-// All weights' levels, by the scales as they are stored. A sub-block whose stored scale is zero keeps the search's.
+// All weights' levels, by the scales as they are stored.
 template <int MAX>
 static inline void quantize_by_scales(const Floats * x, const SixBitScales & s, const ScaleAndMin * fit, Ints * q) {
     for (int j = 0; j < SUBBLOCKS; j++) {
         const Floats scale = from_f16(s.unit) * to_float(s.scale[j]), min = from_f16(s.min_unit) * to_float(s.min[j]);
-        const Mask kept = scale == 0.0f;
-        const bool any_kept = any(kept);
-        for (int i = SUBBLOCK * j; i < SUBBLOCK * (j + 1); i++) {
-            q[i] = clamp(nearest_int((x[i] + min) / scale), 0, MAX);
-            if (any_kept) q[i] = select(kept, quantized(fit[j], x[i], MAX), q[i]);
-        }
+        quantize_affine<SUBBLOCK>(x + SUBBLOCK * j, scale, min, fit[j], MAX, q + SUBBLOCK * j);
     }
 }
 
 // The first four words of a block: both units, then twelve bytes of scales and minima.
 static inline void store_scales(const SixBitScales & s, Ints * words) {
-    Ints low[4], mid[4], high[4];
+    Ints bytes[12];
     for (int j = 0; j < 4; j++) {
         const Ints scale = s.scale[j + 4], min = s.min[j + 4];
-        low[j] = s.scale[j] | (scale >> 4) << 6;
-        mid[j] = s.min[j] | (min >> 4) << 6;
-        high[j] = (scale & 0xF) | (min & 0xF) << 4;
+        bytes[j] = s.scale[j] | scale >> 4 << 6;
+        bytes[j + 4] = s.min[j] | min >> 4 << 6;
+        bytes[j + 8] = (scale & 0xF) | (min & 0xF) << 4;
     }
     words[0] = s.unit | s.min_unit << 16;
-    words[1] = word(low[0], low[1], low[2], low[3]);
-    words[2] = word(mid[0], mid[1], mid[2], mid[3]);
-    words[3] = word(high[0], high[1], high[2], high[3]);
+    for (int j = 0; j < 3; j++) words[1 + j] = word(bytes + 4 * j);
+}
+
+// Four bits of every weight: byte 32 * h + i holds weight 64 * h + i and, in its upper half, 64 * h + i + 32.
+static inline void store_nibbles(const Ints * q, Ints * words) {
+    for (int part = 0; part < SUPERBLOCK; part += 64) {
+        for (int i = part; i < part + 32; i += 4) {
+            Ints bytes[4];
+            for (int k = 0; k < 4; k++) bytes[k] = (q[i + k] & 0xF) | (q[i + k + 32] & 0xF) << 4;
+            *words++ = word(bytes);
+        }
+    }
 }
 
 }  // namespace DEEPGGUF_LEVEL

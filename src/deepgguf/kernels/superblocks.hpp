@@ -40,7 +40,20 @@ static void quantize_superblocks(const float * src, void * dst, int64_t rows, in
 }
 
 // Four vectors of bytes to one of words, the first lowest.
-DEEPGGUF_INLINE Ints word(Ints a, Ints b, Ints c, Ints d) { return a | b << 8 | c << 16 | d << 24; }
+DEEPGGUF_INLINE Ints word(const Ints * bytes) { return bytes[0] | bytes[1] << 8 | bytes[2] << 16 | bytes[3] << 24; }
+
+// Two bits of every weight: byte 32 * h + i holds weights 128 * h + i + 32 * (0 to 3), the first lowest.
+static inline void store_bit_pairs(const Ints * q, Ints * words) {
+    for (int half = 0; half < SUPERBLOCK; half += 128) {
+        for (int i = half; i < half + 32; i += 4) {
+            Ints bytes[4];
+            for (int k = 0; k < 4; k++) {
+                bytes[k] = q[i + k] | q[i + k + 32] << 2 | q[i + k + 64] << 4 | q[i + k + 96] << 6;
+            }
+            *words++ = word(bytes);
+        }
+    }
+}
 
 // What a conversion to int8_t leaves.
 DEEPGGUF_INLINE Ints signed_byte(Ints i) { return i << 24 >> 24; }
