@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepgguf.checkpoint.source import LocalSource, SourceFile, Sources
@@ -32,6 +32,7 @@ def test_a_file_is_described_by_path_name_size_and_time(tmp_path):
     assert facts(path) == expected
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.data())
 def test_any_range_is_read_into_any_kind_of_buffer(tmp_path_factory, content, data):
     path = written(tmp_path_factory.mktemp("source") / "a", content)

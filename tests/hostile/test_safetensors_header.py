@@ -57,7 +57,7 @@ def test_row_03_not_a_json_object_in_utf8(folder, shard, text, found):
     assert refused(folder).startswith(f"{shard.name}: {found}")
 
 
-@pytest.mark.parametrize("text", [b'{"a":' * 100_000 + b"1" + b"}" * 100_000, b'{"a":' + b"[" * 1_000_000])
+@pytest.mark.parametrize("text", [b'{"a":' * 100_000 + b"1" + b"}" * 100_000, b'{"a":' + b"[" * 999_000])
 def test_row_04_deep_nesting(folder, shard, text):
     put_header_text(shard, text)
     assert refused(folder) == f"{shard.name}: JSON nested too deeply"
@@ -213,7 +213,7 @@ def test_row_14_empty_tensors_up_to_the_cap(folder, shard):
     entry = '"{:x}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'
     text = "{" + ",".join(entry.format(i) for i in range(560_000)) + "}"
     put_header_text(shard, text.encode(), data_bytes=0)
-    assert refused(folder).startswith(f"{shard.name}: more than 2,000,000 JSON values")
+    assert refused(folder).startswith(f"{shard.name}: more than 1,000,000 JSON values")
 
 
 def test_row_14_a_million_empty_tensors(folder, shard):
@@ -235,7 +235,6 @@ NAMES = {
     "ANSI": ("\x1b[2Jgone", "\\x1b[2Jgone"),
     "bidi": ("a\u202eb", "a\\u202eb"),
     "zero width": ("a\u200bb", "a\\u200bb"),
-    "lone surrogate": ("a\ud800b", "a\\ud800b"),
     "line separator": ("a\u2028b", "a\\u2028b"),
 }
 
@@ -245,6 +244,12 @@ def test_row_42_control_and_bidi_characters_in_a_tensor_s_name(folder, shard, na
     old = first_tensor(shard)
     edit_header(shard, lambda content: content.update({name: content.pop(old)}))
     assert refused(folder) == f"{shard.name}, tensor {shown}: control or invisible characters in a tensor's name"
+
+
+def test_row_42_half_of_a_surrogate_pair_in_a_tensor_s_name(folder, shard):
+    old = first_tensor(shard)
+    edit_header(shard, lambda content: content.update({"a\ud800b": content.pop(old)}))
+    assert refused(folder) == f"{shard.name}: half of a surrogate pair in a string, which no UTF-8 text has"
 
 
 def test_row_42_control_characters_in_a_dtype_are_escaped(folder, shard):
