@@ -35,6 +35,13 @@ def small_v3(folder: Path) -> Path:
     return _write(folder, config, list(language_model(config, mtp_experts=1)))
 
 
+def medium_v3(folder: Path) -> Path:
+    """DeepSeek-V3 of 300 MB, for runs that last seconds."""
+    sizes = {"hidden_size": 512, "moe_intermediate_size": 512, "num_hidden_layers": 9, "n_routed_experts": 24}
+    config = configs.config("v3", "sample") | SMALL | SMALL_MLA | sizes
+    return _write(folder, config, list(language_model(config, mtp_experts=1)))
+
+
 def small_ocr(folder: Path) -> Path:
     """DeepSeek-OCR with two layers of the language model and one of each encoder."""
     config = configs.config("ocr", "sample")
