@@ -5,6 +5,7 @@ msgspec does not notice duplicate keys, the standard library can; types are the 
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,8 +15,8 @@ from deepgguf.errors import CheckpointError
 
 # An offset in the largest checkpoint has 12 digits, a double 17 significant ones and up to 7 for sign, point, exponent.
 MAX_NUMBER_CHARACTERS = 40
-# All of DeepSeek-V3's headers have 740,000 values, its tokenizer 600,000. A value takes up to 240 bytes of memory.
-MAX_VALUES = 2_000_000
+# All headers of DeepSeek-V3 together have 740,000, its tokenizer 400,000. A value takes up to 240 bytes of memory.
+MAX_VALUES = 1_000_000
 
 
 class _RefusedError(ValueError):
@@ -67,13 +68,24 @@ def _decoder(text: bytes) -> json.JSONDecoder:
     return _COUNTING if _LONG_INTEGER in text.translate(_ZEROS) else _PLAIN
 
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def _decode(text: bytes) -> object:
+    value = _decoder(text).decode(text.decode())
+    if _SURROGATE.search(text):
+        json.dumps(value, ensure_ascii=False).encode()  # fails if one stands alone
+    return value
+
+
 def parse_json(text: bytes, where: str) -> object:
     """The value that `text` (UTF-8, no byte order mark) holds, of dict, list, str, int, float, bool and None.
 
-    `where` names the text in errors. Strings may hold lone surrogates, which JSON's escapes can write.
+    `where` names the text in errors.
 
-    Raises CheckpointError for everything that RFC 8259 does not allow or leaves open: duplicate keys, NaN, Infinity;
-    and for what no checkpoint needs: numbers of more than 40 characters, deep nesting, more than 2,000,000 values.
+    Raises CheckpointError for everything that RFC 8259 does not allow or leaves open (duplicate keys, NaN, Infinity,
+    lone surrogates) and for what no checkpoint needs: numbers of more than 40 characters, deep nesting, more than
+    1,000,000 values.
     """
     instead = stand_in(text[:PREFIX_BYTES])
     if instead:
@@ -84,9 +96,11 @@ def parse_json(text: bytes, where: str) -> object:
     if text.count(b",") + text.count(b"[") + text.count(b"{") > MAX_VALUES:
         raise CheckpointError(where, f"more than {MAX_VALUES:,} JSON values, more than any checkpoint has")
     try:
-        return _decoder(text).decode(text.decode())
+        return _decode(text)
     except UnicodeDecodeError as e:
         raise CheckpointError(where, f"not UTF-8 at byte {e.start}") from None
+    except UnicodeEncodeError:
+        raise CheckpointError(where, "half of a surrogate pair in a string, which no UTF-8 text has") from None
     except RecursionError:
         raise CheckpointError(where, "JSON nested too deeply") from None
     except json.JSONDecodeError as e:

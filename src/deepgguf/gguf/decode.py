@@ -243,7 +243,7 @@ def _keys(cursor: _Cursor, count: int) -> dict[str, Value]:
         key = cursor.text(f"the name of key {number + 1} of {count}", _MAX_KEY_BYTES)
         shown = printable(repr(key), 80)
         if not key or "\0" in key:
-            cursor.refuse(f"key {number + 1} of {count} has the name {shown}, which is empty or has a NUL", at=begin)
+            cursor.refuse(f"key {number + 1} of {count} has the name {shown}, empty or with a NUL", at=begin)
         if key in keys:
             cursor.refuse(f"key {shown} is there twice", at=begin)
         keys[key] = _value(cursor, f"key {shown}")

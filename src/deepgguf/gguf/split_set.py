@@ -29,9 +29,10 @@ def read_split_set(path: str | os.PathLike[str]) -> tuple[GGUFHeader, ...]:
     count = 1 if "split.count" not in given.keys else _number(given, "split.count", ValueType.UINT16)
     if count <= 1:
         return (given,)
-    paths = _set_paths(given, count)
-    _check_present(paths)
-    headers = tuple(given if other == Path(given.path) else read_header(other) for other in paths)
+    names = _file_names(given, count)
+    folder = Path(given.path).parent
+    _check_present(folder, names)
+    headers = tuple(given if name == Path(given.path).name else read_header(folder / name) for name in names)
     for number, header in enumerate(headers):
         _check_number(header, number, count)
     _check_tensors(headers)
@@ -47,26 +48,27 @@ def _number(header: GGUFHeader, key: str, type: ValueType) -> int:
     return value.value
 
 
-def _set_paths(given: GGUFHeader, count: int) -> list[Path]:
-    """Where all files of the set must be: beside the one that was given, under the names that llama.cpp looks for."""
+def _file_names(given: GGUFHeader, count: int) -> list[str]:
+    """The names under which llama.cpp looks for the files of the set, beside the one that was given."""
     number = _number(given, "split.no", ValueType.UINT16)
     if number >= count:
         raise GGUFError(given.path, f"split.no is {number}, and split.count {count}; they count from 0", _ADVICE)
-    path = Path(given.path)
+    name = Path(given.path).name
     suffix = split_path("", number, count)
-    prefix = path.name.removesuffix(suffix)
-    if not prefix or not path.name.endswith(suffix):
+    prefix = name.removesuffix(suffix)
+    if not prefix or not name.endswith(suffix):
         found = f"is file {number + 1} of {count} of a split set, so its name must be NAME{suffix}"
         raise GGUFError(given.path, found, "give all files of the set their names back")
-    return [path.with_name(split_path(prefix, other, count)) for other in range(count)]
+    return [split_path(prefix, other, count) for other in range(count)]
 
 
-def _check_present(paths: list[Path]) -> None:
-    missing = [path for path in paths if not path.exists()]
+def _check_present(folder: Path, names: list[str]) -> None:
+    present = {path.name for path in folder.iterdir()}
+    missing = [name for name in names if name not in present]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        found = f"this file of a split set of {len(paths)} is missing{more}"
-        raise GGUFError(missing[0], found, "fetch it into the folder of the others")
+        found = f"this file of a split set of {len(names)} is missing{more}"
+        raise GGUFError(folder / missing[0], found, "fetch it into the folder of the others")
 
 
 def _check_number(header: GGUFHeader, number: int, count: int) -> None:

@@ -1,0 +1,64 @@
+// Q4_1 and Q5_1: a scale and a minimum (F16) and 32 levels above it, of four bits, or of five, the fifth ones apart. As
+// quantize_row_q4_1_ref and, with importance, quantize_row_q4_1_impl in ggml-quants.c, bit for bit.
+#include "blocks.hpp"
+#include "families.hpp"
+
+namespace deepgguf {
+namespace DEEPGGUF_LEVEL {
+namespace {
+
+constexpr float LARGEST = 0x1.FFFFFEp127f;
+
+// MAX is the highest level.
+template <int MAX> struct Affine {
+    static constexpr bool FIFTH = MAX == 31;
+    using Bytes = BlockBytes<4, FIFTH ? 20 : 16>;
+    static constexpr Importance IMPORTANCE = Importance::OF_ROW;
+
+    static void store(Floats scale, Floats min, const Ints * q, Ints * words) {
+        words[0] = to_f16(scale) | to_f16(min) << 16;
+        if (FIFTH) words[1] = fifth_bits(q);
+        store_nibbles(q, words + (FIFTH ? 2 : 1));
+    }
+
+    static void quantize(Blocks & blocks) {
+        for (int k = 0; k < PAIR; k++) {
+            const Floats * x = blocks.x + BLOCK * k;
+            Floats min = splat(LARGEST), max = splat(-LARGEST);
+            for (int i = 0; i < BLOCK; i++) {
+                min = smaller(x[i], min);
+                max = larger(x[i], max);
+            }
+            const Floats scale = (max - min) / static_cast<float>(MAX), inverse = inverse_of(scale);
+            Ints q[BLOCK];
+            for (int i = 0; i < BLOCK; i++) q[i] = truncate((x[i] - min) * inverse + 0.5f);
+            store(scale, min, q, blocks.words[k]);
+        }
+    }
+
+    static void quantize_weighted(Blocks & blocks) {
+        static constexpr Grid grid = {-0.9f, 0.05f, 37};
+        Floats weight[PAIR * BLOCK];
+        for (int k = 0; k < PAIR; k++) {
+            const int at = BLOCK * k;
+            weigh<BLOCK>(blocks.x + at, blocks.importance + at, blocks.mean_square[k], weight + at);
+        }
+        ScaleAndMin fit[PAIR];
+        search_scale_and_min<BLOCK, MAX, false>(blocks.x, weight, grid, fit);
+        for (int k = 0; k < PAIR; k++) {
+            Ints q[BLOCK];
+            for (int i = 0; i < BLOCK; i++) q[i] = quantized(fit[k], blocks.x[BLOCK * k + i], MAX);
+            store(fit[k].scale, -fit[k].min, q, blocks.words[k]);
+        }
+    }
+};
+
+}  // namespace
+
+void add_q4_1_q5_1(Table & table) {
+    table.quantize[Q4_1] = quantize_blocks<Affine<15>>;
+    table.quantize[Q5_1] = quantize_blocks<Affine<31>>;
+}
+
+}  // namespace DEEPGGUF_LEVEL
+}  // namespace deepgguf
