@@ -84,8 +84,8 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, object]:
         tempfile.TemporaryDirectory(dir=options.output) as out,
         tempfile.TemporaryDirectory(dir=options.folder) as keep,
     ):
-        ours = [sys.executable, "-m", "deepgguf", "convert", str(source), "-o", out, "--overwrite", "--jobs", str(options.jobs),
-                *case.arguments]  # fmt: skip
+        ours = [sys.executable, "-m", "deepgguf", "convert", str(source), "-o", out, "--jobs", str(options.jobs)]
+        ours += ["--overwrite", *case.arguments]
         run(ours, sync)
         files = sorted(Path(out).glob("*.gguf"))
         written = sum(file.stat().st_size for file in files)
@@ -126,9 +126,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if not options.json:
-        print(
-            f"{'case':22} {'GB':>5} {'seconds':>8} {'cpu':>6} {'cp':>6} {'ratio':>6} {'limit':>6}  {'min..max':12} peak MB"
-        )
+        print("case                      GB  seconds    cpu     cp  ratio  limit  min..max     peak MB")
     for name in options.case:
         m = measure(name, options)
         if options.json:
@@ -136,8 +134,12 @@ def main() -> None:
             continue
         ratios = m["ratios"]
         assert isinstance(ratios, list)
-        print(f"{name:22} {m['written'] / 1e9:5.2f} {m['seconds']:8.2f} {m['cpu']:6.2f} {m['cp']:6.2f} {m['ratio']:6.2f} "
-              f"{m['limit']!s:>6}  {ratios[0]:.2f}..{ratios[-1]:.2f}   {m['peak'] / 1e6:.0f}", flush=True)  # fmt: skip
+        size, times = f"{m['written'] / 1e9:5.2f}", f"{m['seconds']:8.2f} {m['cpu']:6.2f} {m['cp']:6.2f}"
+        spread = f"{ratios[0]:.2f}..{ratios[-1]:.2f}"
+        print(
+            f"{name:22} {size} {times} {m['ratio']:6.2f} {m['limit']:6.2f}  {spread}   {m['peak'] / 1e6:.0f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tiny_checkpoint import OCR, V2, V3, YARN, weights, without, write_checkpoint
 
 from deepgguf.api import plan
 from deepgguf.errors import CheckpointError
+from tiny_checkpoint import OCR, V2, V3, YARN, weights, without, write_checkpoint
 
 TARGETS = ("ollama", "llama.cpp")
 

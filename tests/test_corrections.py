@@ -1,10 +1,10 @@
 """What deepgguf's files for Ollama have otherwise than those of Ollama's own converter (docs/differences.md), one by one."""
 
 import pytest
-from tiny_checkpoint import OCR, V2, V3, Stored, weights, without, write_checkpoint
 
 from deepgguf.api import convert, plan
 from deepgguf.gguf.decode import read_header
+from tiny_checkpoint import OCR, V2, V3, Stored, weights, without, write_checkpoint
 
 
 def keys(folder, target="ollama"):

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from golden import GOLDENS, Golden, describe_written, read_golden
 
 from deepgguf.api import convert
+from golden import GOLDENS, Golden, describe_written, read_golden
 
 SAMPLES = ("v3-bf16", "v3-fp8", "v3-tied", "v2-lite", "ocr")
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from gguf import GGUFReader
-from tiny_checkpoint import OCR, V3, Stored, floats, stored, weights, write_checkpoint
 
 from deepgguf.api import convert, plan
 from deepgguf.errors import NonFiniteError
+from tiny_checkpoint import OCR, V3, Stored, floats, stored, weights, write_checkpoint
 
 TARGETS = ("ollama", "llama.cpp")
 MATRIX, VISION = "blk.0.attn_output.weight", ("v.blk.0.self_attn.out_proj.weight", "s.blk.0.attn.qkv.weight", "mm.layers.weight")  # fmt: skip

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from gguf import GGUFReader
-from tiny_checkpoint import OCR, V3, Stored, floats, stored, weights, without, write_checkpoint
 
 from deepgguf.api import convert, plan
 from deepgguf.errors import CheckpointError
+from tiny_checkpoint import OCR, V3, Stored, floats, stored, weights, without, write_checkpoint
 
 EXPERT = "model.layers.1.mlp.experts.{}.{}_proj.weight"
 

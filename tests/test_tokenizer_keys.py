@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from tiny_checkpoint import V3, weights, write_checkpoint
 
 from deepgguf.api import plan
 from deepgguf.errors import CheckpointError
 from deepgguf.gguf.types import ValueType
 from deepgguf.samples.make import TOKENIZERS
+from tiny_checkpoint import V3, weights, write_checkpoint
 
 TARGETS = ("ollama", "llama.cpp")
 BOS, EOS, PAD = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"

@@ -15,9 +15,11 @@ from deepgguf.execute.settings import Report, Settings
 from deepgguf.gguf.describe import Description, describe
 from deepgguf.gguf.split_set import read_split_set
 from deepgguf.plan.build import build_plan
-from deepgguf.plan.options import ImportanceFacts, Options
+from deepgguf.plan.options import TYPES, ImportanceFacts, Options
 from deepgguf.plan.schema import Plan
+from deepgguf.plan.totals import PlanTotals, totals
 from deepgguf.recipes.patterns import parse_tensor_type, parse_type
+from deepgguf.recipes.recipe import RECIPES
 from deepgguf.samples.make import SampleSummary, make_sample
 
 StrPath = str | os.PathLike[str]
@@ -62,6 +64,21 @@ def plan(
     )
     made = build_plan(read_checkpoint(Path(source)), options)
     return _one_part(made, part) if part else made
+
+
+def plan_every_type(
+    source: StrPath, *, target: str = "ollama", imatrix: StrPath | None = None
+) -> dict[str, PlanTotals]:
+    """Size and weights of every type that `source` can be converted to; q2_k_s only with an importance matrix."""
+    checkpoint = read_checkpoint(Path(source))
+    importance = _facts(read_importance(Path(imatrix)) if imatrix is not None else None)
+    found = {}
+    for type in TYPES:
+        if type == "q2_k_s" and importance is None:
+            continue
+        options = Options(target=target, type=type, importance=importance if type in RECIPES else None)
+        found[type] = totals(build_plan(checkpoint, options))
+    return found
 
 
 def convert(
@@ -180,7 +197,9 @@ def _file_name(output: StrPath | None) -> str:
 
 
 def _facts(importance: ImportanceMatrix | None) -> ImportanceFacts | None:
-    return ImportanceFacts(importance.sizes, importance.keys(), importance.digest) if importance else None
+    if importance is None:
+        return None
+    return ImportanceFacts(importance.sizes, importance.keys(), importance.unused_experts, importance.digest)
 
 
 def _one_part(made: Plan, part: int) -> Plan:

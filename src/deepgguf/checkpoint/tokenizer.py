@@ -171,7 +171,8 @@ def _tokens(raw: _TokenizerJson, path: Path) -> tuple[str, ...]:
 
 def _merges(model: _Model, path: Path) -> tuple[str, ...]:
     """Merges as "left right"; each half, and what they make, must be in the vocabulary."""
-    vocab, joined = model.vocab, []
+    vocab = model.vocab
+    joined: list[str] = []
     for merge in model.merges:
         left, right = merge if isinstance(merge, tuple) else merge.split(" ") if merge.count(" ") == 1 else ("", "")
         if left not in vocab or right not in vocab or left + right not in vocab or " " in left + right:
