@@ -31,7 +31,7 @@ def _params(task: dict) -> xllamacpp.CommonParams:
     params.n_gpu_layers = 0
     params.fit_params = False
     params.warmup = False
-    params.verbosity = 0
+    params.verbosity = 2
     # One thread sums in one order, and does not spin while it waits for the others.
     params.cpuparams.n_threads = 1
     params.cpuparams_batch.n_threads = 1

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from engine import distance, golden, log_probabilities
 
 from deepgguf.api import convert
+from engine import distance, golden, log_probabilities
 
 
 # The engine computes BF16 matrices from activations in BF16, the references in float32: 0.003 to 0.008.

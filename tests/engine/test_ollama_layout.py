@@ -4,11 +4,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from engine import distance, golden, log_probabilities
 
 from deepgguf.api import carry_out, convert, plan
 from deepgguf.execute.settings import Settings
 from deepgguf.plan.build import planned_file
+from engine import distance, golden, log_probabilities
 
 GROUP_KEYS = ("deepseek2.expert_group_count", "deepseek2.expert_group_used_count")
 
