@@ -34,6 +34,8 @@ _HALF_ULP = 2.0**-11  # of a normal float16, relative
 _TINY_ULP = 2.0**-25  # half the smallest float16
 _ROUNDING = 2.0**-18  # float32 arithmetic of the choice itself, with cancellation
 
+_RUN = 2**16  # weights at a time: more than the cache holds takes eight times as long
+
 _LEVEL_BEFORE_ROUNDING = frozenset(
     {
         GGMLType.Q8_0,
@@ -78,6 +80,14 @@ def allowed_error(type: GGMLType, data: Bytes, source: Floats, *, weighted: bool
             return np.abs(source) * np.float32(_HALF_ULP) + np.float32(_TINY_ULP)
         case GGMLType.BF16:
             return np.abs(source) * np.float32(2.0**-8) + np.float32(2.0**-134)
+    rows = max(1, _RUN // source.shape[1])
+    allowed = np.empty(source.shape, np.float32)
+    for run in (slice(start, start + rows) for start in range(0, len(source), rows)):
+        allowed[run] = _allowed_in_blocks(type, data[run], source[run], weighted)
+    return allowed
+
+
+def _allowed_in_blocks(type: GGMLType, data: Bytes, source: Floats, weighted: bool) -> Floats:
     groups = split_groups(type, data, source.shape[1])
     weights = source.reshape(groups.levels.shape).astype(np.float64)
     step = groups.step[..., None].astype(np.float64)
@@ -109,7 +119,7 @@ def _nearest(levels: Floats, place: _Doubles) -> _Doubles:
 
 def _slack(type: GGMLType, weights: _Doubles, step: _Doubles, offset: _Doubles) -> _Doubles:
     """What rounding adds: of the arithmetic, and of the scales where the level was chosen before they were rounded."""
-    span = np.abs(LEVELS[type]).max()
+    span = float(np.abs(LEVELS[type]).max())
     slack = _ROUNDING * (span * np.abs(step) + np.abs(offset) + np.abs(weights))
     if type in _LEVEL_BEFORE_ROUNDING:
         tiny = _TINY_ULP * _LARGEST_SUBSCALE.get(type, 1)
