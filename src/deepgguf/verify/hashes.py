@@ -1,6 +1,7 @@
 """A file against the hashes that its conversion stored: one changed bit is found, without the source."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
@@ -58,17 +59,9 @@ def tensor_difference(
     digest = whole.hexdigest()
     if digest == stored.digest:
         return None
-    rows = tensor_rows(tensor)
+    rows = math.prod(tensor.shape[:-1])
     text = f"XXH3-128 of bytes {start:,} to {start + tensor.nbytes:,} of the file, {rows:,} rows; compare with the source"
     return Difference(f"tensor {printable(tensor.name)}", f"{text} to find the row", stored.digest, digest)
-
-
-def tensor_rows(tensor: TensorInfo) -> int:
-    """Rows of the last dimension."""
-    rows = 1
-    for n in tensor.shape[:-1]:
-        rows *= n
-    return rows
 
 
 def padding_differences(header: GGUFHeader, file: FileBytes) -> Iterator[Difference]:
