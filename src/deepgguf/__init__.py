@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from deepgguf.version import __version__
 
 if TYPE_CHECKING:
-    from deepgguf.api import convert, inspect, plan, sample
+    from deepgguf.api import convert, inspect, plan, sample, verify
 
-__all__ = ["__version__", "convert", "inspect", "plan", "sample"]
+__all__ = ["__version__", "convert", "inspect", "plan", "sample", "verify"]
 
 
 def __getattr__(name: str) -> object:
