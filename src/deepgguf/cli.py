@@ -331,9 +331,7 @@ def _verify(options: argparse.Namespace) -> int:
 
     total = bytes_to_check(options.file, with_source=options.source is not None)
     with progress_of(total, printable(Path(options.file).name)) as progress:
-        report = api.compare(
-            options.file, options.source, jobs=options.jobs, sha256=options.sha256, progress=progress
-        )
+        report = api.compare(options.file, options.source, jobs=options.jobs, sha256=options.sha256, progress=progress)
     if options.json:
         _print_json(report)
     else:

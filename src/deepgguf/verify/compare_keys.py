@@ -38,7 +38,9 @@ def key_differences(headers: Sequence[GGUFHeader], checkpoint: Checkpoint, found
     for header in headers[1:]:
         for name in header.keys:
             if not name.startswith("split."):
-                differences.append(Difference(f"key {printable(name)}", f"stands in {printable(header.path)}, not the first file"))
+                differences.append(
+                    Difference(f"key {printable(name)}", f"stands in {printable(header.path)}, not the first file")
+                )
     return differences
 
 

@@ -104,7 +104,9 @@ def _counterpart(architecture: str, file: int, tensor: TensorInfo, source: Sourc
         return Difference(where, f"is extra: {architecture} has no tensor of this name")
     for name in names:
         if name in source.reasons:
-            return Difference(where, f"is extra: its source {printable(name)} is to be left out ({source.reasons[name]})")
+            return Difference(
+                where, f"is extra: its source {printable(name)} is to be left out ({source.reasons[name]})"
+            )
         if name not in source.tensors or name not in source.promised:
             return Difference(where, f"is extra: the source has no tensor {printable(name)}")
     arrangement: Arrangement = "whole"
@@ -129,7 +131,9 @@ def _shape_difference(pair: Counterpart, model: Model) -> Difference | None:
     odd = next((s for s in pair.sources if s.shape != first.shape), None)
     where = f"tensor {printable(pair.tensor.name)}"
     if odd:
-        return Difference(where, f"its source {odd.name} has another shape than {first.name}", f"{first.shape}", f"{odd.shape}")
+        return Difference(
+            where, f"its source {odd.name} has another shape than {first.name}", f"{first.shape}", f"{odd.shape}"
+        )
     if pair.tensor.shape != shape:
         return Difference(where, "the shape, row-major", f"{list(shape)}", f"{list(pair.tensor.shape)}")
     return None

@@ -11,6 +11,7 @@ import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.checkpoint.tokenizer import Tokenizer
+from deepgguf.errors import CheckpointError
 from deepgguf.gguf.types import Value, ValueType
 
 Config = Mapping[str, Any]
@@ -212,7 +213,7 @@ def _ollama_vision(vision: Config) -> Config:
 def _mmproj(config: Config, processor: Config) -> Config:
     """What clip.cpp reads; feed_forward_length is 4 × heads, as llama.cpp's converter has it."""
     width = _object(config, "vision_config", "width")
-    clip, sam, half = width["clip-l-14-224"], width["sam_vit_b"], [0.5, 0.5, 0.5]
+    clip, sam = width["clip-l-14-224"], width["sam_vit_b"]
     return {
         "has_vision_encoder": _flag(True),
         "projector_type": _text("deepseekocr"),
@@ -225,8 +226,8 @@ def _mmproj(config: Config, processor: Config) -> Config:
         "vision.block_count": _u32(clip["layers"]),
         "vision.attention.head_count": _u32(clip["heads"]),
         "vision.attention.layer_norm_epsilon": _f32(1e-6),
-        "vision.image_mean": _list(ValueType.FLOAT32, processor.get("image_mean", half)),
-        "vision.image_std": _list(ValueType.FLOAT32, processor.get("image_std", half)),
+        "vision.image_mean": _channels(processor, "image_mean"),
+        "vision.image_std": _channels(processor, "image_std"),
         "vision.projector.scale_factor": _u32(1),
         "vision.window_size": _u32(14),
         "vision.preproc_min_tiles": _u32(2),
@@ -235,6 +236,14 @@ def _mmproj(config: Config, processor: Config) -> Config:
         "vision.sam.embedding_length": _u32(sam["width"]),
         "vision.sam.head_count": _u32(sam["heads"]),
     }
+
+
+def _channels(processor: Config, name: str) -> Value:
+    """One number per colour; halves where the processor's config has none."""
+    values = processor.get(name, [0.5, 0.5, 0.5])
+    if not isinstance(values, list):
+        raise CheckpointError("processor_config.json", f"{name} is {values!r}, expected three numbers")
+    return _list(ValueType.FLOAT32, values)
 
 
 def _tokenizer(tokenizer: Tokenizer, size: int, *, ollama: bool) -> Keys:

@@ -60,7 +60,9 @@ def tensor_difference(
     if digest == stored.digest:
         return None
     rows = math.prod(tensor.shape[:-1])
-    text = f"XXH3-128 of bytes {start:,} to {start + tensor.nbytes:,} of the file, {rows:,} rows; compare with the source"
+    text = (
+        f"XXH3-128 of bytes {start:,} to {start + tensor.nbytes:,} of the file, {rows:,} rows; compare with the source"
+    )
     return Difference(f"tensor {printable(tensor.name)}", f"{text} to find the row", stored.digest, digest)
 
 
