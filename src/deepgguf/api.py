@@ -146,8 +146,8 @@ def verify(
     stored in FILE.gguf.json; with the checkpoint `source` every tensor and key, decoded and derived by code that shares
     nothing with the conversion. `sha256` adds that of the whole file.
 
-    Raises VerificationError that names the first difference, GGUFError for a file that is no sound GGUF, CheckpointError
-    for a source that cannot be read. `compare` returns all differences instead.
+    Raises VerificationError that names the first difference, GGUFError for a file that is no sound GGUF,
+    CheckpointError for a source that cannot be read. `compare` returns all differences instead.
     """
     report = compare(path, source, jobs=jobs, sha256=sha256)
     refuse_differences(report)

@@ -71,7 +71,8 @@ def _expected_bits(
         scales = _read_scales(scale, piece, read, block)
         return fp8_bits(type, source.reshape(piece.rows, piece.cols), scales, piece.source_row, block, scratch)
     if SAME[dtype] is type:
-        return source.view(BIT_TYPES[type]).reshape(piece.rows, piece.cols)
+        same: Bits = source.view(BIT_TYPES[type])
+        return same.reshape(piece.rows, piece.cols)
     return to_bits(type, to_floats(dtype, source)).reshape(piece.rows, piece.cols)
 
 

@@ -23,7 +23,7 @@ def header_differences(header: GGUFHeader, stored: StoredHashes, file: FileBytes
     where = f"file {printable(header.path)}"
     if header.file_size != stored.size:
         yield Difference(where, "the size in bytes", f"{stored.size:,}", f"{header.file_size:,}")
-    digest = xxhash.xxh3_128_hexdigest(file.read(0, header.data_offset))
+    digest = xxhash.xxh3_128_hexdigest(file.read(0, header.data_offset).data)
     if digest != stored.header_digest:
         text = f"XXH3-128 of the header, bytes 0 to {header.data_offset:,}: a key or a tensor's entry was changed"
         yield Difference(where, text, stored.header_digest, digest)
@@ -75,8 +75,8 @@ def padding_differences(header: GGUFHeader, file: FileBytes) -> Iterator[Differe
             continue
         start = header.data_offset + tensor.offset + tensor.nbytes
         if file.read(start, gap).any():
-            yield Difference(f"tensor {printable(tensor.name)}", f"the padding after it, bytes {start:,} to {start + gap:,}",
-                             "zeros", "other bytes")  # fmt: skip
+            text = f"the padding after it, bytes {start:,} to {start + gap:,}"
+            yield Difference(f"tensor {printable(tensor.name)}", text, "zeros", "other bytes")
 
 
 def whole_sha256(path: str) -> str:

@@ -1,4 +1,4 @@
-"""What comparing slices has found, gathered over threads: per part of a tensor the first wrong weight and their number."""
+"""The wrong weights, gathered over threads: per part of a tensor the first wrong weight, and how many."""
 
 import math
 import threading

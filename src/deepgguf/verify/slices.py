@@ -16,8 +16,8 @@ SLICE_WEIGHTS = 1 << 18
 class Slice(msgspec.Struct, frozen=True, gc=False):
     """Rows [source_row, source_row + rows) of the matrix `sources[part]`, of `cols` weights each.
 
-    In the tensor they are the bytes [offset, offset + nbytes), rows from `row` of part `part` (an expert) and `head` (-1
-    where heads do not matter); if `transposed` they are its columns.
+    In the tensor they are the bytes [offset, offset + nbytes), rows from `row` of part `part` (an expert) and `head`
+    (-1 where heads do not matter); if `transposed` they are its columns.
     """
 
     part: int

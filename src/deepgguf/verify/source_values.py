@@ -26,7 +26,7 @@ _RUN = 1 << 15  # FP8 weights at a time: their indices stay in a core's second-l
 
 
 def _fp8_values() -> Floats:
-    """The numbers of E4M3 (arXiv 2209.05433, table 1), by code: bias 7, no infinities, NaN where all but the sign is 1."""
+    """E4M3 (arXiv 2209.05433, table 1), by code: bias 7, no infinities, NaN where all but the sign is 1s."""
     code = np.arange(256)
     exponent, mantissa = code >> 3 & 15, code & 7
     magnitude = np.where(exponent == 0, mantissa * 2.0**-9, (8 + mantissa) * 2.0 ** (exponent - 10.0))
