@@ -8,7 +8,7 @@ import msgspec
 
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.checkpoint.importance import ImportanceMatrix, read_importance
-from deepgguf.errors import UsageError
+from deepgguf.errors import UsageError, VerificationError
 from deepgguf.execute.disk import Disk
 from deepgguf.execute.run import Observe, Progress, execute
 from deepgguf.execute.settings import Report, Settings
@@ -21,6 +21,8 @@ from deepgguf.plan.totals import PlanTotals, totals
 from deepgguf.recipes.patterns import parse_tensor_type, parse_type
 from deepgguf.recipes.recipe import RECIPES
 from deepgguf.samples.make import SampleSummary, make_sample
+from deepgguf.verify.report import Report as Verification
+from deepgguf.verify.run import check
 
 StrPath = str | os.PathLike[str]
 
@@ -150,6 +152,40 @@ def carry_out(
 def inspect(path: StrPath) -> Description:
     """What the GGUF file `path` (or the split set that it belongs to) says of itself. Raises GGUFError."""
     return describe(read_split_set(path))
+
+
+def verify(
+    path: StrPath, source: StrPath | None = None, *, jobs: int | None = None, sha256: bool = False
+) -> Verification:
+    """Whether the GGUF file `path`, or the split set that it belongs to, is what it should be.
+
+    Its structure, by a reader that shares nothing with the writer; without `source` the hashes that the conversion
+    stored in FILE.gguf.json; with the checkpoint `source` every tensor and key, decoded and derived by code that shares
+    nothing with the conversion. `sha256` adds that of the whole file.
+
+    Raises VerificationError that names the first difference, GGUFError for a file that is no sound GGUF,
+    CheckpointError for a source that cannot be read. `compare` returns all differences instead.
+    """
+    report = compare(path, source, jobs=jobs, sha256=sha256)
+    refuse_differences(report)
+    return report
+
+
+def compare(
+    path: StrPath, source: StrPath | None = None, *, jobs: int | None = None, sha256: bool = False,
+    progress: Progress = lambda nbytes: None,
+) -> Verification:  # fmt: skip
+    """As `verify`, but differences are in the report."""
+    folder = None if source is None else Path(source)
+    return check(os.fspath(path), folder, jobs=jobs or available_processors(), sha256=sha256, progress=progress)
+
+
+def refuse_differences(report: Verification) -> None:
+    """VerificationError for the first difference, if there is one."""
+    if report.differences:
+        first, more = report.differences[0], len(report.differences) - 1
+        found = str(first).removeprefix(f"{first.where}: ") + (f" (and {more} more differences)" if more else "")
+        raise VerificationError(first.where, found, "convert again" if report.source else "compare with the source")
 
 
 def sample(

@@ -48,6 +48,13 @@ examples:
   deepgguf inspect model-00001-of-00009.gguf --tensors --json
 """
 
+_VERIFY = """\
+examples:
+  deepgguf verify model.gguf                 structure, and the hashes in model.gguf.json
+  deepgguf verify model.gguf DeepSeek-V3     every tensor and key against the checkpoint
+  deepgguf verify model-00001-of-00009.gguf DeepSeek-V3 --json
+"""
+
 _SAMPLE = """\
 examples:
   deepgguf sample v3 v3-sample --shards 2
@@ -126,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_convert(commands)
     _add_plan(commands)
     _add_inspect(commands)
+    _add_verify(commands)
     _add_sample(commands)
     return parser
 
@@ -196,6 +204,18 @@ def _add_inspect(commands: Any) -> None:
     parser = _command(commands, "inspect", _inspect, "Show what a GGUF file holds.", epilog)
     parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any part of a split set")
     parser.add_argument("--tensors", action="store_true", help="every tensor on a line of its own")
+    parser.add_argument("--json", action="store_true", help="JSON on standard output")
+
+
+def _add_verify(commands: Any) -> None:
+    epilog = _VERIFY
+    parser = _command(commands, "verify", _verify, "Check a GGUF file, alone or against its source.", epilog)
+    parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any part of a split set")
+    parser.add_argument("source", metavar="SRC", nargs="?", help="the checkpoint that it was made from")
+    parser.add_argument(
+        "--jobs", type=_positive, default=0, metavar="N", help="threads (default: this process's processors)"
+    )
+    parser.add_argument("--sha256", action="store_true", help="also the SHA-256 of each file (a second read)")
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
 
 
@@ -348,6 +368,24 @@ def _inspect(options: argparse.Namespace) -> int:
     from deepgguf.terminal import inspect_tables
 
     _print(inspect_tables.render(description, options.tensors))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from deepgguf import api
+    from deepgguf.terminal.progress import progress_of
+    from deepgguf.verify.run import bytes_to_check
+
+    total = bytes_to_check(options.file, with_source=options.source is not None)
+    with progress_of(total, printable(Path(options.file).name)) as progress:
+        report = api.compare(options.file, options.source, jobs=options.jobs, sha256=options.sha256, progress=progress)
+    if options.json:
+        _print_json(report)
+    else:
+        from deepgguf.terminal import verify_summary
+
+        _print(verify_summary.render(report))
+    api.refuse_differences(report)
     return 0
 
 
