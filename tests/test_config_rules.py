@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tiny_checkpoint import OCR, V2, V3, YARN, weights, without, write_checkpoint
 
 from deepgguf.api import plan
 from deepgguf.errors import CheckpointError
+from tiny_checkpoint import OCR, V2, V3, YARN, weights, without, write_checkpoint
 
 TARGETS = ("ollama", "llama.cpp")
 
@@ -118,7 +118,8 @@ def test_without_mscale_all_dim_there_is_no_yarn_log_multiplier(keys, target, ya
 
 
 def test_the_multiplier_is_made_in_double_and_rounded_once(keys):
-    found = np.float32(keys(V3 | {"rope_scaling": YARN | {"mscale_all_dim": 0.707}})["rope.scaling.yarn_log_multiplier"])
+    config = V3 | {"rope_scaling": YARN | {"mscale_all_dim": 0.707}}
+    found = np.float32(keys(config)["rope.scaling.yarn_log_multiplier"])
     assert found == np.float32(0.1 * 0.707)
     assert found != np.float32(0.1) * np.float32(0.707)
 

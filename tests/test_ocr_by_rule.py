@@ -13,9 +13,9 @@ import pytest
 from gguf import GGUFReader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_checkpoint import OCR, Stored, floats, write_checkpoint
 
 from deepgguf.api import convert
+from tiny_checkpoint import OCR, Stored, floats, write_checkpoint
 
 
 class Rule(NamedTuple):
@@ -116,8 +116,8 @@ def clip_rules(c: dict[str, Any]) -> Iterator[Rule]:
             ("self_attn.qkv_proj", "attn_qkv", (3 * width, width)), ("self_attn.out_proj", "attn_out", (width, width)),
             ("mlp.fc1", "ffn_up", (4 * width, width)), ("mlp.fc2", "ffn_down", (width, 4 * width)),
         ):  # fmt: skip
-            block = f"v.blk.{n}."
-            yield from with_bias(f"{s}transformer.layers.{n}.{source}", f"{block}{source}", f"{block}{llamacpp}", *shape)
+            p, q = f"{s}transformer.layers.{n}.", f"v.blk.{n}."
+            yield from with_bias(f"{p}{source}", f"{q}{source}", f"{q}{llamacpp}", *shape)
 
 
 def vision_rules(config: dict[str, Any]) -> Iterator[Rule]:
@@ -136,14 +136,9 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
     def number(low: int, high: int) -> int:
         return draw(st.integers(low, high))
 
-    layers, heads, sam_layers, sam_heads, clip_heads = (
-        number(1, 12),
-        number(1, 3),
-        number(1, 12),
-        number(1, 3),
-        number(1, 3),
-    )
-    experts, patch = number(1, 13), draw(st.sampled_from([7, 14, 16]))
+    layers, sam_layers, experts = number(1, 12), number(1, 12), number(1, 13)
+    heads, sam_heads, clip_heads = number(1, 3), number(1, 3), number(1, 3)
+    patch = draw(st.sampled_from([7, 14, 16]))
     language = OCR["language_config"] | {
         "num_hidden_layers": layers,
         "first_k_dense_replace": number(0, layers),
