@@ -42,3 +42,10 @@ def test_the_bytes_do_not_depend_on_jobs(checkpoint, tmp_path, name, target, typ
         digests.append({p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()})
     assert digests[0] == digests[1] == digests[2]
     assert digests[0]
+
+
+def test_an_mmproj_is_never_split_as_the_engine_loads_it_from_one_file(checkpoint):
+    files = plan(checkpoint("ocr"), target="llama.cpp", split_max_tensors=7).files
+    mmproj = [file for file in files if file.kind == "mmproj"]
+    assert [file.name for file in mmproj] == ["mmproj-ocr-BF16.gguf"]
+    assert not [key for key in mmproj[0].keys if key.startswith("split.")]
