@@ -59,6 +59,11 @@ def test_by_default_v3_has_an_output_matrix_and_a_routing_bias_and_v2_no_bias(tm
         assert ("blk.1.exp_probs_b.bias" in tensors) == (name == "v3")
 
 
+@pytest.mark.parametrize("config", [V3 | {"q_lora_rank": 1536}, V2 | {"q_lora_rank": 1536}], ids=["v3", "v2"])
+def test_a_latent_for_queries_that_is_left_out_has_a_rank_of_1536(keys, config):
+    assert keys(without(config, "q_lora_rank"), tensors=weights(config))["attention.q_lora_rank"] == 1536
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(
     ("field", "key"),
