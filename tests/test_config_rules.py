@@ -68,6 +68,8 @@ def test_a_latent_for_queries_that_is_left_out_has_a_rank_of_1536(keys, config):
 @pytest.mark.parametrize(
     ("field", "key"),
     [
+        ("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
+        ("rope_theta", "rope.freq_base"),
         ("scoring_func", "expert_gating_func"),
         ("norm_topk_prob", "expert_weights_norm"),
         ("routed_scaling_factor", "expert_weights_scale"),
@@ -79,6 +81,12 @@ def test_a_latent_for_queries_that_is_left_out_has_a_rank_of_1536(keys, config):
 def test_an_explicit_null_writes_no_key(keys, target, field, key):
     assert key in keys(V3, target)
     assert key not in keys(V3 | {field: None}, target)
+
+
+def test_an_explicit_null_ties_nothing(tmp_path):
+    config = V3 | {"tie_word_embeddings": None}
+    folder = write_checkpoint(tmp_path / "x", config, weights(V3))
+    assert "output.weight" in {t.info.name for t in plan(folder).files[0].tensors}
 
 
 def test_llamacpp_has_expert_weights_norm_only_when_it_is_true(keys):
