@@ -156,6 +156,14 @@ def test_the_largest_f16_does_not_overflow_and_half_a_step_more_does(tmp_path):
                 convert(folder, tmp_path / f"{value}.gguf", type="f16", jobs=2)
 
 
+def test_a_finite_number_that_overflows_bf16_stops_the_run_and_is_told_of_f32(tmp_path):
+    made = weights(V3, "F32")
+    made[HUGE] = stored(np.full((32, 16), np.finfo("<f4").max), "F32")
+    folder = write_checkpoint(tmp_path / "x", V3, made)
+    with pytest.raises(NonFiniteError, match=r"attn_output.weight: 512 finite .* BF16; choose --type f32$"):
+        convert(folder, tmp_path / "x.gguf", type="bf16", jobs=2)
+
+
 def test_an_encoders_weight_that_overflows_ollamas_f16_stops_the_run(tmp_path):
     made, name = weights(OCR), "model.projector.layers.weight"
     made[name] = stored(np.full(made[name].shape, 2.0**20), "BF16")

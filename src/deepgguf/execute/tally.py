@@ -67,7 +67,8 @@ class Tally:
     def _check(self, name: str, type: str, counts: Counts) -> None:
         if counts.overflow:
             found = f"{counts.overflow} finite weights are too large for {type}"
-            raise NonFiniteError(f"tensor {name}", found, "choose --type bf16 or f32")
+            wider = "f32" if type == "BF16" else "bf16 or f32"
+            raise NonFiniteError(f"tensor {name}", found, f"choose --type {wider}")
         if (counts.nan or counts.inf) and not self._allow:
             found = f"{counts.nan} weights are NaN and {counts.inf} infinite"
             raise NonFiniteError(
