@@ -23,6 +23,7 @@ exit status:
   2    wrong usage, or the output exists
   3    a file is not what it should be
   4    input or output failed, or the disk is full; one can go on with --resume
+  70   a bug in deepgguf
   130  interrupted (SIGINT); 143 SIGTERM; 129 SIGHUP
 """
 
@@ -53,6 +54,9 @@ examples:
 """
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class _Stopped(BaseException):
     """A signal that ends the run; pieces in hand are finished first."""
 
@@ -63,7 +67,7 @@ class _Stopped(BaseException):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         signal.signal(number, _stop)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
@@ -81,10 +85,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         _complain("out of memory; give fewer --jobs")
         return 4
+    except OSError as error:
+        where = printable(error.filename) if error.filename else "the system"
+        _complain(f"{where}: {error.strerror or printable(error)}; check the disk and the permissions")
+        return 4
+    except Exception as error:
+        _complain(f"a bug: {_origin(error)}; please report it, with the command")
+        return 70
+
+
+def _origin(error: BaseException) -> str:
+    """What was raised and in which line of which file, on one line."""
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    place = f"{Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}" if frame else "nowhere"
+    return printable(f"{type(error).__name__} in {place}: {error}")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)
+    for other in _SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
     raise _Stopped(number)
 
 

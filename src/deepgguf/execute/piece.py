@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from deepgguf import kernels
 from deepgguf.checkpoint.fp8 import WEIGHT_DTYPE, check_scales, scale_values
 from deepgguf.checkpoint.shards import SourceTensor
-from deepgguf.gguf.types import PLAIN, GGMLType, row_bytes
+from deepgguf.errors import NonFiniteError
+from deepgguf.gguf.types import BLOCKS, PLAIN, SCALES, GGMLType, row_bytes
 from deepgguf.plan.pieces import Piece
 from deepgguf.plan.schema import Part, PlannedTensor
 
@@ -87,6 +88,8 @@ def make_piece(
         _transpose(tensor, piece, floats, turned)
         floats = turned
     _quantize(tensor, piece, floats, importance, out)
+    if not sum(counts):
+        _check_scales(tensor, piece, out)
     return Made(out, counts, floats.view(np.float32))
 
 
@@ -164,6 +167,18 @@ def _transpose(tensor: PlannedTensor, piece: Piece, source: Bytes, out: Bytes) -
     shape = (piece.groups, piece.rows, tensor.rows.cols)
     turned = out.view(element).reshape(shape[0], shape[2], shape[1])
     np.copyto(turned, source.view(element).reshape(shape).transpose(0, 2, 1))
+
+
+def _check_scales(tensor: PlannedTensor, piece: Piece, out: Bytes) -> None:
+    """NonFiniteError if a block's scale became infinite: its weights are finite, but not within F16's range."""
+    type = tensor.info.type
+    blocks = out.reshape(-1, BLOCKS[type].nbytes)
+    for at in SCALES.get(type, ()):
+        odd = blocks[:, at + 1] & 0x7C == 0x7C  # all bits of the exponent
+        if odd.any():
+            row = (piece.offset + int(odd.argmax()) * blocks.shape[1]) // row_bytes(type, tensor.rows.row_length)
+            found = f"row {row} has weights that are too large for the scales of {type.name}, which are F16"
+            raise NonFiniteError(f"tensor {tensor.info.name}", found, "choose --type bf16, or --tensor-type for it")
 
 
 def _quantize(tensor: PlannedTensor, piece: Piece, floats: Bytes, importance: Importance | None, out: Bytes) -> None:

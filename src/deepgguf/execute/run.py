@@ -13,7 +13,7 @@ import msgspec
 import xxhash
 
 from deepgguf.checkpoint.source import Sources
-from deepgguf.errors import CheckpointError, DeepggufError, OutputError, UsageError
+from deepgguf.errors import CheckpointError, OutputError, UsageError
 from deepgguf.execute.disk import Disk
 from deepgguf.execute.file_run import FileRun, open_file_run, refuse_existing
 from deepgguf.execute.journal import JournalHeader
@@ -60,6 +60,7 @@ def execute(
     paths = [Paths(settings.folder / file.name) for file in plan.files]
     _check_outputs(plan, paths, settings)
     identities = [file_identity(plan, file, importance_digest) for file in plan.files]
+    named = settings.resume == "resume" and _have_names(paths)
     written = [0, 0]
     with ExitStack() as stack:
         sources = stack.enter_context(Sources(plan.sources))
@@ -68,14 +69,19 @@ def execute(
         times = tuple((source.name, source.mtime_ns) for source in plan.sources)
         for file, path, identity in zip(plan.files, paths, identities, strict=True):
             tally = Tally(file, plan.block[0], allow_nonfinite=settings.allow_nonfinite)
-            runs.append(open_file_run(disk, path, file, tally, JournalHeader(identity, times), settings.resume))
+            header = JournalHeader(identity, times)
+            runs.append(open_file_run(disk, path, file, tally, header, settings, named=named))
+        disk.sync_folder(settings.folder)
         lock = threading.Lock()
+        failures: list[Exception] = []
 
         def work(task: _Task, buffers: Buffers) -> None:
             run, number = task
+            if failures:
+                raise failures[0]
             tensor, index = run.tally.locate(number)
             piece = piece_at(run.file.tensors[tensor], run.tally.cuts[tensor], index)
-            there = run.still_there(number, tensor, piece.offset, piece.nbytes)
+            there = run.part is not None and run.still_there(number, run.part.fd)
             if not there and run.part:
                 made = make_piece(run.file.tensors[tensor], piece, sources.readinto, plan.block, buffers, importance)
                 if observe:
@@ -87,7 +93,7 @@ def execute(
                 written[there] += piece.nbytes
             progress(piece.nbytes)
 
-        with _recorder(runs):
+        with _recorder(runs, failures):
             run_in_threads(settings.jobs, _tasks(runs), work)
         reports = _finish(plan, disk, sources, runs, identities, settings)
     return Report(tuple(reports), time.monotonic() - started, written[0], written[1])
@@ -109,8 +115,7 @@ def _check_outputs(plan: Plan, paths: Sequence[Paths], settings: Settings) -> No
     for path in paths:
         if os.path.realpath(path.final) in sources:
             raise UsageError(path.final, "is one of the inputs", "give another output with -o")
-        renamed = settings.resume == "resume" and path.journal.exists() and not path.part.exists()
-        if not renamed:
+        if path.part.exists() or not (settings.resume == "resume" and _have_names(paths)):
             refuse_existing(path, overwrite=settings.overwrite)
     taken = sum(path.part.stat().st_blocks * 512 for path in paths if path.part.is_file())
     free = shutil.disk_usage(folder).free
@@ -119,18 +124,25 @@ def _check_outputs(plan: Plan, paths: Sequence[Paths], settings: Settings) -> No
         raise OutputError(folder, found, "free space, give another folder with -o, or choose a smaller --type")
 
 
+def _have_names(paths: Sequence[Paths]) -> bool:
+    """Whether an interrupted run came as far as the final names: a journal is left, its part is not."""
+    return any(path.journal.exists() and not os.path.lexists(path.part) for path in paths)
+
+
 @contextmanager
-def _recorder(runs: Sequence[FileRun]) -> Iterator[None]:
-    """Records finished pieces now and then, in a thread of its own, and once more at the end, whatever happened."""
+def _recorder(runs: Sequence[FileRun], failures: list[Exception]) -> Iterator[None]:
+    """Records finished pieces now and then, in a thread of its own, and once more at the end, whatever happened.
+
+    What goes wrong in that thread is put into `failures`, and raised at the end.
+    """
     stop = threading.Event()
-    failures: list[DeepggufError] = []
 
     def record() -> None:
         while not stop.wait(_RECORD_SECONDS):
             try:
                 for run in runs:
                     run.record()
-            except DeepggufError as error:
+            except Exception as error:
                 failures.append(error)
                 return
 
@@ -155,9 +167,9 @@ def _keep_or_discard(disk: Disk, runs: Sequence[FileRun]) -> Iterator[None]:
         yield
     except BaseException as error:
         for run in runs:
-            run.close()
             if isinstance(error, CheckpointError) or (run.part and not run.recorded):
                 run.discard(disk)
+            run.close()
         raise
     for run in runs:
         run.close()
@@ -185,6 +197,8 @@ def _finish(
             disk.rename(run.paths.part, run.paths.final)
         if run.paths.manifest_part.exists():
             disk.rename(run.paths.manifest_part, run.paths.manifest)
+        elif run.part and not settings.manifest:
+            disk.remove(run.paths.manifest)  # that of the file which was replaced
     disk.sync_folder(settings.folder)
     for run in runs:
         disk.remove(run.paths.journal)
