@@ -59,10 +59,17 @@ def test_by_default_v3_has_an_output_matrix_and_a_routing_bias_and_v2_no_bias(tm
         assert ("blk.1.exp_probs_b.bias" in tensors) == (name == "v3")
 
 
+@pytest.mark.parametrize("config", [V3 | {"q_lora_rank": 1536}, V2 | {"q_lora_rank": 1536}], ids=["v3", "v2"])
+def test_a_latent_for_queries_that_is_left_out_has_a_rank_of_1536(keys, config):
+    assert keys(without(config, "q_lora_rank"), tensors=weights(config))["attention.q_lora_rank"] == 1536
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(
     ("field", "key"),
     [
+        ("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
+        ("rope_theta", "rope.freq_base"),
         ("scoring_func", "expert_gating_func"),
         ("norm_topk_prob", "expert_weights_norm"),
         ("routed_scaling_factor", "expert_weights_scale"),
@@ -74,6 +81,12 @@ def test_by_default_v3_has_an_output_matrix_and_a_routing_bias_and_v2_no_bias(tm
 def test_an_explicit_null_writes_no_key(keys, target, field, key):
     assert key in keys(V3, target)
     assert key not in keys(V3 | {field: None}, target)
+
+
+def test_an_explicit_null_ties_nothing(tmp_path):
+    config = V3 | {"tie_word_embeddings": None}
+    folder = write_checkpoint(tmp_path / "x", config, weights(V3))
+    assert "output.weight" in {t.info.name for t in plan(folder).files[0].tensors}
 
 
 def test_llamacpp_has_expert_weights_norm_only_when_it_is_true(keys):
@@ -118,9 +131,8 @@ def test_without_mscale_all_dim_there_is_no_yarn_log_multiplier(keys, target, ya
 
 
 def test_the_multiplier_is_made_in_double_and_rounded_once(keys):
-    found = np.float32(
-        keys(V3 | {"rope_scaling": YARN | {"mscale_all_dim": 0.707}})["rope.scaling.yarn_log_multiplier"]
-    )
+    config = V3 | {"rope_scaling": YARN | {"mscale_all_dim": 0.707}}
+    found = np.float32(keys(config)["rope.scaling.yarn_log_multiplier"])
     assert found == np.float32(0.1 * 0.707)
     assert found != np.float32(0.1) * np.float32(0.707)
 

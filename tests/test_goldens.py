@@ -157,9 +157,7 @@ def test_no_golden_is_left_out():
     }  # fmt: skip
 
 
-def test_the_language_model_of_deepseekocr_for_ollama_is_quantized_as_alone_and_its_encoders_are_kept(
-    checkpoint, tmp_path
-):
+def test_ollamas_deepseekocr_is_quantized_like_llamacpps_and_its_encoders_are_kept(checkpoint, tmp_path):
     convert(checkpoint("ocr"), tmp_path / "x.gguf", type="q8_0", jobs=2)
     encoders = [t for t in read_golden("ollama", "ocr").tensors if t.name.startswith(("v.", "s.", "mm."))]
     expected = read_golden("quantized", "ocr-Q8_0").by_name() | {t.name: (t.type, t.shape, t.sha256) for t in encoders}

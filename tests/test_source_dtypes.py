@@ -13,9 +13,8 @@ MATRIX, VISION = "blk.0.attn_output.weight", ("v.blk.0.self_attn.out_proj.weight
 
 
 def types(folder, target, type="auto"):
-    return {
-        t.info.name: t.info.type.name for file in plan(folder, target=target, type=type).files for t in file.tensors
-    }
+    files = plan(folder, target=target, type=type).files
+    return {tensor.info.name: tensor.info.type.name for file in files for tensor in file.tensors}
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +156,14 @@ def test_the_largest_f16_does_not_overflow_and_half_a_step_more_does(tmp_path):
                 convert(folder, tmp_path / f"{value}.gguf", type="f16", jobs=2)
 
 
+def test_a_finite_number_that_overflows_bf16_stops_the_run_and_is_told_of_f32(tmp_path):
+    made = weights(V3, "F32")
+    made[HUGE] = stored(np.full((32, 16), np.finfo("<f4").max), "F32")
+    folder = write_checkpoint(tmp_path / "x", V3, made)
+    with pytest.raises(NonFiniteError, match=r"attn_output.weight: 512 finite .* BF16; choose --type f32$"):
+        convert(folder, tmp_path / "x.gguf", type="bf16", jobs=2)
+
+
 def test_an_encoders_weight_that_overflows_ollamas_f16_stops_the_run(tmp_path):
     made, name = weights(OCR), "model.projector.layers.weight"
     made[name] = stored(np.full(made[name].shape, 2.0**20), "BF16")
@@ -226,9 +233,7 @@ def test_fp8_blocks_are_counted_from_the_matrix_not_from_the_head(tmp_path, targ
     made[f"{name}_scale_inv"] = Stored("F32", (3, 2), scales.tobytes())
     config = V3 | {"quantization_config": {"quant_method": "fp8", "weight_block_size": [12, 10]}}
     convert(write_checkpoint(tmp_path / "x", config, made), tmp_path / "x.gguf", target=target, jobs=2)
-    read = {
-        t.name: numbers(t) for t in GGUFReader(tmp_path / "x.gguf").tensors if ".attn_k" in t.name or "attn_v" in t.name
-    }
+    read = {t.name: numbers(t) for t in GGUFReader(tmp_path / "x.gguf").tensors if t.name.startswith("blk.0.attn_")}
     whole = rounded(e4m3(codes) * scales.repeat(12, 0)[:32].repeat(10, 1)[:, :16], "BF16")
     if target == "ollama":
         assert np.array_equal(read["blk.0.attn_kv_b.weight"], whole)

@@ -100,14 +100,14 @@ def test_a_tensor_of_another_shape_than_the_config_promises_is_an_error(tmp_path
 
 def test_a_missing_expert_is_an_error(tmp_path):
     folder = write_checkpoint(tmp_path / "x", V3, without(weights(V3), EXPERT.format(2, "up")))
-    with pytest.raises(CheckpointError, match="experts.2.up_proj.weight: config.json promises it"):
+    with pytest.raises(CheckpointError, match=r"experts.2.up_proj.weight: config.json promises it"):
         plan(folder)
 
 
 def test_an_expert_too_many_is_an_error(tmp_path):
     made = weights(V3)
     made[EXPERT.format(4, "up")] = made[EXPERT.format(3, "up")]
-    with pytest.raises(CheckpointError, match="experts.4.up_proj.weight: is unknown"):
+    with pytest.raises(CheckpointError, match=r"experts.4.up_proj.weight: is unknown"):
         plan(write_checkpoint(tmp_path / "x", V3, made))
 
 

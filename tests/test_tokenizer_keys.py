@@ -165,7 +165,7 @@ def test_an_added_token_is_of_type_3_if_it_is_special_else_4_and_llamacpp_goes_b
 
 
 def test_more_tokens_than_the_configs_vocab_size_are_an_error(planned):
-    with pytest.raises(CheckpointError, match="516 tokens, but config.json has vocab_size 515"):
+    with pytest.raises(CheckpointError, match=r"516 tokens, but config.json has vocab_size 515"):
         planned(vocab_size=515)
 
 

@@ -56,7 +56,10 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
         )
         sourced = [_source(o, matched, layout, chosen) for o in outputs if o.file is kind]
         file = _plan_file(kind, sourced, checkpoint, model, layout, chosen)
-        files += split_file(file, options.split_max_size, options.split_max_tensors)
+        if kind is FileKind.TEXT:
+            files += split_file(file, options.split_max_size, options.split_max_tensors)
+        else:
+            files.append(file)  # clip.cpp loads an mmproj from one file only
     warnings = [
         *checkpoint.warnings,
         *architecture.limits(model),
