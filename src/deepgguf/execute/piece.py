@@ -14,6 +14,9 @@ from deepgguf.gguf.types import BLOCKS, PLAIN, SCALES, GGMLType, row_bytes
 from deepgguf.plan.pieces import Piece
 from deepgguf.plan.schema import Part, PlannedTensor
 
+# What the widest quantized types can hold: the largest F16, times a sub-block's scale, times a level (Q6_K, IQ4_XS).
+_LARGEST = 65504.0 * 128 * 32
+
 Bytes = NDArray[np.uint8]
 Read = Callable[[int, int, Bytes], None]  # (file, offset, buffer)
 Importance = Callable[[str, int, int], NDArray[np.float32]]  # (tensor, first column over all its matrices, columns)
@@ -89,7 +92,7 @@ def make_piece(
         floats = turned
     _quantize(tensor, piece, floats, importance, out)
     if not sum(counts):
-        _check_scales(tensor, piece, out)
+        _check_scales(tensor, piece, floats.view(np.float32), out)
     return Made(out, counts, floats.view(np.float32))
 
 
@@ -169,16 +172,26 @@ def _transpose(tensor: PlannedTensor, piece: Piece, source: Bytes, out: Bytes) -
     np.copyto(turned, source.view(element).reshape(shape).transpose(0, 2, 1))
 
 
-def _check_scales(tensor: PlannedTensor, piece: Piece, out: Bytes) -> None:
+def _check_scales(tensor: PlannedTensor, piece: Piece, values: NDArray[np.float32], out: Bytes) -> None:
     """NonFiniteError if a block's scale became infinite: its weights are finite, but not within F16's range."""
     type = tensor.info.type
+    if type not in SCALES:
+        return
+    # Q8_0's scale is a quotient; the others search theirs by sums of squares, which are NaN before the scale shows it.
+    if type is not GGMLType.Q8_0 and max(values.max(), -values.min()) > _LARGEST:
+        raise _too_large(tensor, piece, int(np.abs(values).argmax()) // tensor.rows.row_length)
     blocks = out.reshape(-1, BLOCKS[type].nbytes)
-    for at in SCALES.get(type, ()):
+    for at in SCALES[type]:
         odd = blocks[:, at + 1] & 0x7C == 0x7C  # all bits of the exponent
         if odd.any():
-            row = (piece.offset + int(odd.argmax()) * blocks.shape[1]) // row_bytes(type, tensor.rows.row_length)
-            found = f"row {row} has weights that are too large for the scales of {type.name}, which are F16"
-            raise NonFiniteError(f"tensor {tensor.info.name}", found, "choose --type bf16, or --tensor-type for it")
+            raise _too_large(tensor, piece, int(odd.argmax()) * BLOCKS[type].weights // tensor.rows.row_length)
+
+
+def _too_large(tensor: PlannedTensor, piece: Piece, row: int) -> NonFiniteError:
+    type = tensor.info.type
+    row += piece.offset // row_bytes(type, tensor.rows.row_length)
+    found = f"row {row} has weights that are too large for the scales of {type.name}, which are F16"
+    return NonFiniteError(f"tensor {tensor.info.name}", found, "choose --type bf16, or --tensor-type for it")
 
 
 def _quantize(tensor: PlannedTensor, piece: Piece, floats: Bytes, importance: Importance | None, out: Bytes) -> None:
