@@ -112,7 +112,7 @@ static inline void store_nibbles(const Ints * q, Ints * words) {
     for (int i = 0; i < BLOCK / 2; i += 4) {
         Ints pair[4];
         for (int k = 0; k < 4; k++) pair[k] = (q[i + k] & 0xF) | (q[i + k + BLOCK / 2] & 0xF) << 4;
-        words[i / 4] = word(pair[0], pair[1], pair[2], pair[3]);
+        words[i / 4] = word(pair);
     }
 }
 

@@ -36,7 +36,7 @@ template <int MAX> struct Symmetric {
             weigh<BLOCK>(blocks.x + at, blocks.importance + at, blocks.mean_square[k], weight + at);
         }
         Scale fit[PAIR];
-        search_scale<BLOCK, MAX, true>(blocks.x, weight, fit);
+        search_scale<PAIR, BLOCK, MAX, true>(blocks.x, weight, fit);
         for (int k = 0; k < PAIR; k++) {
             Ints q[BLOCK];
             for (int i = 0; i < BLOCK; i++) q[i] = quantized(fit[k], blocks.x[BLOCK * k + i], MAX);
