@@ -25,12 +25,13 @@ from deepgguf.execute.piece import Buffers, Importance, make_piece
 from deepgguf.execute.settings import FileReport, Report, Settings
 from deepgguf.execute.tally import Tally
 from deepgguf.execute.threads import run_in_threads
+from deepgguf.gguf.types import TensorInfo
 from deepgguf.plan.identity import file_identity
 from deepgguf.plan.pieces import piece_at
-from deepgguf.plan.schema import Plan, PlannedTensor
+from deepgguf.plan.schema import Plan
 
 Progress = Callable[[int], None]
-Observe = Callable[[PlannedTensor, NDArray[np.uint8], NDArray[np.float32] | None], None]
+Observe = Callable[[TensorInfo, NDArray[np.uint8], NDArray[np.float32] | None], None]
 
 _RECORD_SECONDS = 1.0  # how much work a crash may cost
 
@@ -87,7 +88,7 @@ def execute(
             if not there and run.part:
                 made = make_piece(run.file.tensors[tensor], piece, sources.readinto, plan.block, buffers, importance)
                 if observe:
-                    observe(run.file.tensors[tensor], made.out, made.floats)
+                    observe(run.file.tensors[tensor].info, made.out, made.floats)
                 digest = xxhash.xxh3_128_digest(made.out.data)
                 run.part.write(made.out.data, tensor, piece.offset)
                 run.finish(number, digest, made.counts)

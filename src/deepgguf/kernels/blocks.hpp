@@ -125,11 +125,7 @@ static inline void encode_nibbles(const Ints * q, Ints * nibbles) {
     for (int i = 0; i < BLOCK / 2; i += 4) {
         Ints pair[4];
         for (int k = 0; k < 4; k++) pair[k] = (q[i + k] & 0xF) | (q[i + k + BLOCK / 2] & 0xF) << 4;
-<<<<<<< HEAD
-        words[i / 4] = word(pair);
-=======
         nibbles[i / 4] = word(pair);
->>>>>>> legacy
     }
 }
 

@@ -7,8 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from deepgguf.gguf.types import GGMLType, row_bytes
-from deepgguf.plan.schema import PlannedTensor
+from deepgguf.gguf.types import GGMLType, TensorInfo, row_bytes
 from deepgguf.verify.decoders import decode
 
 
@@ -27,16 +26,16 @@ class ErrorMeter:
         self._lock = threading.Lock()
         self._sums: dict[tuple[str, GGMLType], NDArray[Any]] = {}
 
-    def observe(self, tensor: PlannedTensor, out: NDArray[np.uint8], floats: NDArray[np.float32] | None) -> None:
+    def observe(self, tensor: TensorInfo, out: NDArray[np.uint8], floats: NDArray[np.float32] | None) -> None:
         """Compares a piece's bytes with the floats that they were made of (None: nothing was quantized)."""
         if floats is None:
             return
-        type, length = tensor.info.type, tensor.rows.row_length
+        type, length = tensor.type, tensor.shape[-1]
         decoded = decode(type, out.reshape(-1, row_bytes(type, length)), length).reshape(-1)
         error = decoded - floats
         sums = np.array([np.dot(error, error), np.dot(floats, floats)], np.float64)
         with self._lock:
-            key = (tensor.info.name, type)
+            key = (tensor.name, type)
             self._sums[key] = self._sums.get(key, 0) + sums
 
     def results(self) -> tuple[TensorError, ...]:
