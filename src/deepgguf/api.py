@@ -8,17 +8,21 @@ import msgspec
 
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.checkpoint.importance import ImportanceMatrix, read_importance
-from deepgguf.errors import UsageError
+from deepgguf.errors import UsageError, VerificationError
 from deepgguf.execute.disk import Disk
 from deepgguf.execute.run import Observe, Progress, execute
 from deepgguf.execute.settings import Report, Settings
 from deepgguf.gguf.describe import Description, describe
 from deepgguf.gguf.split_set import read_split_set
 from deepgguf.plan.build import build_plan
-from deepgguf.plan.options import ImportanceFacts, Options
+from deepgguf.plan.options import TYPES, ImportanceFacts, Options
 from deepgguf.plan.schema import Plan
+from deepgguf.plan.totals import PlanTotals, totals
 from deepgguf.recipes.patterns import parse_tensor_type, parse_type
+from deepgguf.recipes.recipe import RECIPES
 from deepgguf.samples.make import SampleSummary, make_sample
+from deepgguf.verify.report import Report as Verification
+from deepgguf.verify.run import check
 
 StrPath = str | os.PathLike[str]
 
@@ -62,6 +66,21 @@ def plan(
     )
     made = build_plan(read_checkpoint(Path(source)), options)
     return _one_part(made, part) if part else made
+
+
+def plan_every_type(
+    source: StrPath, *, target: str = "ollama", imatrix: StrPath | None = None
+) -> dict[str, PlanTotals]:
+    """Size and weights of every type that `source` can be converted to; q2_k_s only with an importance matrix."""
+    checkpoint = read_checkpoint(Path(source))
+    importance = _facts(read_importance(Path(imatrix)) if imatrix is not None else None)
+    found = {}
+    for type in TYPES:
+        if type == "q2_k_s" and importance is None:
+            continue
+        options = Options(target=target, type=type, importance=importance if type in RECIPES else None)
+        found[type] = totals(build_plan(checkpoint, options))
+    return found
 
 
 def convert(
@@ -135,6 +154,40 @@ def inspect(path: StrPath) -> Description:
     return describe(read_split_set(path))
 
 
+def verify(
+    path: StrPath, source: StrPath | None = None, *, jobs: int | None = None, sha256: bool = False
+) -> Verification:
+    """Whether the GGUF file `path`, or the split set that it belongs to, is what it should be.
+
+    Its structure, by a reader that shares nothing with the writer; without `source` the hashes that the conversion
+    stored in FILE.gguf.json; with the checkpoint `source` every tensor and key, decoded and derived by code that shares
+    nothing with the conversion. `sha256` adds that of the whole file.
+
+    Raises VerificationError that names the first difference, GGUFError for a file that is no sound GGUF,
+    CheckpointError for a source that cannot be read. `compare` returns all differences instead.
+    """
+    report = compare(path, source, jobs=jobs, sha256=sha256)
+    refuse_differences(report)
+    return report
+
+
+def compare(
+    path: StrPath, source: StrPath | None = None, *, jobs: int | None = None, sha256: bool = False,
+    progress: Progress = lambda nbytes: None,
+) -> Verification:  # fmt: skip
+    """As `verify`, but differences are in the report."""
+    folder = None if source is None else Path(source)
+    return check(os.fspath(path), folder, jobs=jobs or available_processors(), sha256=sha256, progress=progress)
+
+
+def refuse_differences(report: Verification) -> None:
+    """VerificationError for the first difference, if there is one."""
+    if report.differences:
+        first, more = report.differences[0], len(report.differences) - 1
+        found = str(first).removeprefix(f"{first.where}: ") + (f" (and {more} more differences)" if more else "")
+        raise VerificationError(first.where, found, "convert again" if report.source else "compare with the source")
+
+
 def sample(
     kind: str,
     folder: StrPath,
@@ -180,7 +233,9 @@ def _file_name(output: StrPath | None) -> str:
 
 
 def _facts(importance: ImportanceMatrix | None) -> ImportanceFacts | None:
-    return ImportanceFacts(importance.sizes, importance.keys(), importance.digest) if importance else None
+    if importance is None:
+        return None
+    return ImportanceFacts(importance.sizes, importance.keys(), importance.unused_experts, importance.digest)
 
 
 def _one_part(made: Plan, part: int) -> Plan:

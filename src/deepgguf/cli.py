@@ -1,6 +1,7 @@
 """The command line: arguments in, calls of the API, tables and JSON out. Everything heavy is imported when used."""
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -13,7 +14,6 @@ from deepgguf.errors import DeepggufError, UsageError, printable
 from deepgguf.version import __version__
 
 if TYPE_CHECKING:
-    from deepgguf.execute.settings import Report
     from deepgguf.plan.schema import Plan
 
 _EXIT = """\
@@ -39,12 +39,20 @@ _PLAN = """\
 examples:
   deepgguf plan DeepSeek-V3                  what would be written, dropped, needed
   deepgguf plan DeepSeek-V3 --type q4_k_m --json
+  deepgguf plan DeepSeek-V3 --type all       every type with its size
 """
 
 _INSPECT = """\
 examples:
   deepgguf inspect model.gguf
   deepgguf inspect model-00001-of-00009.gguf --tensors --json
+"""
+
+_VERIFY = """\
+examples:
+  deepgguf verify model.gguf                 structure, and the hashes in model.gguf.json
+  deepgguf verify model.gguf DeepSeek-V3     every tensor and key against the checkpoint
+  deepgguf verify model-00001-of-00009.gguf DeepSeek-V3 --json
 """
 
 _SAMPLE = """\
@@ -125,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_convert(commands)
     _add_plan(commands)
     _add_inspect(commands)
+    _add_verify(commands)
     _add_sample(commands)
     return parser
 
@@ -180,6 +189,7 @@ def _add_convert(commands: Any) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     parser.add_argument("--restart", action="store_true", help="discard what an interrupted run left")
     parser.add_argument("--allow-nonfinite", action="store_true", help="convert NaN and Inf as they are")
+    parser.add_argument("--report-error", action="store_true", help="measure the quantization error of every tensor")
     parser.add_argument("--no-manifest", action="store_true", help="do not write OUT.json with the tensors' digests")
     parser.add_argument("--sha256", action="store_true", help="add the SHA-256 of each file (a second read)")
 
@@ -194,6 +204,18 @@ def _add_inspect(commands: Any) -> None:
     parser = _command(commands, "inspect", _inspect, "Show what a GGUF file holds.", epilog)
     parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any part of a split set")
     parser.add_argument("--tensors", action="store_true", help="every tensor on a line of its own")
+    parser.add_argument("--json", action="store_true", help="JSON on standard output")
+
+
+def _add_verify(commands: Any) -> None:
+    epilog = _VERIFY
+    parser = _command(commands, "verify", _verify, "Check a GGUF file, alone or against its source.", epilog)
+    parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any part of a split set")
+    parser.add_argument("source", metavar="SRC", nargs="?", help="the checkpoint that it was made from")
+    parser.add_argument(
+        "--jobs", type=_positive, default=0, metavar="N", help="threads (default: this process's processors)"
+    )
+    parser.add_argument("--sha256", action="store_true", help="also the SHA-256 of each file (a second read)")
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
 
 
@@ -232,7 +254,9 @@ def _positive(text: str) -> int:
 def _make_plan(options: argparse.Namespace) -> "Plan":
     from deepgguf import api
 
-    return api.plan(
+    # A plan is a few hundred thousand objects that all live to the end: looking for garbage among them finds none.
+    gc.disable()
+    made = api.plan(
         options.source,
         options.output,
         target=options.target,
@@ -246,12 +270,15 @@ def _make_plan(options: argparse.Namespace) -> "Plan":
         output_tensor_type=options.output_tensor_type,
         token_embedding_type=options.token_embedding_type,
     )
+    gc.enable()
+    return made
 
 
 def _convert(options: argparse.Namespace) -> int:
     from deepgguf import api
     from deepgguf.execute.settings import Settings
     from deepgguf.terminal.progress import progress_of
+    from deepgguf.verify.quantization_error import ErrorMeter
 
     if options.resume and options.restart:
         raise UsageError("--resume", "contradicts --restart", "give one of them")
@@ -269,24 +296,43 @@ def _convert(options: argparse.Namespace) -> int:
         for warning in plan.warnings:
             _complain(f"warning: {printable(warning, 1000)}")
     total = sum(tensor.info.nbytes for file in plan.files for tensor in file.tensors)
+    meter = ErrorMeter() if options.report_error else None
     with progress_of(total, printable(plan.files[0].name)) as progress:
-        report = api.carry_out(plan, settings, imatrix=options.imatrix, progress=progress)
-    _show_report(plan, report, as_json=options.json)
+        report = api.carry_out(
+            plan, settings, imatrix=options.imatrix, progress=progress, observe=meter.observe if meter else None
+        )
+    errors = meter.results() if meter else ()
+    if options.json:
+        from deepgguf.terminal.json_views import report_view
+
+        _print_json(report_view(plan, report, errors))
+    else:
+        from deepgguf.terminal import summary
+
+        _print(summary.render(plan, report, errors))
     return 0
 
 
-def _show_report(plan: "Plan", report: "Report", *, as_json: bool) -> None:
-    if as_json:
-        from deepgguf.terminal.json_views import report_view
+def _plan_every_type(options: argparse.Namespace) -> int:
+    from deepgguf import api
+    from deepgguf.execute.speed import estimated_seconds
 
-        _print_json(report_view(plan, report))
-        return
-    from deepgguf.terminal import summary
+    jobs = options.jobs or api.available_processors()
+    types = api.plan_every_type(options.source, target=options.target, imatrix=options.imatrix)
+    seconds = {type: estimated_seconds(found.weights, jobs) for type, found in types.items()}
+    if options.json:
+        rows = types.items()
+        _print_json({t: {"size": r.size, "bits_per_weight": r.bits_per_weight, "seconds": seconds[t]} for t, r in rows})
+        return 0
+    from deepgguf.terminal import plan_page
 
-    _print(summary.render(plan, report))
+    _print(plan_page.render_types(types, seconds, jobs))
+    return 0
 
 
 def _plan(options: argparse.Namespace) -> int:
+    if options.type == "all":
+        return _plan_every_type(options)
     from deepgguf import api
 
     plan = _make_plan(options)
@@ -322,6 +368,24 @@ def _inspect(options: argparse.Namespace) -> int:
     from deepgguf.terminal import inspect_tables
 
     _print(inspect_tables.render(description, options.tensors))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from deepgguf import api
+    from deepgguf.terminal.progress import progress_of
+    from deepgguf.verify.run import bytes_to_check
+
+    total = bytes_to_check(options.file, with_source=options.source is not None)
+    with progress_of(total, printable(Path(options.file).name)) as progress:
+        report = api.compare(options.file, options.source, jobs=options.jobs, sha256=options.sha256, progress=progress)
+    if options.json:
+        _print_json(report)
+    else:
+        from deepgguf.terminal import verify_summary
+
+        _print(verify_summary.render(report))
+    api.refuse_differences(report)
     return 0
 
 

@@ -10,7 +10,9 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from deepgguf.checkpoint.source import Sources
 from deepgguf.errors import CheckpointError, OutputError, UsageError
@@ -19,16 +21,17 @@ from deepgguf.execute.file_run import FileRun, open_file_run, refuse_existing
 from deepgguf.execute.journal import JournalHeader
 from deepgguf.execute.manifest import make_manifest
 from deepgguf.execute.part_file import Paths
-from deepgguf.execute.piece import Buffers, Importance, Made, make_piece
+from deepgguf.execute.piece import Buffers, Importance, make_piece
 from deepgguf.execute.settings import FileReport, Report, Settings
 from deepgguf.execute.tally import Tally
 from deepgguf.execute.threads import run_in_threads
+from deepgguf.gguf.types import TensorInfo
 from deepgguf.plan.identity import file_identity
 from deepgguf.plan.pieces import piece_at
-from deepgguf.plan.schema import Plan, PlannedTensor
+from deepgguf.plan.schema import Plan
 
 Progress = Callable[[int], None]
-Observe = Callable[[PlannedTensor, Made], None]
+Observe = Callable[[TensorInfo, NDArray[np.uint8], NDArray[np.float32] | None], None]
 
 _RECORD_SECONDS = 1.0  # how much work a crash may cost
 
@@ -85,7 +88,7 @@ def execute(
             if not there and run.part:
                 made = make_piece(run.file.tensors[tensor], piece, sources.readinto, plan.block, buffers, importance)
                 if observe:
-                    observe(run.file.tensors[tensor], made)
+                    observe(run.file.tensors[tensor].info, made.out, made.floats)
                 digest = xxhash.xxh3_128_digest(made.out.data)
                 run.part.write(made.out.data, tensor, piece.offset)
                 run.finish(number, digest, made.counts)

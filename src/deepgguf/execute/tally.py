@@ -68,7 +68,8 @@ class Tally:
     def _check(self, name: str, type: GGMLType, counts: Counts) -> None:
         if counts.overflow:
             found = f"{counts.overflow} finite weights are too large for {type.name}"
-            raise NonFiniteError(f"tensor {name}", found, "choose --type bf16 or f32")
+            wider = "f32" if type is GGMLType.BF16 else "bf16 or f32"
+            raise NonFiniteError(f"tensor {name}", found, f"choose --type {wider}")
         if not counts.nan and not counts.inf:
             return
         found = f"{counts.nan} weights are NaN and {counts.inf} infinite"

@@ -8,6 +8,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
+
 #include "rounding.hpp"
 
 #define DEEPGGUF_INLINE static inline __attribute__((always_inline))
@@ -37,9 +41,22 @@ DEEPGGUF_INLINE Floats float_of(Ints i) { return reinterpret_cast<Floats>(i); }
 DEEPGGUF_INLINE Floats select(Mask mask, Floats yes, Floats no) { return mask ? yes : no; }
 DEEPGGUF_INLINE Ints select(Mask mask, Ints yes, Ints no) { return mask ? yes : no; }
 
-// `a` only where it is smaller (larger): where either is NaN, or both are zeros, the result is `b`.
+// `a` only where it is smaller (larger): where either is NaN, or both are zeros, the result is `b`. That is what x86
+// does in one instruction, which compilers do not always find.
+#if defined(__AVX512F__)
+DEEPGGUF_INLINE Floats smaller(Floats a, Floats b) { return _mm512_min_ps(a, b); }
+DEEPGGUF_INLINE Floats larger(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+#elif defined(__AVX2__)
+DEEPGGUF_INLINE Floats smaller(Floats a, Floats b) { return _mm256_min_ps(a, b); }
+DEEPGGUF_INLINE Floats larger(Floats a, Floats b) { return _mm256_max_ps(a, b); }
+#elif defined(__SSE2__) && DEEPGGUF_LANES == 4
+DEEPGGUF_INLINE Floats smaller(Floats a, Floats b) { return _mm_min_ps(a, b); }
+DEEPGGUF_INLINE Floats larger(Floats a, Floats b) { return _mm_max_ps(a, b); }
+#else
 DEEPGGUF_INLINE Floats smaller(Floats a, Floats b) { return a < b ? a : b; }
 DEEPGGUF_INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+#endif
+
 DEEPGGUF_INLINE Ints clamp(Ints value, int32_t low, int32_t high) {
     const Ints lows = splat(low), highs = splat(high);
     const Ints capped = value < highs ? value : highs;
@@ -73,8 +90,14 @@ constexpr float ROUNDER = 12582912.0f;
 // (their low bits) decides bits of blocks with extreme values.
 DEEPGGUF_INLINE Ints nearest_int(Floats f) { return (bits_of(f + ROUNDER) & 0x007FFFFF) - 0x00400000; }
 
-// The same as a float, for |f| <= 2^22 only; cheaper, since nothing is converted.
+// The same as a float, for |f| <= 2^22 only; cheaper, since nothing is converted. A zero may have either sign.
+#if defined(__AVX512F__)
+DEEPGGUF_INLINE Floats nearest(Floats f) { return _mm512_roundscale_ps(f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+#elif defined(__AVX2__)
+DEEPGGUF_INLINE Floats nearest(Floats f) { return _mm256_round_ps(f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+#else
 DEEPGGUF_INLINE Floats nearest(Floats f) { return (f + ROUNDER) - ROUNDER; }
+#endif
 
 // F16 and back, in the low half of each lane.
 DEEPGGUF_INLINE Ints to_f16(Floats f) {

@@ -30,7 +30,7 @@ DEEPGGUF_INLINE Floats half_power(Ints e) {
 }
 
 struct Mxfp4 {
-    using Bytes = BlockBytes<1, 16>;
+    using Bytes = BlockBytes<1, false>;
     static constexpr Importance IMPORTANCE = Importance::IGNORED;
 
     static void quantize(Blocks & blocks) {
@@ -41,8 +41,8 @@ struct Mxfp4 {
             const Ints e = select(largest > 0.0f, (floor_log2(largest) - 2 + 127) & 0xFF, splat(0));
             Ints q[BLOCK];
             levels(x, half_power(e), q);
-            blocks.words[k][0] = e;
-            store_nibbles(q, blocks.words[k] + 1);
+            blocks.encoded[k].head = e;
+            encode_nibbles(q, blocks.encoded[k].nibbles);
         }
     }
 

@@ -12,13 +12,13 @@ constexpr float LARGEST = 0x1.FFFFFEp127f;
 // MAX is the highest level.
 template <int MAX> struct Affine {
     static constexpr bool FIFTH = MAX == 31;
-    using Bytes = BlockBytes<4, FIFTH ? 20 : 16>;
+    using Bytes = BlockBytes<4, FIFTH>;
     static constexpr Importance IMPORTANCE = Importance::OF_ROW;
 
-    static void store(Floats scale, Floats min, const Ints * q, Ints * words) {
-        words[0] = to_f16(scale) | to_f16(min) << 16;
-        if (FIFTH) words[1] = fifth_bits(q);
-        store_nibbles(q, words + (FIFTH ? 2 : 1));
+    static void encode(Floats scale, Floats min, const Ints * q, Encoded & encoded) {
+        encoded.head = to_f16(scale) | to_f16(min) << 16;
+        if (FIFTH) encoded.fifth = fifth_bits(q);
+        encode_nibbles(q, encoded.nibbles);
     }
 
     static void quantize(Blocks & blocks) {
@@ -32,7 +32,7 @@ template <int MAX> struct Affine {
             const Floats scale = (max - min) / static_cast<float>(MAX), inverse = inverse_of(scale);
             Ints q[BLOCK];
             for (int i = 0; i < BLOCK; i++) q[i] = truncate((x[i] - min) * inverse + 0.5f);
-            store(scale, min, q, blocks.words[k]);
+            encode(scale, min, q, blocks.encoded[k]);
         }
     }
 
@@ -48,7 +48,7 @@ template <int MAX> struct Affine {
         for (int k = 0; k < PAIR; k++) {
             Ints q[BLOCK];
             for (int i = 0; i < BLOCK; i++) q[i] = quantized(fit[k], blocks.x[BLOCK * k + i], MAX);
-            store(fit[k].scale, -fit[k].min, q, blocks.words[k]);
+            encode(fit[k].scale, -fit[k].min, q, blocks.encoded[k]);
         }
     }
 };

@@ -35,8 +35,9 @@ struct Grid {
     int count;
 };
 
-// Sub-blocks are searched in pairs: a candidate's sums alone would wait for their own additions.
-constexpr int PAIR = 2;
+// Sub-blocks are searched GROUP at a time, since one alone would wait for its own additions and divisions; PAIR of them
+// have their sums in registers.
+constexpr int GROUP = 4, PAIR = 2;
 
 // A sub-block on its way through the grid. As in the originals, a better candidate's minimum is also what later
 // candidates measure from.
@@ -49,14 +50,16 @@ struct Search {
     ScaleAndMin best;
 };
 
+// What is known of one candidate of a sub-block.
+template <int N> struct Candidate {
+    Floats q[N], inverse, sum_l, sum_l2, sum_xl, scale, min, error;
+    Mask solvable;
+};
+
 // The quantized weight as a float. PLAIN promises |product| <= 2^22.
 template <bool PLAIN> DEEPGGUF_INLINE Floats level(Floats product, int max) {
     if (PLAIN) return smaller(larger(nearest(product), splat(0.0f)), splat(static_cast<float>(max)));
     return to_float(clamp(nearest_int(product), 0, max));
-}
-
-template <bool ABSOLUTE> DEEPGGUF_INLINE Floats error_of(Floats weight, Floats off) {
-    return weight * (ABSOLUTE ? magnitude(off) : off * off);
 }
 
 template <int N, int MAX> DEEPGGUF_INLINE void begin(Search & s, const Floats * x, const Floats * weight) {
@@ -80,74 +83,102 @@ template <int N, int MAX> DEEPGGUF_INLINE void begin(Search & s, const Floats * 
     s.best = {1.0f / inverse, s.low, inverse, s.low};
 }
 
-DEEPGGUF_INLINE Mask extreme(const Search & s) {
-    const Floats range = s.high - s.min;
-    return ~s.constant & ~((range >= s.smallest_range) & (range <= 0x1p100f));
-}
-
-template <int N, int MAX, bool ABSOLUTE, bool PLAIN> DEEPGGUF_INLINE void measure_first(Search * s) {
-    for (int k = 0; k < PAIR; k++) s[k].best_error = splat(0.0f);
-    for (int i = 0; i < N; i++) {
-        for (int k = 0; k < PAIR; k++) {
-            const Floats l = level<PLAIN>(s[k].best.inverse * (s[k].x[i] - s[k].low), MAX);
-            s[k].best_error += error_of<ABSOLUTE>(s[k].weight[i], s[k].best.scale * l + s[k].low - s[k].x[i]);
-        }
+// Whether any product could exceed what PLAIN promises.
+DEEPGGUF_INLINE bool any_extreme(const Search * s) {
+    Mask extreme = splat(0);
+    for (int k = 0; k < GROUP; k++) {
+        const Floats range = s[k].high - s[k].min;
+        extreme |= ~s[k].constant & ~((range >= s[k].smallest_range) & (range <= 0x1p100f));
     }
+    return any(extreme);
 }
 
-template <int N, int MAX, bool ABSOLUTE, bool PLAIN> DEEPGGUF_INLINE void try_candidate(Search * s, float levels) {
-    Floats q[PAIR][N], inverse[PAIR], sum_l[PAIR] = {}, sum_l2[PAIR] = {}, sum_xl[PAIR] = {};
-    for (int k = 0; k < PAIR; k++) inverse[k] = levels / (s[k].high - s[k].min);
+// The candidate's levels, and the sums that a fit of scale and minimum to them needs.
+template <int N, int MAX, bool PLAIN> DEEPGGUF_INLINE void sum_up(const Search * s, Candidate<N> * c) {
+    Floats sum_l[PAIR] = {}, sum_l2[PAIR] = {}, sum_xl[PAIR] = {};
     for (int i = 0; i < N; i++) {
         for (int k = 0; k < PAIR; k++) {
-            const Floats x = s[k].x[i], l = level<PLAIN>(inverse[k] * (x - s[k].min), MAX), wl = s[k].weight[i] * l;
-            q[k][i] = l;
+            const Floats x = s[k].x[i], l = level<PLAIN>(c[k].inverse * (x - s[k].min), MAX), wl = s[k].weight[i] * l;
+            c[k].q[i] = l;
             sum_l[k] += wl;
             sum_l2[k] += wl * l;
             sum_xl[k] += wl * x;
         }
     }
-    Floats scale[PAIR], min[PAIR], error[PAIR] = {};
-    Mask solvable[PAIR];
     for (int k = 0; k < PAIR; k++) {
-        const Floats determinant = s[k].sum_w * sum_l2[k] - sum_l[k] * sum_l[k];
-        solvable[k] = determinant > 0.0f;
-        min[k] = (sum_l2[k] * s[k].sum_x - sum_l[k] * sum_xl[k]) / determinant;
-        const Mask positive = min[k] > 0.0f;
-        min[k] = select(positive, splat(0.0f), min[k]);
-        scale[k] = select(positive, sum_xl[k], s[k].sum_w * sum_xl[k] - s[k].sum_x * sum_l[k]) /
-                   select(positive, sum_l2[k], determinant);
-    }
-    for (int i = 0; i < N; i++) {
-        for (int k = 0; k < PAIR; k++) {
-            error[k] += error_of<ABSOLUTE>(s[k].weight[i], scale[k] * q[k][i] + min[k] - s[k].x[i]);
-        }
-    }
-    for (int k = 0; k < PAIR; k++) {
-        const Mask better = solvable[k] & (error[k] < s[k].best_error);
-        s[k].best_error = select(better, error[k], s[k].best_error);
-        s[k].best.scale = select(better, scale[k], s[k].best.scale);
-        s[k].best.inverse = select(better, inverse[k], s[k].best.inverse);
-        s[k].best.low = select(better, s[k].min, s[k].best.low);
-        s[k].min = select(better, min[k], s[k].min);
+        c[k].sum_l = sum_l[k];
+        c[k].sum_l2 = sum_l2[k];
+        c[k].sum_xl = sum_xl[k];
     }
 }
 
-// make_qkx2_quants and make_qkx3_quants for a PAIR of sub-blocks of N weights: scale and minimum, levels of 0 to MAX.
+// Least squares; a minimum above zero is not allowed.
+template <int N> DEEPGGUF_INLINE void solve(const Search & s, Candidate<N> & c) {
+    const Floats determinant = s.sum_w * c.sum_l2 - c.sum_l * c.sum_l;
+    const Floats min = (c.sum_l2 * s.sum_x - c.sum_l * c.sum_xl) / determinant;
+    const Mask positive = min > 0.0f;
+    c.solvable = determinant > 0.0f;
+    c.min = select(positive, splat(0.0f), min);
+    c.scale = select(positive, c.sum_xl, s.sum_w * c.sum_xl - s.sum_x * c.sum_l) /
+              select(positive, c.sum_l2, determinant);
+}
+
+template <int N, bool ABSOLUTE> DEEPGGUF_INLINE void measure(const Search * s, Candidate<N> * c) {
+    Floats error[GROUP] = {};
+    for (int i = 0; i < N; i++) {
+        for (int k = 0; k < GROUP; k++) {
+            const Floats off = c[k].scale * c[k].q[i] + c[k].min - s[k].x[i];
+            error[k] += s[k].weight[i] * (ABSOLUTE ? magnitude(off) : off * off);
+        }
+    }
+    for (int k = 0; k < GROUP; k++) c[k].error = error[k];
+}
+
+template <int N> DEEPGGUF_INLINE void keep_if_better(Search & s, const Candidate<N> & c) {
+    const Mask better = c.solvable & (c.error < s.best_error);
+    s.best_error = select(better, c.error, s.best_error);
+    s.best.scale = select(better, c.scale, s.best.scale);
+    s.best.inverse = select(better, c.inverse, s.best.inverse);
+    s.best.low = select(better, s.min, s.best.low);
+    s.min = select(better, c.min, s.min);
+}
+
+// The candidate that spans the range exactly, with neither scale nor minimum fitted.
+template <int N, int MAX, bool ABSOLUTE, bool PLAIN> DEEPGGUF_INLINE void start_with_range(Search * s) {
+    Candidate<N> c[GROUP];
+    for (int k = 0; k < GROUP; k++) {
+        for (int i = 0; i < N; i++) c[k].q[i] = level<PLAIN>(s[k].best.inverse * (s[k].x[i] - s[k].low), MAX);
+        c[k].scale = s[k].best.scale;
+        c[k].min = s[k].low;
+    }
+    measure<N, ABSOLUTE>(s, c);
+    for (int k = 0; k < GROUP; k++) s[k].best_error = c[k].error;
+}
+
+template <int N, int MAX, bool ABSOLUTE, bool PLAIN> DEEPGGUF_INLINE void try_candidate(Search * s, float levels) {
+    Candidate<N> c[GROUP];
+    for (int k = 0; k < GROUP; k++) c[k].inverse = levels / (s[k].high - s[k].min);
+    for (int k = 0; k < GROUP; k += PAIR) sum_up<N, MAX, PLAIN>(s + k, c + k);
+    for (int k = 0; k < GROUP; k++) solve<N>(s[k], c[k]);
+    measure<N, ABSOLUTE>(s, c);
+    for (int k = 0; k < GROUP; k++) keep_if_better<N>(s[k], c[k]);
+}
+
+// make_qkx2_quants and make_qkx3_quants for a GROUP of sub-blocks of N weights: scale and minimum, levels of 0 to MAX.
 // ABSOLUTE compares candidates by the sum of absolute errors, otherwise by that of squares.
 template <int N, int MAX, bool ABSOLUTE>
 static inline void search_scale_and_min(const Floats * x, const Floats * weight, const Grid & grid, ScaleAndMin * fit) {
-    Search s[PAIR];
-    for (int k = 0; k < PAIR; k++) begin<N, MAX>(s[k], x + N * k, weight + N * k);
-    if (any(extreme(s[0]) | extreme(s[1]))) measure_first<N, MAX, ABSOLUTE, false>(s);
-    else measure_first<N, MAX, ABSOLUTE, true>(s);
+    Search s[GROUP];
+    for (int k = 0; k < GROUP; k++) begin<N, MAX>(s[k], x + N * k, weight + N * k);
+    if (any_extreme(s)) start_with_range<N, MAX, ABSOLUTE, false>(s);
+    else start_with_range<N, MAX, ABSOLUTE, true>(s);
     for (int i = 0; i < grid.count; i++) {
         const float levels = grid.first + grid.step * static_cast<float>(i) + static_cast<float>(MAX);
-        if (any(extreme(s[0]) | extreme(s[1]))) try_candidate<N, MAX, ABSOLUTE, false>(s, levels);
+        if (any_extreme(s)) try_candidate<N, MAX, ABSOLUTE, false>(s, levels);
         else try_candidate<N, MAX, ABSOLUTE, true>(s, levels);
     }
     const Floats zero = splat(0.0f);
-    for (int k = 0; k < PAIR; k++) {
+    for (int k = 0; k < GROUP; k++) {
         const Mask constant = s[k].constant;
         fit[k] = {select(constant, zero, s[k].best.scale), -select(constant, s[k].low, s[k].min),
                   select(constant, zero, s[k].best.inverse), s[k].best.low};

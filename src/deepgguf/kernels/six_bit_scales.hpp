@@ -61,7 +61,7 @@ static inline SixBitScales fit_superblock(const Floats * x, const Floats * impor
             const Floats average = square_root(sum_of_squares(x + j, SUBBLOCK) / static_cast<float>(SUBBLOCK));
             for (int i = j; i < j + SUBBLOCK; i++) weight[i] = average + magnitude(x[i]);
         }
-        for (int j = 0; j < SUBBLOCKS; j += PAIR) {
+        for (int j = 0; j < SUBBLOCKS; j += GROUP) {
             search_scale_and_min<SUBBLOCK, MAX, false>(x + SUBBLOCK * j, weight + SUBBLOCK * j, plain, fit + j);
         }
         return scales_by_largest(fit);
@@ -71,7 +71,7 @@ static inline SixBitScales fit_superblock(const Floats * x, const Floats * impor
         const int at = SUBBLOCK * j;
         sum_w[j] = weigh<SUBBLOCK>(x + at, importance + at, sigma2, weight + at);
     }
-    for (int j = 0; j < SUBBLOCKS; j += PAIR) {
+    for (int j = 0; j < SUBBLOCKS; j += GROUP) {
         search_scale_and_min<SUBBLOCK, MAX, false>(x + SUBBLOCK * j, weight + SUBBLOCK * j, weighted, fit + j);
     }
     return scales_by_search(fit, sum_w);
