@@ -117,7 +117,7 @@ def test_row_32_merge_outside_the_vocabulary(folder, merge):
     edit_tokenizer(folder, lambda t: t["model"]["merges"].append(merge))
     line = refused(folder)
     assert "tokenizer.json: merge 253 " in line
-    assert line.endswith("a part of it or its result is not in the vocabulary")
+    assert "is not in the vocabulary" in line
 
 
 @pytest.mark.parametrize("merge", [[], ["a"], ["a", "b", "c"], 1, None, {"a": "b"}])
