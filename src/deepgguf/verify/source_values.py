@@ -95,7 +95,8 @@ def fp8_bits(
         for start in range(row, stop, run):
             codes = data[start : min(stop, start + run)]
             index = scratch.take("fp8 index", codes.size, np.intp).reshape(codes.shape)
-            np.add(codes, columns, out=index)
+            np.copyto(index, codes)  # adding bytes to indices at once would cast in small buffers
+            np.add(index, columns, out=index)
             # Every index is in range; "clip" only spares the copy that "raise" makes of `out`.
             np.take(table, index, out=bits[start : start + len(codes)], mode="clip")
         row = stop
