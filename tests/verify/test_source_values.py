@@ -71,3 +71,10 @@ def test_fp8_rows_are_multiplied_by_the_scales_of_their_blocks(type, seed, first
     with np.errstate(over="ignore"):
         expected = from_bits(type, to_bits(type, by_weight * FP8_VALUES[EVERY_CODE]))
     np.testing.assert_array_equal(from_bits(type, found), expected)
+
+
+def test_fp8_rows_of_more_than_256_blocks():
+    codes = np.tile(np.arange(256, dtype=np.uint8), (1, 3))
+    scales = np.arange(1, 385, dtype=np.float32)[None]
+    found = fp8_bits(GGMLType.F32, codes, scales, 0, (1, 2), Scratch())
+    np.testing.assert_array_equal(from_bits(GGMLType.F32, found), scales[:, np.arange(768) // 2] * FP8_VALUES[codes])
