@@ -7,9 +7,9 @@ namespace DEEPGGUF_LEVEL {
 
 void add_casts(Table & table);
 void add_fp8(Table & table);
-void add_q4_k(Table & table);
 void add_q2_k(Table & table);
 void add_q3_k(Table & table);
+void add_q4_k(Table & table);
 void add_q5_k(Table & table);
 void add_q6_k(Table & table);
 

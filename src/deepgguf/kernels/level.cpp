@@ -12,9 +12,9 @@ Table table() {
     table.lanes = DEEPGGUF_LANES;
     add_casts(table);
     add_fp8(table);
-    add_q4_k(table);
     add_q2_k(table);
     add_q3_k(table);
+    add_q4_k(table);
     add_q5_k(table);
     add_q6_k(table);
     return table;
