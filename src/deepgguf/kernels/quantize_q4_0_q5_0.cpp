@@ -20,7 +20,7 @@ template <int MAX> struct Symmetric {
     }
 
     static void quantize(Blocks & blocks) {
-        for (int k = 0; k < PAIR; k++) {
+        for (int k = 0; k < GROUP; k++) {
             const Floats * x = blocks.x + BLOCK * k;
             const Floats scale = extremum<BLOCK>(x) / static_cast<float>(-MAX), inverse = inverse_of(scale);
             Ints q[BLOCK];
@@ -30,14 +30,14 @@ template <int MAX> struct Symmetric {
     }
 
     static void quantize_weighted(Blocks & blocks) {
-        Floats weight[PAIR * BLOCK];
-        for (int k = 0; k < PAIR; k++) {
+        Floats weight[GROUP * BLOCK];
+        for (int k = 0; k < GROUP; k++) {
             const int at = BLOCK * k;
             weigh<BLOCK>(blocks.x + at, blocks.importance + at, blocks.mean_square[k], weight + at);
         }
-        Scale fit[PAIR];
-        search_scale<PAIR, BLOCK, MAX, true>(blocks.x, weight, fit);
-        for (int k = 0; k < PAIR; k++) {
+        Scale fit[GROUP];
+        search_scale<GROUP, BLOCK, MAX, true>(blocks.x, weight, fit);
+        for (int k = 0; k < GROUP; k++) {
             Ints q[BLOCK];
             for (int i = 0; i < BLOCK; i++) q[i] = quantized(fit[k], blocks.x[BLOCK * k + i], MAX);
             encode(fit[k].scale, q, blocks.encoded[k]);
