@@ -42,10 +42,11 @@ DEEPGGUF_INLINE Floats select(Mask mask, Floats yes, Floats no) { return mask ? 
 DEEPGGUF_INLINE Ints select(Mask mask, Ints yes, Ints no) { return mask ? yes : no; }
 
 // `a` only where it is smaller (larger): where either is NaN, or both are zeros, the result is `b`. That is what x86
-// does in one instruction, which compilers do not always find.
+// does in one instruction, which compilers do not always find. (GCC 12 warns of what its own header for the unmasked
+// intrinsics of AVX-512 leaves undefined; a full mask costs nothing.)
 #if defined(__AVX512F__)
-DEEPGGUF_INLINE Floats smaller(Floats a, Floats b) { return _mm512_min_ps(a, b); }
-DEEPGGUF_INLINE Floats larger(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+DEEPGGUF_INLINE Floats smaller(Floats a, Floats b) { return _mm512_maskz_min_ps(0xFFFF, a, b); }
+DEEPGGUF_INLINE Floats larger(Floats a, Floats b) { return _mm512_maskz_max_ps(0xFFFF, a, b); }
 #elif defined(__AVX2__)
 DEEPGGUF_INLINE Floats smaller(Floats a, Floats b) { return _mm256_min_ps(a, b); }
 DEEPGGUF_INLINE Floats larger(Floats a, Floats b) { return _mm256_max_ps(a, b); }
@@ -91,10 +92,13 @@ constexpr float ROUNDER = 12582912.0f;
 DEEPGGUF_INLINE Ints nearest_int(Floats f) { return (bits_of(f + ROUNDER) & 0x007FFFFF) - 0x00400000; }
 
 // The same as a float, for |f| <= 2^22 only; cheaper, since nothing is converted. A zero may have either sign.
+#if defined(__AVX2__)
+constexpr int NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+#endif
 #if defined(__AVX512F__)
-DEEPGGUF_INLINE Floats nearest(Floats f) { return _mm512_roundscale_ps(f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+DEEPGGUF_INLINE Floats nearest(Floats f) { return _mm512_maskz_roundscale_ps(0xFFFF, f, NEAREST); }
 #elif defined(__AVX2__)
-DEEPGGUF_INLINE Floats nearest(Floats f) { return _mm256_round_ps(f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+DEEPGGUF_INLINE Floats nearest(Floats f) { return _mm256_round_ps(f, NEAREST); }
 #else
 DEEPGGUF_INLINE Floats nearest(Floats f) { return (f + ROUNDER) - ROUNDER; }
 #endif
@@ -135,8 +139,10 @@ typedef int32_t Four __attribute__((vector_size(16)));
 
 // Four rows of four words to four columns.
 DEEPGGUF_INLINE void transpose(const Four row[4], Four column[4]) {
-    const Four low01 = DEEPGGUF_SHUFFLE(row[0], row[1], 0, 4, 1, 5), high01 = DEEPGGUF_SHUFFLE(row[0], row[1], 2, 6, 3, 7);
-    const Four low23 = DEEPGGUF_SHUFFLE(row[2], row[3], 0, 4, 1, 5), high23 = DEEPGGUF_SHUFFLE(row[2], row[3], 2, 6, 3, 7);
+    const Four low01 = DEEPGGUF_SHUFFLE(row[0], row[1], 0, 4, 1, 5);
+    const Four low23 = DEEPGGUF_SHUFFLE(row[2], row[3], 0, 4, 1, 5);
+    const Four high01 = DEEPGGUF_SHUFFLE(row[0], row[1], 2, 6, 3, 7);
+    const Four high23 = DEEPGGUF_SHUFFLE(row[2], row[3], 2, 6, 3, 7);
     column[0] = DEEPGGUF_SHUFFLE(low01, low23, 0, 1, 4, 5);
     column[1] = DEEPGGUF_SHUFFLE(low01, low23, 2, 3, 6, 7);
     column[2] = DEEPGGUF_SHUFFLE(high01, high23, 0, 1, 4, 5);
