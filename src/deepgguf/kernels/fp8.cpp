@@ -2,78 +2,185 @@
 // (arXiv 2412.19437, section 3.3.2). value * scale is rounded to float32, then once to the destination's type. A block
 // shares one scale, so all its results are 256: they are computed once and looked up.
 #include "families.hpp"
-#include "rounding.hpp"
+#include "formats.hpp"
+
+#if defined(__SSSE3__)
+#include <tmmintrin.h>
+#define DEEPGGUF_LOOKS_UP_BYTES
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#define DEEPGGUF_LOOKS_UP_BYTES
+#endif
 
 namespace deepgguf {
 namespace DEEPGGUF_LEVEL {
 namespace {
 
-uint32_t e4m3_to_f32(uint8_t b) {
-    const uint32_t sign = static_cast<uint32_t>(b & 0x80u) << 24, rest = b & 0x7Fu;
+constexpr int CODES = 256;
+
+uint32_t e4m3_to_f32(uint8_t code) {
+    const uint32_t sign = static_cast<uint32_t>(code & 0x80u) << 24, rest = code & 0x7Fu;
     if (rest == 0x7Fu) return sign | 0x7FC00000u;
     if (rest < 8u) return sign | bits_of(static_cast<float>(rest) * 0.001953125f);  // subnormal: multiples of 2^-9
     return sign | ((rest << 20) + ((127u - 7u) << 23));
 }
 
-struct ToF32 {
-    using Stored = uint32_t;
-    static constexpr uint32_t infinity = 0x7F800000u, magnitude = 0x7FFFFFFFu;
-    static Stored store(uint32_t u) { return u; }
-};
-struct ToF16 {
-    using Stored = uint16_t;
-    static constexpr uint32_t infinity = 0x7C00u, magnitude = 0x7FFFu;
-    static Stored store(uint32_t u) { return f32_to_f16(u); }
-};
-struct ToBF16 {
-    using Stored = uint16_t;
-    static constexpr uint32_t infinity = 0x7F80u, magnitude = 0x7FFFu;
-    static Stored store(uint32_t u) { return f32_to_bf16(u); }
-};
+bool has_nan(const uint8_t * codes, int64_t n) {
+    uint8_t largest = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const uint8_t rest = codes[i] & 0x7Fu;
+        largest = rest > largest ? rest : largest;
+    }
+    return largest == 0x7Fu;
+}
 
-// Which of a block's 256 results are not finite, and why.
-enum Kind : uint8_t { FINITE, IS_NAN, IS_INF, OVERFLOWN };
+// The products of all codes with one scale, and of each: is it NaN, infinite, or finite but too large for the type?
+template <class To> class Products {
+    typename To::Element product[CODES];
+    bool nan[CODES], inf[CODES], overflow[CODES];
+    bool plain = true;  // nothing but the two NaN codes is not finite
 
-template <class To> struct Block {
-    typename To::Stored result[256];
-    uint8_t kind[256];
-    bool plain;  // nothing but the NaN codes 0x7F and 0xFF is not finite
+public:
+    Products(const uint32_t * decoded, float scale) {
+        Tile tile;
+        for (int code = 0; code < CODES; code++) {
+            tile.words[code] = bits_of(float_of(decoded[code]) * scale);
+            const uint32_t magnitude = tile.words[code] & F32Format::magnitude;
+            nan[code] = magnitude > F32Format::infinity;
+            inf[code] = magnitude == F32Format::infinity;
+            overflow[code] = magnitude >= To::infinite_from && magnitude < F32Format::infinity;
+            if (magnitude >= To::infinite_from && (code & 0x7F) != 0x7F) plain = false;
+        }
+        compute_lanes(tile, CODES, [](Ints products) { return To::encode(products); });
+        narrow<To>(tile, CODES, product);
+    }
 
-    void fill(const uint32_t * decoded, float scale) {
-        plain = true;
-        for (int b = 0; b < 256; b++) {
-            const uint32_t product = bits_of(float_of(decoded[b]) * scale), magnitude = product & 0x7FFFFFFFu;
-            result[b] = To::store(product);
-            kind[b] = FINITE;
-            if (magnitude > 0x7F800000u) kind[b] = IS_NAN;
-            else if (magnitude == 0x7F800000u) kind[b] = IS_INF;
-            else if ((result[b] & To::magnitude) == To::infinity) kind[b] = OVERFLOWN;
-            plain &= kind[b] == ((b & 0x7F) == 0x7F ? IS_NAN : FINITE);
+    void row(const uint8_t * src, int64_t n, typename To::Element * dst, Counts & counts) const {
+        for (int64_t i = 0; i < n; i++) dst[i] = product[src[i]];
+        if (plain && !has_nan(src, n)) return;
+        for (int64_t i = 0; i < n; i++) {
+            counts.nan += nan[src[i]];
+            counts.inf += inf[src[i]];
+            counts.overflow += overflow[src[i]];
         }
     }
 };
 
-template <class To> void row_of_block(const uint8_t * src, typename To::Stored * dst, int64_t n, const Block<To> & block,
-                                      Counts & counts) {
-    uint32_t nan = 0;
-    for (int64_t i = 0; i < n; i++) nan += (src[i] & 0x7Fu) == 0x7Fu;
-    for (int64_t i = 0; i < n; i++) dst[i] = block.result[src[i]];
-    if (block.plain) {
-        counts.nan += nan;
-        return;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        counts.nan += block.kind[src[i]] == IS_NAN;
-        counts.inf += block.kind[src[i]] == IS_INF;
-        counts.overflow += block.kind[src[i]] == OVERFLOWN;
-    }
+#ifdef DEEPGGUF_LOOKS_UP_BYTES
+// While no product leaves the range of normal numbers, rounding to BF16 commutes with powers of two: all products are
+// those of the codes below 16 (the subnormals and the first exponent) times a power of two. Sixteen fit into a vector,
+// and one instruction looks up sixteen of them.
+constexpr int FIRST = 16;
+typedef uint8_t Bytes __attribute__((vector_size(FIRST)));
+typedef uint16_t Halves __attribute__((vector_size(FIRST)));
+
+DEEPGGUF_INLINE Bytes look_up(Bytes table, Bytes index) {
+#if defined(__SSSE3__)
+    return reinterpret_cast<Bytes>(_mm_shuffle_epi8(reinterpret_cast<__m128i>(table), reinterpret_cast<__m128i>(index)));
+#else
+    return reinterpret_cast<Bytes>(vqtbl1q_u8(reinterpret_cast<uint8x16_t>(table), reinterpret_cast<uint8x16_t>(index)));
+#endif
 }
 
+#if defined(__clang__) || __GNUC__ >= 12
+#define DEEPGGUF_INTERLEAVE(a, b, ...) reinterpret_cast<Halves>(__builtin_shufflevector(a, b, __VA_ARGS__))
+#else
+#define DEEPGGUF_INTERLEAVE(a, b, ...) reinterpret_cast<Halves>(__builtin_shuffle(a, b, Bytes{__VA_ARGS__}))
+#endif
+DEEPGGUF_INLINE Halves interleave_low(Bytes a, Bytes b) {
+    return DEEPGGUF_INTERLEAVE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+DEEPGGUF_INLINE Halves interleave_high(Bytes a, Bytes b) {
+    return DEEPGGUF_INTERLEAVE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+
+// Whether the products of all codes, 2^-9 to 448 times the scale, are normal numbers with room to spare.
+bool all_normal(float scale) {
+    const uint32_t magnitude = bits_of(scale) & F32Format::magnitude;
+    return magnitude > (27u << 23) && magnitude < (227u << 23);  // 2^-100 to 2^100
+}
+
+class NormalProducts {
+    Bytes low, high;  // bytes of the first products
+
+    void convert(Bytes codes, Half * dst) const {
+        const Bytes exponents = codes & 0x78, one = Bytes{} + 8;
+        const Bytes above = (exponents > one ? exponents : one) - 8;  // 8 for every power of two
+        const Bytes index = (codes & 0x7F) - above;
+        const Bytes lows = look_up(low, index), highs = look_up(high, index) ^ (codes & 0x80);
+        const Halves products[2] = {interleave_low(lows, highs) + (interleave_low(above, Bytes{}) << 4),
+                                    interleave_high(lows, highs) + (interleave_high(above, Bytes{}) << 4)};
+        memcpy(dst, products, sizeof products);
+    }
+
+public:
+    NormalProducts(const uint32_t * decoded, float scale) {
+        uint8_t lows[FIRST], highs[FIRST];
+        for (int code = 0; code < FIRST; code++) {
+            const uint16_t product = f32_to_bf16(bits_of(float_of(decoded[code]) * scale));
+            lows[code] = static_cast<uint8_t>(product);
+            highs[code] = static_cast<uint8_t>(product >> 8);
+        }
+        memcpy(&low, lows, FIRST);
+        memcpy(&high, highs, FIRST);
+    }
+
+    void row(const uint8_t * src, int64_t n, Half * dst, Counts & counts) const {
+        int64_t i = 0;
+        Bytes codes = {};
+        for (; i + FIRST <= n; i += FIRST) {
+            memcpy(&codes, src + i, FIRST);
+            convert(codes, dst + i);
+        }
+        if (i < n) {
+            Half last[FIRST];
+            memcpy(&codes, src + i, static_cast<size_t>(n - i));
+            convert(codes, last);
+            memcpy(dst + i, last, static_cast<size_t>(n - i) * sizeof *last);
+        }
+        if (!has_nan(src, n)) return;
+        for (i = 0; i < n; i++) {
+            if ((src[i] & 0x7Fu) != 0x7Fu) continue;
+            dst[i] = static_cast<uint16_t>(0x7FC0u | (src[i] & 0x80u) << 8);
+            counts.nan++;
+        }
+    }
+};
+#endif
+
+// A block's part of a run: rows of n codes and as many elements, each `stride` after the one before.
+template <class To> struct Part {
+    const uint8_t * src;
+    typename To::Element * dst;
+    int64_t rows, n, stride;
+
+    template <class AnyProducts> void look_up_all(const AnyProducts & products, Counts & counts) const {
+        for (int64_t r = 0; r < rows; r++) products.row(src + r * stride, n, dst + r * stride, counts);
+    }
+};
+
+template <class To> struct Scaler {
+    uint32_t decoded[CODES];
+
+    Scaler() {
+        for (int code = 0; code < CODES; code++) decoded[code] = e4m3_to_f32(static_cast<uint8_t>(code));
+    }
+
+    void scale(const Part<To> & part, float scale, Counts & counts) const {
+        part.look_up_all(Products<To>(decoded, scale), counts);
+    }
+};
+
+#ifdef DEEPGGUF_LOOKS_UP_BYTES
+template <> void Scaler<BF16Format>::scale(const Part<BF16Format> & part, float scale, Counts & counts) const {
+    if (all_normal(scale)) part.look_up_all(NormalProducts(decoded, scale), counts);
+    else part.look_up_all(Products<BF16Format>(decoded, scale), counts);
+}
+#endif
+
 template <class To> void fp8(const Fp8Run & run, void * dst, Counts & counts) {
-    uint32_t decoded[256];
-    for (int b = 0; b < 256; b++) decoded[b] = e4m3_to_f32(static_cast<uint8_t>(b));
-    auto * out = static_cast<typename To::Stored *>(dst);
-    Block<To> block;
+    auto * out = static_cast<typename To::Element *>(dst);
+    const Scaler<To> scaler;
     const int64_t first = run.row0 / run.block_rows;
     for (int64_t row = 0; row < run.rows;) {
         const int64_t block_row = (run.row0 + row) / run.block_rows;
@@ -81,11 +188,8 @@ template <class To> void fp8(const Fp8Run & run, void * dst, Counts & counts) {
         if (end > run.rows) end = run.rows;
         const float * scales = run.scales + (block_row - first) * run.scale_cols;
         for (int64_t col = 0, k = 0; col < run.cols; col += run.block_cols, k++) {
-            const int64_t n = run.cols - col < run.block_cols ? run.cols - col : run.block_cols;
-            block.fill(decoded, scales[k]);
-            for (int64_t r = row; r < end; r++) {
-                row_of_block<To>(run.src + r * run.cols + col, out + r * run.cols + col, n, block, counts);
-            }
+            const int64_t n = run.cols - col < run.block_cols ? run.cols - col : run.block_cols, at = row * run.cols + col;
+            scaler.scale(Part<To>{run.src + at, out + at, end - row, n, run.cols}, scales[k], counts);
         }
         row = end;
     }
@@ -94,9 +198,9 @@ template <class To> void fp8(const Fp8Run & run, void * dst, Counts & counts) {
 }  // namespace
 
 void add_fp8(Table & table) {
-    table.fp8[F32] = fp8<ToF32>;
-    table.fp8[F16] = fp8<ToF16>;
-    table.fp8[BF16] = fp8<ToBF16>;
+    table.fp8[F32] = fp8<F32Format>;
+    table.fp8[F16] = fp8<F16Format>;
+    table.fp8[BF16] = fp8<BF16Format>;
 }
 
 }  // namespace DEEPGGUF_LEVEL

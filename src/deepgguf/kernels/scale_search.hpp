@@ -273,16 +273,22 @@ template <bool PLAIN> DEEPGGUF_INLINE Floats signed_level(Floats product, int ma
     return to_float(clamp(nearest_int(product), -max, max - 1));
 }
 
-// The value of largest magnitude, the first of several.
-template <int N> DEEPGGUF_INLINE Floats extremum(const Floats * x) {
-    Floats largest = splat(0.0f), found = splat(0.0f);
-    for (int i = 0; i < N; i++) {
-        const Floats size = magnitude(x[i]);
-        const Mask more = size > largest;
-        largest = select(more, size, largest);
-        found = select(more, x[i], found);
+// The largest magnitude, 0 if there is none. Each part is compared on its own: one chain of comparisons is slow.
+template <int N> DEEPGGUF_INLINE Floats largest_magnitude(const Floats * x) {
+    constexpr int PARTS = 4;
+    Floats largest[PARTS] = {};
+    for (int i = 0; i < N; i += PARTS) {
+        for (int p = 0; p < PARTS; p++) largest[p] = larger(magnitude(x[i + p]), largest[p]);
     }
-    return found;
+    return larger(larger(largest[0], largest[1]), larger(largest[2], largest[3]));
+}
+
+// The value of largest magnitude, the first of several; 0 if there is none.
+template <int N> DEEPGGUF_INLINE Floats extremum(const Floats * x) {
+    const Floats largest = largest_magnitude<N>(x);
+    Floats found = splat(0.0f);
+    for (int i = N - 1; i >= 0; i--) found = select(magnitude(x[i]) == largest, x[i], found);
+    return select(largest > 0.0f, found, splat(0.0f));
 }
 
 // A sub-block's levels by its scale as it is stored; where that is zero, what q holds stays.
