@@ -1,29 +1,29 @@
 """Everything that can be wrong, as one small tree; every error is one line that names where, what, and what to do.
 
-    DeepggufError             exit status
-    ├── CheckpointError       1   the checkpoint is at fault: a file, a tensor, a key
-    │   └── NonFiniteError    1   NaN or Inf in weights, or a number too large for the output's type
-    ├── UsageError            2   wrong arguments, or the output exists
-    ├── GGUFError             3   a GGUF file is not what it says it is
-    ├── VerificationError     3   an output differs from its source
-    └── OutputError           4   input or output failed, the disk is full; the run can be taken up again
+DeepggufError             exit status
+├── CheckpointError       1   the checkpoint is at fault: a file, a tensor, a key
+│   └── NonFiniteError    1   NaN or Inf in weights, or a number too large for the output's type
+├── UsageError            2   wrong arguments, or the output exists
+├── GGUFError             3   a GGUF file is not what it says it is
+├── VerificationError     3   an output differs from its source
+└── OutputError           4   input or output failed, the disk is full; the run can be taken up again
 """
 
-import unicodedata
+from pathlib import PurePath
 from typing import ClassVar
 
 _SHOWN = 300
 
 
 def printable(text: object, limit: int = _SHOWN) -> str:
-    """`text` for a terminal: control, bidirectional and other invisible characters escaped, cut to `limit`.
+    """`text` for a terminal: control, bidirectional, separator and other invisible characters escaped, cut to `limit`.
 
     Names come from files that a stranger made; what they hold must not move the cursor or turn the text around.
     """
     shown = str(text)
     if len(shown) > limit:
         shown = f"{shown[:limit]}… ({len(shown)} characters)"
-    return "".join(c if unicodedata.category(c)[0] != "C" else _escape(c) for c in shown)
+    return "".join(c if c.isprintable() else _escape(c) for c in shown)
 
 
 def _escape(c: str) -> str:
@@ -39,7 +39,10 @@ class DeepggufError(Exception):
     exit_status: ClassVar[int] = 1
 
     def __init__(self, where: object, found: str, advice: str = "") -> None:
-        self.where, self.found, self.advice = printable(where), printable(found, 1000), printable(advice, 1000)
+        place = str(where)
+        if isinstance(where, PurePath) and len(place) > _SHOWN:
+            place = f"…{place[1 - _SHOWN :]}"  # a path's end tells more than its begin
+        self.where, self.found, self.advice = printable(place), printable(found, 1000), printable(advice, 1000)
         super().__init__(f"{self.where}: {self.found}" + (f"; {self.advice}" if advice else ""))
 
 

@@ -1,0 +1,107 @@
+"""Every system call that writes, in one small interface, so that a test can make the k-th fail or kill the process."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from deepgguf.errors import OutputError, UsageError
+
+_R = TypeVar("_R")
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "a file-size limit is reached",
+}
+_GO_ON = "what is written stays; run again with --resume"
+
+
+class Disk:
+    """The local file system. Errors become an OutputError that names the file and says how to go on."""
+
+    def call(self, name: str, function: Callable[..., _R], *args: Any) -> _R:
+        """One system call, by its name; the place where tests step in."""
+        return function(*args)
+
+    def create(self, path: Path) -> int:
+        """A new file for reading and writing. UsageError if there is one already."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return self.call("create", os.open, path, flags, 0o666)
+        except FileExistsError:
+            raise UsageError(
+                path, "exists", "another run is at work, or left it; --resume goes on, --restart discards it"
+            ) from None
+        except OSError as error:
+            raise _failed("creating", path, error, "check the folder's permissions and space") from None
+
+    def reopen(self, path: Path) -> int:
+        """An existing file for reading and writing; a symlink is refused."""
+        try:
+            return self.call("open", os.open, path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            raise _failed("opening", path, error, "check the file, or discard it with --restart") from None
+
+    def allocate(self, fd: int, path: Path, size: int) -> None:
+        """Reserves `size` bytes, so that a full disk shows now and not after half an hour."""
+        try:
+            if hasattr(os, "posix_fallocate"):
+                self.call("allocate", os.posix_fallocate, fd, 0, size)
+            else:
+                self.call("allocate", os.ftruncate, fd, size)
+        except OSError as error:
+            raise _failed(f"reserving {size:,} bytes for", path, error, "free space, then run again") from None
+
+    def write(self, fd: int, path: Path, data: memoryview, offset: int) -> None:
+        """All of `data` at `offset`, however short the writes are."""
+        done = 0
+        try:
+            while done < len(data):
+                done += self.call("write", os.pwrite, fd, data[done:], offset + done)
+        except OSError as error:
+            raise _failed("writing", path, error, _GO_ON) from None
+
+    def truncate(self, fd: int, path: Path, size: int) -> None:
+        """Cuts the file to `size` bytes."""
+        try:
+            self.call("truncate", os.ftruncate, fd, size)
+        except OSError as error:
+            raise _failed("shortening", path, error, _GO_ON) from None
+
+    def sync(self, fd: int, path: Path) -> None:
+        """Data and size on the medium. Never tried again: after a failed fsync the kernel may have dropped the data."""
+        try:
+            self.call("fsync", os.fsync, fd)
+        except OSError as error:
+            raise _failed("syncing", path, error, _GO_ON) from None
+
+    def sync_folder(self, folder: Path) -> None:
+        """The names in `folder` on the medium."""
+        try:
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                self.call("fsync", os.fsync, fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise _failed("syncing", folder, error, _GO_ON) from None
+
+    def rename(self, source: Path, destination: Path) -> None:
+        """`source` under its final name, in one step."""
+        try:
+            self.call("rename", os.rename, source, destination)
+        except OSError as error:
+            raise _failed(f"renaming {source.name} to", destination, error, _GO_ON) from None
+
+    def remove(self, path: Path) -> None:
+        """Removes a file that may be gone already."""
+        try:
+            self.call("remove", path.unlink, True)
+        except OSError as error:
+            raise _failed("removing", path, error, "remove it by hand") from None
+
+
+def _failed(doing: str, path: Path, error: OSError, advice: str) -> OutputError:
+    why = _FULL.get(error.errno or 0, error.strerror or str(error))
+    return OutputError(path, f"{doing} it failed: {why}", advice)

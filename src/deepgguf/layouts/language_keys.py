@@ -1,0 +1,50 @@
+"""Keys of the language model that both targets write alike."""
+
+from deepgguf.architectures.language_model import LanguageConfig
+from deepgguf.gguf.types import Value
+from deepgguf.layouts.values import float32, string, uint32
+
+# llama-hparams.h, enum llama_expert_gating_func_type.
+GATING_FUNCTIONS = {"softmax": 1, "sigmoid": 2}
+
+
+def gating_function(c: LanguageConfig) -> Value | None:
+    """1 softmax, 2 sigmoid, no key without a scoring function."""
+    return uint32(GATING_FUNCTIONS[c.scoring_func]) if c.scoring_func else None
+
+
+def rope_keys(c: LanguageConfig) -> dict[str, Value | None]:
+    """Rotary positions and YaRN. No scaling: no rope.scaling.* key (llama.cpp aborts on an empty type)."""
+    keys = {"rope.freq_base": float32(c.rope_theta)}
+    if c.yarn is None:
+        return keys
+    # llama.cpp divides by 0.1 again (deepseek2.cpp, TAG_DEEPSEEK2_YARN_LOG_MUL_FIX).
+    multiplier = None if c.yarn.mscale_all_dim is None else 0.1 * c.yarn.mscale_all_dim
+    return keys | {
+        "rope.scaling.type": string("yarn"),
+        "rope.scaling.factor": float32(c.yarn.factor),
+        "rope.scaling.original_context_length": uint32(c.yarn.original_max_position_embeddings),
+        "rope.scaling.yarn_log_multiplier": float32(multiplier),
+    }
+
+
+def size_keys(c: LanguageConfig) -> dict[str, Value | None]:
+    """Counts and widths."""
+    return {
+        "block_count": uint32(c.num_hidden_layers),
+        "context_length": uint32(c.max_position_embeddings),
+        "embedding_length": uint32(c.hidden_size),
+        "feed_forward_length": uint32(c.intermediate_size),
+        "leading_dense_block_count": uint32(c.first_k_dense_replace),
+        "attention.head_count": uint32(c.num_attention_heads),
+        "attention.layer_norm_rms_epsilon": float32(c.rms_norm_eps),
+        "expert_count": uint32(c.n_routed_experts),
+        "expert_used_count": uint32(c.num_experts_per_tok),
+        "expert_feed_forward_length": uint32(c.moe_intermediate_size),
+        "expert_shared_count": uint32(c.n_shared_experts),
+    }
+
+
+def group_keys(c: LanguageConfig) -> dict[str, Value | None]:
+    """Expert groups (DeepSeek-V3, section 2.1.2): without them the engine routes tokens to the wrong experts."""
+    return {"expert_group_count": uint32(c.n_group), "expert_group_used_count": uint32(c.topk_group)}

@@ -1,0 +1,1 @@
+"""The plan: all that a conversion will do, made from headers alone, as frozen data."""

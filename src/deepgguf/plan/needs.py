@@ -1,0 +1,36 @@
+"""What a plan will need: memory of the process, and room on the disk."""
+
+from deepgguf.checkpoint.fp8 import WEIGHT_DTYPE
+from deepgguf.gguf.types import PLAIN, Value, row_bytes
+from deepgguf.plan.pieces import cut
+from deepgguf.plan.schema import Plan, PlannedTensor
+
+# Resident bytes of the interpreter with NumPy and what is imported for a conversion, measured on CPython 3.11.
+_PROCESS = 62 << 20
+# Bytes per source tensor (catalog, roles, parts), per array item of a key (a token with its share of JSON and header).
+_PER_SOURCE = 2500
+_PER_ITEM = 330
+_WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, WEIGHT_DTYPE: 1}
+
+
+def memory_needed(plan: Plan, jobs: int) -> int:
+    """Peak resident memory of `convert` with `jobs` threads, in bytes: it depends on jobs, hardly on the model."""
+    buffers = max((worker_bytes(t, plan.block[0]) for file in plan.files for t in file.tensors), default=0)
+    parts = sum(len(t.parts) for file in plan.files for t in file.tensors)
+    items = sum(_items(value) for file in plan.files for value in file.keys.values())
+    return _PROCESS + jobs * buffers + parts * _PER_SOURCE + items * _PER_ITEM
+
+
+def worker_bytes(tensor: PlannedTensor, block_rows: int) -> int:
+    """Bytes of the buffers that one thread fills for a piece of `tensor` (see execute.piece)."""
+    how, rows, type = cut(tensor, block_rows), tensor.rows, tensor.info.type
+    weights = min(how.groups, rows.groups) * min(how.rows, rows.taken) * rows.cols
+    source, out = weights * _WIDTHS[tensor.dtype], weights // rows.row_length * row_bytes(type, rows.row_length)
+    if type in PLAIN:
+        return source + out * (2 if rows.transposed else 1)
+    floats = 4 * weights * (2 if rows.transposed else 1)
+    return source + floats + (2 * weights if tensor.dtype == WEIGHT_DTYPE else 0) + out
+
+
+def _items(value: Value) -> int:
+    return len(value.value) if isinstance(value.value, list | tuple) else 0

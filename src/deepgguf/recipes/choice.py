@@ -1,0 +1,211 @@
+"""The decision itself: every tensor's type, from the recipe, the user's own choice and the layout's exceptions."""
+
+import enum
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from deepgguf.errors import CheckpointError, UsageError
+from deepgguf.gguf.types import PLAIN, GGMLType
+from deepgguf.recipes.fallback import fitting_type
+from deepgguf.recipes.mixture import Place, mixture_type
+from deepgguf.recipes.patterns import CHOOSABLE, TypePattern, first_match
+from deepgguf.recipes.recipe import Recipe
+from deepgguf.recipes.tensor import Category, ModelFacts, TensorToType, visiting_key
+
+# llama-quant.cpp, tensor_allows_quantization: parts of the names of tensors that are too small or too sensitive.
+_NEVER_QUANTIZED = (
+    "_norm.weight",
+    "ffn_gate_inp.weight",
+    "ffn_gate_tid2eid.weight",
+    "altup",
+    "laurel",
+    "per_layer_model_proj",
+    "ssm_conv1d",
+    "shortconv.conv.weight",
+    "indexer.k_proj.weight",
+    "indexer.q_proj.weight",
+    "time_mix_first.weight",
+    "time_mix_w0.weight",
+    "time_mix_w1.weight",
+    "time_mix_w2.weight",
+    "time_mix_v0.weight",
+    "time_mix_v1.weight",
+    "time_mix_v2.weight",
+    "time_mix_a0.weight",
+    "time_mix_a1.weight",
+    "time_mix_a2.weight",
+    "time_mix_g1.weight",
+    "time_mix_g2.weight",
+    "time_mix_decay_w1.weight",
+    "time_mix_decay_w2.weight",
+    "time_mix_lerp_fused.weight",
+    "attn_rel_b.weight",
+    ".position_embd",
+    "sam.pos_embd",
+    "sam.neck.",
+    "sam.net_",
+    ".rel_pos",
+    ".patch_embd",
+    ".patch_merger",
+    "a.rvq.codebook",
+    "mm.a.code_embd",
+)
+# Quantizers that read weights; Q8_0, MXFP4 and the plain types do without (ggml-quants.c).
+_WEIGHTED_TYPES = CHOOSABLE - PLAIN - {GGMLType.Q8_0, GGMLType.MXFP4}
+
+_WAYS_OUT = "give one with --imatrix, or choose q2_k"
+
+_NEVER_QUANTIZED_NAMES = frozenset({"position_embd.weight", "token_types.weight"})
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """A layout's exception: under the named recipes, tensors that the pattern finds get its type."""
+
+    recipes: tuple[str, ...]
+    pattern: TypePattern
+
+
+class Exceptions(msgspec.Struct, frozen=True):
+    """What a target does otherwise than llama-quantize: a layout's data.
+
+    Tensors whose name starts with one of `kept_prefixes` stay as they are; `pins` act as patterns behind the user's.
+    """
+
+    kept_prefixes: tuple[str, ...] = ()
+    pins: tuple[Pin, ...] = ()
+
+
+NO_EXCEPTIONS = Exceptions()
+
+
+class TypeChoices(msgspec.Struct, frozen=True):
+    """What was asked for.
+
+    `patterns` are tried in order, the first match counts. `importance` has the number of values of every entry of the
+    importance matrix, by tensor name; None means that there is no matrix.
+    """
+
+    recipe: Recipe
+    patterns: tuple[TypePattern, ...] = ()
+    output_type: GGMLType | None = None
+    token_embedding_type: GGMLType | None = None
+    importance: Mapping[str, int] | None = None
+
+
+class Origin(enum.Enum):
+    """Where a tensor's type comes from."""
+
+    RECIPE = "the recipe"
+    CHOSEN = "the user's choice"
+    PINNED = "the target's exception"
+    FALLBACK = "a fallback, the wanted type not fitting the rows"
+    UNFIT = "unquantized, no type fitting the rows"
+    KEPT = "unquantized by rule"
+
+
+class TypedTensor(msgspec.Struct, frozen=True):
+    """A tensor and its type.
+
+    `wanted` is the type before any fallback. `weighted`: the importance matrix's entry of this name is to be used.
+    """
+
+    name: str
+    type: GGMLType
+    wanted: GGMLType
+    origin: Origin
+    weighted: bool = False
+
+
+def choose_types(
+    facts: ModelFacts,
+    tensors: Iterable[TensorToType],
+    choices: TypeChoices,
+    exceptions: Exceptions = NO_EXCEPTIONS,
+) -> tuple[TypedTensor, ...]:
+    """The type of every tensor, in the order given, as llama-quantize decides (llama-quant.cpp).
+
+    The result does not depend on the order: tensors are counted in llama-quantize's own.
+
+    Raises:
+        UsageError: the recipe needs an importance matrix, and there is none or it lacks a tensor.
+        CheckpointError: an entry of the importance matrix does not have its tensor's size.
+    """
+    given = tuple(tensors)
+    ruled = sorted((t for t in given if not t.name.startswith(exceptions.kept_prefixes)), key=visiting_key)
+    categories = [tensor.category for tensor in ruled]
+    values, tied = categories.count(Category.ATTENTION_VALUE), Category.OUTPUT not in categories
+    typed: dict[str, TypedTensor] = {}
+    values_before = downs_before = 0
+    for tensor, category in zip(ruled, categories, strict=True):
+        if not allows_quantization(tensor):
+            continue
+        asked = _asked_for(tensor, choices, exceptions, tied)
+        if asked is None:
+            place = Place(values_before, values, downs_before, tied, weighted=choices.importance is not None)
+            asked = mixture_type(choices.recipe, facts, tensor, place), Origin.RECIPE
+            values_before += category is Category.ATTENTION_VALUE
+            downs_before += category is Category.FFN_DOWN
+        typed[tensor.name] = _typed(tensor, *asked, choices)
+    return tuple(typed.get(t.name, TypedTensor(t.name, t.type, t.type, Origin.KEPT)) for t in given)
+
+
+def allows_quantization(tensor: TensorToType) -> bool:
+    """Whether llama-quantize would quantize the tensor at all (llama-quant.cpp, tensor_allows_quantization).
+
+    Matrices and stacks of them whose name ends in `weight`, but for norms, routers and other small ones. Tensors of
+    four dimensions, which llama-quantize would write incompletely, are not quantized either.
+    """
+    name = tensor.name
+    return (
+        2 <= tensor.dimensions <= 3
+        and name.endswith("weight")
+        and name not in _NEVER_QUANTIZED_NAMES
+        and not any(part in name for part in _NEVER_QUANTIZED)
+    )
+
+
+def _asked_for(
+    tensor: TensorToType, choices: TypeChoices, exceptions: Exceptions, tied: bool
+) -> tuple[GGMLType, Origin] | None:
+    """The type that user or layout asked for, None if the recipe decides (llama_tensor_get_type, in its order)."""
+    category = tensor.category
+    if category is Category.TOKEN_EMBEDDING and choices.token_embedding_type is not None:
+        return choices.token_embedding_type, Origin.CHOSEN
+    if category is Category.OUTPUT and choices.output_type is not None:
+        return choices.output_type, Origin.CHOSEN
+    chosen = first_match(choices.patterns, tensor.name)
+    if chosen:
+        return chosen.type, Origin.CHOSEN
+    pinned = first_match((p.pattern for p in exceptions.pins if choices.recipe.name in p.recipes), tensor.name)
+    if pinned:
+        return pinned.type, Origin.PINNED
+    if category is Category.TOKEN_EMBEDDING and tied and choices.output_type is not None:
+        return choices.output_type, Origin.CHOSEN
+    return None
+
+
+def _typed(tensor: TensorToType, wanted: GGMLType, origin: Origin, choices: TypeChoices) -> TypedTensor:
+    fitting = fitting_type(wanted, tensor.row)
+    if fitting is None:
+        return TypedTensor(tensor.name, tensor.type, wanted, Origin.UNFIT)
+    origin = origin if fitting is wanted else Origin.FALLBACK
+    return TypedTensor(tensor.name, fitting, wanted, origin, _is_weighted(tensor, fitting, choices))
+
+
+def _is_weighted(tensor: TensorToType, type: GGMLType, choices: TypeChoices) -> bool:
+    """Whether the importance matrix is used (llama-quant.cpp, llama_model_quantize_impl, tensor_requires_imatrix)."""
+    if type is tensor.type:
+        return False
+    embeds = tensor.category in (Category.OUTPUT, Category.TOKEN_EMBEDDING)
+    found = choices.importance.get(tensor.name) if choices.importance is not None else None
+    if found is None:
+        if choices.recipe.name == "q2_k_s" and type is GGMLType.Q2_K and not embeds:
+            lack = "has no entry in the importance matrix" if choices.importance is not None else "has none"
+            raise UsageError(tensor.name, f"q2_k_s needs an importance matrix, and this tensor {lack}", _WAYS_OUT)
+        return False
+    expected = tensor.row * tensor.matrices
+    if found != expected and tensor.category is not Category.TOKEN_EMBEDDING:
+        found_text = f"the importance matrix has {found} values, the tensor needs {expected}"
+        raise CheckpointError(tensor.name, found_text, "use the matrix that was made of this model")
+    return found == expected and type in _WEIGHTED_TYPES

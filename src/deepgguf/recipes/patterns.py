@@ -1,0 +1,90 @@
+"""The user's own choice of types: PATTERN=TYPE, as llama-quantize reads its option --tensor-type."""
+
+import re
+import string
+from collections.abc import Iterable
+from functools import cached_property
+
+import msgspec
+
+from deepgguf.errors import UsageError
+from deepgguf.gguf.types import PLAIN, GGMLType
+from deepgguf.recipes.recipe import RECIPES
+
+# std::regex (ECMAScript) and Python's re agree on everything but these; what they read differently is refused.
+_READ_DIFFERENTLY = re.compile(
+    r"""
+      \(\?(?![:=!])                  # inline flags, named groups, look-behind
+    | \[\^?\]                        # an empty class
+    | \[[^\]]*\[[:.=]                # POSIX classes
+    | [*+?}]\+                       # possessive quantifiers
+    | \\[^dwsbnrtfvxu0-9\W]          # escapes of letters that mean something to one of the two only
+    """,
+    re.VERBOSE,
+)
+
+# What a tensor can be made into; GGMLType has types too that are only read.
+CHOOSABLE = PLAIN | {recipe.type for recipe in RECIPES.values()}
+
+_LOWER_CASE = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+class TypePattern(msgspec.Struct, frozen=True, dict=True):
+    """Tensors whose name the regular expression finds somewhere get the type."""
+
+    pattern: str
+    type: GGMLType
+
+    def matches(self, name: str) -> bool:
+        """Whether the expression occurs in the tensor's name."""
+        return self._compiled.search(name) is not None
+
+    @cached_property
+    def _compiled(self) -> re.Pattern[str]:
+        return re.compile(self.pattern, re.ASCII)
+
+
+def parse_tensor_type(option: str) -> TypePattern:
+    """Reads `PATTERN=TYPE` (quantize.cpp, parse_tensor_type): split at the first `=`, the pattern put in lower case.
+
+    Raises:
+        UsageError: no `=`, nothing before it, a type that deepgguf does not write, or an expression that is not valid
+            or that Python and C++ would understand differently.
+    """
+    pattern, equals, type_name = option.partition("=")
+    if not (pattern and equals and type_name):
+        raise UsageError(option, "is not of the form PATTERN=TYPE", "write for instance ffn_down=q6_k")
+    return TypePattern(_checked(pattern), parse_type(type_name))
+
+
+def parse_type(name: str) -> GGMLType:
+    """The type of that name, in whatever case (quantize.cpp, parse_ggml_type); UsageError if deepgguf has none."""
+    named = {type.name: type for type in CHOOSABLE}
+    try:
+        return named[name.upper()]
+    except KeyError:
+        known = ", ".join(type.name.lower() for type in sorted(CHOOSABLE))
+        raise UsageError(name, "is no tensor type that deepgguf writes", f"choose one of {known}") from None
+
+
+def first_match(patterns: Iterable[TypePattern], name: str) -> TypePattern | None:
+    """The first pattern that finds the tensor's name; later ones do not count."""
+    return next((pattern for pattern in patterns if pattern.matches(name)), None)
+
+
+def _checked(pattern: str) -> str:
+    upper_escape = re.search(r"\\[A-Z]", pattern)
+    if upper_escape:
+        advice = "patterns are put in lower case, which would turn its meaning around; write a class such as [^0-9]"
+        raise UsageError(pattern, f"holds {upper_escape.group()}", advice)
+    lowered = pattern.translate(_LOWER_CASE)
+    found = _READ_DIFFERENTLY.search(lowered)
+    if found:
+        raise UsageError(
+            pattern, f"holds {found.group()!r}, which llama-quantize reads differently", "write it simpler"
+        )
+    try:
+        re.compile(lowered, re.ASCII)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UsageError(pattern, f"is no regular expression: {error}", "escape what is meant literally") from None
+    return lowered

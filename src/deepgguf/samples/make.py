@@ -1,0 +1,155 @@
+"""Writes a sample checkpoint into a folder."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from deepgguf.errors import OutputError, UsageError
+from deepgguf.samples.configs import JSON, companions, config
+from deepgguf.samples.language_model import language_model
+from deepgguf.samples.recipe import elements
+from deepgguf.samples.shards import Shard, index, scattered, split
+from deepgguf.samples.tensors import SampleTensor
+from deepgguf.samples.vision_encoders import vision_encoders
+
+TOKENIZERS = Path(__file__).parent / "tokenizers"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+
+# Elements made at a time: every step on them stays in a core's second-level cache.
+PIECE = 1 << 15
+WORKERS = 2
+
+
+class SampleSummary(msgspec.Struct, frozen=True):
+    """What was written: `nbytes` counts the tensors' bytes, `shards` the safetensors files."""
+
+    folder: Path
+    tensors: int
+    nbytes: int
+    shards: int
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """The elements [start, stop) of a tensor and their offset in the file, in bytes."""
+
+    tensor: SampleTensor
+    start: int
+    stop: int
+    offset: int
+
+
+def make_sample(
+    kind: str,
+    folder: Path,
+    *,
+    size: str = "sample",
+    shards: int = 1,
+    scatter: bool = False,
+    sparse: bool = False,
+    tokenizer: Path | None = None,
+) -> SampleSummary:
+    """Write a checkpoint with the structure of a real one and made-up weights (`recipe.py`) into a new or empty folder.
+
+    `kind` is one of `KINDS`: v3 (BF16), v3-fp8 (scales for blocks of 128 × 128), v3-tied (tied embeddings), v2-lite,
+    ocr. `size` is one of `SIZES`: a few MB; for the v3 kinds also `bench` (2.2e9 parameters) and `full` (DeepSeek-V3's
+    own shapes). `shards` is the largest number of safetensors files; `scatter` spreads scales and weights over
+    different ones; `sparse` writes true headers and a hole instead of the data. `tokenizer` is a folder with
+    tokenizer.json and tokenizer_config.json, by default one with 516 entries.
+
+    Memory is bounded by the headers plus some MB. UsageError: an argument that makes no sense, a folder that holds
+    anything. OutputError: writing failed, or the disk has less space than is needed.
+    """
+    files = companions(kind, size)
+    if shards < 1:
+        raise UsageError(f"{shards} shards", "a checkpoint has at least one", "give --shards 1 or more")
+    tensors = sample_tensors(kind, size)
+    parts = split(scattered(tensors) if scatter else tensors, shards)
+    copies = _tokenizer_files(tokenizer or TOKENIZERS / ("sample-v2" if kind == "v2-lite" else "sample-v3"))
+    try:
+        _require_empty(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not sparse:
+            _require_space(folder, sum(part.nbytes for part in parts))
+        for source in copies:
+            shutil.copyfile(source, folder / source.name)
+        for name, content in files.items():
+            _write_json(folder / name, content)
+        for part in parts:
+            _write_shard(folder, part, sparse)
+        if len(parts) > 1:
+            _write_json(folder / "model.safetensors.index.json", index(parts))
+    except OSError as error:
+        found = error.strerror or str(error)
+        raise OutputError(error.filename or folder, found, "remove the folder and repeat") from error
+    return SampleSummary(folder, len(tensors), sum(tensor.nbytes for tensor in tensors), len(parts))
+
+
+def sample_tensors(kind: str, size: str) -> list[SampleTensor]:
+    """All tensors of a sample, in the order of the modules. UsageError: no such kind or size."""
+    content = config(kind, size)
+    if kind != "ocr":
+        # Converters drop the MTP layer, so that one expert stands for all in the small checkpoints.
+        return list(language_model(content, mtp_experts=1 if size == "sample" else None))
+    language = content["language_config"]
+    return [*language_model(language), *vision_encoders(content["vision_config"], language["hidden_size"])]
+
+
+def pieces(shard: Shard) -> Iterator[Piece]:
+    """The shard's data in runs of at most `PIECE` elements."""
+    for tensor, offset in shard.placed():
+        for start in range(0, tensor.count, PIECE):
+            yield Piece(tensor, start, min(tensor.count, start + PIECE), offset + start * tensor.item_bytes)
+
+
+def _write_shard(folder: Path, shard: Shard, sparse: bool) -> None:
+    with (folder / shard.file).open("xb") as file:
+        file.write(shard.header)
+        file.flush()
+        os.ftruncate(file.fileno(), shard.nbytes)
+        if sparse:
+            return
+        with ThreadPoolExecutor(WORKERS) as pool:
+            runs = [pool.submit(_write_pieces, file.fileno(), shard, first) for first in range(WORKERS)]
+        for run in runs:
+            run.result()
+
+
+def _write_pieces(fd: int, shard: Shard, first: int) -> None:
+    """Every `WORKERS`-th piece of the shard, from the one numbered `first`."""
+    for piece in islice(pieces(shard), first, None, WORKERS):
+        data = elements(piece.tensor, piece.start, piece.stop).data.cast("B")
+        offset = piece.offset
+        while data:
+            written = os.pwrite(fd, data, offset)
+            data, offset = data[written:], offset + written
+
+
+def _write_json(path: Path, content: JSON) -> None:
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8", newline="")
+
+
+def _tokenizer_files(folder: Path) -> list[Path]:
+    files = [folder / name for name in TOKENIZER_FILES]
+    for file in files:
+        if not file.is_file():
+            raise UsageError(file, "not there", f"the tokenizer's folder must hold {' and '.join(TOKENIZER_FILES)}")
+    return files
+
+
+def _require_empty(folder: Path) -> None:
+    """Nothing is replaced: what a folder holds may be a checkpoint that took a day to download."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(folder, "exists and is not an empty folder", "name a new one")
+
+
+def _require_space(folder: Path, nbytes: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < nbytes:
+        found = f"{nbytes:,} bytes are needed, {free:,} are free"
+        raise OutputError(folder, found, "choose another disk, or --sparse for files with holes")

@@ -1,0 +1,81 @@
+"""Plans and reports as a script wants them: no part lists, long arrays as their length."""
+
+from deepgguf.execute.settings import Report
+from deepgguf.gguf.types import Value
+from deepgguf.plan.needs import memory_needed
+from deepgguf.plan.schema import Plan, PlannedFile, PlannedTensor
+from deepgguf.verify.quantization_error import TensorError, largest_by_type
+
+_LONGEST_ARRAY = 16
+
+
+def plan_view(plan: Plan, jobs: int) -> dict[str, object]:
+    """Files with their keys and tensors, what is dropped and needed, warnings."""
+    return _head(plan) | {
+        "memory": memory_needed(plan, jobs),
+        "jobs": jobs,
+        "files": [_file(file) for file in plan.files],
+        "sources": [{"name": source.name, "size": source.size} for source in plan.sources],
+    }
+
+
+def report_view(plan: Plan, report: Report, errors: tuple[TensorError, ...] = ()) -> dict[str, object]:
+    """Files with the digests of their tensors, bytes, seconds, counts; the quantization errors if measured."""
+    files = [
+        {
+            "path": str(file.path),
+            "size": file.size,
+            **({"sha256": file.sha256} if file.sha256 else {}),
+            "tensors": [{"name": t.name, "xxh3_128": t.digest, **t.counts._asdict()} for t in file.tensors],
+        }
+        for file in report.files
+    ]
+    run = {"seconds": report.seconds, "written": report.written, "resumed": report.resumed}
+    measured = {"quantization_error": errors, "largest_error": largest_by_type(errors)} if errors else {}
+    return _head(plan) | run | report.counts._asdict() | {"files": files} | measured
+
+
+def _head(plan: Plan) -> dict[str, object]:
+    return {
+        "schema": plan.schema,
+        "source": plan.source,
+        "name": plan.name,
+        "target": plan.target,
+        "architecture": plan.architecture,
+        "type": plan.type,
+        "size": plan.size,
+        "dropped": plan.dropped,
+        "scales_paired": plan.scales_paired,
+        "warnings": plan.warnings,
+        "run": plan.run,
+    }
+
+
+def _file(file: PlannedFile) -> dict[str, object]:
+    return {
+        "name": file.name,
+        "kind": file.kind,
+        "size": file.size,
+        "data_offset": file.data_offset,
+        "keys": {name: _value(value) for name, value in file.keys.items()},
+        "tensors": [_tensor(tensor) for tensor in file.tensors],
+    }
+
+
+def _value(value: Value) -> object:
+    items = value.value
+    return {"length": len(items)} if isinstance(items, list) and len(items) > _LONGEST_ARRAY else items
+
+
+def _tensor(tensor: PlannedTensor) -> dict[str, object]:
+    info = tensor.info
+    return {
+        "name": info.name,
+        "type": info.type.name,
+        "shape": info.shape,
+        "offset": info.offset,
+        "nbytes": info.nbytes,
+        "from": tensor.dtype,
+        "parts": len(tensor.parts),
+        **({"note": tensor.note} if tensor.note else {}),
+    }

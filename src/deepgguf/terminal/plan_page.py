@@ -1,0 +1,110 @@
+"""A plan as a page: files, room, memory, types by group of tensors, what is dropped, warnings."""
+
+import re
+from collections import Counter
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from deepgguf.errors import printable
+from deepgguf.plan.schema import Plan, PlannedFile
+from deepgguf.plan.totals import PlanTotals
+from deepgguf.terminal.sizes import duration, size
+
+_BLOCK = re.compile(r"\bblk\.\d+\.")
+
+
+def render(plan: Plan, *, memory: int, jobs: int, free_disk: int, free_memory: int) -> RenderableType:
+    """The whole page; `memory` is what `jobs` threads need, the free ones are what is there, in bytes."""
+    parts: list[RenderableType] = [_facts(plan, memory, jobs, free_disk, free_memory), Text(), _files(plan)]
+    for file in {f.kind: f for f in plan.files}.values():
+        parts += [Text(), _types(plan, file.kind)]
+    if plan.dropped:
+        parts += [Text(), _dropped(plan)]
+    parts += [Text(f"warning: {printable(w, 1000)}", style="yellow") for w in plan.warnings]
+    return Group(*parts)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        right = column in ("size", "bytes", "work", "tensors", "parameters", "share", "scales", "bits/weight")
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    return table
+
+
+def _facts(plan: Plan, memory: int, jobs: int, free_disk: int, free_memory: int) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    weights = sum(t.weights for f in plan.files for t in f.tensors)
+    sources = sum(source.size for source in plan.sources)
+    facts = {
+        "from": f"{printable(plan.source)}  ({len(plan.sources)} shards, {size(sources)})",
+        "to": f"{plan.architecture} for {plan.target}, {plan.type}",
+        "parameters": f"{weights:,}",
+        "scales paired": f"{plan.scales_paired:,} (blocks of {plan.block[0]} × {plan.block[1]})"
+        if plan.scales_paired
+        else "",
+        "disk": f"{size(plan.size)} needed, {size(free_disk)} free{_short(plan.size > free_disk)}",
+        "memory": f"{size(memory)} needed with {jobs} jobs, {size(free_memory)} free{_short(memory > free_memory)}",
+    }
+    for name, fact in facts.items():
+        if fact:
+            table.add_row(name, Text.from_markup(fact) if fact.endswith("[/]") else Text(fact))
+    return table
+
+
+def _short(too_little: bool) -> str:
+    return "  [bold red]not enough[/]" if too_little else ""
+
+
+def _files(plan: Plan) -> Table:
+    table = _table("Files", "name", "tensors", "size", "bits/weight")
+    for file in plan.files:
+        table.add_row(printable(file.name), f"{len(file.tensors):,}", f"{file.size:,}", f"{bits_per_weight(file):.2f}")
+    return table
+
+
+def bits_per_weight(file: PlannedFile) -> float:
+    """Bits of data per weight of the file."""
+    return sum(t.info.nbytes for t in file.tensors) * 8 / max(1, sum(t.weights for t in file.tensors))
+
+
+def _types(plan: Plan, kind: str) -> Table:
+    """Tensors alike but for the block number share a line per type."""
+    table = _table(f"Types ({kind})", "tensor", "from", "type", "tensors", "parameters", "size", "note")
+    groups: dict[tuple[str, str, str, str], list[int]] = {}
+    for file in plan.files:
+        for t in file.tensors if file.kind == kind else ():
+            key = (_BLOCK.sub("blk.*.", t.info.name), t.dtype, t.info.type.name, t.note)
+            entry = groups.setdefault(key, [0, 0, 0])
+            entry[0] += 1
+            entry[1] += t.weights
+            entry[2] += t.info.nbytes
+    for (name, dtype, type, note), (count, weights, nbytes) in groups.items():
+        table.add_row(printable(name), dtype, type, f"{count:,}", f"{weights:,}", size(nbytes), printable(note))
+    return table
+
+
+def render_types(types: dict[str, PlanTotals], seconds: dict[str, float], jobs: int) -> RenderableType:
+    """One line per type: bits per weight, exact size, estimated time of the work with `jobs` threads."""
+    table = _table("Every type", "type", "bits/weight", "size", "bytes", "work")
+    for type, found in types.items():
+        work = duration(seconds[type])
+        table.add_row(type, f"{found.bits_per_weight:.2f}", size(found.size), f"{found.size:,}", work)
+    note = f"work: estimated for {jobs} threads from a short trial of each kernel; a slower disk takes longer"
+    return Group(table, Text(note, style="dim"))
+
+
+def _dropped(plan: Plan) -> Table:
+    table = _table("Dropped", "reason", "tensors", "scales", "size", "first")
+    for d in plan.dropped:
+        table.add_row(d.reason, f"{d.tensors:,}", f"{d.scales:,}", size(d.nbytes), printable(d.example))
+    return table
+
+
+def type_counts(plan: Plan) -> Counter[str]:
+    """Tensors by type, over all files."""
+    return Counter(t.info.type.name for file in plan.files for t in file.tensors)

@@ -1,0 +1,56 @@
+"""FILE.gguf.json as it is read: nothing in it is trusted beyond its form."""
+
+from pathlib import Path
+
+import msgspec
+
+from deepgguf.errors import OutputError, VerificationError
+
+SCHEMA = 1
+_CAP = 256 << 20
+_ADVICE = "convert again, or remove it to check the structure only"
+
+
+class StoredTensor(msgspec.Struct, frozen=True):
+    """A tensor's place and digest; `pieces` are lengths in bytes that repeat through the tensor."""
+
+    name: str
+    type: str
+    offset: int
+    nbytes: int
+    digest: str
+    pieces: tuple[int, ...]
+
+
+class StoredHashes(msgspec.Struct, frozen=True):
+    """What a conversion noted of its file; members that verification does not need are left out."""
+
+    size: int
+    data_offset: int
+    header_digest: str
+    tensors: tuple[StoredTensor, ...]
+    schema: int
+    sha256: str = ""
+
+
+def read_stored_hashes(path: Path) -> StoredHashes | None:
+    """The hashes in `path`, or None if there is no such file. VerificationError if it is not what it should be."""
+    try:
+        if not path.is_file():
+            return None
+        if path.stat().st_size > _CAP:
+            raise VerificationError(path, f"has more than {_CAP:,} bytes", _ADVICE)
+        text = path.read_bytes()
+    except OSError as error:
+        raise OutputError(path, f"cannot be read: {error.strerror}") from None
+    try:
+        stored = msgspec.json.decode(text, type=StoredHashes)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise VerificationError(path, f"is no manifest: {error}", _ADVICE) from None
+    if stored.schema != SCHEMA:
+        raise VerificationError(path, f"has schema {stored.schema}, and {SCHEMA} is known", "update deepgguf")
+    for tensor in stored.tensors:
+        if not tensor.pieces or min(tensor.pieces) <= 0 or tensor.nbytes % sum(tensor.pieces):
+            found = f"the pieces of tensor {tensor.name} do not fill its {tensor.nbytes} bytes"
+            raise VerificationError(path, found, _ADVICE)
+    return stored

@@ -1,0 +1,257 @@
+"""Importance matrices in both forms, read as llama-quantize reads them, and what is wrong with others."""
+
+import json
+import os
+import struct
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepgguf.checkpoint.importance import ImportanceMatrix, read_importance
+from deepgguf.errors import CheckpointError, DeepggufError
+
+GOLDENS = Path(__file__).parent.parent / "goldens" / "imatrix"
+UP = "blk.0.ffn_up_exps.weight"
+
+
+def write_gguf(path: Path, tensors: dict[str, np.ndarray], **keys) -> Path:
+    writer = gguf.GGUFWriter(path, "", use_temp_file=False)
+    writer.add_type("imatrix")
+    writer.add_array("imatrix.datasets", keys.get("datasets", ["text.txt", "more.txt"]))
+    writer.add_uint32("imatrix.chunk_count", keys.get("chunk_count", 3))
+    writer.add_uint32("imatrix.chunk_size", 512)
+    for name, values in tensors.items():
+        writer.add_tensor(name, values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def floats(*values) -> np.ndarray:
+    return np.array(values, np.float32)
+
+
+def stack(sums: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+    return {f"{UP}.in_sum2": sums, f"{UP}.counts": counts}
+
+
+def legacy(*entries: tuple[str, int, np.ndarray], tail: bytes = b"") -> bytes:
+    body = b"".join(
+        struct.pack("<i", len(name)) + name.encode() + struct.pack("<ii", calls, len(values)) + values.tobytes()
+        for name, calls, values in entries
+    )
+    return struct.pack("<i", len(entries)) + body + tail
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def all_weights(matrix: ImportanceMatrix, name: str = UP) -> np.ndarray:
+    return matrix.weights(name, 0, matrix.entries[name].size)
+
+
+@pytest.mark.parametrize("checkpoint", ["v3-bf16", "v2-lite", "ocr"])
+def test_every_weight_is_its_sum_over_its_experts_count(checkpoint):
+    path = GOLDENS / f"imatrix-{checkpoint}.gguf"
+    raw = {t.name: t.data for t in gguf.GGUFReader(path).tensors}
+    matrix = read_importance(path)
+    assert {f"{name}.in_sum2" for name in matrix.entries} == {name for name in raw if name.endswith("in_sum2")}
+    for name in matrix.entries:
+        sums, counts = raw[f"{name}.in_sum2"], raw[f"{name}.counts"].reshape(-1, 1)
+        sums = sums.reshape(len(counts), -1)
+        expected = np.where(counts > 0, sums / np.maximum(counts, 1), np.float32(1))
+        np.testing.assert_array_equal(all_weights(matrix, name), expected.ravel())
+
+
+def test_both_forms_of_one_matrix_have_the_same_entries_and_nearly_the_same_weights():
+    new, old = (read_importance(GOLDENS / f"imatrix-v3-bf16.{suffix}") for suffix in ("gguf", "dat"))
+    assert new.sizes == old.sizes and len(new.sizes) == 35
+    for name in new.entries:
+        np.testing.assert_allclose(all_weights(new, name), all_weights(old, name), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("file", "golden"),
+    [
+        ("imatrix-v3-bf16.gguf", "v3-bf16-Q4_K_M"),
+        ("imatrix-v3-bf16.dat", "v3-bf16-dat-Q4_K_M"),
+        ("imatrix-v2-lite.gguf", "v2-lite-Q4_K_M"),
+        ("imatrix-ocr.gguf", "ocr-Q4_K_M"),
+    ],
+)
+def test_keys_are_those_of_llama_quantize(file, golden):
+    keys = json.loads((GOLDENS / f"{golden}.json").read_text())["kv"]
+    expected = {key: (v["type"], v["value"]) for key, v in keys.items() if key.startswith("quantize.imatrix.")}
+    assert {key: ([v.type.name], v.value) for key, v in read_importance(GOLDENS / file).keys().items()} == expected
+
+
+def test_experts_without_data_are_told_and_have_equal_weights(tmp_path):
+    sums, counts = np.full((3, 1, 2), 6, np.float32), floats(2, 0, 3).reshape(3, 1)
+    matrix = read_importance(write_gguf(tmp_path / "m.gguf", stack(sums, counts)))
+    assert matrix.unused_experts == {UP: (1,)}
+    assert all_weights(matrix).tolist() == [3, 3, 1, 1, 2, 2]
+
+
+def test_the_ocr_samples_matrix_has_an_expert_without_data():
+    assert read_importance(GOLDENS / "imatrix-ocr.gguf").unused_experts == {
+        f"blk.2.ffn_{part}_exps.weight": (4,) for part in ("down", "gate", "up")
+    }
+
+
+def test_a_part_of_the_columns_can_be_read_alone():
+    matrix = read_importance(GOLDENS / "imatrix-ocr.gguf")
+    name = "blk.1.ffn_up_exps.weight"
+    np.testing.assert_array_equal(matrix.weights(name, 700, 300), all_weights(matrix, name)[700:1000])
+
+
+def test_columns_beyond_the_entry_are_refused():
+    with pytest.raises(ValueError, match="has 3072 columns"):
+        read_importance(GOLDENS / "imatrix-ocr.gguf").weights("blk.1.ffn_up_exps.weight", 3000, 100)
+
+
+def test_one_count_serves_a_whole_stack(tmp_path):
+    matrix = read_importance(write_gguf(tmp_path / "m.gguf", stack(floats(2, 4, 6, 8), floats(2))))
+    assert all_weights(matrix).tolist() == [1, 2, 3, 4]
+
+
+def test_counts_are_rounded_half_up(tmp_path):
+    matrix = read_importance(write_gguf(tmp_path / "m.gguf", stack(floats(6, 6, 6), floats(2.5, 0.4, 1.49))))
+    assert matrix.entries[UP].counts == (3, 0, 1)
+
+
+def test_values_of_the_older_form_are_divided_by_the_calls(tmp_path):
+    content = legacy((UP, 3, floats(1, 2)), tail=struct.pack("<ii", 7, 8) + b"text.txt")
+    matrix = read_importance(write(tmp_path / "m.dat", content))
+    np.testing.assert_array_equal(all_weights(matrix), floats(1, 2) / np.float32(3))
+    assert (matrix.datasets, matrix.chunk_count) == (("text.txt",), 7)
+
+
+@pytest.mark.parametrize("calls", [0, -4])
+def test_values_of_the_older_form_without_calls_are_the_weights(tmp_path, calls):
+    matrix = read_importance(write(tmp_path / "m.dat", legacy((UP, calls, floats(1, 2)))))
+    assert all_weights(matrix).tolist() == [1, 2]
+
+
+def test_a_matrix_that_knows_no_chunks_and_no_dataset_has_no_keys_for_them(tmp_path):
+    matrix = read_importance(write(tmp_path / "m.dat", legacy((UP, 1, floats(1)))))
+    assert set(matrix.keys()) == {"quantize.imatrix.file", "quantize.imatrix.entries_count"}
+
+
+def test_a_long_name_is_cut_to_what_llama_quantize_keeps(tmp_path):
+    matrix = read_importance(write_gguf(tmp_path / "m.gguf", stack(floats(1), floats(1)), datasets=["ä" * 100]))
+    assert matrix.keys()["quantize.imatrix.dataset"].value == "ä" * 63
+
+
+def test_matrices_of_other_values_have_other_digests(tmp_path):
+    digests = {
+        read_importance(write_gguf(tmp_path / f"{i}.gguf", stack(floats(i), floats(1)))).digest for i in (1, 2, 1)
+    }
+    assert len(digests) == 2
+
+
+def test_a_symlink_to_another_folder_is_the_users_choice(tmp_path):
+    (tmp_path / "link.gguf").symlink_to(GOLDENS / "imatrix-ocr.gguf")
+    assert read_importance(tmp_path / "link.gguf").file.name == "link.gguf"
+
+
+def test_a_file_that_changed_since_is_an_error(tmp_path):
+    path = write(tmp_path / "m.dat", legacy((UP, 1, floats(1, 2))))
+    matrix = read_importance(path)
+    path.write_bytes(legacy((UP, 1, floats(1))))
+    with pytest.raises(CheckpointError, match=r"m\.dat: changed"):
+        matrix.weights(UP, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"other": floats(1)}, "no tensor NAME.in_sum2"),
+        ({f"{UP}.in_sum2": floats(1)}, "only one of in_sum2 and counts for blk.0"),
+        (stack(floats(1), floats(1)) | {"a.counts": floats(1)}, "only one of in_sum2 and counts for a"),
+        (stack(np.array([1, 2], np.float16), floats(1)), "F16 and F32, not F32"),
+        (stack(floats(1, 2, 3), floats(1, 2)), "3 values, which 2 counts do not divide"),
+        (stack(floats(1), floats(-1)), "count that is negative"),
+        (stack(floats(1), floats(np.nan)), "count that is negative or not finite"),
+        (stack(floats(1), floats(np.inf)), "count that is negative or not finite"),
+        (stack(floats(1, np.nan), floats(1)), "value that is not finite"),
+        (stack(floats(1, np.inf), floats(1)), "value that is not finite"),
+    ],
+)
+def test_a_gguf_that_is_no_sound_importance_matrix_is_an_error(tmp_path, tensors, message):
+    with pytest.raises(CheckpointError, match=rf"m\.gguf: .*{message}"):
+        read_importance(write_gguf(tmp_path / "m.gguf", tensors))
+
+
+@pytest.mark.parametrize("missing", ["datasets", "chunk_count", "chunk_size"])
+def test_a_gguf_without_its_keys_is_an_error_that_names_the_key(tmp_path, missing):
+    whole = write_gguf(tmp_path / "m.gguf", stack(floats(1), floats(1))).read_bytes()
+    key = f"imatrix.{missing}".encode()
+    write(tmp_path / "m.gguf", whole.replace(key, key[:-1] + b"_"))
+    with pytest.raises(CheckpointError, match=rf"m\.gguf: lacks the key imatrix\.{missing}"):
+        read_importance(tmp_path / "m.gguf")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "byte 0: the file ends in the number of entries"),
+        (struct.pack("<i", 0), "0 entries"),
+        (struct.pack("<i", -1), "-1 entries"),
+        (b"<html>", r"\d+ entries"),
+        (struct.pack("<ii", 1, -5), "claims -5 bytes"),
+        (struct.pack("<ii", 1, 2**31 - 1), "claims 2147483647 bytes"),
+        (struct.pack("<ii", 1, 4) + b"ab", "byte 8: the file ends in the name of entry 1 of 1"),
+        (struct.pack("<ii", 1, 1) + b"\xff", "not UTF-8"),
+        (struct.pack("<ii1sii", 1, 1, b"a", 1, 2**31 - 1), "a claims 2147483647 values, and 0 bytes are left"),
+        (struct.pack("<ii1sii", 1, 1, b"a", 1, 0), "a claims 0 values"),
+        (legacy(("a", 1, floats(1)), ("a", 1, floats(1))), "a second entry for a"),
+        (legacy(("a", 1, floats(1)))[:-1], "claims 1 values, and 3 bytes are left"),
+        (legacy(("a", 1, floats(1)), tail=b"\1\0"), "ends in the number of chunks"),
+        (legacy(("a", 1, floats(1)), tail=struct.pack("<ii", 1, 9) + b"text"), "ends in the dataset's name"),
+        (legacy(("a", 1, floats(np.nan))), "a has a value that is not finite"),
+    ],
+)
+def test_an_older_file_that_is_damaged_is_an_error_that_says_where(tmp_path, content, message):
+    with pytest.raises(CheckpointError, match=rf"m\.dat.*{message}"):
+        read_importance(write(tmp_path / "m.dat", content))
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(CheckpointError, match=r"none\.gguf: no such file"):
+        read_importance(tmp_path / "none.gguf")
+
+
+def test_a_fifo_is_an_error(tmp_path):
+    os.mkfifo(tmp_path / "pipe.gguf")
+    with pytest.raises(CheckpointError, match="a FIFO"):
+        read_importance(tmp_path / "pipe.gguf")
+
+
+@pytest.mark.parametrize("sound", ["imatrix-ocr.gguf", "imatrix-v3-bf16.dat"])
+def test_a_file_cut_short_anywhere_is_an_error(tmp_path, sound):
+    whole = (GOLDENS / sound).read_bytes()
+    for length in range(0, len(whole) - 17, len(whole) // 40):
+        with pytest.raises(CheckpointError):
+            read_importance(write(tmp_path / sound, whole[:length]))
+
+
+@given(data=st.data())
+def test_any_bytes_are_a_matrix_or_an_error(tmp_path_factory, data):
+    whole = bytearray(legacy((UP, 3, floats(1, 2, 3)), ("b", 1, floats(4)), tail=struct.pack("<ii", 2, 3) + b"txt"))
+    for _ in range(data.draw(st.integers(0, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(whole)))
+    path = write(tmp_path_factory.getbasetemp() / "any.dat", bytes(whole[:cut]))
+    try:
+        matrix = read_importance(path)
+    except DeepggufError:
+        return
+    assert all(np.isfinite(all_weights(matrix, name)).all() for name in matrix.entries)

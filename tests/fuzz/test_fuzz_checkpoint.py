@@ -1,0 +1,156 @@
+"""Damaged headers, indexes and JSON of every kind: only CheckpointError comes out of the parsers."""
+
+import contextlib
+import json
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepgguf.checkpoint.json_text import parse_json
+from deepgguf.checkpoint.safetensors import DTYPE_BITS, parse_header
+from deepgguf.checkpoint.shards import INDEX, open_shards
+from deepgguf.errors import CheckpointError
+
+HEADER = {
+    "__metadata__": {"format": "pt"},
+    "model.embed_tokens.weight": {"dtype": "BF16", "shape": [4, 8], "data_offsets": [0, 64]},
+    "model.layers.0.mlp.up_proj.weight": {"dtype": "F8_E4M3", "shape": [8, 8], "data_offsets": [64, 128]},
+    "model.layers.0.mlp.up_proj.weight_scale_inv": {"dtype": "F32", "shape": [1, 1], "data_offsets": [128, 132]},
+    "v.patch_embd": {"dtype": "F16", "shape": [2, 3, 1, 1], "data_offsets": [132, 144]},
+}
+DATA_BYTES = 144
+FILES = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+PARTS = [dict(list(HEADER.items())[:2]), {"b": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}]
+INDEX_CONTENT = {
+    "metadata": {"total_size": 72},
+    "weight_map": {"model.embed_tokens.weight": FILES[0], "b": FILES[1]},
+}
+
+NUMBERS = st.sampled_from([0, -1, 1, 2**31, 2**63, 2**64 - 1, 2**64, 10**29]) | st.integers() | st.floats()
+WORDS = (
+    st.sampled_from(["", "..", "../x", "/etc/passwd", "\0", "\x1b[2J", "\u202e", "\ud800", *DTYPE_BITS, *FILES])
+    | st.text()
+)
+LEAVES = st.none() | st.booleans() | NUMBERS | WORDS
+VALUES = st.recursive(LEAVES, lambda v: st.lists(v, max_size=6) | st.dictionaries(WORDS, v, max_size=4), max_leaves=12)
+
+Place = tuple[Any, ...]
+
+
+def places(value: object, here: Place = ()) -> Iterator[Place]:
+    """The path to every value within `value`."""
+    yield here
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from places(inner, (*here, key))
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from places(inner, (*here, i))
+
+
+def with_value(value: Any, place: Place, new: Callable[[Any, Any], Any]) -> Any:
+    """A copy of `value` whose container at `place[:-1]` went through `new(container, key)`."""
+    if len(place) == 1:
+        return new(value.copy(), place[0])
+    copy = value.copy()
+    copy[place[0]] = with_value(value[place[0]], place[1:], new)
+    return copy
+
+
+def replaced(by: object) -> Callable[[Any, Any], Any]:
+    def change(container: Any, key: Any) -> Any:
+        container[key] = by
+        return container
+
+    return change
+
+
+def removed(container: Any, key: Any) -> Any:
+    del container[key]
+    return container
+
+
+def renamed(to: str) -> Callable[[Any, Any], Any]:
+    def change(container: Any, key: Any) -> Any:
+        container.insert(0, to) if isinstance(container, list) else container.__setitem__(to, container.pop(key))
+        return container
+
+    return change
+
+
+@st.composite
+def damaged(draw: st.DrawFn, good: object) -> bytes:
+    """The text of `good` after up to four changes of its structure and up to two of its bytes."""
+    value = good
+    for _ in range(draw(st.integers(0, 4))):
+        inner = [place for place in places(value) if place]
+        if inner:
+            change = draw(st.one_of(st.builds(replaced, VALUES), st.just(removed), st.builds(renamed, WORDS)))
+            value = with_value(value, draw(st.sampled_from(inner)), change)
+    text = bytearray(json.dumps(value).encode())
+    for _ in range(draw(st.integers(0, 2))):
+        start = draw(st.integers(0, len(text)))
+        stop = draw(st.integers(start, min(len(text), start + 8)))
+        text[start:stop] = draw(
+            st.binary(max_size=8) | st.sampled_from([b"[" * 5000, b"9" * 5000, b"NaN", b"\xef\xbb\xbf"])
+        )
+    return bytes(text)
+
+
+@settings(max_examples=400, deadline=None)
+@given(damaged(HEADER), st.integers(-8, 8) | st.just(0))
+def test_a_header_is_refused_or_accounts_for_every_byte(text, more):
+    size = 8 + len(text) + DATA_BYTES + more
+    with contextlib.suppress(CheckpointError):
+        position = 8 + len(text)
+        for t in parse_header(text, position, size, "a"):
+            assert t.name.isprintable()
+            assert 1 <= math.prod(t.shape) * DTYPE_BITS[t.dtype] == 8 * t.nbytes
+            assert len(t.shape) <= 4
+            assert t.offset == position
+            position += t.nbytes
+        assert position == size
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.binary(max_size=60) | damaged(INDEX_CONTENT) | VALUES.map(lambda value: json.dumps(value).encode()))
+def test_json_is_refused_or_means_what_python_reads_in_it(text):
+    with contextlib.suppress(CheckpointError):
+        assert parse_json(text, "a") == json.loads(text)
+
+
+def write_checkpoint(folder: Path, headers: list[bytes], index: bytes) -> None:
+    for file, text, data_bytes in zip(FILES, headers, [64, 8], strict=True):
+        (folder / file).write_bytes(len(text).to_bytes(8, "little") + text + bytes(data_bytes))
+    (folder / INDEX).write_bytes(index)
+
+
+@settings(max_examples=200, deadline=None)
+@given(damaged(INDEX_CONTENT))
+def test_an_index_is_refused_or_agrees_with_the_headers(index):
+    with tempfile.TemporaryDirectory() as name, contextlib.suppress(CheckpointError):
+        write_checkpoint(Path(name), [json.dumps(part).encode() for part in PARTS], index)
+        shards = open_shards(Path(name))
+        assert {t.name: shards.files[t.file].name for t in shards.tensors.values()} == INDEX_CONTENT["weight_map"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(damaged(PARTS[0]), damaged(PARTS[1]))
+def test_shards_are_refused_or_agree_with_the_index(first, second):
+    with tempfile.TemporaryDirectory() as name, contextlib.suppress(CheckpointError):
+        write_checkpoint(Path(name), [first, second], json.dumps(INDEX_CONTENT).encode())
+        shards = open_shards(Path(name))
+        assert {t.name: shards.files[t.file].name for t in shards.tensors.values()} == INDEX_CONTENT["weight_map"]
+        assert sum(t.nbytes for t in shards.tensors.values()) == 72
+
+
+def test_the_undamaged_checkpoint_is_read(tmp_path):
+    write_checkpoint(tmp_path, [json.dumps(part).encode() for part in PARTS], json.dumps(INDEX_CONTENT).encode())
+    assert len(open_shards(tmp_path).tensors) == 2
+    text = json.dumps(HEADER).encode()
+    assert len(parse_header(text, 8 + len(text), 8 + len(text) + DATA_BYTES, "a")) == 4

@@ -1,0 +1,118 @@
+"""The command line as a stranger's file meets it: a process of its own, with little memory and little time."""
+
+import os
+import resource
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+SOURCE = Path(__file__).parents[2] / "src"
+MEMORY = 512 * 2**20
+DEEPGGUF = (sys.executable, "-m", "deepgguf")
+
+Argument = str | os.PathLike[str]
+
+
+class Outcome(NamedTuple):
+    """What a process left: its exit status (negative for a signal) and what it wrote."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def run_deepgguf(
+    *arguments: Argument,
+    program: Sequence[Argument] = DEEPGGUF,
+    memory: int = MEMORY,
+    file_size: int = resource.RLIM_INFINITY,
+    timeout: float = 120,
+) -> Outcome:
+    """Run `deepgguf` with at most `memory` bytes of address space, for at most `timeout` seconds.
+
+    `program` is what stands before the arguments: `deepgguf` itself, or something that starts it. `file_size` is the
+    limit of the size of any file that it writes, in bytes.
+    """
+    with start_deepgguf(*arguments, program=program, memory=memory, file_size=file_size) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
+    return Outcome(process.returncode, stdout.decode(), stderr.decode())
+
+
+def start_deepgguf(
+    *arguments: Argument,
+    program: Sequence[Argument] = DEEPGGUF,
+    memory: int = MEMORY,
+    file_size: int = resource.RLIM_INFINITY,
+) -> subprocess.Popen[bytes]:
+    """`deepgguf` at work, as `run_deepgguf` has it."""
+    return subprocess.Popen(
+        [*map(os.fspath, program), *map(os.fspath, arguments)],
+        env=os.environ | {"PYTHONPATH": str(SOURCE), "OPENBLAS_NUM_THREADS": "1"},
+        preexec_fn=_limits(memory, file_size),  # noqa: PLW1509 - the tests have no threads
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def refused(
+    *arguments: Argument,
+    folder: Path,
+    status: int,
+    program: Sequence[Argument] = DEEPGGUF,
+    memory: int = MEMORY,
+    file_size: int = resource.RLIM_INFINITY,
+) -> str:
+    """The line with which `deepgguf` refuses; all else that a refusal promises is asserted.
+
+    That is: the exit status, one line on stderr, nothing on stdout, no control characters, no traceback, and `folder`
+    as it was.
+    """
+    before = listing(folder)
+    line = failed(*arguments, status=status, program=program, memory=memory, file_size=file_size)
+    assert listing(folder) == before
+    return line
+
+
+def failed(
+    *arguments: Argument,
+    status: int,
+    program: Sequence[Argument] = DEEPGGUF,
+    memory: int = MEMORY,
+    file_size: int = resource.RLIM_INFINITY,
+) -> str:
+    """The one clean line with which `deepgguf` ends, and the exit status as it must be; files may have changed."""
+    outcome = run_deepgguf(*arguments, program=program, memory=memory, file_size=file_size)
+    assert outcome.status == status, outcome
+    assert outcome.stdout == ""
+    assert outcome.stderr.startswith("deepgguf: ")
+    assert_one_clean_line(outcome.stderr.removesuffix("\n"))
+    return outcome.stderr.removesuffix("\n").removeprefix("deepgguf: ")
+
+
+def assert_one_clean_line(line: str) -> None:
+    """`line` is one line, not long, without characters that move the cursor or turn the text around."""
+    assert line
+    assert len(line) < 3000
+    assert "Traceback" not in line
+    assert [c for c in line if unicodedata.category(c)[0] == "C" or c in "\u2028\u2029"] == []
+
+
+def listing(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Everything in `folder`, the files with sizes and times of change."""
+    found = {path: path.lstat() for path in folder.rglob("*")}
+    return {path: (0, 0) if path.is_dir() else (facts.st_size, facts.st_mtime_ns) for path, facts in found.items()}
+
+
+def _limits(memory: int, file_size: int) -> Callable[[], None]:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+
+    return limit

@@ -1,0 +1,153 @@
+"""Rows 16 to 23: what index and shards may not say of each other."""
+
+import json
+from pathlib import Path
+
+import pytest
+from checkpoints import SHARDS, edit_header, edit_index, first_tensor, header, planned, put_header_text, refused, sample
+
+from deepgguf.checkpoint.shards import INDEX
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return sample(tmp_path / "v3")
+
+
+@pytest.mark.parametrize("with_index", [True, False])
+@pytest.mark.parametrize("shard", SHARDS)
+def test_row_16_missing_shard(folder, with_index, shard):
+    (folder / shard).unlink()
+    if not with_index:
+        (folder / INDEX).unlink()
+    assert refused(folder).startswith(f"{shard}: ")
+
+
+def test_row_16_a_shard_that_the_index_does_not_know(folder):
+    edit_index(
+        folder, lambda index: index.update(weight_map={k: v for k, v in index["weight_map"].items() if v != SHARDS[2]})
+    )
+    assert refused(folder) == f"{SHARDS[2]}: this shard is missing, 2 of 3 are there; download it"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"../v3/{SHARDS[0]}",
+        "../../../../etc/passwd",
+        "/etc/passwd.safetensors",
+        f"sub/{SHARDS[0]}",
+        f"..\\{SHARDS[0]}",
+        f"C:{SHARDS[0]}",
+        f"https://huggingface.co/{SHARDS[0]}",
+        "..",
+        ".",
+        "",
+        ".hidden.safetensors",
+        "config.json",
+        f"a\n{SHARDS[0]}",
+        f"\u202e{SHARDS[0]}",
+    ],
+)
+def test_row_17_a_shard_name_that_is_no_file_in_the_folder(folder, name):
+    edit_index(folder, lambda index: index["weight_map"].update({first_tensor(folder / SHARDS[0]): name}))
+    line = refused(folder)
+    assert line.startswith(f"{INDEX}: the shard name ")
+    assert line.endswith(" is not that of a safetensors file in the folder")
+
+
+@pytest.mark.parametrize("weight_map", [None, [], "x", {"a": 1}, {"a": None}, {"a": [SHARDS[0]]}])
+def test_row_17_a_weight_map_that_is_none(folder, weight_map):
+    edit_index(folder, lambda index: index.update(weight_map=weight_map))
+    assert refused(folder).startswith(f"{INDEX}: Expected ")
+
+
+def test_row_18_tensor_in_another_shard_than_the_index_names(folder):
+    name = first_tensor(folder / SHARDS[0])
+    edit_index(folder, lambda index: index["weight_map"].update({name: SHARDS[1]}))
+    assert refused(folder) == f"{INDEX}, tensor {name}: lies in {SHARDS[0]}, but the index has it in {SHARDS[1]}"
+
+
+def test_row_18_tensor_in_no_shard(folder):
+    edit_index(folder, lambda index: index["weight_map"].update(stray=SHARDS[1]))
+    assert refused(folder) == f"{INDEX}, tensor stray: is not in {SHARDS[1]}, where the index has it"
+
+
+@pytest.mark.parametrize("with_index", [True, False])
+def test_row_19_one_tensor_in_two_shards(folder, with_index):
+    name = first_tensor(folder / SHARDS[0])
+    twin = header(folder / SHARDS[0])[name]
+    size = (folder / SHARDS[1]).stat().st_size
+    end = max(e["data_offsets"][1] for n, e in header(folder / SHARDS[1]).items() if n != "__metadata__")
+    twin["data_offsets"] = [end + offset for offset in twin["data_offsets"]]
+    edit_header(folder / SHARDS[1], lambda content: content.update({name: twin}), data_bytes=twin["data_offsets"][1])
+    assert (folder / SHARDS[1]).stat().st_size > size
+    if not with_index:
+        (folder / INDEX).unlink()
+    assert refused(folder) == f"{SHARDS[1]}, tensor {name}: stands in {SHARDS[0]} too"
+
+
+def test_row_20_tensor_that_the_index_leaves_out(folder):
+    name = first_tensor(folder / SHARDS[2])
+    edit_index(folder, lambda index: index["weight_map"].pop(name))
+    assert refused(folder) == f"{INDEX}, tensor {name}: lies in {SHARDS[2]}, but the index has it nowhere"
+
+
+@pytest.mark.parametrize("false", [0, 1, -5_441_096, 5_441_097, 5_441_096.5, 10**39])
+def test_row_21_false_total_size(folder, false):
+    edit_index(folder, lambda index: index["metadata"].update(total_size=false))
+    line = refused(folder)
+    assert line.startswith(f"{INDEX}, total_size: ")
+    assert "but the tensors have 5,441,096" in line
+
+
+@pytest.mark.parametrize("false", ["5441096", [5441096], {}, True])
+def test_row_21_total_size_of_another_type(folder, false):
+    edit_index(folder, lambda index: index["metadata"].update(total_size=false))
+    assert refused(folder).startswith(f"{INDEX}: Expected ")
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 4302348768\n"
+
+
+@pytest.mark.parametrize("file", [SHARDS[1], INDEX])
+def test_row_22_a_git_lfs_pointer(folder, file):
+    (folder / file).write_bytes(POINTER)
+    assert refused(folder) == (
+        f"{file}: a Git-LFS pointer, not the file itself; run `git lfs pull` in the folder, or download the file again"
+    )
+
+
+@pytest.mark.parametrize("file", [SHARDS[1], INDEX])
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html><html></html>", b"\n <html>\n<body>", b"<?xml version='1.0'?>"])
+def test_row_22_an_html_page(folder, file, page):
+    (folder / file).write_bytes(page)
+    assert refused(folder) == f"{file}: an HTML page, not the file itself; download the file again"
+
+
+def test_row_23_duplicate_key_in_the_index(folder):
+    text = (folder / INDEX).read_text()
+    name = next(iter(json.loads(text)["weight_map"]))
+    (folder / INDEX).write_text(text.replace('"weight_map": {', f'"weight_map": {{"{name}": "{SHARDS[0]}",', 1))
+    assert refused(folder) == f"{INDEX}: the key '{name}' stands twice in one object"
+
+
+def test_row_23_two_weight_maps(folder):
+    (folder / INDEX).write_text(f'{{"weight_map": {{"a": "{SHARDS[0]}"}}, "weight_map": {{}}}}')
+    assert refused(folder) == f"{INDEX}: the key 'weight_map' stands twice in one object"
+
+
+def test_row_23_an_index_that_is_no_object(folder):
+    (folder / INDEX).write_text("[]")
+    assert refused(folder).startswith(f"{INDEX}: Expected `object`, got `array`")
+
+
+def test_row_23_an_index_that_names_nothing(folder):
+    edit_index(folder, lambda index: index.update(weight_map={}))
+    assert refused(folder).startswith("v3: no safetensors files")
+
+
+def test_the_damage_is_what_is_refused(folder):
+    put_header_text(folder / SHARDS[0], json.dumps(header(folder / SHARDS[0])).encode())
+    edit_index(folder, lambda index: index["metadata"].update(total_size=5_441_096.0))
+    assert planned(folder)["architecture"] == "deepseek2"

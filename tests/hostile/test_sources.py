@@ -1,0 +1,130 @@
+"""Rows 48 to 51: what may lie where a shard belongs, and what may happen to it."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from accidents import ACCIDENTS
+from checkpoints import SHARDS, checkpoint, planned, refused, sample
+from command import failed
+
+from deepgguf.checkpoint.shards import INDEX
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return sample(tmp_path / "v3")
+
+
+@pytest.mark.parametrize("file", [SHARDS[1], INDEX])
+def test_row_48_fifo(folder, file):
+    (folder / file).unlink()
+    os.mkfifo(folder / file)
+    assert refused(folder) == f"{file}: a FIFO, not a regular file; download the file again"
+
+
+@pytest.mark.parametrize("file", [SHARDS[1], INDEX])
+def test_row_48_directory(folder, file):
+    (folder / file).unlink()
+    (folder / file).mkdir()
+    assert refused(folder) == f"{file}: a folder, not a regular file; download the file again"
+
+
+def test_row_48_device(folder):
+    (folder / SHARDS[1]).unlink()
+    (folder / SHARDS[1]).symlink_to("/dev/zero")
+    assert refused(folder) == (
+        f"{SHARDS[1]}: a symlink to /dev/zero, outside the checkpoint's folder; put the file itself into the folder"
+    )
+
+
+@pytest.mark.parametrize("file", [SHARDS[1], INDEX])
+def test_row_49_symlink_loop(folder, file):
+    (folder / file).unlink()
+    (folder / file).symlink_to("other")
+    (folder / "other").symlink_to(file)
+    assert refused(folder) == f"{file}: a loop of symlinks; download it again"
+
+
+def test_row_49_dangling_symlink(folder):
+    (folder / SHARDS[1]).unlink()
+    (folder / SHARDS[1]).symlink_to("gone")
+    assert refused(folder) == f"{SHARDS[1]}: no such file; download it again"
+
+
+@pytest.mark.parametrize("file", [SHARDS[1], INDEX])
+@pytest.mark.parametrize("absolute", [True, False])
+def test_row_49_symlink_out_of_the_folder(folder, file, absolute):
+    outside = (folder / file).rename(folder.parent / "outside").resolve()
+    (folder / file).symlink_to(outside if absolute else "../outside")
+    assert refused(folder) == (
+        f"{file}: a symlink to {outside}, outside the checkpoint's folder; put the file itself into the folder"
+    )
+
+
+def test_row_49_symlink_within_the_folder_is_allowed(folder):
+    (folder / SHARDS[1]).rename(folder / "blob")
+    (folder / SHARDS[1]).symlink_to("blob")
+    assert planned(folder)["architecture"] == "deepseek2"
+
+
+def snapshot(folder: Path) -> Path:
+    """`folder` as Hugging Face's cache has it: files among the blobs, symlinks in the snapshot."""
+    model = folder.parent / "models--deepseek-ai--DeepSeek-V3"
+    snapshot = model / "snapshots" / "e815299b"
+    snapshot.mkdir(parents=True)
+    (model / "blobs").mkdir()
+    for number, file in enumerate(sorted(folder.iterdir())):
+        file.rename(model / "blobs" / f"{number:064x}")
+        (snapshot / file.name).symlink_to(Path("../../blobs") / f"{number:064x}")
+    return snapshot
+
+
+def test_row_49_symlinks_of_the_hub_s_cache_are_allowed(folder):
+    assert planned(snapshot(folder))["architecture"] == "deepseek2"
+
+
+def test_row_49_a_blob_that_is_a_symlink_out_of_the_cache(folder):
+    cached = snapshot(folder)
+    blob = (cached / SHARDS[1]).resolve()
+    outside = blob.rename(folder.parent / "outside")
+    blob.symlink_to(outside)
+    assert f"{SHARDS[1]}: a symlink to {outside.resolve()}, outside the checkpoint's folder" in refused(cached)
+
+
+def test_row_49_blobs_of_another_model(folder):
+    cached = snapshot(folder)
+    other = folder.parent / "models--other--model" / "blobs"
+    other.mkdir(parents=True)
+    (cached / SHARDS[1]).resolve().rename(other / "0")
+    (cached / SHARDS[1]).unlink()
+    (cached / SHARDS[1]).symlink_to(other / "0")
+    assert "outside the checkpoint's folder" in refused(cached)
+
+
+def at_work(folder: Path, accident: str, *, status: int) -> str:
+    """The line with which a run ends whose source goes wrong under it; it leaves nothing."""
+    out = folder.parent / "out"
+    out.mkdir()
+    program = (sys.executable, ACCIDENTS, accident)
+    line = failed("convert", folder, "-o", out, "--jobs", "2", status=status, program=program)
+    assert list(out.iterdir()) == []
+    return line
+
+
+@pytest.mark.parametrize("accident", ["source_truncated", "source_touched", "source_replaced"])
+def test_row_50_changed_or_truncated_while_it_is_read(tmp_path, accident):
+    folder = checkpoint("v3", tmp_path / "v3")
+    (folder / "model.safetensors").rename(folder / "old")
+    (folder / "model.safetensors").write_bytes((folder / "old").read_bytes())
+    size = (folder / "old").stat().st_size
+    assert at_work(folder, accident, status=1) == (
+        f"model.safetensors: changed or truncated while it was read, expected {size:,} bytes; start over with --restart"
+    )
+
+
+def test_row_51_read_error(tmp_path):
+    line = at_work(checkpoint("v3", tmp_path / "v3"), "read_error", status=4)
+    assert line.startswith("model.safetensors: reading ")
+    assert line.endswith("failed: Input/output error; check the disk, then run again with --resume")

@@ -1,0 +1,204 @@
+import hashlib
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepgguf.errors import OutputError, UsageError
+from deepgguf.samples import KINDS, make_sample
+from deepgguf.samples.make import TOKENIZERS, sample_tensors
+from deepgguf.samples.recipe import elements, splitmix64
+from deepgguf.samples.shards import scattered, split
+from deepgguf.samples.tensors import Fill, SampleTensor
+
+EXPECTED = json.loads((Path(__file__).parent / "sha256.json").read_text())
+VARIANTS = {
+    "v3-bf16": ("v3", 2, False),
+    "v3-fp8": ("v3-fp8", 3, True),
+    "v3-tied": ("v3-tied", 1, False),
+    "v2-lite": ("v2-lite", 1, False),
+    "ocr": ("ocr", 2, False),
+}
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
+
+
+def header(shard: Path) -> dict[str, dict]:
+    with shard.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return {name: entry for name, entry in json.loads(file.read(length)).items() if name != "__metadata__"}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_file_has_its_recorded_sha256(name, tmp_path):
+    kind, shards, scatter = VARIANTS[name]
+    make_sample(kind, tmp_path / name, shards=shards, scatter=scatter)
+    assert digests(tmp_path / name) == EXPECTED[name]
+
+
+def test_the_summary_counts_tensors_their_bytes_and_shards(tmp_path):
+    summary = make_sample("v3", tmp_path / "new", shards=2)
+    shards = sorted((tmp_path / "new").glob("*.safetensors"))
+    entries = [entry for shard in shards for entry in header(shard).values()]
+    assert summary.folder == tmp_path / "new"
+    assert (summary.tensors, summary.shards) == (len(entries), len(shards)) == (102, 2)
+    assert summary.nbytes == sum(end - start for start, end in (entry["data_offsets"] for entry in entries))
+
+
+def test_the_whole_deepseek_v3_occupies_megabytes_when_sparse(tmp_path):
+    summary = make_sample("v3-fp8", tmp_path / "v3", size="full", shards=163, scatter=True, sparse=True)
+    files = list((tmp_path / "v3").iterdir())
+    assert (summary.tensors, summary.shards) == (91_991, 163)
+    assert summary.nbytes == 688_574_839_360
+    assert sum(file.stat().st_size for file in files) > summary.nbytes
+    assert sum(file.stat().st_blocks * 512 for file in files) < 64e6
+
+
+def test_a_sparse_shard_has_the_header_and_the_size_of_a_dense_one(tmp_path):
+    make_sample("v3", tmp_path / "dense")
+    make_sample("v3", tmp_path / "sparse", sparse=True)
+    dense, sparse = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("dense", "sparse"))
+    data = 8 + int.from_bytes(dense[:8], "little")
+    assert sparse == dense[:data] + bytes(len(dense) - data)
+
+
+def test_one_shard_has_no_index(tmp_path):
+    make_sample("v3-tied", tmp_path)
+    assert "model.safetensors.index.json" not in digests(tmp_path)
+
+
+def test_v2_lite_takes_the_tokenizer_of_its_family(tmp_path):
+    make_sample("v2-lite", tmp_path, sparse=True)
+    assert (tmp_path / "tokenizer.json").read_bytes() == (TOKENIZERS / "sample-v2" / "tokenizer.json").read_bytes()
+
+
+def test_another_tokenizer_is_copied_as_it_is(tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "tokenizer.json").write_bytes(b"{}")
+    (own / "tokenizer_config.json").write_bytes(b"[]")
+    make_sample("v3", tmp_path / "out", sparse=True, tokenizer=own)
+    assert (tmp_path / "out" / "tokenizer.json").read_bytes() == b"{}"
+    assert (tmp_path / "out" / "tokenizer_config.json").read_bytes() == b"[]"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"kind": "v4"}, "v4: no such kind of sample; choose one of v3, v3-fp8, v3-tied, v2-lite, ocr"),
+        ({"size": "huge"}, "huge: no such size of sample; choose one of sample, bench, full"),
+        ({"shards": 0}, "0 shards: a checkpoint has at least one; give --shards 1 or more"),
+        ({"shards": -3}, "-3 shards: a checkpoint has at least one; give --shards 1 or more"),
+        (
+            {"kind": "ocr", "size": "full"},
+            "ocr: exists in the size 'sample' only, not 'full'; choose v3, v3-fp8, v3-tied",
+        ),
+        (
+            {"kind": "v2-lite", "size": "bench"},
+            "v2-lite: exists in the size 'sample' only, not 'bench'; choose v3, v3-fp8, v3-tied",
+        ),
+    ],
+)
+def test_an_argument_without_sense_is_refused_before_anything_is_written(arguments, message, tmp_path):
+    kind = arguments.pop("kind", "v3")
+    with pytest.raises(UsageError) as caught:
+        make_sample(kind, tmp_path / "out", **arguments)
+    assert str(caught.value) == message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tokenizer_folder_without_tokenizer_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"tokenizer\.json: not there"):
+        make_sample("v3", tmp_path / "out", tokenizer=tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_holds_anything_is_left_as_it_is(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"a day of downloading")
+    with pytest.raises(UsageError, match="exists and is not an empty folder; name a new one"):
+        make_sample("v3", tmp_path)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"a day of downloading"]
+
+
+def test_a_file_in_the_place_of_the_folder_is_left_as_it_is(tmp_path):
+    (tmp_path / "out").write_bytes(b"a file")
+    with pytest.raises(UsageError, match="exists and is not an empty folder"):
+        make_sample("v3", tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == b"a file"
+
+
+def test_a_folder_below_a_file_is_an_output_error(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError):
+        make_sample("v3", tmp_path / "file" / "out")
+
+
+def test_a_checkpoint_larger_than_the_disk_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1_000_000})())
+    with pytest.raises(OutputError, match=r"9,498,344 bytes are needed, 1,000,000 are free"):
+        make_sample("v3", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scattering_puts_scales_into_other_shards_than_their_weights():
+    shards = split(scattered(sample_tensors("v3-fp8", "sample")), 3)
+    holder = {tensor.name: shard.file for shard in shards for tensor in shard.tensors}
+    weights = [name for name in holder if f"{name}_scale_inv" in holder]
+    assert any(holder[name] != holder[f"{name}_scale_inv"] for name in weights)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shards", [1, 2, 7, 1000])
+def test_splitting_keeps_all_tensors_in_order_and_makes_no_empty_shard(kind, shards):
+    tensors = sample_tensors(kind, "sample")
+    parts = split(tensors, shards)
+    assert [tensor for part in parts for tensor in part.tensors] == tensors
+    assert all(part.tensors for part in parts)
+    assert len(parts) <= shards
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tensor_names_are_unique(kind):
+    names = [tensor.name for tensor in sample_tensors(kind, "sample")]
+    assert len(set(names)) == len(names)
+
+
+def test_offsets_leave_no_gap():
+    (part,) = split(sample_tensors("v3-fp8", "sample"), 1)
+    placed = list(part.placed())
+    assert placed[0][1] == len(part.header)
+    assert all(offset + tensor.nbytes == after for (tensor, offset), (_, after) in pairwise(placed))
+    assert placed[-1][1] + placed[-1][0].nbytes == part.nbytes
+
+
+def test_splitmix64_begins_with_its_published_values():
+    assert splitmix64(0, 0, 1).tolist() == [0xE220A8397B1DCDAF]
+
+
+def test_splitmix64_goes_round_at_two_to_the_64():
+    assert splitmix64(2**64 - 1, 1, 2).tolist() == [0xE220A8397B1DCDAF]
+
+
+@given(st.sampled_from(Fill), st.integers(0, 1000), st.integers(1, 100), st.integers(1, 100))
+def test_elements_do_not_depend_on_how_they_are_cut(fill, start, first, second):
+    tensor = SampleTensor("model.layers.0.mlp.up_proj.weight", (2000,), fill)
+    whole = elements(tensor, start, start + first + second)
+    parts = [elements(tensor, start, start + first), elements(tensor, start + first, start + first + second)]
+    assert np.array_equal(whole, np.concatenate(parts))
+
+
+def test_fp8_bytes_hold_no_nan_and_every_other_byte():
+    tensor = SampleTensor("model.layers.0.mlp.up_proj.weight", (1 << 16,), Fill.FP8)
+    assert set(elements(tensor, 0, 1 << 16).tolist()) == set(range(256)) - {0x7F, 0xFF}
+
+
+def test_scales_are_between_one_and_two_ten_thousandths():
+    scales = elements(SampleTensor("a.weight_scale_inv", (10_000,), Fill.SCALE), 0, 10_000)
+    assert scales.dtype == np.float32
+    assert np.float32(1e-4) <= scales.min() < scales.max() <= np.float32(2e-4)
