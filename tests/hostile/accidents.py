@@ -123,6 +123,16 @@ def slow() -> None:
     run.make_piece = make_piece
 
 
+def power_cut() -> None:
+    """The power fails before the call DEEPGGUF_CUT of those that write; what was not synced is at its mercy."""
+    from power_cut import PowerCut
+
+    from deepgguf.execute import run
+
+    folder, at = Path(os.environ["DEEPGGUF_FOLDER"]), int(os.environ["DEEPGGUF_CUT"])
+    run.Disk = lambda: PowerCut(folder, at)  # type: ignore[misc, assignment]
+
+
 if __name__ == "__main__":
     from deepgguf.cli import main
 
