@@ -22,7 +22,7 @@ BIT_TYPES: dict[GGMLType, type[np.uint16] | type[np.uint32]] = {
     GGMLType.F16: np.uint16,
     GGMLType.BF16: np.uint16,
 }
-_RUN = 1 << 15  # FP8 weights at a time: their indices stay in a core's second-level cache
+_RUN = 1 << 16  # FP8 weights at a time, each with an index of eight bytes
 
 
 def _fp8_values() -> Floats:
