@@ -31,11 +31,7 @@ def __getattr__(name: str) -> object:
 
 
 class _Package(ModuleType):
-<<<<<<< HEAD
     """Keeps the functions' names from the packages `deepgguf.plan` and `deepgguf.verify` when these are imported."""
-=======
-    """Keeps the functions' names from the packages `deepgguf.plan` and `deepgguf.verify`, whatever is imported."""
->>>>>>> verify
 
     def __setattr__(self, name: str, value: object) -> None:
         if not (name in __all__ and isinstance(value, ModuleType)):
