@@ -1,4 +1,4 @@
-"""Rows 75 to 83 as a user meets them: `deepgguf inspect FILE`, in a process with 512 MB of memory."""
+"""Rows 75 to 83 as a user meets them: `deepgguf inspect FILE` and `deepgguf verify FILE`, in a process with 512 MB of memory."""
 
 import os
 import struct
@@ -46,11 +46,12 @@ FILES = {
 }
 
 
+@pytest.mark.parametrize("command", ["inspect", "verify"])
 @pytest.mark.parametrize("content", FILES.values(), ids=FILES)
-def test_inspect_refuses(tmp_path: Path, content: bytes) -> None:
+def test_the_file_is_refused(tmp_path: Path, content: bytes, command: str) -> None:
     path = tmp_path / "model-00001-of-00002.gguf"
     path.write_bytes(content)
-    assert "model-0000" in refused("inspect", path, folder=tmp_path, status=3)
+    assert "model-0000" in refused(command, path, folder=tmp_path, status=3)
 
 
 def test_row_77_inspect_refuses_a_terabyte_of_holes(tmp_path: Path) -> None:
