@@ -31,7 +31,7 @@ def __getattr__(name: str) -> object:
 
 
 class _Package(ModuleType):
-    """Keeps the functions' names from the packages `deepgguf.plan` and `deepgguf.verify`, whatever is imported."""
+    """Keeps the functions' names from the packages `deepgguf.plan` and `deepgguf.verify` when these are imported."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if not (name in __all__ and isinstance(value, ModuleType)):

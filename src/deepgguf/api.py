@@ -15,9 +15,11 @@ from deepgguf.execute.settings import Report, Settings
 from deepgguf.gguf.describe import Description, describe
 from deepgguf.gguf.split_set import read_split_set
 from deepgguf.plan.build import build_plan
-from deepgguf.plan.options import ImportanceFacts, Options
+from deepgguf.plan.options import TYPES, ImportanceFacts, Options
 from deepgguf.plan.schema import Plan
+from deepgguf.plan.totals import PlanTotals, totals
 from deepgguf.recipes.patterns import parse_tensor_type, parse_type
+from deepgguf.recipes.recipe import RECIPES
 from deepgguf.samples.make import SampleSummary, make_sample
 from deepgguf.verify.report import Report as Verification
 from deepgguf.verify.run import check
@@ -42,11 +44,14 @@ def plan(
 ) -> Plan:
     """What converting the checkpoint `source` would do: files with every key and tensor, what is dropped, warnings.
 
-    `source`: a folder, or a model in Hugging Face's cache. `target`: "ollama" or "llama.cpp". `type`: "auto", "f32",
-    "f16", "bf16" or a recipe such as "q4_k_m". `only`: "text" or "mmproj". `part`: only that file of a split set,
-    from 1. `split_max_size` in bytes. `tensor_types`: "PATTERN=TYPE", as llama-quantize has it.
+    `source`: a folder, or a model in Hugging Face's cache. `output`: a file, a folder, or None for the default name
+    here. `target`: "ollama" or "llama.cpp". `type`: "auto", "f32", "f16", "bf16" or a recipe such as "q4_k_m". `only`:
+    "text" or "mmproj". `part`: only that file of a split set, from 1. `split_max_size` in bytes, 0 for no limit.
+    `imatrix`: an importance matrix, GGUF or the older form. `tensor_types`: "PATTERN=TYPE", as llama-quantize has it;
+    `output_tensor_type` and `token_embedding_type`: the type of output.weight and of token_embd.weight.
 
-    Raises CheckpointError if the checkpoint is at fault, UsageError if the choices are.
+    Raises CheckpointError if checkpoint or importance matrix is at fault, UsageError if the choices are, OutputError
+    if something cannot be read.
     """
     importance = read_importance(Path(imatrix)) if imatrix is not None else None
     options = Options(
@@ -64,6 +69,21 @@ def plan(
     )
     made = build_plan(read_checkpoint(Path(source)), options)
     return _one_part(made, part) if part else made
+
+
+def plan_every_type(
+    source: StrPath, *, target: str = "ollama", imatrix: StrPath | None = None
+) -> dict[str, PlanTotals]:
+    """Size and weights of every type that `source` can be converted to; q2_k_s only with an importance matrix."""
+    checkpoint = read_checkpoint(Path(source))
+    importance = _facts(read_importance(Path(imatrix)) if imatrix is not None else None)
+    found = {}
+    for type in TYPES:
+        if type == "q2_k_s" and importance is None:
+            continue
+        options = Options(target=target, type=type, importance=importance if type in RECIPES else None)
+        found[type] = totals(build_plan(checkpoint, options))
+    return found
 
 
 def convert(
@@ -119,7 +139,11 @@ def carry_out(
     made: Plan, settings: Settings, *, imatrix: StrPath | None = None, disk: Disk | None = None,
     progress: Progress = lambda nbytes: None, observe: Observe | None = None,
 ) -> Report:  # fmt: skip
-    """Executes a plan; `imatrix` is the importance matrix that it was made with."""
+    """Executes a plan; `imatrix` is the importance matrix that it was made with.
+
+    `disk` is where it writes, for tests to replace. `progress` and `observe`, and the errors, are those of
+    `execute.run.execute`.
+    """
     importance = read_importance(Path(imatrix)) if imatrix is not None else None
     return execute(
         made,
@@ -185,6 +209,8 @@ def sample(
 
     `kind`: "v3", "v3-fp8", "v3-tied", "v2-lite" or "ocr"; `size`: "sample", "bench" (2.2e9 parameters) or "full"
     (DeepSeek-V3's shapes). `scatter` parts scales from their weights; `sparse` leaves holes instead of data.
+
+    Raises UsageError if the choices make no sense or the folder is not empty, OutputError if writing fails.
     """
     chosen = Path(tokenizer) if tokenizer is not None else None
     return make_sample(kind, Path(folder), size=size, shards=shards, scatter=scatter, sparse=sparse, tokenizer=chosen)
@@ -216,7 +242,9 @@ def _file_name(output: StrPath | None) -> str:
 
 
 def _facts(importance: ImportanceMatrix | None) -> ImportanceFacts | None:
-    return ImportanceFacts(importance.sizes, importance.keys(), importance.digest) if importance else None
+    if importance is None:
+        return None
+    return ImportanceFacts(importance.sizes, importance.keys(), importance.unused_experts, importance.digest)
 
 
 def _one_part(made: Plan, part: int) -> Plan:

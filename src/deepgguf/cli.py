@@ -1,6 +1,7 @@
 """The command line: arguments in, calls of the API, tables and JSON out. Everything heavy is imported when used."""
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -13,7 +14,6 @@ from deepgguf.errors import DeepggufError, UsageError, printable
 from deepgguf.version import __version__
 
 if TYPE_CHECKING:
-    from deepgguf.execute.settings import Report
     from deepgguf.plan.schema import Plan
 
 _EXIT = """\
@@ -23,6 +23,7 @@ exit status:
   2    wrong usage, or the output exists
   3    a file is not what it should be
   4    input or output failed, or the disk is full; one can go on with --resume
+  70   a bug in deepgguf
   130  interrupted (SIGINT); 143 SIGTERM; 129 SIGHUP
 """
 
@@ -38,6 +39,7 @@ _PLAN = """\
 examples:
   deepgguf plan DeepSeek-V3                  what would be written, dropped, needed
   deepgguf plan DeepSeek-V3 --type q4_k_m --json
+  deepgguf plan DeepSeek-V3 --type all       every type with its size
 """
 
 _INSPECT = """\
@@ -60,6 +62,9 @@ examples:
 """
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class _Stopped(BaseException):
     """A signal that ends the run; pieces in hand are finished first."""
 
@@ -70,7 +75,7 @@ class _Stopped(BaseException):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         signal.signal(number, _stop)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
@@ -88,10 +93,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         _complain("out of memory; give fewer --jobs")
         return 4
+    except OSError as error:
+        where = printable(error.filename) if error.filename else "the system"
+        _complain(f"{where}: {error.strerror or printable(error)}; check the disk and the permissions")
+        return 4
+    except Exception as error:
+        _complain(f"a bug: {_origin(error)}; please report it, with the command")
+        return 70
+
+
+def _origin(error: BaseException) -> str:
+    """What was raised and in which line of which file, on one line."""
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    place = f"{Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}" if frame else "nowhere"
+    return printable(f"{type(error).__name__} in {place}: {error}")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)
+    for other in _SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
     raise _Stopped(number)
 
 
@@ -167,6 +189,7 @@ def _add_convert(commands: Any) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     parser.add_argument("--restart", action="store_true", help="discard what an interrupted run left")
     parser.add_argument("--allow-nonfinite", action="store_true", help="convert NaN and Inf as they are")
+    parser.add_argument("--report-error", action="store_true", help="measure the quantization error of every tensor")
     parser.add_argument("--no-manifest", action="store_true", help="do not write OUT.json with the tensors' digests")
     parser.add_argument("--sha256", action="store_true", help="add the SHA-256 of each file (a second read)")
 
@@ -231,7 +254,9 @@ def _positive(text: str) -> int:
 def _make_plan(options: argparse.Namespace) -> "Plan":
     from deepgguf import api
 
-    return api.plan(
+    # A plan is a few hundred thousand objects that all live to the end: looking for garbage among them finds none.
+    gc.disable()
+    made = api.plan(
         options.source,
         options.output,
         target=options.target,
@@ -245,12 +270,15 @@ def _make_plan(options: argparse.Namespace) -> "Plan":
         output_tensor_type=options.output_tensor_type,
         token_embedding_type=options.token_embedding_type,
     )
+    gc.enable()
+    return made
 
 
 def _convert(options: argparse.Namespace) -> int:
     from deepgguf import api
     from deepgguf.execute.settings import Settings
     from deepgguf.terminal.progress import progress_of
+    from deepgguf.verify.quantization_error import ErrorMeter
 
     if options.resume and options.restart:
         raise UsageError("--resume", "contradicts --restart", "give one of them")
@@ -268,24 +296,43 @@ def _convert(options: argparse.Namespace) -> int:
         for warning in plan.warnings:
             _complain(f"warning: {printable(warning, 1000)}")
     total = sum(tensor.info.nbytes for file in plan.files for tensor in file.tensors)
+    meter = ErrorMeter() if options.report_error else None
     with progress_of(total, printable(plan.files[0].name)) as progress:
-        report = api.carry_out(plan, settings, imatrix=options.imatrix, progress=progress)
-    _show_report(plan, report, as_json=options.json)
+        report = api.carry_out(
+            plan, settings, imatrix=options.imatrix, progress=progress, observe=meter.observe if meter else None
+        )
+    errors = meter.results() if meter else ()
+    if options.json:
+        from deepgguf.terminal.json_views import report_view
+
+        _print_json(report_view(plan, report, errors))
+    else:
+        from deepgguf.terminal import summary
+
+        _print(summary.render(plan, report, errors))
     return 0
 
 
-def _show_report(plan: "Plan", report: "Report", *, as_json: bool) -> None:
-    if as_json:
-        from deepgguf.terminal.json_views import report_view
+def _plan_every_type(options: argparse.Namespace) -> int:
+    from deepgguf import api
+    from deepgguf.execute.speed import estimated_seconds
 
-        _print_json(report_view(plan, report))
-        return
-    from deepgguf.terminal import summary
+    jobs = options.jobs or api.available_processors()
+    types = api.plan_every_type(options.source, target=options.target, imatrix=options.imatrix)
+    seconds = {type: estimated_seconds(found.weights, jobs) for type, found in types.items()}
+    if options.json:
+        rows = types.items()
+        _print_json({t: {"size": r.size, "bits_per_weight": r.bits_per_weight, "seconds": seconds[t]} for t, r in rows})
+        return 0
+    from deepgguf.terminal import plan_page
 
-    _print(summary.render(plan, report))
+    _print(plan_page.render_types(types, seconds, jobs))
+    return 0
 
 
 def _plan(options: argparse.Namespace) -> int:
+    if options.type == "all":
+        return _plan_every_type(options)
     from deepgguf import api
 
     plan = _make_plan(options)

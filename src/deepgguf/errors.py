@@ -9,6 +9,7 @@ DeepggufError             exit status
 └── OutputError           4   input or output failed, the disk is full; the run can be taken up again
 """
 
+from pathlib import PurePath
 from typing import ClassVar
 
 _SHOWN = 300
@@ -38,7 +39,10 @@ class DeepggufError(Exception):
     exit_status: ClassVar[int] = 1
 
     def __init__(self, where: object, found: str, advice: str = "") -> None:
-        self.where, self.found, self.advice = printable(where), printable(found, 1000), printable(advice, 1000)
+        place = str(where)
+        if isinstance(where, PurePath) and len(place) > _SHOWN:
+            place = f"…{place[1 - _SHOWN :]}"  # a path's end tells more than its begin
+        self.where, self.found, self.advice = printable(place), printable(found, 1000), printable(advice, 1000)
         super().__init__(f"{self.where}: {self.found}" + (f"; {self.advice}" if advice else ""))
 
 

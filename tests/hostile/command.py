@@ -5,46 +5,95 @@ import resource
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 SOURCE = Path(__file__).parents[2] / "src"
+MEMORY = 512 * 2**20
+DEEPGGUF = (sys.executable, "-m", "deepgguf")
+
+Argument = str | os.PathLike[str]
 
 
 class Outcome(NamedTuple):
+    """What a process left: its exit status (negative for a signal) and what it wrote."""
+
     status: int
     stdout: str
     stderr: str
 
 
-def run_deepgguf(*arguments: str | os.PathLike[str], memory: int = 512 * 2**20, timeout: float = 60) -> Outcome:
-    """Run `deepgguf` with at most `memory` bytes of address space, for at most `timeout` seconds."""
-    done = subprocess.run(
-        [sys.executable, "-m", "deepgguf", *map(os.fspath, arguments)],
+def run_deepgguf(
+    *arguments: Argument,
+    program: Sequence[Argument] = DEEPGGUF,
+    memory: int = MEMORY,
+    file_size: int = resource.RLIM_INFINITY,
+    timeout: float = 120,
+) -> Outcome:
+    """Run `deepgguf` with at most `memory` bytes of address space, for at most `timeout` seconds.
+
+    `program` is what stands before the arguments: `deepgguf` itself, or something that starts it. `file_size` is the
+    limit of the size of any file that it writes, in bytes.
+    """
+    with start_deepgguf(*arguments, program=program, memory=memory, file_size=file_size) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
+    return Outcome(process.returncode, stdout.decode(), stderr.decode())
+
+
+def start_deepgguf(
+    *arguments: Argument,
+    program: Sequence[Argument] = DEEPGGUF,
+    memory: int = MEMORY,
+    file_size: int = resource.RLIM_INFINITY,
+) -> subprocess.Popen[bytes]:
+    """`deepgguf` at work, as `run_deepgguf` has it."""
+    return subprocess.Popen(
+        [*map(os.fspath, program), *map(os.fspath, arguments)],
         env=os.environ | {"PYTHONPATH": str(SOURCE), "OPENBLAS_NUM_THREADS": "1"},
-        preexec_fn=_limit(memory),
+        preexec_fn=_limits(memory, file_size),  # noqa: PLW1509 - the tests have no threads
         stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=timeout,
-        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
-    return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def refused(*arguments: str | os.PathLike[str], folder: Path, status: int, memory: int = 512 * 2**20) -> str:
+def refused(
+    *arguments: Argument,
+    folder: Path,
+    status: int,
+    program: Sequence[Argument] = DEEPGGUF,
+    memory: int = MEMORY,
+    file_size: int = resource.RLIM_INFINITY,
+) -> str:
     """The line with which `deepgguf` refuses; all else that a refusal promises is asserted.
 
     That is: the exit status, one line on stderr, nothing on stdout, no control characters, no traceback, and `folder`
     as it was.
     """
-    before = _listing(folder)
-    outcome = run_deepgguf(*arguments, memory=memory)
+    before = listing(folder)
+    line = failed(*arguments, status=status, program=program, memory=memory, file_size=file_size)
+    assert listing(folder) == before
+    return line
+
+
+def failed(
+    *arguments: Argument,
+    status: int,
+    program: Sequence[Argument] = DEEPGGUF,
+    memory: int = MEMORY,
+    file_size: int = resource.RLIM_INFINITY,
+) -> str:
+    """The one clean line with which `deepgguf` ends, and the exit status as it must be; files may have changed."""
+    outcome = run_deepgguf(*arguments, program=program, memory=memory, file_size=file_size)
     assert outcome.status == status, outcome
     assert outcome.stdout == ""
+    assert outcome.stderr.startswith("deepgguf: ")
     assert_one_clean_line(outcome.stderr.removesuffix("\n"))
-    assert _listing(folder) == before
-    return outcome.stderr.removesuffix("\n")
+    return outcome.stderr.removesuffix("\n").removeprefix("deepgguf: ")
 
 
 def assert_one_clean_line(line: str) -> None:
@@ -55,9 +104,15 @@ def assert_one_clean_line(line: str) -> None:
     assert [c for c in line if unicodedata.category(c)[0] == "C" or c in "\u2028\u2029"] == []
 
 
-def _limit(memory: int) -> Callable[[], None]:
-    return lambda: resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+def listing(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Everything in `folder`, the files with sizes and times of change."""
+    found = {path: path.lstat() for path in folder.rglob("*")}
+    return {path: (0, 0) if path.is_dir() else (facts.st_size, facts.st_mtime_ns) for path, facts in found.items()}
 
 
-def _listing(folder: Path) -> dict[Path, tuple[int, int]]:
-    return {path: (path.lstat().st_size, path.lstat().st_mtime_ns) for path in folder.rglob("*")}
+def _limits(memory: int, file_size: int) -> Callable[[], None]:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+
+    return limit

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from damage import SHARDS, edit_header, edit_tensor, first_tensor, header, put_header_text, refused, sample
+from checkpoints import SHARDS, edit_header, edit_tensor, first_tensor, header, put_header_text, refused, sample
 
 from deepgguf.checkpoint.safetensors import HEADER_CAP
 

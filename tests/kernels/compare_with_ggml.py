@@ -59,7 +59,7 @@ def main() -> int:
             wrong += sum(found.values())
             counts = ", ".join(f"{level} {count}" for level, count in found.items())
             importance = "with importance   " if weighted else "without importance"
-            print(f"{name:7} {importance}  {args.blocks} blocks, differing: {counts}", flush=True)  # noqa: T201
+            print(f"{name:7} {importance}  {args.blocks} blocks, differing: {counts}", flush=True)
     return 1 if wrong else 0
 
 

@@ -25,7 +25,7 @@ def find_architecture(config: JsonObject, where: str) -> Architecture:
     names = config.get("architectures")
     known = known_architectures()
     for name in names if isinstance(names, list) else []:
-        if name in known:
+        if isinstance(name, str) and name in known:
             return known[name]
     expected = f"expected one of {', '.join(sorted(known))}"
     raise CheckpointError(where, f"architectures is {names!r}, {expected}", "deepgguf converts DeepSeek models only")

@@ -14,6 +14,7 @@ from deepgguf.errors import CheckpointError
 _DEFAULTS: JsonObject = {
     **deepseek_v2.DEFAULTS,
     "use_mla": False,
+    "q_lora_rank": None,
     "kv_lora_rank": None,
     "qk_nope_head_dim": 0,
     "qk_rope_head_dim": 0,

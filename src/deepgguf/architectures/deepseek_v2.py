@@ -19,7 +19,7 @@ DEFAULTS: JsonObject = {
     "topk_method": "greedy",
     "n_group": None,
     "topk_group": None,
-    "q_lora_rank": None,
+    "q_lora_rank": 1536,
     "use_mla": True,
 }
 

@@ -52,9 +52,9 @@ class LanguageConfig(msgspec.Struct, frozen=True, kw_only=True):
     num_attention_heads: Positive
     num_key_value_heads: Positive
     max_position_embeddings: Positive
-    rms_norm_eps: PositiveFloat
-    rope_theta: PositiveFloat
-    tie_word_embeddings: bool
+    rms_norm_eps: PositiveFloat | None
+    rope_theta: PositiveFloat | None
+    tie_word_embeddings: bool | None
 
     first_k_dense_replace: NotNegative
     moe_layer_freq: Positive

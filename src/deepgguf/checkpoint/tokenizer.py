@@ -170,12 +170,14 @@ def _tokens(raw: _TokenizerJson, path: Path) -> tuple[str, ...]:
 
 
 def _merges(model: _Model, path: Path) -> tuple[str, ...]:
-    vocab, joined = model.vocab, []
-    for i, merge in enumerate(model.merges):
-        left, space, right = merge.partition(" ") if isinstance(merge, str) else (merge[0], " ", merge[1])
-        if not (space and left in vocab and right in vocab and left + right in vocab) or " " in left + right:
-            shown = printable(merge)
-            raise CheckpointError(path, f"merge {i} {shown}: a part of it or its result is not in the vocabulary")
+    """Merges as "left right"; each half, and what they make, must be in the vocabulary."""
+    vocab = model.vocab
+    joined: list[str] = []
+    for merge in model.merges:
+        left, right = merge if isinstance(merge, tuple) else merge.split(" ") if merge.count(" ") == 1 else ("", "")
+        if left not in vocab or right not in vocab or left + right not in vocab or " " in left + right:
+            found = f"merge {len(joined)} {merge!r}: a half of it or what they make is not in the vocabulary"
+            raise CheckpointError(path, found, "use the tokenizer.json of this model")
         joined.append(f"{left} {right}")
     return tuple(joined)
 

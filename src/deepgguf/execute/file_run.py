@@ -11,7 +11,10 @@ from deepgguf.execute.disk import Disk
 from deepgguf.execute.journal import Finished, Journal, JournalHeader, read_journal, reopen_journal, start_journal
 from deepgguf.execute.part_file import PartFile, Paths
 from deepgguf.execute.piece import Counts
+from deepgguf.execute.settings import Settings
 from deepgguf.execute.tally import Tally
+from deepgguf.gguf.encode import encode_header
+from deepgguf.plan.pieces import piece_at
 from deepgguf.plan.schema import PlannedFile
 
 
@@ -28,14 +31,40 @@ class FileRun:
         self._pending: list[Finished] = []
         self._lock = threading.Lock()
 
-    def still_there(self, number: int, tensor: int, offset: int, nbytes: int) -> bool:
-        """Whether a piece that the journal claims is really in the part; if so it counts as finished."""
+    def still_there(self, number: int, fd: int) -> bool:
+        """Whether a piece that the journal claims is really in the file `fd`; if so it counts as finished."""
+        if not self._holds(fd, number):
+            return False
+        self.tally.finish(self.claimed[number])
+        return True
+
+    def _holds(self, fd: int, number: int) -> bool:
         claim = self.claimed.get(number)
-        if claim is None or self.part is None:
+        if claim is None:
             return False
-        if xxhash.xxh3_128_digest(self.part.read(tensor, offset, nbytes)) != claim.digest:
-            return False
-        self.tally.finish(claim)
+        tensor, index = self.tally.locate(number)
+        planned = self.file.tensors[tensor]
+        piece = piece_at(planned, self.tally.cuts[tensor], index)
+        try:
+            data = os.pread(fd, piece.nbytes, self.file.data_offset + planned.info.offset + piece.offset)
+        except OSError as error:
+            found = f"reading back what an interrupted run wrote failed: {error.strerror}"
+            raise OutputError(self.paths.part, found, "check the disk, then discard it with --restart") from None
+        return xxhash.xxh3_128_digest(data) == claim.digest
+
+    def is_whole(self) -> bool:
+        """Whether the final file holds every piece as the journal has it; then all of them count as finished.
+
+        A journal without a part may also stand beside an older file that was to be replaced.
+        """
+        fd = os.open(self.paths.final, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if not all(self._holds(fd, number) for number in range(self.tally.pieces)):
+                return False
+        finally:
+            os.close(fd)
+        for number in range(self.tally.pieces):
+            self.tally.finish(self.claimed[number])
         return True
 
     def finish(self, number: int, digest: bytes, counts: Counts) -> None:
@@ -46,7 +75,7 @@ class FileRun:
         self.tally.finish(finished)
 
     def record(self) -> None:
-        """Syncs the data written so far, then says so in the journal."""
+        """Syncs the data written so far, then says so in the journal; OutputError if either fails."""
         with self._lock:
             pending, self._pending = self._pending, []
         if pending and self.part and self.journal:
@@ -69,23 +98,28 @@ class FileRun:
 
 
 def open_file_run(
-    disk: Disk, paths: Paths, file: PlannedFile, tally: Tally, header: JournalHeader, resume: str
+    disk: Disk, paths: Paths, file: PlannedFile, tally: Tally, header: JournalHeader, settings: Settings, *, named: bool
 ) -> FileRun:
-    """Starts a file, or takes up what is there, as `resume` says ("", "resume", "restart").
+    """Starts a file, or takes up what is there, as `settings.resume` says.
 
-    OutputError if something is there and `resume` is "", or if it is of another plan or its sources have changed.
+    `named` says that an interrupted run had already given the plan's files their final names.
+
+    OutputError if something is there and may not be taken up or discarded, or if it is of another plan or its sources
+    have changed; UsageError if the final name is taken.
     """
     left = os.path.lexists(paths.part) or os.path.lexists(paths.journal)
-    if left and not resume:
+    if left and not settings.resume:
         advice = "--resume goes on with it, --restart discards it"
         raise OutputError(paths.part, "an interrupted run, or one at work, left this part", advice)
-    if resume == "resume" and os.path.lexists(paths.journal):
-        taken_up = _take_up(disk, paths, file, tally, header)
+    if settings.resume == "resume":
+        taken_up = _take_up(disk, paths, file, tally, header, named=named)
         if taken_up:
             return taken_up
+    refuse_existing(paths, overwrite=settings.overwrite)
     if os.path.lexists(paths.part):
         PartFile.discard(disk, paths, file)
     disk.remove(paths.journal)
+    disk.remove(paths.manifest_part)
     part = PartFile.create(disk, paths, file)
     try:
         return FileRun(paths, file, tally, part, start_journal(disk, paths.journal, header), {})
@@ -95,23 +129,52 @@ def open_file_run(
         raise
 
 
-def _take_up(disk: Disk, paths: Paths, file: PlannedFile, tally: Tally, header: JournalHeader) -> FileRun | None:
-    """The interrupted run in `paths`; None if its part is gone without having become the final file."""
-    found, finished, end = read_journal(paths.journal)
-    if found.plan != header.plan:
-        raise OutputError(paths.journal, "belongs to another plan (other source, target, type or version)",
-                          "run the command that began it, or discard it with --restart")  # fmt: skip
-    if found.sources != header.sources:
-        raise OutputError(paths.journal, "the source files have changed since", "discard it with --restart")
+def _take_up(
+    disk: Disk, paths: Paths, file: PlannedFile, tally: Tally, header: JournalHeader, *, named: bool
+) -> FileRun | None:
+    """The interrupted run in `paths`; None if there is nothing that could be gone on with."""
+    if not os.path.lexists(paths.journal):
+        return FileRun(paths, file, tally, None, None, {}) if named and _has_name(paths, file) else None
     if not os.path.lexists(paths.part):
-        return FileRun(paths, file, tally, None, None, {}) if paths.final.exists() else None
+        finished, _ = _read_own_journal(paths, header)
+        run = FileRun(paths, file, tally, None, None, {f.number: f for f in finished})
+        return run if _has_name(paths, file) and run.is_whole() else None
     part = PartFile.reopen(disk, paths, file)
     try:
+        finished, end = _read_own_journal(paths, header)
+        if not end:
+            part.close()
+            return None
+        part.prepare()
         journal = reopen_journal(disk, paths.journal, end)
     except DeepggufError:
         part.close()
         raise
     return FileRun(paths, file, tally, part, journal, {f.number: f for f in finished if f.number < tally.pieces})
+
+
+def _read_own_journal(paths: Paths, header: JournalHeader) -> tuple[list[Finished], int]:
+    """Records and their end in the journal, if it is of this plan and these sources; OutputError if not.
+
+    No records and 0 if the interrupted run had not yet written its first line.
+    """
+    found, finished, end = read_journal(paths.journal)
+    if found is None:
+        return [], 0
+    if found.plan != header.plan:
+        raise OutputError(paths.journal, "belongs to another plan (other source, target, type or version)",
+                          "run the command that began it, or discard it with --restart")  # fmt: skip
+    if found.sources != header.sources:
+        raise OutputError(paths.journal, "the source files have changed since", "discard it with --restart")
+    return finished, end
+
+
+def _has_name(paths: Paths, file: PlannedFile) -> bool:
+    """Whether the final name holds a file with this header and of this size."""
+    if not paths.final.is_file() or paths.final.stat().st_size != file.size:
+        return False
+    with paths.final.open("rb") as final:
+        return final.read(file.data_offset) == encode_header(file.keys, [tensor.info for tensor in file.tensors])
 
 
 def refuse_existing(paths: Paths, *, overwrite: bool) -> None:

@@ -47,7 +47,7 @@ class Journal:
         self._disk, self._path, self._fd, self._end = disk, path, fd, end
 
     def append(self, finished: Sequence[Finished]) -> None:
-        """Records pieces whose data is synced."""
+        """Records pieces whose data is synced; OutputError if that cannot be written."""
         data = b"".join(_records(sorted(finished, key=lambda f: f.number)))
         self._disk.write(self._fd, self._path, memoryview(data), self._end)
         self._end += len(data)
@@ -77,17 +77,29 @@ def start_journal(disk: Disk, path: Path, header: JournalHeader) -> Journal:
 
 def reopen_journal(disk: Disk, path: Path, end: int) -> Journal:
     """The journal at `path`, cut to its good records, which end at byte `end`."""
-    fd = disk.reopen(path)
-    disk.truncate(fd, path, end)
-    return Journal(disk, path, fd, end)
-
-
-def read_journal(path: Path) -> tuple[JournalHeader, list[Finished], int]:
-    """Header, records, and the byte where the good records end. OutputError if the header is damaged."""
-    data = path.read_bytes()
-    line, newline, _ = data[:_HEADER_CAP].partition(b"\n")
+    journal = Journal(disk, path, disk.reopen(path), end)
     try:
-        header = msgspec.json.decode(line, type=JournalHeader) if newline else None
+        disk.truncate(journal._fd, path, end)
+    except OutputError:
+        journal.close()
+        raise
+    return journal
+
+
+def read_journal(path: Path) -> tuple[JournalHeader | None, list[Finished], int]:
+    """Header, records, and the byte where the good records end; no header and 0 if its line was never finished.
+
+    OutputError if the header is damaged.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise OutputError(path, f"reading it failed: {error.strerror}", "discard it with --restart") from None
+    line, newline, _ = data[:_HEADER_CAP].partition(b"\n")
+    if not newline:
+        return None, [], 0
+    try:
+        header: JournalHeader | None = msgspec.json.decode(line, type=JournalHeader)
     except msgspec.DecodeError:
         header = None
     if header is None or header.schema != SCHEMA:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from deepgguf.errors import GGUFError, OutputError
+from deepgguf.errors import DeepggufError, GGUFError, OutputError
 from deepgguf.execute.disk import Disk
 from deepgguf.gguf.decode import read_header
 from deepgguf.gguf.encode import encode_header
@@ -49,8 +49,7 @@ class PartFile:
     @classmethod
     def discard(cls, disk: Disk, paths: Paths, file: PlannedFile) -> None:
         """Removes a part that nobody is writing; OutputError if somebody is."""
-        part = cls(disk, paths, file, disk.reopen(paths.part))
-        part._lock()
+        part = cls.reopen(disk, paths, file)
         disk.remove(paths.part)
         part.close()
 
@@ -59,26 +58,34 @@ class PartFile:
         """A new part with its header, without the magic bytes."""
         part = cls(disk, paths, file, disk.create(paths.part))
         part._lock()
-        part._write_header()
+        try:
+            part.prepare()
+        except DeepggufError:
+            disk.remove(paths.part)
+            part.close()
+            raise
         return part
 
     @classmethod
     def reopen(cls, disk: Disk, paths: Paths, file: PlannedFile) -> "PartFile":
-        """A part that another run left."""
+        """A part that another run left, as it is; OutputError if a run is still writing it."""
         part = cls(disk, paths, file, disk.reopen(paths.part))
         part._lock()
-        part._write_header()
         return part
 
     def _lock(self) -> None:
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A run that has just ended may have given the file its final name since it was opened here.
+            if not os.path.samestat(os.fstat(self.fd), self.paths.part.lstat()):
+                raise BlockingIOError
         except OSError:
             os.close(self.fd)
             found = "another run is writing this file"
             raise OutputError(self.paths.part, found, "wait for it, or give another output with -o") from None
 
-    def _write_header(self) -> None:
+    def prepare(self) -> None:
+        """Reserves the file's size and writes its header."""
         self.disk.allocate(self.fd, self.paths.part, self.file.size)
         header = encode_header(self.file.keys, [tensor.info for tensor in self.file.tensors])
         assert len(header) == self.file.data_offset
@@ -88,11 +95,6 @@ class PartFile:
         """`data` at byte `offset` of the tensor number `tensor`."""
         start = self.file.data_offset + self.file.tensors[tensor].info.offset + offset
         self.disk.write(self.fd, self.paths.part, data, start)
-
-    def read(self, tensor: int, offset: int, nbytes: int) -> bytes:
-        """What the part holds there, shorter at its end."""
-        start = self.file.data_offset + self.file.tensors[tensor].info.offset + offset
-        return os.pread(self.fd, nbytes, start)
 
     def sync(self) -> None:
         """What is written so far, on the medium."""

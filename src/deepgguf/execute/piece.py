@@ -9,9 +9,13 @@ from numpy.typing import NDArray
 from deepgguf import kernels
 from deepgguf.checkpoint.fp8 import WEIGHT_DTYPE, check_scales, scale_values
 from deepgguf.checkpoint.shards import SourceTensor
-from deepgguf.gguf.types import PLAIN, GGMLType, row_bytes
+from deepgguf.errors import NonFiniteError
+from deepgguf.gguf.types import BLOCKS, PLAIN, SCALES, GGMLType, row_bytes
 from deepgguf.plan.pieces import Piece
 from deepgguf.plan.schema import Part, PlannedTensor
+
+# What the widest quantized types can hold: the largest F16, times a sub-block's scale, times a level (Q6_K, IQ4_XS).
+_LARGEST = 65504.0 * 128 * 32
 
 Bytes = NDArray[np.uint8]
 Read = Callable[[int, int, Bytes], None]  # (file, offset, buffer)
@@ -68,7 +72,11 @@ def make_piece(
 ) -> Made:
     """The bytes of `piece`, valid until `buffers` are used again, and what was counted on the way.
 
-    `block` is the FP8 block (rows, columns); `importance` gives the columns' weights.
+    `read(file, offset, buffer)` fills a buffer with bytes of a source; `block` is the FP8 block (rows, columns);
+    `importance` gives the columns' weights, float32, one per column.
+
+    Raises what `read` raises, CheckpointError for an FP8 scale that is not positive, NonFiniteError for one that is
+    NaN or infinite and for a quantized block whose scale is more than F16 holds.
     """
     type, out = tensor.info.type, buffers.take("out", piece.nbytes)
     weights = piece.groups * piece.rows * tensor.rows.cols
@@ -87,6 +95,8 @@ def make_piece(
         _transpose(tensor, piece, floats, turned)
         floats = turned
     _quantize(tensor, piece, floats, importance, out)
+    if not sum(counts):
+        _check_scales(tensor, piece, floats.view(np.float32), out)
     return Made(out, counts, floats.view(np.float32))
 
 
@@ -164,6 +174,28 @@ def _transpose(tensor: PlannedTensor, piece: Piece, source: Bytes, out: Bytes) -
     shape = (piece.groups, piece.rows, tensor.rows.cols)
     turned = out.view(element).reshape(shape[0], shape[2], shape[1])
     np.copyto(turned, source.view(element).reshape(shape).transpose(0, 2, 1))
+
+
+def _check_scales(tensor: PlannedTensor, piece: Piece, values: NDArray[np.float32], out: Bytes) -> None:
+    """NonFiniteError if a block's scale became infinite: its weights are finite, but not within F16's range."""
+    type = tensor.info.type
+    if type not in SCALES:
+        return
+    # Q8_0's scale is a quotient; the others search theirs by sums of squares, which are NaN before the scale shows it.
+    if type is not GGMLType.Q8_0 and max(values.max(), -values.min()) > _LARGEST:
+        raise _too_large(tensor, piece, int(np.abs(values).argmax()) // tensor.rows.row_length)
+    blocks = out.reshape(-1, BLOCKS[type].nbytes)
+    for at in SCALES[type]:
+        odd = blocks[:, at + 1] & 0x7C == 0x7C  # all bits of the exponent
+        if odd.any():
+            raise _too_large(tensor, piece, int(odd.argmax()) * BLOCKS[type].weights // tensor.rows.row_length)
+
+
+def _too_large(tensor: PlannedTensor, piece: Piece, row: int) -> NonFiniteError:
+    type = tensor.info.type
+    row += piece.offset // row_bytes(type, tensor.rows.row_length)
+    found = f"row {row} has weights that are too large for the scales of {type.name}, which are F16"
+    return NonFiniteError(f"tensor {tensor.info.name}", found, "choose --type bf16, or --tensor-type for it")
 
 
 def _quantize(tensor: PlannedTensor, piece: Piece, floats: Bytes, importance: Importance | None, out: Bytes) -> None:

@@ -10,25 +10,28 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from deepgguf.checkpoint.source import Sources
-from deepgguf.errors import CheckpointError, DeepggufError, OutputError, UsageError
+from deepgguf.errors import CheckpointError, OutputError, UsageError
 from deepgguf.execute.disk import Disk
 from deepgguf.execute.file_run import FileRun, open_file_run, refuse_existing
 from deepgguf.execute.journal import JournalHeader
 from deepgguf.execute.manifest import make_manifest
 from deepgguf.execute.part_file import Paths
-from deepgguf.execute.piece import Buffers, Importance, Made, make_piece
+from deepgguf.execute.piece import Buffers, Importance, make_piece
 from deepgguf.execute.settings import FileReport, Report, Settings
 from deepgguf.execute.tally import Tally
 from deepgguf.execute.threads import run_in_threads
+from deepgguf.gguf.types import TensorInfo
 from deepgguf.plan.identity import file_identity
 from deepgguf.plan.pieces import piece_at
-from deepgguf.plan.schema import Plan, PlannedTensor
+from deepgguf.plan.schema import Plan
 
 Progress = Callable[[int], None]
-Observe = Callable[[PlannedTensor, Made], None]
+Observe = Callable[[TensorInfo, NDArray[np.uint8], NDArray[np.float32] | None], None]
 
 _RECORD_SECONDS = 1.0  # how much work a crash may cost
 
@@ -60,37 +63,67 @@ def execute(
     paths = [Paths(settings.folder / file.name) for file in plan.files]
     _check_outputs(plan, paths, settings)
     identities = [file_identity(plan, file, importance_digest) for file in plan.files]
-    written = [0, 0]
     with ExitStack() as stack:
         sources = stack.enter_context(Sources(plan.sources))
         runs: list[FileRun] = []
         stack.enter_context(_keep_or_discard(disk, runs))
-        times = tuple((source.name, source.mtime_ns) for source in plan.sources)
-        for file, path, identity in zip(plan.files, paths, identities, strict=True):
-            tally = Tally(file, plan.block[0], allow_nonfinite=settings.allow_nonfinite)
-            runs.append(open_file_run(disk, path, file, tally, JournalHeader(identity, times), settings.resume))
-        lock = threading.Lock()
-
-        def work(task: _Task, buffers: Buffers) -> None:
-            run, number = task
-            tensor, index = run.tally.locate(number)
-            piece = piece_at(run.file.tensors[tensor], run.tally.cuts[tensor], index)
-            there = run.still_there(number, tensor, piece.offset, piece.nbytes)
-            if not there and run.part:
-                made = make_piece(run.file.tensors[tensor], piece, sources.readinto, plan.block, buffers, importance)
-                if observe:
-                    observe(run.file.tensors[tensor], made)
-                digest = xxhash.xxh3_128_digest(made.out.data)
-                run.part.write(made.out.data, tensor, piece.offset)
-                run.finish(number, digest, made.counts)
-            with lock:
-                written[there] += piece.nbytes
-            progress(piece.nbytes)
-
-        with _recorder(runs):
+        _open_runs(plan, disk, paths, identities, settings, runs)
+        work = _Work(sources, plan.block, importance, progress, observe)
+        with _recorder(runs, work.failures):
             run_in_threads(settings.jobs, _tasks(runs), work)
         reports = _finish(plan, disk, sources, runs, identities, settings)
-    return Report(tuple(reports), time.monotonic() - started, written[0], written[1])
+    return Report(tuple(reports), time.monotonic() - started, work.written, work.found)
+
+
+class _Work:
+    """What a thread does with a piece; `written` and `found` count the bytes made now and those from before."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        block: tuple[int, int],
+        importance: Importance | None,
+        progress: Progress,
+        observe: Observe | None,
+    ) -> None:
+        self._sources, self._block, self._importance = sources, block, importance
+        self._progress, self._observe = progress, observe
+        self._lock = threading.Lock()
+        self.failures: list[Exception] = []
+        self.written = self.found = 0
+
+    def __call__(self, task: _Task, buffers: Buffers) -> None:
+        """Makes and writes the piece, unless an interrupted run has left it whole."""
+        run, number = task
+        if self.failures:
+            raise self.failures[0]
+        tensor, index = run.tally.locate(number)
+        planned = run.file.tensors[tensor]
+        piece = piece_at(planned, run.tally.cuts[tensor], index)
+        there = run.part is not None and run.still_there(number, run.part.fd)
+        if not there and run.part:
+            made = make_piece(planned, piece, self._sources.readinto, self._block, buffers, self._importance)
+            if self._observe:
+                self._observe(planned.info, made.out, made.floats)
+            digest = xxhash.xxh3_128_digest(made.out.data)
+            run.part.write(made.out.data, tensor, piece.offset)
+            run.finish(number, digest, made.counts)
+        with self._lock:
+            self.found += piece.nbytes if there else 0
+            self.written += 0 if there else piece.nbytes
+        self._progress(piece.nbytes)
+
+
+def _open_runs(
+    plan: Plan, disk: Disk, paths: Sequence[Paths], identities: Sequence[str], settings: Settings, runs: list[FileRun]
+) -> None:
+    """Starts or takes up every file, into `runs`, so that those already open are closed if one cannot be."""
+    named = settings.resume == "resume" and _have_names(paths)
+    times = tuple((source.name, source.mtime_ns) for source in plan.sources)
+    for file, path, identity in zip(plan.files, paths, identities, strict=True):
+        tally = Tally(file, plan.block[0], allow_nonfinite=settings.allow_nonfinite)
+        runs.append(open_file_run(disk, path, file, tally, JournalHeader(identity, times), settings, named=named))
+    disk.sync_folder(settings.folder)
 
 
 def _tasks(runs: Sequence[FileRun]) -> Iterator[_Task]:
@@ -109,8 +142,7 @@ def _check_outputs(plan: Plan, paths: Sequence[Paths], settings: Settings) -> No
     for path in paths:
         if os.path.realpath(path.final) in sources:
             raise UsageError(path.final, "is one of the inputs", "give another output with -o")
-        renamed = settings.resume == "resume" and path.journal.exists() and not path.part.exists()
-        if not renamed:
+        if path.part.exists() or not (settings.resume == "resume" and _have_names(paths)):
             refuse_existing(path, overwrite=settings.overwrite)
     taken = sum(path.part.stat().st_blocks * 512 for path in paths if path.part.is_file())
     free = shutil.disk_usage(folder).free
@@ -119,18 +151,25 @@ def _check_outputs(plan: Plan, paths: Sequence[Paths], settings: Settings) -> No
         raise OutputError(folder, found, "free space, give another folder with -o, or choose a smaller --type")
 
 
+def _have_names(paths: Sequence[Paths]) -> bool:
+    """Whether an interrupted run came as far as the final names: a journal is left, its part is not."""
+    return any(path.journal.exists() and not os.path.lexists(path.part) for path in paths)
+
+
 @contextmanager
-def _recorder(runs: Sequence[FileRun]) -> Iterator[None]:
-    """Records finished pieces now and then, in a thread of its own, and once more at the end, whatever happened."""
+def _recorder(runs: Sequence[FileRun], failures: list[Exception]) -> Iterator[None]:
+    """Records finished pieces now and then, in a thread of its own, and once more at the end, whatever happened.
+
+    What goes wrong in that thread is put into `failures`, and raised at the end.
+    """
     stop = threading.Event()
-    failures: list[DeepggufError] = []
 
     def record() -> None:
         while not stop.wait(_RECORD_SECONDS):
             try:
                 for run in runs:
                     run.record()
-            except DeepggufError as error:
+            except Exception as error:
                 failures.append(error)
                 return
 
@@ -155,9 +194,9 @@ def _keep_or_discard(disk: Disk, runs: Sequence[FileRun]) -> Iterator[None]:
         yield
     except BaseException as error:
         for run in runs:
-            run.close()
             if isinstance(error, CheckpointError) or (run.part and not run.recorded):
                 run.discard(disk)
+            run.close()
         raise
     for run in runs:
         run.close()
@@ -185,6 +224,8 @@ def _finish(
             disk.rename(run.paths.part, run.paths.final)
         if run.paths.manifest_part.exists():
             disk.rename(run.paths.manifest_part, run.paths.manifest)
+        elif run.part and not settings.manifest:
+            disk.remove(run.paths.manifest)  # that of the file which was replaced
     disk.sync_folder(settings.folder)
     for run in runs:
         disk.remove(run.paths.journal)

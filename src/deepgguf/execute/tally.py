@@ -10,6 +10,7 @@ import xxhash
 from deepgguf.errors import NonFiniteError
 from deepgguf.execute.journal import Finished
 from deepgguf.execute.piece import Counts
+from deepgguf.gguf.types import PLAIN, GGMLType
 from deepgguf.plan.pieces import Cut, cut
 from deepgguf.plan.schema import PlannedFile
 
@@ -62,14 +63,18 @@ class Tally:
         joined = b"".join(digests[i] for i in range(len(digests)))
         planned, counts = self._file.tensors[tensor], self._counts[tensor]
         self.results[tensor] = TensorResult(planned.info.name, xxhash.xxh3_128_hexdigest(joined), counts)
-        self._check(planned.info.name, planned.info.type.name, counts)
+        self._check(planned.info.name, planned.info.type, counts)
 
-    def _check(self, name: str, type: str, counts: Counts) -> None:
+    def _check(self, name: str, type: GGMLType, counts: Counts) -> None:
         if counts.overflow:
-            found = f"{counts.overflow} finite weights are too large for {type}"
-            raise NonFiniteError(f"tensor {name}", found, "choose --type bf16 or f32")
-        if (counts.nan or counts.inf) and not self._allow:
-            found = f"{counts.nan} weights are NaN and {counts.inf} infinite"
-            raise NonFiniteError(
-                f"tensor {name}", found, "the checkpoint is damaged; --allow-nonfinite converts it as it is"
-            )
+            found = f"{counts.overflow} finite weights are too large for {type.name}"
+            wider = "f32" if type is GGMLType.BF16 else "bf16 or f32"
+            raise NonFiniteError(f"tensor {name}", found, f"choose --type {wider}")
+        if not counts.nan and not counts.inf:
+            return
+        found = f"{counts.nan} weights are NaN and {counts.inf} infinite"
+        if type not in PLAIN:
+            raise NonFiniteError(f"tensor {name}", f"{found}, which {type.name} cannot hold", "choose --type bf16")
+        if not self._allow:
+            advice = "the checkpoint is damaged; --allow-nonfinite converts it as it is"
+            raise NonFiniteError(f"tensor {name}", found, advice)

@@ -117,6 +117,22 @@ BLOCKS: dict[GGMLType, Block] = {
     GGMLType.TQ2_0: Block(256, 66),
 }
 
+# Where a block holds its F16 scales, in bytes from its begin; MXFP4's are powers of two and have no infinity.
+SCALES: dict[GGMLType, tuple[int, ...]] = {
+    GGMLType.Q4_0: (0,),
+    GGMLType.Q4_1: (0, 2),
+    GGMLType.Q5_0: (0,),
+    GGMLType.Q5_1: (0, 2),
+    GGMLType.Q8_0: (0,),
+    GGMLType.IQ4_NL: (0,),
+    GGMLType.Q2_K: (80, 82),
+    GGMLType.Q3_K: (108,),
+    GGMLType.Q4_K: (0, 2),
+    GGMLType.Q5_K: (0, 2),
+    GGMLType.Q6_K: (208,),
+    GGMLType.IQ4_XS: (0,),
+}
+
 PLAIN = frozenset({GGMLType.F32, GGMLType.F16, GGMLType.BF16})
 
 

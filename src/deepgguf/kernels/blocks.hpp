@@ -1,4 +1,4 @@
-// Blocks of 32 weights, PAIR vectors of them at a time, one block to a lane. A block depends on its row only through
+// Blocks of 32 weights, GROUP vectors of them at a time, one block to a lane. A block depends on its row only through
 // importance and the mean square of the row's weights, so the lanes may hold blocks of several rows.
 #pragma once
 #include "scale_search.hpp"
@@ -8,19 +8,24 @@ namespace deepgguf {
 namespace DEEPGGUF_LEVEL {
 
 constexpr int BLOCK = 32;
-constexpr int BLOCK_WORDS = 8;
-constexpr int SIDE_BY_SIDE = PAIR * LANES;
+constexpr int NIBBLES = 4;  // words of them in a block
+constexpr int SIDE_BY_SIDE = GROUP * LANES;
+
+// A vector of blocks as they are written: scales in the low bytes of `head`, fifth bits where a type has them, nibbles.
+struct Encoded {
+    Ints head, fifth, nibbles[NIBBLES];
+};
 
 // x[BLOCK * k + i] holds weight i of the blocks of vector k.
 struct Blocks {
-    Floats x[PAIR * BLOCK], importance[PAIR * BLOCK];
-    Floats mean_square[PAIR];  // of the blocks' rows
-    Ints words[PAIR][BLOCK_WORDS];
+    Floats x[GROUP * BLOCK], importance[GROUP * BLOCK];
+    Floats mean_square[GROUP];  // of the blocks' rows
+    Encoded encoded[GROUP];
 };
 
-// What a block's bytes are made of: the first HEAD of word 0, then BODY, the words from 1 on.
-template <int HEAD, int BODY> struct BlockBytes {
-    static constexpr int head = HEAD, body = BODY, all = HEAD + BODY;
+// Bytes of a block.
+template <int HEAD, bool FIFTH> struct BlockBytes {
+    static constexpr int head = HEAD, fifth = FIFTH ? 4 : 0, nibbles = 4 * NIBBLES, all = head + fifth + nibbles;
 };
 
 // What importance does in a type: nothing; weights that depend on the block only, or on the mean square of the row too.
@@ -50,7 +55,7 @@ struct BlockRun {
 };
 
 static inline void load_blocks(const BlockRun & run, int64_t first, Blocks & blocks) {
-    for (int k = 0; k < PAIR; k++) {
+    for (int k = 0; k < GROUP; k++) {
         const float *row[LANES], *weights[LANES] = {};
         float mean_square[LANES] = {};
         for (int lane = 0; lane < LANES; lane++) {
@@ -65,14 +70,20 @@ static inline void load_blocks(const BlockRun & run, int64_t first, Blocks & blo
     }
 }
 
-template <class Bytes> static inline void store_blocks(const BlockRun & run, int64_t first, const Blocks & blocks) {
-    uint32_t words[SIDE_BY_SIDE][BLOCK_WORDS], * rows[SIDE_BY_SIDE];
-    for (int i = 0; i < SIDE_BY_SIDE; i++) rows[i] = words[i];
-    for (int k = 0; k < PAIR; k++) store_columns(blocks.words[k], BLOCK_WORDS, rows + k * LANES);
-    for (int64_t i = 0; i < SIDE_BY_SIDE && first + i < run.count; i++) {
-        char * out = run.dst + (first + i) * Bytes::all;
-        memcpy(out, words[i], Bytes::head);
-        memcpy(out + Bytes::head, words[i] + 1, Bytes::body);
+template <class Bytes> static inline void store_blocks(const BlockRun & run, int64_t first, const Encoded & encoded) {
+    const int used = run.count - first < LANES ? static_cast<int>(run.count - first) : LANES;
+    uint32_t head[LANES], fifth[LANES], nobodys[NIBBLES], *nibbles[LANES];
+    char * const out = run.dst + first * Bytes::all;
+    memcpy(head, &encoded.head, sizeof head);
+    memcpy(fifth, &encoded.fifth, sizeof fifth);
+    for (int lane = 0; lane < LANES; lane++) {
+        char * block = out + lane * Bytes::all + Bytes::head + Bytes::fifth;
+        nibbles[lane] = lane < used ? reinterpret_cast<uint32_t *>(block) : nobodys;
+    }
+    store_columns(encoded.nibbles, NIBBLES, nibbles);
+    for (int lane = 0; lane < used; lane++) {
+        memcpy(out + lane * Bytes::all, head + lane, Bytes::head);
+        memcpy(out + lane * Bytes::all + Bytes::head, fifth + lane, Bytes::fifth);
     }
 }
 
@@ -84,7 +95,7 @@ template <class Family> static inline void quantize_loaded(Blocks & blocks, bool
 }
 
 // Family::Bytes are its BlockBytes, Family::IMPORTANCE what it does with importance; Family::quantize(blocks) and, where
-// importance is not ignored, Family::quantize_weighted(blocks) fill in the words.
+// importance is not ignored, Family::quantize_weighted(blocks) fill in `encoded`.
 template <class Family>
 static void quantize_blocks(const float * src, void * dst, int64_t rows, int64_t cols, const float * importance) {
     const int64_t per_row = cols / BLOCK;
@@ -102,17 +113,19 @@ static void quantize_blocks(const float * src, void * dst, int64_t rows, int64_t
         for (int64_t first = 0; first < run.count; first += SIDE_BY_SIDE) {
             load_blocks(run, first, blocks);
             quantize_loaded<Family>(blocks, importance != nullptr);
-            store_blocks<typename Family::Bytes>(run, first, blocks);
+            for (int k = 0; k < GROUP && first + k * LANES < run.count; k++) {
+                store_blocks<typename Family::Bytes>(run, first + k * LANES, blocks.encoded[k]);
+            }
         }
     }
 }
 
 // Nibbles as all these types have them: weights i and i + 16 share byte i.
-static inline void store_nibbles(const Ints * q, Ints * words) {
+static inline void encode_nibbles(const Ints * q, Ints * nibbles) {
     for (int i = 0; i < BLOCK / 2; i += 4) {
         Ints pair[4];
         for (int k = 0; k < 4; k++) pair[k] = (q[i + k] & 0xF) | (q[i + k + BLOCK / 2] & 0xF) << 4;
-        words[i / 4] = word(pair);
+        nibbles[i / 4] = word(pair);
     }
 }
 

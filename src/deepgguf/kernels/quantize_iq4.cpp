@@ -110,32 +110,32 @@ DEEPGGUF_INLINE void square(const Floats * x, Floats * weight) {
 }
 
 struct Iq4Nl {
-    using Bytes = BlockBytes<2, 16>;
+    using Bytes = BlockBytes<2, false>;
     static constexpr Importance IMPORTANCE = Importance::OF_BLOCK;
 
     static void quantize(Blocks & blocks) {
         Floats weight[BLOCK];
-        for (int k = 0; k < PAIR; k++) {
+        for (int k = 0; k < GROUP; k++) {
             square(blocks.x + BLOCK * k, weight);
-            finish(blocks.x + BLOCK * k, weight, blocks.words[k]);
+            finish(blocks.x + BLOCK * k, weight, blocks.encoded[k]);
         }
     }
 
     static void quantize_weighted(Blocks & blocks) {
         Floats weight[BLOCK];
-        for (int k = 0; k < PAIR; k++) {
+        for (int k = 0; k < GROUP; k++) {
             const Floats *x = blocks.x + BLOCK * k, *importance = blocks.importance + BLOCK * k;
             weigh<BLOCK>(x, importance, sum_of_squares(x, BLOCK) * (2.0f / BLOCK), weight);
-            finish(x, weight, blocks.words[k]);
+            finish(x, weight, blocks.encoded[k]);
         }
     }
 
-    static void finish(const Floats * x, const Floats * weight, Ints * words) {
+    static void finish(const Floats * x, const Floats * weight, Encoded & encoded) {
         const Floats scale = search_level_scale(x, weight), inverse = reciprocal(scale);
         Ints q[BLOCK];
         for (int i = 0; i < BLOCK; i++) q[i] = nearest_index(inverse * x[i]);
-        words[0] = to_f16(scale);
-        store_nibbles(q, words + 1);
+        encoded.head = to_f16(scale);
+        encode_nibbles(q, encoded.nibbles);
     }
 };
 
@@ -158,7 +158,7 @@ struct Iq4Xs {
             const Floats by = reciprocal(unit * to_float(level));
             Ints q[BLOCK];
             for (int i = 0; i < BLOCK; i++) q[i] = nearest_index(by * x[BLOCK * j + i]);
-            store_nibbles(q, words + 2 + 4 * j);
+            encode_nibbles(q, words + 2 + 4 * j);
             low |= ((level + 32) & 0xF) << 4 * j;
             high |= (level + 32) >> 4 << 2 * j;
         }

@@ -22,13 +22,13 @@ struct Q2K {
                 const int at = SUBBLOCK * j;
                 sum_w[j] = weigh<SUBBLOCK>(x + at, importance + at, sigma2, weight + at);
             }
-            for (int j = 0, at = 0; j < SUBBLOCKS; j += PAIR, at += PAIR * SUBBLOCK) {
+            for (int j = 0, at = 0; j < SUBBLOCKS; j += GROUP, at += GROUP * SUBBLOCK) {
                 search_scale_and_min<SUBBLOCK, MAX, false>(x + at, weight + at, {-0.9f, 0.05f, 37}, fit + j);
             }
             scales_by_search(fit, sum_w, scale_and_min, unit, min_unit);
         } else {
             for (int i = 0; i < SUPERBLOCK; i++) weight[i] = magnitude(x[i]);
-            for (int j = 0, at = 0; j < SUBBLOCKS; j += PAIR, at += PAIR * SUBBLOCK) {
+            for (int j = 0, at = 0; j < SUBBLOCKS; j += GROUP, at += GROUP * SUBBLOCK) {
                 search_scale_and_min<SUBBLOCK, MAX, true>(x + at, weight + at, {-0.5f, 0.1f, 16}, fit + j);
             }
             scales_by_largest(fit, scale_and_min, unit, min_unit);

@@ -10,37 +10,34 @@ namespace {
 // MAX is the level of zero, and the largest magnitude of a level.
 template <int MAX> struct Symmetric {
     static constexpr bool FIFTH = MAX == 16;
-    using Bytes = BlockBytes<2, FIFTH ? 20 : 16>;
+    using Bytes = BlockBytes<2, FIFTH>;
     static constexpr Importance IMPORTANCE = Importance::OF_ROW;
 
-    static void store(Floats scale, const Ints * q, Ints * words) {
-        words[0] = to_f16(scale);
-        if (FIFTH) words[1] = fifth_bits(q);
-        store_nibbles(q, words + (FIFTH ? 2 : 1));
+    static void encode(Floats scale, const Ints * q, Encoded & encoded) {
+        encoded.head = to_f16(scale);
+        if (FIFTH) encoded.fifth = fifth_bits(q);
+        encode_nibbles(q, encoded.nibbles);
     }
 
     static void quantize(Blocks & blocks) {
-        for (int k = 0; k < PAIR; k++) {
+        for (int k = 0; k < GROUP; k++) {
             const Floats * x = blocks.x + BLOCK * k;
             const Floats scale = extremum<BLOCK>(x) / static_cast<float>(-MAX), inverse = inverse_of(scale);
             Ints q[BLOCK];
             for (int i = 0; i < BLOCK; i++) q[i] = at_most(truncate(x[i] * inverse + (MAX + 0.5f)), 2 * MAX - 1);
-            store(scale, q, blocks.words[k]);
+            encode(scale, q, blocks.encoded[k]);
         }
     }
 
     static void quantize_weighted(Blocks & blocks) {
-        Floats weight[PAIR * BLOCK];
-        for (int k = 0; k < PAIR; k++) {
-            const int at = BLOCK * k;
-            weigh<BLOCK>(blocks.x + at, blocks.importance + at, blocks.mean_square[k], weight + at);
-        }
-        Scale fit[PAIR];
-        search_scale<PAIR, BLOCK, MAX, true>(blocks.x, weight, fit);
-        for (int k = 0; k < PAIR; k++) {
+        for (int k = 0; k < GROUP; k++) {
+            const Floats *x = blocks.x + BLOCK * k, *importance = blocks.importance + BLOCK * k;
+            Floats weight[BLOCK];
+            weigh<BLOCK>(x, importance, blocks.mean_square[k], weight);
+            const Scale fit = search_scale<BLOCK, MAX, true>(x, weight);
             Ints q[BLOCK];
-            for (int i = 0; i < BLOCK; i++) q[i] = quantized(fit[k], blocks.x[BLOCK * k + i], MAX);
-            store(fit[k].scale, q, blocks.words[k]);
+            for (int i = 0; i < BLOCK; i++) q[i] = quantized(fit, x[i], MAX);
+            encode(fit.scale, q, blocks.encoded[k]);
         }
     }
 };

@@ -7,6 +7,8 @@ from deepgguf.errors import CheckpointError
 from deepgguf.gguf.types import Value, ValueType
 from deepgguf.layouts.values import array, boolean, present, string, uint32
 
+_MOST_PADDING = 1 << 20  # tokens; every one of them takes memory, and a number in config.json costs nothing
+
 
 class TokenType(enum.IntEnum):
     """llama.h, enum llama_token_type."""
@@ -45,6 +47,9 @@ def _missing(tokenizer: Tokenizer, vocab_size: int) -> int:
     missing = vocab_size - len(tokenizer.tokens)
     if missing < 0:
         found = f"{len(tokenizer.tokens)} tokens, but config.json has vocab_size {vocab_size}"
+        raise CheckpointError("tokenizer.json", found, "the tokenizer belongs to another model")
+    if missing > _MOST_PADDING:
+        found = f"{len(tokenizer.tokens)} tokens, {missing} fewer than config.json's vocab_size {vocab_size}"
         raise CheckpointError("tokenizer.json", found, "the tokenizer belongs to another model")
     return missing
 

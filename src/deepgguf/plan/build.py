@@ -18,6 +18,7 @@ from deepgguf.plan.match import Matched, match
 from deepgguf.plan.options import Options, check_options
 from deepgguf.plan.schema import Part, Plan, PlannedFile, PlannedTensor
 from deepgguf.plan.split import split_file
+from deepgguf.plan.warnings import importance_warnings, tokenizer_warnings
 from deepgguf.recipes.choice import NO_EXCEPTIONS, Origin, TypeChoices, TypedTensor, choose_types
 from deepgguf.recipes.tensor import ModelFacts, TensorToType
 from deepgguf.transforms.rows import Rows
@@ -47,12 +48,6 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
     matched = match(architecture, model, checkpoint.shards.tensors)
     outputs = layout.outputs(model, matched.expected)
     files: list[PlannedFile] = []
-    warnings = [
-        *checkpoint.warnings,
-        *architecture.limits(model),
-        *layout.limits(model),
-        *_tokenizer_warnings(checkpoint),
-    ]
     for kind in _kinds(layout, options):
         chosen = (
             options
@@ -61,7 +56,18 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
         )
         sourced = [_source(o, matched, layout, chosen) for o in outputs if o.file is kind]
         file = _plan_file(kind, sourced, checkpoint, model, layout, chosen)
-        files += split_file(file, options.split_max_size, options.split_max_tensors)
+        if kind is FileKind.TEXT:
+            files += split_file(file, options.split_max_size, options.split_max_tensors)
+        else:
+            files.append(file)  # clip.cpp loads an mmproj from one file only
+    warnings = [
+        *checkpoint.warnings,
+        *architecture.limits(model),
+        *layout.limits(model),
+        *tokenizer_warnings(checkpoint),
+    ]
+    if options.importance:
+        warnings += importance_warnings(files, options.importance)
     return Plan(
         source=checkpoint.folder,
         name=checkpoint.name,
@@ -83,14 +89,6 @@ def _kinds(layout: Layout, options: Options) -> list[FileKind]:
     if not kinds:
         raise UsageError("--only", f"this model has no {options.only} file for {layout.target}", "leave it out")
     return kinds
-
-
-def _tokenizer_warnings(checkpoint: Checkpoint) -> list[str]:
-    tokenizer = checkpoint.tokenizer
-    if tokenizer.pre_known:
-        return []
-    return [f"tokenizer.json: its pre-tokenizer (SHA-256 {tokenizer.pre_digest}) is none that the engines name; "
-            f"{tokenizer.pre} is written, check the tokens of some text"]  # fmt: skip
 
 
 def _source(output: Output, matched: Matched, layout: Layout, options: Options) -> _Sourced:

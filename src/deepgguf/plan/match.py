@@ -61,16 +61,19 @@ def _left_out(
     """The reason for every tensor that is dropped; a scale goes with its weight."""
     reasons = {}
     for name in tensors:
-        if name in names:
+        weight = _weight_of(name)
+        if weight in names:
             continue
-        reason = architecture.drop_reason(model, name) or architecture.drop_reason(model, _weight_of(name))
+        reason = architecture.drop_reason(model, weight)
         if reason:
             reasons[name] = reason
     return reasons
 
 
 def _weight_of(name: str) -> str:
-    return next((name.removesuffix(s) for s in _SCALE_SUFFIXES if name.endswith(s)), name)
+    if not name.endswith(_SCALE_SUFFIXES):
+        return name
+    return next(name.removesuffix(s) for s in _SCALE_SUFFIXES if name.endswith(s))
 
 
 def _check_all_used(kept: Mapping[str, SourceTensor], names: set[str], scales: Mapping[str, str]) -> None:

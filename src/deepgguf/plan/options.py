@@ -24,10 +24,15 @@ _FLAGS = {
 
 
 class ImportanceFacts(msgspec.Struct, frozen=True):
-    """What the plan needs of an importance matrix: values per tensor, the keys it leaves in the file, its digest."""
+    """What the plan needs of an importance matrix.
+
+    `sizes`: number of values by tensor; `keys`: what it leaves in the file; `unused`: the experts without data by
+    tensor; `digest`: its XXH3-128.
+    """
 
     sizes: Mapping[str, int]
     keys: Mapping[str, Value]
+    unused: Mapping[str, tuple[int, ...]]
     digest: str
 
 

@@ -4,6 +4,7 @@ from deepgguf.execute.settings import Report
 from deepgguf.gguf.types import Value
 from deepgguf.plan.needs import memory_needed
 from deepgguf.plan.schema import Plan, PlannedFile, PlannedTensor
+from deepgguf.verify.quantization_error import TensorError, largest_by_type
 
 _LONGEST_ARRAY = 16
 
@@ -18,8 +19,8 @@ def plan_view(plan: Plan, jobs: int) -> dict[str, object]:
     }
 
 
-def report_view(plan: Plan, report: Report) -> dict[str, object]:
-    """Files with the digests of their tensors, bytes, seconds, counts."""
+def report_view(plan: Plan, report: Report, errors: tuple[TensorError, ...] = ()) -> dict[str, object]:
+    """Files with the digests of their tensors, bytes, seconds, counts; the quantization errors if measured."""
     files = [
         {
             "path": str(file.path),
@@ -30,7 +31,8 @@ def report_view(plan: Plan, report: Report) -> dict[str, object]:
         for file in report.files
     ]
     run = {"seconds": report.seconds, "written": report.written, "resumed": report.resumed}
-    return _head(plan) | run | report.counts._asdict() | {"files": files}
+    measured = {"quantization_error": errors, "largest_error": largest_by_type(errors)} if errors else {}
+    return _head(plan) | run | report.counts._asdict() | {"files": files} | measured
 
 
 def _head(plan: Plan) -> dict[str, object]:

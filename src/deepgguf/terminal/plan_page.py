@@ -9,7 +9,8 @@ from rich.text import Text
 
 from deepgguf.errors import printable
 from deepgguf.plan.schema import Plan, PlannedFile
-from deepgguf.terminal.sizes import size
+from deepgguf.plan.totals import PlanTotals
+from deepgguf.terminal.sizes import duration, size
 
 _BLOCK = re.compile(r"\bblk\.\d+\.")
 
@@ -28,7 +29,7 @@ def render(plan: Plan, *, memory: int, jobs: int, free_disk: int, free_memory: i
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        right = column in ("size", "tensors", "parameters", "share", "scales", "bits/weight")
+        right = column in ("size", "bytes", "work", "tensors", "parameters", "share", "scales", "bits/weight")
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     return table
 
@@ -85,6 +86,16 @@ def _types(plan: Plan, kind: str) -> Table:
     for (name, dtype, type, note), (count, weights, nbytes) in groups.items():
         table.add_row(printable(name), dtype, type, f"{count:,}", f"{weights:,}", size(nbytes), printable(note))
     return table
+
+
+def render_types(types: dict[str, PlanTotals], seconds: dict[str, float], jobs: int) -> RenderableType:
+    """One line per type: bits per weight, exact size, estimated time of the work with `jobs` threads."""
+    table = _table("Every type", "type", "bits/weight", "size", "bytes", "work")
+    for type, found in types.items():
+        work = duration(seconds[type])
+        table.add_row(type, f"{found.bits_per_weight:.2f}", size(found.size), f"{found.size:,}", work)
+    note = f"work: estimated for {jobs} threads from a short trial of each kernel; a slower disk takes longer"
+    return Group(table, Text(note, style="dim"))
 
 
 def _dropped(plan: Plan) -> Table:

@@ -8,9 +8,10 @@ from deepgguf.execute.settings import Report
 from deepgguf.plan.schema import Plan
 from deepgguf.terminal.plan_page import type_counts
 from deepgguf.terminal.sizes import duration, size
+from deepgguf.verify.quantization_error import TensorError, largest_by_type
 
 
-def render(plan: Plan, report: Report) -> RenderableType:
+def render(plan: Plan, report: Report, errors: tuple[TensorError, ...] = ()) -> RenderableType:
     """Files, rate, types, what was dropped, odd numbers, warnings, and the command that runs the model."""
     lines = [Text.assemble("wrote ", (printable(f.path), "bold"), f"  {f.size:,} bytes") for f in report.files]
     lines += [Text(f"sha256 {f.sha256}  {printable(f.path.name)}") for f in report.files if f.sha256]
@@ -26,6 +27,10 @@ def render(plan: Plan, report: Report) -> RenderableType:
     counts = report.counts
     style = "yellow" if counts.nan or counts.inf else ""
     lines.append(Text(f"NaN {counts.nan}, Inf {counts.inf}", style=style))
+    if errors:
+        lines.append(Text("quantization error, relative RMS, the largest of each type:"))
+        for type, error in sorted(largest_by_type(errors).items()):
+            lines.append(Text(f"  {type:7} {error.relative_rms:8.4%}  {printable(error.name)}"))
     lines += [Text(f"warning: {printable(w, 1000)}", style="yellow") for w in plan.warnings]
     lines.append(Text(f"run it: {printable(plan.run, 1000)}"))
     return Group(*lines)

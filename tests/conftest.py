@@ -1,0 +1,34 @@
+"""The five sample checkpoints, each made once per session."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deepgguf.samples.make import make_sample
+
+Checkpoint = Callable[[str], Path]
+
+# The arguments with which the goldens' checkpoints were made.
+SAMPLES = {
+    "v3-bf16": ("v3", {"shards": 2}),
+    "v3-fp8": ("v3-fp8", {"shards": 3, "scatter": True}),
+    "v3-tied": ("v3-tied", {}),
+    "v2-lite": ("v2-lite", {}),
+    "ocr": ("ocr", {"shards": 2}),
+}
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """The folder of a sample checkpoint, by its golden's name, for example `checkpoint("v3-fp8")`."""
+    made: dict[str, Path] = {}
+    parent = tmp_path_factory.mktemp("checkpoints")
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            kind, choices = SAMPLES[name]
+            made[name] = make_sample(kind, parent / name, **choices).folder
+        return made[name]
+
+    return folder

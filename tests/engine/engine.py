@@ -1,0 +1,79 @@
+"""The real engine: llama.cpp's server with a converted file, asked for log-probabilities over the whole vocabulary."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+TOKENS = (0, 53, 127, 99, 402, 77, 12, 500, 31, 5)
+VOCABULARY = 544
+
+# A token that comes back without its log-probabilities, unless it is whole UTF-8 text: so every answer is made this one,
+# "9" in both tokenizers. A bias changes what is chosen, not the log-probabilities, which are of the logits before it.
+CHOSEN = 27
+SAMPLING = {
+    "temperature": 0,
+    "logit_bias": [[CHOSEN, 10_000]],
+    "cache_prompt": False,
+}
+
+_SERVE = Path(__file__).with_name("serve.py")
+_SECONDS = 600
+
+
+def log_probabilities(model: Path) -> NDArray[np.float64]:
+    """[10, 544]: of the token after each prefix of TOKENS, from the logits before sampling."""
+    requests = [("handle_completions", completion(TOKENS[: i + 1])) for i in range(len(TOKENS))]
+    return np.stack([of_answer(answer)[0] for answer in serve(model, requests)])
+
+
+def golden(name: str) -> NDArray[np.float64]:
+    """[10, 544]: the same of goldens/logits/NAME.npy."""
+    logits = np.load(GOLDENS / "logits" / f"{name}.npy").astype(np.float64)
+    assert logits.shape == (len(TOKENS), VOCABULARY)
+    logits -= logits.max(axis=1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+
+def distance(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """The largest difference of two log-probabilities, over all positions and tokens."""
+    return float(np.abs(one - other).max())
+
+
+def completion(tokens: tuple[int, ...]) -> dict[str, object]:
+    """A request for one token after `tokens`."""
+    return {"prompt": list(tokens), "max_tokens": 1, "logprobs": VOCABULARY, **SAMPLING}
+
+
+def of_answer(answer: dict) -> NDArray[np.float64]:
+    """[generated tokens, 544]: the log-probabilities that an answer of the server holds, each there and once."""
+    assert "choices" in answer, answer
+    steps = answer["choices"][0]["logprobs"]["content"]
+    found = np.full((len(steps), VOCABULARY), np.nan)
+    for row, step in zip(found, steps, strict=True):
+        assert step["id"] == CHOSEN
+        assert sorted(top["id"] for top in step["top_logprobs"]) == list(range(VOCABULARY))
+        row[[top["id"] for top in step["top_logprobs"]]] = [top["logprob"] for top in step["top_logprobs"]]
+    return found
+
+
+def serve(model: Path, requests: list[tuple[str, dict]], *, mmproj: Path | None = None, n_ctx: int = 256) -> list[dict]:
+    """The server's answers to `requests` (method of xllamacpp.Server, body), from a process of its own."""
+    task = {"model": str(model), "mmproj": str(mmproj or ""), "n_ctx": n_ctx, "requests": requests}
+    answers = model.with_name(f"{model.name}.answers.json")
+    answers.unlink(missing_ok=True)
+    done = subprocess.run(
+        [sys.executable, _SERVE, answers],
+        input=json.dumps(task),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, f"the engine failed on {model.name} ({done.returncode}):\n{done.stderr[-4000:]}"
+    return json.loads(answers.read_text(encoding="utf-8"))

@@ -1,0 +1,41 @@
+"""Runs llama.cpp's server on one model, answers the requests from standard input, and ends.
+
+A process of its own: the engine aborts on a file that it cannot bear, and logs to file descriptors, not to Python.
+usage: serve.py ANSWERS < {"model": path, "mmproj": path or "", "n_ctx": tokens, "requests": [[method, body], ...]}
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import xllamacpp
+
+
+def main() -> None:
+    task = json.load(sys.stdin)
+    server = xllamacpp.Server(_params(task))
+    answers = [getattr(server, method)(body) for method, body in task["requests"]]
+    Path(sys.argv[1]).write_text(json.dumps(answers), encoding="utf-8")
+    sys.stdout.flush()
+    # The answers are there; what the engine does with its threads afterwards is of no interest.
+    os._exit(0)
+
+
+def _params(task: dict) -> xllamacpp.CommonParams:
+    params = xllamacpp.CommonParams()
+    params.model.path = task["model"]
+    params.mmproj.path = task["mmproj"]
+    params.n_ctx = task["n_ctx"]
+    params.n_parallel = 1
+    params.n_gpu_layers = 0
+    params.fit_params = False
+    params.warmup = False
+    params.verbosity = 2
+    # One thread sums in one order, and does not spin while it waits for the others.
+    params.cpuparams.n_threads = 1
+    params.cpuparams_batch.n_threads = 1
+    return params
+
+
+main()

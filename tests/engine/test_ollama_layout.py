@@ -1,0 +1,32 @@
+"""Files for Ollama, in the engine, against the log-probabilities of the original model."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from deepgguf.api import carry_out, convert, plan
+from deepgguf.execute.settings import Settings
+from deepgguf.plan.build import planned_file
+from engine import distance, golden, log_probabilities
+
+GROUP_KEYS = ("deepseek2.expert_group_count", "deepseek2.expert_group_used_count")
+
+# The engine computes BF16 matrices from activations in BF16, the references in float32: 0.005 to 0.008.
+BOUND = 0.02
+
+
+@pytest.mark.parametrize("name", ["v3-bf16", "v3-fp8", "v2-lite"])
+def test_log_probabilities_are_those_of_the_original_model(name, checkpoint, tmp_path):
+    convert(checkpoint(name), tmp_path / "model.gguf", target="ollama")
+    assert distance(log_probabilities(tmp_path / "model.gguf"), golden(name)) < BOUND
+
+
+def test_without_the_expert_groups_tokens_go_to_the_wrong_experts(checkpoint, tmp_path: Path):
+    made = plan(checkpoint("v3-bf16"), tmp_path / "model.gguf", target="ollama")
+    (file,) = made.files
+    keys = {name: value for name, value in file.keys.items() if name not in GROUP_KEYS}
+    assert len(keys) == len(file.keys) - len(GROUP_KEYS)
+    ungrouped = planned_file(file.name, file.kind, keys, file.tensors)
+    carry_out(msgspec.structs.replace(made, files=(ungrouped,)), Settings(tmp_path))
+    assert distance(log_probabilities(tmp_path / "model.gguf"), golden("v3-bf16")) > 0.5

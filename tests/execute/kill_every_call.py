@@ -1,0 +1,97 @@
+"""Kills conversions and goes on with them; prints how many, and ends with an assertion if one byte came out otherwise.
+
+`python kill_every_call.py [--random 200] [--folder /dev/shm]`: SIGKILL before every call that writes of small
+conversions (one file, two files, a split set), then SIGKILL at random moments of the command line at 2 jobs.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from hashlib import sha256
+from pathlib import Path
+
+from conversions import every_call, fail_at, kill_at, undisturbed
+from small_checkpoints import medium_v3, small_ocr, small_v3
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+def every(folder: Path) -> None:
+    v3, ocr = small_v3(folder / "v3"), small_ocr(folder / "ocr")
+    for what, source, choices in (
+        ("one file", v3, {}),
+        ("one file, quantized", v3, {"type": "q4_k_m"}),
+        ("text and mmproj", ocr, {"target": "llama.cpp"}),
+        ("split set of three", v3, {"split_max_tensors": 12}),
+    ):
+        for how, disturbed in (("killed before", kill_at), ("failing", fail_at)):
+            with tempfile.TemporaryDirectory(dir=folder) as name:
+                conversion = undisturbed(source, Path(name) / "undisturbed", **choices)
+                calls = every_call(conversion, Path(name), disturbed)
+            say(f"{what}: {calls} calls, each {how} once, each gone on with: same SHA-256")
+
+
+def at_random(folder: Path, times: int) -> None:
+    source, out = medium_v3(folder / "medium"), folder / "model.gguf"
+    size = sum(path.stat().st_size for path in source.iterdir())
+    started = time.monotonic()
+    assert run(source, out).wait() == 0
+    seconds, expected = time.monotonic() - started, digest(out)
+    say(f"{size / 1e6:.0f} MB at 2 jobs in {seconds:.1f} s, SHA-256 {expected}")
+    chance, kills, late, redone = random.Random(1), 0, 0, 0
+    for number in range(times):
+        for path in folder.glob("model.gguf*"):
+            path.unlink()
+        process = run(source, out)
+        time.sleep(chance.uniform(0, seconds))
+        process.send_signal(signal.SIGKILL)
+        if process.wait() == 0:
+            late += 1
+        else:
+            kills += 1
+            redone += (folder / "model.gguf.part.journal").exists()
+        assert not out.exists() or digest(out) == expected
+        if process.returncode or not out.exists():
+            status = run(source, out, "--resume").wait()
+            assert status == 0 or (status == 2 and out.exists()), status
+        assert digest(out) == expected
+        assert sorted(p.name for p in folder.glob("model.gguf*")) == ["model.gguf", "model.gguf.json"]
+        if (number + 1) % 20 == 0:
+            say(
+                f"{number + 1}: {kills} killed, {redone} of them with a journal, {late} had ended: all the same SHA-256"
+            )
+
+
+def run(source: Path, out: Path, *options: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "deepgguf", "convert", str(source), "-o", str(out), "--type", "q8_0", *options]
+    return subprocess.Popen(
+        [*command, "--jobs", "2"],
+        env=os.environ | {"PYTHONPATH": str(SOURCE)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return sha256(file.read()).hexdigest()
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--random", type=int, default=200)
+    parser.add_argument("--folder", type=Path, default=None)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        every(Path(name))
+        at_random(Path(name), options.random)

@@ -1,0 +1,71 @@
+"""Checkpoints of some 100 KB with every kind of tensor, so that hundreds of conversions take seconds."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepgguf.samples import configs
+from deepgguf.samples.language_model import language_model
+from deepgguf.samples.make import TOKENIZER_FILES, TOKENIZERS
+from deepgguf.samples.shards import split
+from deepgguf.samples.tensors import SampleTensor
+from deepgguf.samples.vision_encoders import vision_encoders
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "moe_intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_nextn_predict_layers": 0,
+    "n_routed_experts": 3,
+    "n_group": 1,
+    "topk_group": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+}
+SMALL_MLA = {"q_lora_rank": 32, "kv_lora_rank": 32, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8}
+
+
+def small_v3(folder: Path) -> Path:
+    """DeepSeek-V3 with two layers, 32 wide."""
+    config = configs.config("v3", "sample") | SMALL | SMALL_MLA
+    return _write(folder, config, list(language_model(config, mtp_experts=1)))
+
+
+def medium_v3(folder: Path) -> Path:
+    """DeepSeek-V3 of 300 MB, for runs that last seconds."""
+    sizes = {"hidden_size": 512, "moe_intermediate_size": 512, "num_hidden_layers": 9, "n_routed_experts": 24}
+    config = configs.config("v3", "sample") | SMALL | SMALL_MLA | sizes
+    return _write(folder, config, list(language_model(config, mtp_experts=1)))
+
+
+def small_ocr(folder: Path) -> Path:
+    """DeepSeek-OCR with two layers of the language model and one of each encoder."""
+    config = configs.config("ocr", "sample")
+    language = config["language_config"] = config["language_config"] | SMALL
+    vision = config["vision_config"]
+    width = {
+        "clip-l-14-224": vision["width"]["clip-l-14-224"] | {"layers": 1, "width": 32, "heads": 2},
+        "sam_vit_b": vision["width"]["sam_vit_b"]
+        | {"layers": 1, "width": 32, "heads": 2, "downsample_channels": [8, 8], "global_attn_indexes": []},
+    }
+    config["vision_config"] = vision | {"width": width}
+    return _write(folder, config, [*language_model(language), *vision_encoders(config["vision_config"], 32)])
+
+
+def _write(folder: Path, config: dict[str, Any], tensors: list[SampleTensor]) -> Path:
+    folder.mkdir()
+    for name in TOKENIZER_FILES:
+        shutil.copyfile(TOKENIZERS / "sample-v3" / name, folder / name)
+    (folder / "config.json").write_text(json.dumps(config))
+    (shard,) = split(tensors, 1)
+    numbers = np.random.default_rng(1)
+    with (folder / shard.file).open("wb") as file:
+        file.write(shard.header)
+        for tensor, _ in shard.placed():
+            values = numbers.standard_normal(tensor.count, np.float32)
+            file.write(values.tobytes() if tensor.item_bytes == 4 else values.view(np.uint16)[1::2].tobytes())
+    return folder

@@ -1,0 +1,35 @@
+"""Every call that writes fails once, and the process is killed before every one: --resume makes the same bytes."""
+
+from pathlib import Path
+
+import pytest
+from conversions import Conversion, every_call, fail_at, kill_at, undisturbed
+from small_checkpoints import small_ocr, small_v3
+
+
+def v3(folder: Path) -> Conversion:
+    return undisturbed(small_v3(folder / "v3"), folder / "undisturbed")
+
+
+def quantized(folder: Path) -> Conversion:
+    return undisturbed(small_v3(folder / "v3"), folder / "undisturbed", type="q8_0")
+
+
+def ocr(folder: Path) -> Conversion:
+    return undisturbed(small_ocr(folder / "ocr"), folder / "undisturbed", target="llama.cpp")
+
+
+def split_set(folder: Path) -> Conversion:
+    return undisturbed(small_v3(folder / "v3"), folder / "undisturbed", split_max_tensors=12)
+
+
+FILES = {v3: 1, quantized: 1, ocr: 2, split_set: 3}
+
+
+@pytest.mark.parametrize("made", FILES)
+@pytest.mark.parametrize("disturbed", [fail_at, kill_at])
+def test_whatever_call_goes_wrong_the_next_run_makes_the_same_bytes(tmp_path, made, disturbed):
+    conversion = made(tmp_path)
+    assert len(conversion.hashes) == FILES[made]
+    (tmp_path / "runs").mkdir()
+    assert every_call(conversion, tmp_path / "runs", disturbed) > 25 * FILES[made] ** 0.5

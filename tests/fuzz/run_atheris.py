@@ -1,0 +1,364 @@
+"""Coverage-guided fuzzing of one parser: `python run_atheris.py --parser gguf --runs 1000000`.
+
+Needs atheris beside deepgguf's own dependencies (`pip install atheris`); the tests do not. Asserts for every input that
+nothing but a DeepggufError comes out, within a second of processor time and 256 MB of the whole process. Prints the
+number of inputs, how many were taken and refused, the slowest, the memory, and the lines of the parser's functions that
+the inputs of the corpus reach.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+SOURCE = Path(__file__).parents[2] / "src"
+sys.path.insert(0, str(SOURCE))
+
+MEMORY_MB = 256
+SECONDS = 1.0
+LONGEST = 16384  # bytes of an input
+MODULES = {
+    "safetensors": ["checkpoint.safetensors", "checkpoint.json_text"],
+    "index": ["checkpoint.shards", "checkpoint.json_text"],
+    "config": ["architectures.config_schema", "architectures.language_model", "architectures.deepseek_ocr"],
+    "tokenizer": ["checkpoint.tokenizer", "checkpoint.json_text"],
+    "gguf": ["gguf.decode"],
+}
+WORDS = [
+    "",
+    "..",
+    "../x",
+    "\0",
+    "\x1b[2J",
+    "\u202e",
+    "\ud800",
+    "BF16",
+    "F8_E4M3",
+    "F4",
+    "BPE",
+    "Split",
+    "yarn",
+    "fp8",
+    "a b",
+]
+NUMBERS = [
+    0,
+    1,
+    -1,
+    2,
+    3,
+    4,
+    31,
+    32,
+    33,
+    64,
+    2**16,
+    2**31 - 1,
+    2**31,
+    2**32,
+    2**53,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+    10**39,
+]
+ODD = [None, True, False, 0.5, -0.0, 1e308, [], {}, [[]], {"": 0}]
+
+
+def json_places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every (container, key) within `value`."""
+    for key in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield value, key
+        yield from json_places(value[key])
+
+
+def mutate_json(text: bytes, chance: random.Random) -> bytes:
+    """`text` with one value replaced, removed, doubled, renamed or exchanged; as it is if it is no JSON."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    places = list(json_places(value))
+    if not places:
+        return text
+    container, key = chance.choice(places)
+    other_container, other_key = chance.choice(places)
+    how = chance.randrange(7)
+    if how == 0:
+        container[key] = chance.choice([*WORDS, *NUMBERS, *ODD])
+    elif how == 1:
+        del container[key]
+    elif how == 2 and isinstance(container[key], int):
+        container[key] += chance.choice([-1, 1, 2, -8, 64, 256])
+    elif how == 3 and isinstance(container, dict):
+        container[chance.choice([*WORDS, str(other_key)])] = container.pop(key)
+    elif how == 4 and isinstance(container, list):
+        container.insert(key, container[key])
+    elif how == 5 and isinstance(other_container[other_key], str | int | float | None):
+        container[key] = other_container[other_key]
+    else:
+        container[key] = chance.choice(WORDS) if isinstance(container[key], str) else chance.choice(NUMBERS)
+    try:
+        return json.dumps(value, ensure_ascii=chance.random() < 0.5).encode("utf-8", "surrogatepass")
+    except (ValueError, RecursionError):
+        return text
+
+
+def mutate_safetensors(data: bytes, chance: random.Random) -> bytes:
+    """The header mutated as JSON, its length as a rule set right."""
+    length = int.from_bytes(data[:8], "little")
+    text = mutate_json(data[8 : 8 + length].rstrip(), chance)
+    stated = len(text) if chance.random() < 0.9 else chance.choice(NUMBERS) % 2**64
+    return struct.pack("<Q", stated) + text + data[8 + length :]
+
+
+def mutate_gguf(data: bytes, chance: random.Random) -> bytes:
+    """A number where one may stand, a piece doubled or cut out."""
+    at = chance.randrange(len(data) + 1)
+    how = chance.randrange(4)
+    if how == 0:
+        return data[:at] + struct.pack("<Q", abs(chance.choice(NUMBERS)) % 2**64) + data[at + 8 :]
+    if how == 1:
+        return data[:at] + struct.pack("<I", abs(chance.choice(NUMBERS)) % 2**32) + data[at + 4 :]
+    stop = min(len(data), at + chance.randrange(1, 64))
+    return data[:stop] + data[at:] if how == 2 else data[:at] + data[stop:]
+
+
+def safetensors(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
+    from deepgguf.checkpoint.safetensors import read_header
+    from deepgguf.checkpoint.source import LocalSource
+
+    path = folder / "model.safetensors"
+
+    def parse(data: bytes) -> None:
+        path.write_bytes(data)
+        with LocalSource(path) as source:
+            read_header(source)
+
+    header = {
+        "__metadata__": {"format": "pt"},
+        "a.weight": {"dtype": "BF16", "shape": [4, 8], "data_offsets": [0, 64]},
+        "b": {"dtype": "F8_E4M3", "shape": [8, 8], "data_offsets": [64, 128]},
+        "c": {"dtype": "F4", "shape": [2, 3, 1, 4], "data_offsets": [128, 140]},
+    }
+    text = json.dumps(header).encode()
+    pointer = b"version https://git-lfs.github.com/spec/v1\n"
+    return parse, [struct.pack("<Q", len(text)) + text + bytes(140), pointer, b"<!DOCTYPE html>", b"\2\0\0\0\0\0\0\0{}"]
+
+
+def index(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
+    from deepgguf.checkpoint.shards import INDEX, open_shards
+
+    files = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    for file, name in zip(files, "ab", strict=True):
+        text = json.dumps({name: {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}).encode()
+        (folder / file).write_bytes(struct.pack("<Q", len(text)) + text + bytes(8))
+
+    def parse(data: bytes) -> None:
+        (folder / INDEX).write_bytes(data)
+        open_shards(folder)
+
+    content = {"metadata": {"total_size": 16}, "weight_map": {"a": files[0], "b": files[1]}}
+    return parse, [json.dumps(content).encode(), b'{"weight_map": {}}']
+
+
+def config(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
+    from itertools import islice
+
+    from deepgguf.architectures import find_architecture
+    from deepgguf.checkpoint.json_text import parse_json
+    from deepgguf.samples.configs import config as sample_config
+
+    def parse(data: bytes) -> None:
+        value = parse_json(data, "config.json")
+        if isinstance(value, dict):
+            architecture = find_architecture(value, "config.json")
+            model = architecture.parse(value, "config.json")
+            for tensor in islice(architecture.tensors(model), 500):
+                architecture.drop_reason(model, tensor.name)
+            architecture.limits(model)
+
+    return parse, [json.dumps(sample_config(kind, "sample")).encode() for kind in ("v3-fp8", "v2-lite", "ocr")]
+
+
+def tokenizer(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
+    from deepgguf.checkpoint.tokenizer import read_tokenizer
+    from deepgguf.layouts.tokenizer_keys import llamacpp_tokenizer_keys, ollama_tokenizer_keys
+
+    def parse(data: bytes) -> None:
+        (folder / "tokenizer.json").write_bytes(data)
+        found = read_tokenizer(folder)
+        llamacpp_tokenizer_keys(found, 64)
+        ollama_tokenizer_keys(found, 64)
+
+    names = {"bos_token": "<s>", "eos_token": {"content": "</s>"}, "add_bos_token": True, "chat_template": "{{ x }}"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(names))
+    (folder / "generation_config.json").write_text('{"eos_token_id": [1, 2], "bos_token_id": 0}')
+    split = {"type": "Split", "pattern": {"Regex": "\\p{N}{1,3}"}, "behavior": "Isolated"}
+    content = {
+        "added_tokens": [{"id": 0, "content": "<s>", "special": True}, {"id": 1, "content": "</s>", "special": False}],
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, {"type": "ByteLevel"}]},
+        "model": {
+            "type": "BPE",
+            "vocab": {"<s>": 0, "a": 2, "b": 3, "ab": 4, "abb": 5, "\u0120": 6},
+            "merges": [["a", "b"], "ab b"],
+        },
+    }
+    return parse, [json.dumps(content).encode(), json.dumps(content | {"pre_tokenizer": split}).encode()]
+
+
+def gguf(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
+    from deepgguf.gguf.decode import decode_header
+    from deepgguf.gguf.describe import describe
+    from deepgguf.gguf.encode import encode_header, lay_out
+    from deepgguf.gguf.types import GGMLType, Value, ValueType
+
+    def parse(data: bytes) -> None:
+        describe([decode_header(lambda offset, length: data[offset : offset + length], len(data))])
+
+    keys = {
+        "general.architecture": Value(ValueType.STRING, "deepseek2"),
+        "general.alignment": Value(ValueType.UINT32, 32),
+        "tokens": Value(ValueType.ARRAY, ["a", "", "\u4e2d"], ValueType.STRING),
+        "scores": Value(ValueType.ARRAY, [0.5, -1.0], ValueType.FLOAT32),
+        "flags": Value(ValueType.ARRAY, [True, False], ValueType.BOOL),
+        "real": Value(ValueType.FLOAT64, 0.1),
+    }
+    tensors = lay_out([("a.weight", GGMLType.F32, (2, 3)), ("b", GGMLType.Q4_K, (2, 256)), ("c", GGMLType.BF16, (5,))])
+    data = bytes(tensors[-1].offset + tensors[-1].nbytes)
+    return parse, [encode_header(keys, tensors) + data, encode_header({}, ()), b"GGUF" + bytes(20)]
+
+
+PARSERS = {"safetensors": safetensors, "index": index, "config": config, "tokenizer": tokenizer, "gguf": gguf}
+
+
+def fuzz(parser: str, runs: int, seconds: int, corpus: Path, facts: Path) -> None:
+    """Feeds the parser until `runs` or `seconds` are reached; the numbers go to the file `facts`. Never returns."""
+    import atheris
+
+    from deepgguf.errors import DeepggufError
+
+    with atheris.instrument_imports(include=[f"deepgguf.{module}" for module in MODULES[parser]]):
+        parse, seeds = PARSERS[parser](facts.parent)
+    for number, seed in enumerate(seeds):
+        (corpus / f"seed-{number}").write_bytes(seed)
+    counts = {"inputs": 0, "taken": 0, "refused": 0, "slowest": 0.0, "memory_mb": 0.0}
+
+    def one(data: bytes) -> None:
+        began = time.process_time()
+        try:
+            parse(data)
+            counts["taken"] += 1
+        except DeepggufError as error:
+            assert str(error).isprintable()
+            counts["refused"] += 1
+        counts["slowest"] = max(counts["slowest"], time.process_time() - began)
+        assert counts["slowest"] < SECONDS
+        counts["inputs"] += 1
+        if counts["inputs"] % 500 == 0 or counts["inputs"] >= runs:
+            counts["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            facts.write_text(json.dumps(counts))
+
+    def mutate(data: bytes, longest: int, seed: int) -> bytes:
+        chance = random.Random(seed)
+        if chance.random() < 0.3:
+            return atheris.Mutate(data, longest)
+        own = {"gguf": mutate_gguf, "safetensors": mutate_safetensors}.get(parser, mutate_json)
+        for _ in range(chance.randrange(1, 4)):
+            data = own(data, chance)
+        return data[:longest]
+
+    limits = [f"-runs={runs}", f"-max_total_time={seconds}", f"-max_len={LONGEST}", f"-rss_limit_mb={MEMORY_MB}"]
+    quiet = ["-print_final_stats=0", "-verbosity=0", f"-artifact_prefix={facts.parent}/"]
+    atheris.Setup([sys.argv[0], *limits, *quiet, str(corpus)], one, custom_mutator=mutate)
+    atheris.Fuzz()
+
+
+def body_lines(code: types.CodeType) -> Iterator[tuple[str, int]]:
+    """The lines of the functions within `code`, not its own."""
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            yield from (
+                (inner.co_filename, line) for _, _, line in inner.co_lines() if line and line != inner.co_firstlineno
+            )
+            yield from body_lines(inner)
+
+
+def covered(parser: str, corpus: Path, folder: Path) -> tuple[int, int, int]:
+    """Inputs of the corpus, lines of the parser's functions that they reach, and lines there are."""
+    from importlib import import_module
+
+    from deepgguf.errors import DeepggufError
+
+    wanted: set[tuple[str, int]] = set()
+    for module in MODULES[parser]:
+        file = import_module(f"deepgguf.{module}").__file__
+        assert file is not None
+        wanted.update(body_lines(compile(Path(file).read_bytes(), file, "exec")))
+    files, reached = {file for file, _ in wanted}, set()
+
+    def trace(frame: types.FrameType, event: str, argument: object) -> Any:
+        if frame.f_code.co_filename not in files:
+            return None
+        reached.add((frame.f_code.co_filename, frame.f_lineno))
+        return trace
+
+    parse, _ = PARSERS[parser](folder)
+    inputs = sorted(corpus.iterdir())
+    for path in inputs:
+        data = path.read_bytes()
+        sys.settrace(trace)
+        try:
+            parse(data)
+        except DeepggufError:
+            pass
+        finally:
+            sys.settrace(None)
+    return len(inputs), len(reached & wanted), len(wanted)
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--parser", choices=PARSERS, required=True)
+    options.add_argument("--runs", type=int, default=1_000_000)
+    options.add_argument("--seconds", type=int, default=0, help="stop after so many, 0 for never")
+    options.add_argument("--in", dest="inside", help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    if chosen.inside:
+        folder = Path(chosen.inside)
+        fuzz(chosen.parser, chosen.runs, chosen.seconds, folder / "corpus", folder / "work" / "facts")
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
+        folder = Path(name)
+        (folder / "corpus").mkdir()
+        (folder / "work").mkdir()
+        command = [sys.executable, __file__, "--parser", chosen.parser, "--runs", str(chosen.runs)]
+        done = subprocess.run(
+            [*command, "--seconds", str(chosen.seconds), "--in", name], capture_output=True, check=False, env=os.environ
+        )
+        if done.returncode:
+            sys.stdout.write(done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace"))
+            for crash in (folder / "work").glob("*-*"):
+                sys.stdout.write(f"{crash.name}: {crash.read_bytes()[:2000]!r}\n")
+            return 1
+        facts = json.loads((folder / "work" / "facts").read_text())
+        inputs, reached, there = covered(chosen.parser, folder / "corpus", folder / "work")
+    sys.stdout.write(
+        f"{chosen.parser}: {facts['inputs']:,} inputs, {facts['taken']:,} taken, {facts['refused']:,} refused, no other"
+        f" exception; slowest {facts['slowest']:.3f} s, memory {facts['memory_mb']:.0f} MB;"
+        f" {reached} of {there} lines ({100 * reached / there:.0f} %) reached by the {inputs} inputs of the corpus\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

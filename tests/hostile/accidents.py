@@ -1,0 +1,140 @@
+"""The command line, with one thing in it or under it gone wrong: `python accidents.py ACCIDENT [deepgguf's arguments]`.
+
+For what no file and no kernel can be brought to do at a chosen moment.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ACCIDENTS = Path(__file__)
+
+
+def long_name() -> None:
+    """A layout with a name of 64 bytes."""
+    from deepgguf.layouts import language_names
+
+    language_names._NAMES["output_norm"] = f"output_norm{'x' * 46}"
+
+
+def same_name() -> None:
+    """A layout that gives two tensors one name."""
+    from deepgguf.layouts import language_names
+
+    language_names._NAMES["token_embd"] = "output_norm"
+
+
+def short_writes() -> None:
+    """No write takes more than 999 bytes."""
+    whole = os.pwrite
+    os.pwrite = lambda fd, data, offset: whole(fd, data[:999], offset)  # type: ignore[assignment]
+
+
+def _at_first_weights(happen: Callable[[str], None]) -> None:
+    """Calls `happen` with the shard's path before the first read of weights."""
+    from deepgguf.checkpoint.source import LocalSource, Sources
+
+    reopen, happened = LocalSource.reopen, []
+
+    def reopened(file: Any) -> LocalSource:
+        source = reopen(file)
+        if not happened:
+            happened.append(True)
+            happen(file.path)
+        return source
+
+    assert Sources
+    LocalSource.reopen = reopened  # type: ignore[assignment]
+
+
+def source_truncated() -> None:
+    """The shard loses its second half when the run has just opened it."""
+    _at_first_weights(lambda path: os.truncate(path, Path(path).stat().st_size // 2))
+
+
+def source_touched() -> None:
+    """The shard gets another time of change when the run has just opened it."""
+    _at_first_weights(lambda path: os.utime(path, ns=(0, 0)))
+
+
+def source_replaced() -> None:
+    """Another file of the same size takes the shard's place."""
+
+    def replace(path: str) -> None:
+        size = Path(path).stat().st_size
+        Path(path).unlink()
+        Path(path).write_bytes(bytes(size))
+
+    _at_first_weights(replace)
+
+
+def read_error() -> None:
+    """The disk cannot read the weights."""
+
+    def broken(fd: int, buffers: list[memoryview], offset: int) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def fail(path: str) -> None:
+        os.preadv = broken
+
+    _at_first_weights(fail)
+
+
+def worker_exception() -> None:
+    """A bug: a kernel raises after a few pieces."""
+    from deepgguf.execute import run
+
+    whole, made = run.make_piece, []
+
+    def make_piece(*arguments: Any) -> Any:
+        made.append(True)
+        if len(made) > 5:
+            raise ValueError("no such row:\n\x1b[2J7")
+        return whole(*arguments)
+
+    run.make_piece = make_piece
+
+
+def worker_out_of_memory() -> None:
+    """An allocation fails in a worker."""
+    from deepgguf.execute import run
+
+    def make_piece(*arguments: Any) -> Any:
+        raise MemoryError
+
+    run.make_piece = make_piece
+
+
+def slow() -> None:
+    """A tenth of a second before every piece, so that there is time for a second run or a signal."""
+    import time
+
+    from deepgguf.execute import run
+
+    whole = run.make_piece
+
+    def make_piece(*arguments: Any) -> Any:
+        time.sleep(0.1)
+        return whole(*arguments)
+
+    run.make_piece = make_piece
+
+
+def power_cut() -> None:
+    """The power fails before the call DEEPGGUF_CUT of those that write; what was not synced is at its mercy."""
+    from power_cut import PowerCut
+
+    from deepgguf.execute import run
+
+    folder, at = Path(os.environ["DEEPGGUF_FOLDER"]), int(os.environ["DEEPGGUF_CUT"])
+    run.Disk = lambda: PowerCut(folder, at)  # type: ignore[misc, assignment]
+
+
+if __name__ == "__main__":
+    from deepgguf.cli import main
+
+    globals()[sys.argv[1]]()
+    sys.exit(main(sys.argv[2:]))

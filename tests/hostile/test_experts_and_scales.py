@@ -1,0 +1,178 @@
+"""Rows 35 to 41: FP8 scales, experts, output names."""
+
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+from accidents import ACCIDENTS
+from checkpoints import checkpoint, edit_header, edit_json, header, put_header_text, put_values, refused
+
+EXPERT = "model.layers.1.mlp.experts.{}.{}_proj.weight"
+FP8 = "model.layers.1.mlp.experts.2.up_proj.weight"
+SCALE = f"{FP8}_scale_inv"
+
+
+@pytest.fixture
+def fp8(tmp_path: Path) -> Path:
+    return checkpoint("v3-fp8", tmp_path / "v3-fp8")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return checkpoint("v3", tmp_path / "v3")
+
+
+def shard(folder: Path) -> Path:
+    """The checkpoint's one shard, as a file of its own: edits must not reach through the hard link."""
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content)
+    return path
+
+
+def rename(folder: Path, old: str, new: str) -> None:
+    edit_header(shard(folder), lambda content: content.update({new: content.pop(old)}))
+
+
+def remove(folder: Path, *names: str) -> None:
+    """Takes tensors out of the shard, their bytes too."""
+    path = shard(folder)
+    content = header(path)
+    kept, end = {"__metadata__": {}}, 0
+    for name, entry in content.items():
+        if name != "__metadata__" and name not in names:
+            size = entry["data_offsets"][1] - entry["data_offsets"][0]
+            kept[name] = entry | {"data_offsets": [end, end + size]}
+            end += size
+    edit_header(path, lambda old: (old.clear(), old.update(kept)), data_bytes=end)
+
+
+def add(folder: Path, name: str, dtype: str, shape: list[int], nbytes: int) -> None:
+    """Puts another tensor, of zeros, at the shard's end."""
+    path = shard(folder)
+    end = max(e["data_offsets"][1] for n, e in header(path).items() if n != "__metadata__")
+    entry = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + nbytes]}
+    edit_header(path, lambda content: content.update({name: entry}), data_bytes=end + nbytes)
+
+
+def test_row_35_missing_scale(fp8):
+    remove(fp8, SCALE)
+    assert refused(fp8) == f"tensor {FP8}: FP8, but there is no {FP8}_scale_inv in any shard"
+
+
+def test_row_35_orphaned_scale(fp8):
+    add(fp8, "model.layers.1.mlp.experts.9.up_proj.weight_scale_inv", "F32", [2, 2], 16)
+    assert "a scale, but there is no F8_E4M3 tensor model.layers.1.mlp.experts.9.up_proj.weight" in refused(fp8)
+
+
+def test_row_35_a_scale_under_two_names(fp8):
+    add(fp8, f"{FP8}_scale", "F32", [2, 2], 16)
+    assert refused(fp8) == f"tensor {FP8}: has scales twice, {SCALE} and {FP8}_scale"
+
+
+@pytest.mark.parametrize("shape", [[4], [1, 4], [4, 1], [2, 2, 1]])
+def test_row_35_scale_of_wrong_shape(fp8, shape):
+    edit_header(shard(fp8), lambda content: content[SCALE].update(shape=shape))
+    assert refused(fp8).startswith(f"tensor {SCALE}: shape {shape}, expected [2, 2] for blocks of [128, 128] in ")
+
+
+def test_row_35_scale_of_wrong_dtype(fp8):
+    edit_header(shard(fp8), lambda content: content[SCALE].update(dtype="I32"))
+    assert refused(fp8).startswith(f"tensor {SCALE}: scales of dtype I32, expected F32, F16, BF16 or E8M0")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "0", "-0.5"])
+@pytest.mark.parametrize("option", ["--allow-nonfinite", "--type=q8_0"])
+def test_row_36_scale_that_is_no_positive_number(fp8, value, option):
+    put_values(fp8 / "model.safetensors", SCALE, struct.pack("<f", float(value)), at=12)
+    line = refused(fp8, option)
+    assert line == f"tensor {SCALE}: the scale of block [1, 1] is {float(value)}, expected a positive number"
+
+
+@pytest.mark.parametrize("block", [[0, 128], [128, 0], [0, 0], [-128, 128]])
+def test_row_37_block_size_0(fp8, block):
+    edit_json(fp8 / "config.json", lambda config: config["quantization_config"].update(weight_block_size=block))
+    assert refused(fp8) == (
+        f"config.json: quantization_config.weight_block_size is {block}, expected two positive sizes"
+    )
+
+
+@pytest.mark.parametrize("block", [None, [128], [128, 128, 128], 128, "128", [1.5, 128], [2**64, 128]])
+def test_row_37_a_block_size_that_is_none(fp8, block):
+    edit_json(fp8 / "config.json", lambda config: config["quantization_config"].update(weight_block_size=block))
+    line = refused(fp8)
+    assert "weight_block_size" in line or "for blocks of [18446744073709551616, 128]" in line
+
+
+def test_row_37_a_block_size_of_another_checkpoint(fp8):
+    edit_json(fp8 / "config.json", lambda config: config["quantization_config"].update(weight_block_size=[64, 64]))
+    assert "for blocks of [64, 64] in " in refused(fp8)
+
+
+def test_row_38_missing_expert(folder):
+    remove(folder, EXPERT.format(3, "up"))
+    assert refused(folder).startswith(
+        f"tensor {EXPERT.format(3, 'up')}: config.json promises it, but no shard holds it"
+    )
+
+
+def test_row_38_extra_expert(folder):
+    add(folder, EXPERT.format(6, "up"), "BF16", [256, 256], 2 * 256 * 256)
+    assert refused(folder).startswith(f"tensor {EXPERT.format(6, 'up')}: is unknown: config.json does not promise it")
+
+
+@pytest.mark.parametrize("number", ["02", "+2", " 2", "2\u0660", "٢"])
+def test_row_38_an_expert_of_a_number_that_only_reads_alike(folder, number):
+    rename(folder, EXPERT.format(2, "up"), EXPERT.format(number, "up"))
+    assert refused(folder).startswith(f"tensor {EXPERT.format(2, 'up')}: config.json promises it")
+
+
+def test_row_38_duplicate_expert(folder):
+    path = shard(folder)
+    text = path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")]
+    put_header_text(path, text.replace(b"experts.3.up_proj", b"experts.2.up_proj", 1))
+    assert refused(folder) == f"model.safetensors: the key '{EXPERT.format(2, 'up')}' stands twice in one object"
+
+
+def test_row_39_expert_of_another_shape(folder):
+    edit_header(shard(folder), lambda content: content[EXPERT.format(2, "up")].update(shape=[128, 512]))
+    assert refused(folder).startswith(f"tensor {EXPERT.format(2, 'up')}: shape [128, 512], expected [256, 256]")
+
+
+def test_row_39_expert_of_another_dtype(folder):
+    edit_header(shard(folder), lambda content: content[EXPERT.format(2, "up")].update(dtype="F16"))
+    assert refused(folder) == (
+        f"tensor {EXPERT.format(2, 'up')}: dtype F16, but {EXPERT.format(0, 'up')} has BF16;"
+        " all experts stacked in blk.1.ffn_up_exps.weight must be alike"
+    )
+
+
+@pytest.mark.parametrize("dtype", ["I16", "U16"])
+def test_row_39_expert_of_a_dtype_that_holds_no_weights(folder, dtype):
+    edit_header(shard(folder), lambda content: content[EXPERT.format(2, "up")].update(dtype=dtype))
+    assert refused(folder).startswith(f"tensor {EXPERT.format(2, 'up')}: dtype {dtype}, expected one of BF16, F16, F32")
+
+
+def with_names(folder: Path, accident: str) -> str:
+    """No checkpoint brings a layout of deepgguf to such a name; so the layout is another here."""
+    from command import refused as refused_by
+
+    out = folder.parent / "out"
+    out.mkdir()
+    program = (sys.executable, ACCIDENTS, accident)
+    return refused_by("convert", folder, "-o", out, folder=folder.parent, status=1, program=program)
+
+
+def test_row_40_output_name_over_63_bytes(folder):
+    name = f"output_norm{'x' * 46}.weight"
+    assert with_names(folder, "long_name") == (
+        f"output tensor '{name}': the name has 64 bytes, and GGUF's engines hold 63"
+    )
+
+
+def test_row_41_two_sources_for_one_output_name(folder):
+    assert with_names(folder, "same_name") == (
+        "output tensor 'output_norm.weight': two tensors have this name; the checkpoint holds the tensor twice"
+    )

@@ -1,0 +1,428 @@
+"""Rows 63 to 74: what may happen to the output, and what is left of it then."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from accidents import ACCIDENTS
+from checkpoints import checkpoint
+from command import DEEPGGUF, failed, refused, run_deepgguf, start_deepgguf
+
+NAME = "model.gguf"
+LEFT = [f"{NAME}.part", f"{NAME}.part.journal"]
+SIZE = 7_652_992
+CALLS = 99  # that write, in an undisturbed run
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The SHA-256 of the file that an undisturbed run writes."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    source = checkpoint("v3", folder / "v3")
+    assert run_deepgguf("convert", source, "-o", folder / NAME).status == 0
+    return digest(folder / NAME)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return checkpoint("v3", tmp_path / "v3")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator["Mounts"]:
+    mounts = Mounts(tmp_path)
+    yield mounts
+    mounts.end()
+
+
+class Mounts:
+    """File systems in a mount namespace of their own, which ends with the process that holds it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.holders = folder, []
+
+    def tmpfs(self, options: str) -> Path:
+        """A new tmpfs; its path leads through /proc, as only the holder has it mounted."""
+        at = self.folder / f"tmpfs-{len(self.holders)}"
+        at.mkdir()
+        holder = subprocess.Popen(
+            ["unshare", "-rm", "sh", "-c", f"mount -t tmpfs -o {options} tmpfs '{at}' && echo && exec cat"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.holders.append(holder)
+        assert holder.stdout is not None
+        assert holder.stdout.read(1) == b"\n"
+        return Path(f"/proc/{holder.pid}/root{at}")
+
+    def end(self) -> None:
+        for holder in self.holders:
+            holder.communicate()
+
+
+def digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def with_accident(name: str) -> tuple[str, ...]:
+    return (sys.executable, str(ACCIDENTS), name)
+
+
+def with_strace(log: Path, *injections: str, path: Path | None = None) -> tuple[str, ...]:
+    """The command line under strace, which makes the kernel's calls fail, by default whatever the path."""
+    calls = ",".join(injection.split(":", 1)[0] for injection in injections)
+    injected = (f"--inject={injection}" for injection in injections)
+    only = () if path is None else ("-P", str(path))
+    return ("strace", "-f", "-qq", "-y", "-o", str(log), *only, f"--trace={calls}", *injected, *DEEPGGUF)
+
+
+def resumed(source: Path, out: Path, undisturbed: str) -> None:
+    """`--resume` ends well, with the same bytes and nothing left over."""
+    outcome = run_deepgguf("convert", source, "-o", out / NAME, "--resume")
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert digest(out / NAME) == undisturbed
+    assert names(out) == [NAME, f"{NAME}.json"]
+
+
+def test_row_63_no_room(source, mounted):
+    disk = mounted.tmpfs("size=3M")
+    line = refused("convert", source, "-o", disk / NAME, folder=disk, status=4)
+    assert f"{disk}: {SIZE:,} bytes are needed, 3,145,728 are free; free space, give another folder with -o" in line
+
+
+def test_row_63_disk_full_at_create(source, mounted):
+    disk = mounted.tmpfs("size=12M,nr_inodes=1")
+    line = refused("convert", source, "-o", disk / NAME, folder=disk, status=4)
+    assert line.endswith(
+        "model.gguf.part: creating it failed: the disk is full; check the folder's permissions and space"
+    )
+
+
+def test_row_63_disk_full_at_create_of_the_journal(source, mounted):
+    disk = mounted.tmpfs("size=12M,nr_inodes=2")
+    line = refused("convert", source, "-o", disk / NAME, folder=disk, status=4)
+    assert "model.gguf.part.journal: creating it failed: the disk is full" in line
+
+
+def test_row_63_disk_full_at_allocate(source, out, tmp_path):
+    program = with_strace(tmp_path / "log", "fallocate:error=ENOSPC")
+    line = refused("convert", source, "-o", out / NAME, folder=out, status=4, program=program)
+    assert line.endswith(f"reserving {SIZE:,} bytes for it failed: the disk is full; free space, then run again")
+
+
+def test_row_63_disk_full_at_write(source, out, tmp_path, undisturbed):
+    program = with_strace(tmp_path / "log", "pwrite64:error=ENOSPC:when=9+")
+    line = failed("convert", source, "-o", out / NAME, "--jobs", "1", status=4, program=program)
+    assert line.endswith("writing it failed: the disk is full; what is written stays; run again with --resume")
+    assert names(out) == LEFT
+    resumed(source, out, undisturbed)
+
+
+@pytest.mark.parametrize("call", ["pwrite64", "fsync"])
+@pytest.mark.parametrize("when", [1, 2, 3])
+@pytest.mark.parametrize("error", ["ENOSPC", "EDQUOT", "EIO"])
+def test_row_63_any_of_the_first_calls_fails(source, out, tmp_path, undisturbed, call, when, error):
+    program = with_strace(tmp_path / "log", f"{call}:error={error}:when={when}")
+    failed("convert", source, "-o", out / NAME, "--jobs", "2", status=4, program=program)
+    assert names(out) in ([], LEFT)
+    resumed(source, out, undisturbed)
+
+
+def test_row_64_quota(source, out, tmp_path):
+    program = with_strace(tmp_path / "log", "fallocate:error=EDQUOT")
+    line = refused("convert", source, "-o", out / NAME, folder=out, status=4, program=program)
+    assert "the quota is used up" in line
+
+
+@pytest.mark.parametrize("limit", [0, 100, 1_000_000, SIZE - 1])
+def test_row_64_file_size_limit(source, out, limit):
+    line = refused("convert", source, "-o", out / NAME, folder=out, status=4, file_size=limit)
+    assert line.endswith(
+        f"model.gguf.part: reserving {SIZE:,} bytes for it failed: a file-size limit is reached;"
+        " free space, then run again"
+    )
+
+
+def test_row_65_folder_that_is_read_only(source, mounted):
+    disk = mounted.tmpfs("ro")
+    line = refused("convert", source, "-o", disk / NAME, folder=disk, status=4)
+    assert line.endswith(
+        f"{LEFT[0]}: creating it failed: Read-only file system; check the folder's permissions and space"
+    )
+
+
+def test_row_65_folder_without_permission(source, out, tmp_path):
+    """Root may write anywhere; so the kernel is made to refuse."""
+    program = with_strace(tmp_path / "log", "openat:error=EACCES", path=out / LEFT[0])
+    line = refused("convert", source, "-o", out / NAME, folder=out, status=4, program=program)
+    assert line.endswith(f"{LEFT[0]}: creating it failed: Permission denied; check the folder's permissions and space")
+
+
+def test_row_65_no_such_folder(source, out):
+    line = refused("convert", source, "-o", out / "none" / NAME, folder=out, status=2)
+    assert line == f"{out}/none: no such folder; make it, or give another output with -o"
+
+
+@pytest.mark.parametrize("option", ["--overwrite", "--resume", "--restart"])
+def test_row_66_output_is_a_symlink(source, out, tmp_path, option):
+    (tmp_path / "precious").write_bytes(b"precious")
+    (out / NAME).symlink_to(tmp_path / "precious")
+    line = refused("convert", source, "-o", out / NAME, option, folder=tmp_path, status=2)
+    assert line == f"{out}/{NAME}: is a symlink; give another output with -o"
+
+
+@pytest.mark.parametrize("file", LEFT)
+@pytest.mark.parametrize("option", ["--resume", "--restart"])
+def test_row_66_part_or_journal_is_a_symlink(source, out, tmp_path, file, option):
+    """A file that a stranger could make in a shared folder must not lead the run to write somewhere else."""
+    (tmp_path / "precious").write_bytes(b"precious")
+    (out / file).symlink_to(tmp_path / "precious")
+    run_deepgguf("convert", source, "-o", out / NAME, option)
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
+def test_row_66_default_output_is_a_folder(source, out):
+    (out / "v3-BF16.gguf").mkdir()
+    line = refused("convert", source, "-o", out, "--overwrite", folder=out, status=2)
+    assert line == f"{out}/v3-BF16.gguf: is not a regular file; give another output with -o"
+
+
+def test_row_66_output_exists(source, out):
+    (out / NAME).write_bytes(b"old")
+    line = refused("convert", source, "-o", out / NAME, folder=out, status=2)
+    assert line == f"{out}/{NAME}: exists; replace it with --overwrite, or give another output with -o"
+
+
+def test_row_66_output_is_one_of_the_inputs(source):
+    (source / "model.safetensors").rename(source / "model.gguf")
+    (source / "model.safetensors").symlink_to("model.gguf")
+    line = refused("convert", source, "-o", source / "model.gguf", "--overwrite", folder=source, status=2)
+    assert line == f"{source}/model.gguf: is one of the inputs; give another output with -o"
+
+
+def test_row_66_an_old_output_stays_until_the_new_one_is_whole(source, out, tmp_path):
+    (out / NAME).write_bytes(b"old")
+    program = with_strace(tmp_path / "log", "fsync:error=EIO:when=2+")
+    failed("convert", source, "-o", out / NAME, "--overwrite", status=4, program=program)
+    assert (out / NAME).read_bytes() == b"old"
+
+
+def started_slowly(source: Path, out: Path, *options: str) -> "subprocess.Popen[bytes]":
+    """A run that has written and recorded some pieces and has seconds to go."""
+    process = start_deepgguf(
+        "convert", source, "-o", out / NAME, "--jobs", "1", *options, program=with_accident("slow")
+    )
+    journal, deadline = out / LEFT[1], time.monotonic() + 60
+    while not (journal.exists() and b"\n" in journal.read_bytes()[:-1]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ((), "an interrupted run, or one at work, left this part; --resume goes on with it, --restart discards it"),
+        (("--resume",), "another run is writing this file; wait for it, or give another output with -o"),
+        (("--restart",), "another run is writing this file; wait for it, or give another output with -o"),
+    ],
+)
+def test_row_67_two_runs_on_one_output(source, out, undisturbed, options, found):
+    with started_slowly(source, out) as first:
+        assert failed("convert", source, "-o", out / NAME, *options, status=4) == f"{out}/{LEFT[0]}: {found}"
+        first.communicate()
+    assert first.returncode == 0
+    assert digest(out / NAME) == undisturbed
+
+
+def test_row_68_short_writes(source, out, undisturbed):
+    outcome = run_deepgguf("convert", source, "-o", out / NAME, program=with_accident("short_writes"))
+    assert outcome.status == 0
+    assert digest(out / NAME) == undisturbed
+
+
+def syncs(log: Path, file: str) -> list[str]:
+    return [line for line in log.read_text().splitlines() if "fsync(" in line and f"/{file}>" in line]
+
+
+def test_row_69_a_failed_fsync_of_the_data_is_never_tried_again(source, out, tmp_path, undisturbed):
+    program = with_strace(tmp_path / "log", "fsync:error=EIO:when=3")
+    line = failed("convert", source, "-o", out / NAME, "--jobs", "1", status=4, program=program)
+    assert (
+        line
+        == f"{out}/{LEFT[0]}: syncing it failed: Input/output error; what is written stays; run again with --resume"
+    )
+    of_part = syncs(tmp_path / "log", LEFT[0])
+    assert len(of_part) == 1
+    assert "EIO" in of_part[0]
+    assert not (out / NAME).exists()
+    resumed(source, out, undisturbed)
+
+
+def test_row_69_a_failed_fsync_of_the_journal_is_never_tried_again(source, out, tmp_path, undisturbed):
+    program = with_strace(tmp_path / "log", "fsync:error=EIO:when=1")
+    failed("convert", source, "-o", out / NAME, "--jobs", "1", status=4, program=program)
+    assert len(syncs(tmp_path / "log", LEFT[1])) == 1
+    assert names(out) == []
+    resumed(source, out, undisturbed)
+
+
+def test_row_70_rename_across_file_systems(source, out, tmp_path, undisturbed):
+    program = with_strace(tmp_path / "log", "rename:error=EXDEV")
+    line = failed("convert", source, "-o", out / NAME, status=4, program=program)
+    assert line.startswith(f"{out}/{NAME}: renaming {NAME}.part to it failed: Invalid cross-device link; ")
+    assert names(out) == [f"{NAME}.json.part", *LEFT]
+    resumed(source, out, undisturbed)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_row_71_a_signal_keeps_what_is_done(source, out, undisturbed, number, status):
+    with started_slowly(source, out) as process:
+        process.send_signal(number)
+        stdout, stderr = process.communicate()
+    assert (process.returncode, stdout) == (status, b"")
+    line = f"deepgguf: {number.name}: stopped; if a part file was begun, the same command with --resume goes on\n"
+    assert stderr.decode() == line
+    assert names(out) == LEFT
+    resumed(source, out, undisturbed)
+
+
+def test_row_71_sigkill(source, out, undisturbed):
+    with started_slowly(source, out) as process:
+        process.kill()
+    assert names(out) == LEFT
+    resumed(source, out, undisturbed)
+
+
+def test_row_71_a_part_without_either_option_is_refused_with_both_choices(source, out, undisturbed):
+    with started_slowly(source, out) as process:
+        process.kill()
+    line = refused("convert", source, "-o", out / NAME, folder=out, status=4)
+    assert line.endswith("left this part; --resume goes on with it, --restart discards it")
+    assert run_deepgguf("convert", source, "-o", out / NAME, "--restart").status == 0
+    assert digest(out / NAME) == undisturbed
+
+
+def test_row_71_another_plan_does_not_go_on(source, out):
+    with started_slowly(source, out) as process:
+        process.kill()
+    line = refused("convert", source, "-o", out / NAME, "--resume", "--type", "f32", folder=out, status=4)
+    assert "belongs to another plan" in line
+
+
+def test_row_71_nothing_to_resume_starts_afresh(source, out, undisturbed):
+    resumed(source, out, undisturbed)
+
+
+def test_row_71_a_part_never_loads(source, out):
+    with started_slowly(source, out) as process:
+        process.kill()
+    assert (out / LEFT[0]).read_bytes()[:4] == bytes(4)
+    assert run_deepgguf("inspect", out / LEFT[0]).status == 3
+
+
+@pytest.mark.parametrize("damage", [b"\0", b"{{", b"[]\n", b'{"schema": 9}\n', b"\xff\xfe\n"])
+def test_row_73_journal_with_a_damaged_header(source, out, damage, undisturbed):
+    with started_slowly(source, out) as process:
+        process.kill()
+    journal = out / LEFT[1]
+    text = journal.read_bytes()
+    journal.write_bytes(damage + text[len(damage) :])
+    line = refused("convert", source, "-o", out / NAME, "--resume", folder=out, status=4)
+    assert line == f"{journal}: the journal's header is damaged or of another version; discard it with --restart"
+    assert run_deepgguf("convert", source, "-o", out / NAME, "--restart").status == 0
+    assert digest(out / NAME) == undisturbed
+
+
+def interrupted(source: Path, out: Path, tmp_path: Path) -> Path:
+    """The journal of a run that was done but for the last rename."""
+    failed("convert", source, "-o", out / NAME, status=4, program=with_strace(tmp_path / "log", "rename:error=EXDEV"))
+    return out / LEFT[1]
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.99])
+def test_row_73_journal_with_a_damaged_record(source, out, tmp_path, undisturbed, place):
+    journal = interrupted(source, out, tmp_path)
+    text = bytearray(journal.read_bytes())
+    start = text.index(b"\n") + 1
+    text[start + int((len(text) - start) * place)] ^= 1
+    journal.write_bytes(text)
+    resumed(source, out, undisturbed)
+
+
+def test_row_73_journal_that_claims_what_the_part_does_not_hold(source, out, tmp_path, undisturbed):
+    interrupted(source, out, tmp_path)
+    with (out / LEFT[0]).open("r+b") as part:
+        part.seek(SIZE // 2)
+        part.write(bytes(2**20))
+    resumed(source, out, undisturbed)
+
+
+def test_row_73_journal_without_its_part(source, out, tmp_path, undisturbed):
+    interrupted(source, out, tmp_path)
+    (out / LEFT[0]).unlink()
+    resumed(source, out, undisturbed)
+
+
+def test_row_73_journal_without_its_part_beside_an_older_file(source, out, tmp_path, undisturbed):
+    interrupted(source, out, tmp_path)
+    (out / LEFT[0]).unlink()
+    (out / NAME).write_bytes(bytes(SIZE))
+    refused("convert", source, "-o", out / NAME, "--resume", folder=out, status=2)
+    assert run_deepgguf("convert", source, "-o", out / NAME, "--resume", "--overwrite").status == 0
+    assert digest(out / NAME) == undisturbed
+
+
+def test_row_74_an_exception_in_a_worker(source, out, undisturbed):
+    line = failed("convert", source, "-o", out / NAME, status=70, program=with_accident("worker_exception"))
+    assert line.startswith("a bug: ValueError in accidents.py:")
+    assert line.endswith("no such row:\\x0a\\x1b[2J7; please report it, with the command")
+    assert not (out / NAME).exists()
+    resumed(source, out, undisturbed)
+
+
+def test_row_74_no_memory_in_a_worker(source, out):
+    program = with_accident("worker_out_of_memory")
+    line = refused("convert", source, "-o", out / NAME, folder=out, status=4, program=program)
+    assert line == "out of memory; give fewer --jobs"
+
+
+def test_a_path_of_many_folders_hides_nothing(source, out):
+    deep = out / "/".join(["x" * 200] * 10)
+    deep.mkdir(parents=True)
+    (deep / NAME).write_bytes(b"old")
+    line = refused("convert", source, "-o", deep / NAME, folder=out, status=2)
+    assert f"/{NAME}: exists; replace it with --overwrite" in line
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("cut", [3, 5, 8, 13, 21, 34, 55, -9, -7, -5, -4, -3, -2, -1])
+def test_row_72_power_cut(source, out, undisturbed, monkeypatch, cut, old):
+    """Before the call number `cut` of those that write; negative ones count from the last."""
+    monkeypatch.setenv("DEEPGGUF_FOLDER", str(out))
+    monkeypatch.setenv("DEEPGGUF_CUT", str(cut if cut > 0 else CALLS + cut))
+    if old:
+        (out / NAME).write_bytes(bytes(SIZE))
+    arguments = ("convert", source, "-o", out / NAME, "--jobs", "1", "--overwrite")
+    assert run_deepgguf(*arguments, program=with_accident("power_cut")).status == -signal.SIGKILL
+    if (out / NAME).exists():
+        assert digest(out / NAME) == undisturbed or (old and (out / NAME).read_bytes() == bytes(SIZE))
+    assert run_deepgguf(*arguments, "--resume").status == 0
+    assert digest(out / NAME) == undisturbed
+    assert names(out) == [NAME, f"{NAME}.json"]

@@ -1,0 +1,157 @@
+"""Rows 29 to 34: what the tokenizer's files may not say, and what in them is never run."""
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from checkpoints import checkpoint, converted, edit_json, planned, put, refused
+
+from deepgguf.gguf.decode import read_header
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return checkpoint("v3", tmp_path / "v3")
+
+
+def edit_tokenizer(folder: Path, edit: Callable[[dict], object]) -> None:
+    edit_json(folder / "tokenizer.json", edit)
+
+
+def last_token(tokenizer: dict) -> str:
+    return max(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].get)
+
+
+def give_last_token(id: object) -> Callable[[dict], object]:
+    return lambda tokenizer: tokenizer["model"]["vocab"].update({last_token(tokenizer): id})
+
+
+def test_row_29_duplicate_id(folder):
+    edit_tokenizer(folder, give_last_token(300))
+    line = refused(folder)
+    assert "tokenizer.json: model.vocab: id 300 is given twice, to " in line
+
+
+def test_row_29_an_added_token_takes_a_token_s_id(folder):
+    edit_tokenizer(folder, lambda t: t["added_tokens"].append({"id": 300, "content": "\x1b[2J\u202e", "special": True}))
+    line = refused(folder)
+    assert "tokenizer.json: added_tokens: id 300 is given twice, to " in line
+    assert "x1b[2J" in line
+
+
+@pytest.mark.parametrize("id", [-1, -(2**63)])
+def test_row_29_negative_id(folder, id):
+    edit_tokenizer(folder, give_last_token(id))
+    assert "tokenizer.json: Expected `int` >= 0" in refused(folder)
+
+
+def test_row_29_sparse_ids(folder):
+    edit_tokenizer(folder, give_last_token(2**31 - 1))
+    assert "is missing, though ids go up to 2147483647; ids must be without gaps" in refused(folder)
+
+
+@pytest.mark.parametrize("id", [1.0, "1", None, True, [1]])
+def test_row_29_an_id_that_is_no_integer(folder, id):
+    edit_tokenizer(folder, give_last_token(id))
+    assert "tokenizer.json: Expected `int`, got " in refused(folder)
+
+
+def test_row_29_a_token_twice_in_the_vocabulary(folder):
+    text = (folder / "tokenizer.json").read_text()
+    put(folder / "tokenizer.json", text.replace('"vocab": {', '"vocab": {"twice": 1, "twice": 2, ', 1).encode())
+    assert refused(folder) == "tokenizer.json: the key 'twice' stands twice in one object"
+
+
+def test_row_29_more_tokens_than_the_config_has(folder):
+    edit_tokenizer(folder, lambda t: t["model"]["vocab"].update({f"more{i}": 516 + i for i in range(29)}))
+    assert refused(folder) == (
+        "tokenizer.json: 545 tokens, but config.json has vocab_size 544; the tokenizer belongs to another model"
+    )
+
+
+def test_row_29_far_fewer_tokens_than_the_config_has(folder):
+    """The embedding of a hundred million tokens is a hole in a file; padding so many tokens would take memory."""
+    rows = 100_000_000
+    edit_json(folder / "config.json", lambda config: config.update(vocab_size=rows))
+    shard = folder / "model.safetensors"
+    content = shard.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    end = 0
+    for name in sorted(header.keys() - {"__metadata__"}, key=lambda n: header[n]["data_offsets"]):
+        if name in ("model.embed_tokens.weight", "lm_head.weight"):
+            header[name]["shape"][0] = rows
+        first, second = header[name]["data_offsets"]
+        size = rows * 512 if header[name]["shape"][0] == rows else second - first
+        header[name]["data_offsets"] = [end, end + size]
+        end += size
+    text = json.dumps(header).encode()
+    put(shard, struct.pack("<Q", len(text)) + text)
+    with shard.open("r+b") as file:
+        file.truncate(8 + len(text) + end)
+    assert "fewer than config.json's vocab_size 100000000" in refused(folder)
+
+
+@pytest.mark.parametrize("id", [2**31, 2**32, 2**63])
+def test_row_30_id_beyond_an_int32(folder, id):
+    edit_tokenizer(folder, give_last_token(id))
+    assert "tokenizer.json: Expected `int` <= 2147483647" in refused(folder)
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json"])
+def test_row_31_lone_surrogates(folder, file):
+    text = (folder / file).read_text()
+    put(folder / file, text.replace("{", '{"\\ud800": 0, ', 1).encode())
+    assert refused(folder) == f"{file}: half of a surrogate pair in a string, which no UTF-8 text has"
+
+
+def test_row_31_a_token_of_half_a_pair(folder):
+    edit_tokenizer(folder, lambda t: t["model"]["vocab"].update({"\udfff": t["model"]["vocab"].pop(last_token(t))}))
+    assert refused(folder) == "tokenizer.json: half of a surrogate pair in a string, which no UTF-8 text has"
+
+
+@pytest.mark.parametrize("merge", [["nowhere", "at all"], "no where", ["i", "\x1b[2J"], ["", ""], "i", ["i n", ""]])
+def test_row_32_merge_outside_the_vocabulary(folder, merge):
+    edit_tokenizer(folder, lambda t: t["model"]["merges"].append(merge))
+    line = refused(folder)
+    assert "tokenizer.json: merge 253 " in line
+    assert line.endswith("a part of it or its result is not in the vocabulary")
+
+
+@pytest.mark.parametrize("merge", [[], ["a"], ["a", "b", "c"], 1, None, {"a": "b"}])
+def test_row_32_a_merge_that_is_no_pair(folder, merge):
+    edit_tokenizer(folder, lambda t: t["model"]["merges"].append(merge))
+    assert "tokenizer.json: Expected " in refused(folder)
+
+
+@pytest.mark.parametrize("regex", ["(a+)+$", "(" * 50_000, "[", "(?R)", "\\p{" + "x" * 10**6])
+def test_row_33_regex_bomb_is_hashed_and_never_compiled(folder, regex):
+    edit_tokenizer(
+        folder, lambda t: t["pre_tokenizer"]["pretokenizers"][0].update(pattern={"Regex": regex}, type="Split")
+    )
+    put(folder / "README.md", b"a" * 10_000)
+    warnings = planned(folder)["warnings"]
+    assert any("its pre-tokenizer (SHA-256 " in w and "is none that the engines name" in w for w in warnings)
+
+
+TEMPLATE = "{% for i in range(10**9) %}{{ cycler.__init__.__globals__.os.system('touch ran') }}{% endfor %}{{"
+
+
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "chat_template.jinja"])
+def test_row_34_chat_template_is_carried_and_never_rendered(folder, file):
+    if file.endswith(".json"):
+        edit_json(folder / file, lambda config: config.update(chat_template=TEMPLATE))
+    else:
+        edit_json(folder / "tokenizer_config.json", lambda config: config.pop("chat_template", None))
+        put(folder / file, TEMPLATE.encode())
+    converted(folder)
+    made = next((folder.parent / "out").glob("*.gguf"))
+    assert read_header(made).keys["tokenizer.chat_template"].value == TEMPLATE
+
+
+@pytest.mark.parametrize("template", [1, [1], [{"name": "default"}], {"a": "b"}])
+def test_row_34_a_chat_template_that_is_no_text(folder, template):
+    edit_json(folder / "tokenizer_config.json", lambda config: config.update(chat_template=template))
+    assert "tokenizer_config.json: " in refused(folder)
