@@ -39,22 +39,23 @@ def every(folder: Path) -> None:
 def at_random(folder: Path, times: int) -> None:
     source, out = medium_v3(folder / "medium"), folder / "model.gguf"
     size = sum(path.stat().st_size for path in source.iterdir())
+    process = begun(source, out)
     started = time.monotonic()
-    assert run(source, out).wait() == 0
+    assert process.wait() == 0
     seconds, expected = time.monotonic() - started, digest(out)
-    say(f"{size / 1e6:.0f} MB at 2 jobs in {seconds:.1f} s, SHA-256 {expected}")
-    chance, kills, late, redone = random.Random(1), 0, 0, 0
+    say(f"{size / 1e6:.0f} MB at 2 jobs, {seconds:.1f} s of writing, SHA-256 {expected}")
+    chance, kills, late, gone_on = random.Random(1), 0, 0, 0
     for number in range(times):
         for path in folder.glob("model.gguf*"):
             path.unlink()
-        process = run(source, out)
+        process = begun(source, out)
         time.sleep(chance.uniform(0, seconds))
         process.send_signal(signal.SIGKILL)
         if process.wait() == 0:
             late += 1
         else:
             kills += 1
-            redone += (folder / "model.gguf.part.journal").exists()
+            gone_on += has_records(folder / "model.gguf.part.journal")
         assert not out.exists() or digest(out) == expected
         if process.returncode or not out.exists():
             status = run(source, out, "--resume").wait()
@@ -62,13 +63,25 @@ def at_random(folder: Path, times: int) -> None:
         assert digest(out) == expected
         assert sorted(p.name for p in folder.glob("model.gguf*")) == ["model.gguf", "model.gguf.json"]
         if (number + 1) % 20 == 0:
-            say(
-                f"{number + 1}: {kills} killed, {redone} of them with a journal, {late} had ended: all the same SHA-256"
-            )
+            found = f"{kills} killed, {gone_on} of them with finished pieces in the journal, {late} had ended"
+            say(f"{number + 1} runs: {found}: all the same SHA-256")
+
+
+def begun(source: Path, out: Path) -> "subprocess.Popen[bytes]":
+    """A run that has just made its part."""
+    process = run(source, out)
+    while not out.with_name("model.gguf.part").exists() and process.poll() is None:
+        time.sleep(0.001)
+    return process
+
+
+def has_records(journal: Path) -> bool:
+    """Whether the journal has more than its first line."""
+    return journal.exists() and bool(journal.read_bytes().partition(b"\n")[2])
 
 
 def run(source: Path, out: Path, *options: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "deepgguf", "convert", str(source), "-o", str(out), "--type", "q8_0", *options]
+    command = [sys.executable, "-m", "deepgguf", "convert", str(source), "-o", str(out), "--type", "q4_k_m", *options]
     return subprocess.Popen(
         [*command, "--jobs", "2"],
         env=os.environ | {"PYTHONPATH": str(SOURCE)},
