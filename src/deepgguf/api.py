@@ -44,11 +44,14 @@ def plan(
 ) -> Plan:
     """What converting the checkpoint `source` would do: files with every key and tensor, what is dropped, warnings.
 
-    `source`: a folder, or a model in Hugging Face's cache. `target`: "ollama" or "llama.cpp". `type`: "auto", "f32",
-    "f16", "bf16" or a recipe such as "q4_k_m". `only`: "text" or "mmproj". `part`: only that file of a split set,
-    from 1. `split_max_size` in bytes. `tensor_types`: "PATTERN=TYPE", as llama-quantize has it.
+    `source`: a folder, or a model in Hugging Face's cache. `output`: a file, a folder, or None for the default name
+    here. `target`: "ollama" or "llama.cpp". `type`: "auto", "f32", "f16", "bf16" or a recipe such as "q4_k_m". `only`:
+    "text" or "mmproj". `part`: only that file of a split set, from 1. `split_max_size` in bytes, 0 for no limit.
+    `imatrix`: an importance matrix, GGUF or the older form. `tensor_types`: "PATTERN=TYPE", as llama-quantize has it;
+    `output_tensor_type` and `token_embedding_type`: the type of output.weight and of token_embd.weight.
 
-    Raises CheckpointError if the checkpoint is at fault, UsageError if the choices are.
+    Raises CheckpointError if checkpoint or importance matrix is at fault, UsageError if the choices are, OutputError
+    if something cannot be read.
     """
     importance = read_importance(Path(imatrix)) if imatrix is not None else None
     options = Options(
@@ -136,7 +139,11 @@ def carry_out(
     made: Plan, settings: Settings, *, imatrix: StrPath | None = None, disk: Disk | None = None,
     progress: Progress = lambda nbytes: None, observe: Observe | None = None,
 ) -> Report:  # fmt: skip
-    """Executes a plan; `imatrix` is the importance matrix that it was made with."""
+    """Executes a plan; `imatrix` is the importance matrix that it was made with.
+
+    `disk` is where it writes, for tests to replace. `progress` and `observe`, and the errors, are those of
+    `execute.run.execute`.
+    """
     importance = read_importance(Path(imatrix)) if imatrix is not None else None
     return execute(
         made,
@@ -202,6 +209,8 @@ def sample(
 
     `kind`: "v3", "v3-fp8", "v3-tied", "v2-lite" or "ocr"; `size`: "sample", "bench" (2.2e9 parameters) or "full"
     (DeepSeek-V3's shapes). `scatter` parts scales from their weights; `sparse` leaves holes instead of data.
+
+    Raises UsageError if the choices make no sense or the folder is not empty, OutputError if writing fails.
     """
     chosen = Path(tokenizer) if tokenizer is not None else None
     return make_sample(kind, Path(folder), size=size, shards=shards, scatter=scatter, sparse=sparse, tokenizer=chosen)

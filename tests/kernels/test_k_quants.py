@@ -83,6 +83,13 @@ def test_few_arbitrary_floats_in_any_order_become_ggmls_blocks(
     assert_same_blocks(type, rows, np.abs(rows[0]))
 
 
+def test_a_scale_fitted_below_zero_wraps_into_the_next_ones_bits(level: str) -> None:
+    rows, importance = make_rows("mixed magnitudes", 816, 8, 1024), make_importance("half zero", 816, 1024)
+    scales = ggml_quantize(GGMLType.Q4_K, rows, importance).reshape(-1, 144)[:, 4:8]
+    assert (scales == 255).any()
+    assert_same_blocks(GGMLType.Q4_K, rows, importance)
+
+
 @any_type
 def test_every_column_keeps_its_own_importance_in_every_row(type: GGMLType, level: str) -> None:
     rows, importance = make_rows("normal", 4, 7, 768), make_importance("squares", 5, 768)

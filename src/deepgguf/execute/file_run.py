@@ -75,7 +75,7 @@ class FileRun:
         self.tally.finish(finished)
 
     def record(self) -> None:
-        """Syncs the data written so far, then says so in the journal."""
+        """Syncs the data written so far, then says so in the journal; OutputError if either fails."""
         with self._lock:
             pending, self._pending = self._pending, []
         if pending and self.part and self.journal:

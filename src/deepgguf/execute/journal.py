@@ -47,7 +47,7 @@ class Journal:
         self._disk, self._path, self._fd, self._end = disk, path, fd, end
 
     def append(self, finished: Sequence[Finished]) -> None:
-        """Records pieces whose data is synced."""
+        """Records pieces whose data is synced; OutputError if that cannot be written."""
         data = b"".join(_records(sorted(finished, key=lambda f: f.number)))
         self._disk.write(self._fd, self._path, memoryview(data), self._end)
         self._end += len(data)

@@ -72,7 +72,11 @@ def make_piece(
 ) -> Made:
     """The bytes of `piece`, valid until `buffers` are used again, and what was counted on the way.
 
-    `block` is the FP8 block (rows, columns); `importance` gives the columns' weights.
+    `read(file, offset, buffer)` fills a buffer with bytes of a source; `block` is the FP8 block (rows, columns);
+    `importance` gives the columns' weights, float32, one per column.
+
+    Raises what `read` raises, CheckpointError for an FP8 scale that is not positive, NonFiniteError for one that is
+    NaN or infinite and for a quantized block whose scale is more than F16 holds.
     """
     type, out = tensor.info.type, buffers.take("out", piece.nbytes)
     weights = piece.groups * piece.rows * tensor.rows.cols

@@ -63,43 +63,67 @@ def execute(
     paths = [Paths(settings.folder / file.name) for file in plan.files]
     _check_outputs(plan, paths, settings)
     identities = [file_identity(plan, file, importance_digest) for file in plan.files]
-    named = settings.resume == "resume" and _have_names(paths)
-    written = [0, 0]
     with ExitStack() as stack:
         sources = stack.enter_context(Sources(plan.sources))
         runs: list[FileRun] = []
         stack.enter_context(_keep_or_discard(disk, runs))
-        times = tuple((source.name, source.mtime_ns) for source in plan.sources)
-        for file, path, identity in zip(plan.files, paths, identities, strict=True):
-            tally = Tally(file, plan.block[0], allow_nonfinite=settings.allow_nonfinite)
-            header = JournalHeader(identity, times)
-            runs.append(open_file_run(disk, path, file, tally, header, settings, named=named))
-        disk.sync_folder(settings.folder)
-        lock = threading.Lock()
-        failures: list[Exception] = []
-
-        def work(task: _Task, buffers: Buffers) -> None:
-            run, number = task
-            if failures:
-                raise failures[0]
-            tensor, index = run.tally.locate(number)
-            piece = piece_at(run.file.tensors[tensor], run.tally.cuts[tensor], index)
-            there = run.part is not None and run.still_there(number, run.part.fd)
-            if not there and run.part:
-                made = make_piece(run.file.tensors[tensor], piece, sources.readinto, plan.block, buffers, importance)
-                if observe:
-                    observe(run.file.tensors[tensor].info, made.out, made.floats)
-                digest = xxhash.xxh3_128_digest(made.out.data)
-                run.part.write(made.out.data, tensor, piece.offset)
-                run.finish(number, digest, made.counts)
-            with lock:
-                written[there] += piece.nbytes
-            progress(piece.nbytes)
-
-        with _recorder(runs, failures):
+        _open_runs(plan, disk, paths, identities, settings, runs)
+        work = _Work(sources, plan.block, importance, progress, observe)
+        with _recorder(runs, work.failures):
             run_in_threads(settings.jobs, _tasks(runs), work)
         reports = _finish(plan, disk, sources, runs, identities, settings)
-    return Report(tuple(reports), time.monotonic() - started, written[0], written[1])
+    return Report(tuple(reports), time.monotonic() - started, work.written, work.found)
+
+
+class _Work:
+    """What a thread does with a piece; `written` and `found` count the bytes made now and those from before."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        block: tuple[int, int],
+        importance: Importance | None,
+        progress: Progress,
+        observe: Observe | None,
+    ) -> None:
+        self._sources, self._block, self._importance = sources, block, importance
+        self._progress, self._observe = progress, observe
+        self._lock = threading.Lock()
+        self.failures: list[Exception] = []
+        self.written = self.found = 0
+
+    def __call__(self, task: _Task, buffers: Buffers) -> None:
+        """Makes and writes the piece, unless an interrupted run has left it whole."""
+        run, number = task
+        if self.failures:
+            raise self.failures[0]
+        tensor, index = run.tally.locate(number)
+        planned = run.file.tensors[tensor]
+        piece = piece_at(planned, run.tally.cuts[tensor], index)
+        there = run.part is not None and run.still_there(number, run.part.fd)
+        if not there and run.part:
+            made = make_piece(planned, piece, self._sources.readinto, self._block, buffers, self._importance)
+            if self._observe:
+                self._observe(planned.info, made.out, made.floats)
+            digest = xxhash.xxh3_128_digest(made.out.data)
+            run.part.write(made.out.data, tensor, piece.offset)
+            run.finish(number, digest, made.counts)
+        with self._lock:
+            self.found += piece.nbytes if there else 0
+            self.written += 0 if there else piece.nbytes
+        self._progress(piece.nbytes)
+
+
+def _open_runs(
+    plan: Plan, disk: Disk, paths: Sequence[Paths], identities: Sequence[str], settings: Settings, runs: list[FileRun]
+) -> None:
+    """Starts or takes up every file, into `runs`, so that those already open are closed if one cannot be."""
+    named = settings.resume == "resume" and _have_names(paths)
+    times = tuple((source.name, source.mtime_ns) for source in plan.sources)
+    for file, path, identity in zip(plan.files, paths, identities, strict=True):
+        tally = Tally(file, plan.block[0], allow_nonfinite=settings.allow_nonfinite)
+        runs.append(open_file_run(disk, path, file, tally, JournalHeader(identity, times), settings, named=named))
+    disk.sync_folder(settings.folder)
 
 
 def _tasks(runs: Sequence[FileRun]) -> Iterator[_Task]:

@@ -1,4 +1,4 @@
-// Blocks of 32 weights, PAIR vectors of them at a time, one block to a lane. A block depends on its row only through
+// Blocks of 32 weights, GROUP vectors of them at a time, one block to a lane. A block depends on its row only through
 // importance and the mean square of the row's weights, so the lanes may hold blocks of several rows.
 #pragma once
 #include "scale_search.hpp"
@@ -9,7 +9,7 @@ namespace DEEPGGUF_LEVEL {
 
 constexpr int BLOCK = 32;
 constexpr int NIBBLES = 4;  // words of them in a block
-constexpr int SIDE_BY_SIDE = PAIR * LANES;
+constexpr int SIDE_BY_SIDE = GROUP * LANES;
 
 // A vector of blocks as they are written: scales in the low bytes of `head`, fifth bits where a type has them, nibbles.
 struct Encoded {
@@ -18,9 +18,9 @@ struct Encoded {
 
 // x[BLOCK * k + i] holds weight i of the blocks of vector k.
 struct Blocks {
-    Floats x[PAIR * BLOCK], importance[PAIR * BLOCK];
-    Floats mean_square[PAIR];  // of the blocks' rows
-    Encoded encoded[PAIR];
+    Floats x[GROUP * BLOCK], importance[GROUP * BLOCK];
+    Floats mean_square[GROUP];  // of the blocks' rows
+    Encoded encoded[GROUP];
 };
 
 // Bytes of a block.
@@ -55,7 +55,7 @@ struct BlockRun {
 };
 
 static inline void load_blocks(const BlockRun & run, int64_t first, Blocks & blocks) {
-    for (int k = 0; k < PAIR; k++) {
+    for (int k = 0; k < GROUP; k++) {
         const float *row[LANES], *weights[LANES] = {};
         float mean_square[LANES] = {};
         for (int lane = 0; lane < LANES; lane++) {
@@ -113,7 +113,7 @@ static void quantize_blocks(const float * src, void * dst, int64_t rows, int64_t
         for (int64_t first = 0; first < run.count; first += SIDE_BY_SIDE) {
             load_blocks(run, first, blocks);
             quantize_loaded<Family>(blocks, importance != nullptr);
-            for (int k = 0; k < PAIR && first + k * LANES < run.count; k++) {
+            for (int k = 0; k < GROUP && first + k * LANES < run.count; k++) {
                 store_blocks<typename Family::Bytes>(run, first + k * LANES, blocks.encoded[k]);
             }
         }

@@ -1,7 +1,7 @@
 // F32, F16 and BF16 as kernels read and write them: tiles of elements are widened to words, computed with in lanes, and
 // narrowed. Every loop is over one width of element, which becomes a better vector than a mixed one.
 #pragma once
-#include "lane_rounding.hpp"
+#include "lanes.hpp"
 #include "table.hpp"
 
 namespace deepgguf {

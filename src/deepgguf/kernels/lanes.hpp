@@ -42,10 +42,11 @@ DEEPGGUF_INLINE Floats select(Mask mask, Floats yes, Floats no) { return mask ? 
 DEEPGGUF_INLINE Ints select(Mask mask, Ints yes, Ints no) { return mask ? yes : no; }
 
 // `a` only where it is smaller (larger): where either is NaN, or both are zeros, the result is `b`. That is what x86
-// does in one instruction, which compilers do not always find.
+// does in one instruction, which compilers do not always find. (GCC 12 warns of what its own header for the unmasked
+// intrinsics of AVX-512 leaves undefined; a full mask costs nothing.)
 #if defined(__AVX512F__)
-DEEPGGUF_INLINE Floats smaller(Floats a, Floats b) { return _mm512_min_ps(a, b); }
-DEEPGGUF_INLINE Floats larger(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+DEEPGGUF_INLINE Floats smaller(Floats a, Floats b) { return _mm512_maskz_min_ps(0xFFFF, a, b); }
+DEEPGGUF_INLINE Floats larger(Floats a, Floats b) { return _mm512_maskz_max_ps(0xFFFF, a, b); }
 #elif defined(__AVX2__)
 DEEPGGUF_INLINE Floats smaller(Floats a, Floats b) { return _mm256_min_ps(a, b); }
 DEEPGGUF_INLINE Floats larger(Floats a, Floats b) { return _mm256_max_ps(a, b); }
@@ -91,39 +92,57 @@ constexpr float ROUNDER = 12582912.0f;
 DEEPGGUF_INLINE Ints nearest_int(Floats f) { return (bits_of(f + ROUNDER) & 0x007FFFFF) - 0x00400000; }
 
 // The same as a float, for |f| <= 2^22 only; cheaper, since nothing is converted. A zero may have either sign.
+#if defined(__AVX2__)
+constexpr int NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+#endif
 #if defined(__AVX512F__)
-DEEPGGUF_INLINE Floats nearest(Floats f) { return _mm512_roundscale_ps(f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+DEEPGGUF_INLINE Floats nearest(Floats f) { return _mm512_maskz_roundscale_ps(0xFFFF, f, NEAREST); }
 #elif defined(__AVX2__)
-DEEPGGUF_INLINE Floats nearest(Floats f) { return _mm256_round_ps(f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+DEEPGGUF_INLINE Floats nearest(Floats f) { return _mm256_round_ps(f, NEAREST); }
 #else
 DEEPGGUF_INLINE Floats nearest(Floats f) { return (f + ROUNDER) - ROUNDER; }
 #endif
 
-// F16 and back, in the low half of each lane.
-DEEPGGUF_INLINE Ints to_f16(Floats f) {
-    uint32_t lane[LANES];
-    memcpy(lane, &f, sizeof lane);
-    for (int k = 0; k < LANES; k++) lane[k] = f32_to_f16(lane[k]);
-    Ints result;
-    memcpy(&result, lane, sizeof lane);
-    return result;
+// The conversions of rounding.hpp, with 16-bit formats in the low half of each lane. Written out: a compiler makes
+// branches of the scalar ones, or mixes widths of lanes.
+DEEPGGUF_INLINE Ints shift_right(Ints i, int places) {
+    typedef uint32_t Words __attribute__((vector_size(4 * LANES)));
+    return reinterpret_cast<Ints>(reinterpret_cast<Words>(i) >> places);
 }
 
-DEEPGGUF_INLINE Floats from_f16(Ints halves) {
-    uint32_t lane[LANES];
-    memcpy(lane, &halves, sizeof lane);
-    for (int k = 0; k < LANES; k++) lane[k] = f16_to_f32(static_cast<uint16_t>(lane[k]));
-    Floats result;
-    memcpy(&result, lane, sizeof lane);
-    return result;
+DEEPGGUF_INLINE Ints bf16_to_f32(Ints halves) { return halves << 16; }
+
+DEEPGGUF_INLINE Ints f32_to_bf16(Ints i) {
+    const Ints rounded = i + 0x7FFF + (shift_right(i, 16) & 1);
+    return shift_right(select((i & 0x7FFFFFFF) > 0x7F800000, i | 0x00400000, rounded), 16);
 }
+
+DEEPGGUF_INLINE Ints f16_to_f32(Ints halves) {
+    const Ints rest = halves & 0x7FFF, fraction = rest << 13;
+    const Ints normal = fraction + select(rest > 0x7BFF, splat((255 - 31) << 23), splat((127 - 15) << 23));
+    const Ints subnormal = bits_of(float_of(fraction + (113 << 23)) - float_of(splat(113 << 23)));
+    return ((halves & 0x8000) << 16) | select(rest < 0x0400, subnormal, normal);
+}
+
+DEEPGGUF_INLINE Ints f32_to_f16(Ints i) {
+    const Ints a = i & 0x7FFFFFFF, sign = shift_right(i, 16) & 0x8000;
+    const Ints normal = shift_right(a + 0x0FFF + (shift_right(a, 13) & 1) - ((127 - 15) << 23), 13);
+    const Ints subnormal = bits_of(float_of(a) + 0.5f) - bits_of(splat(0.5f));
+    const Ints special = select(a > 0x7F800000, splat(0x7E00), splat(0x7C00));
+    return sign | select(a < 0x477FF000, select(a < (113 << 23), subnormal, normal), special);
+}
+
+DEEPGGUF_INLINE Ints to_f16(Floats f) { return f32_to_f16(bits_of(f)); }
+DEEPGGUF_INLINE Floats from_f16(Ints halves) { return float_of(f16_to_f32(halves)); }
 
 typedef int32_t Four __attribute__((vector_size(16)));
 
 // Four rows of four words to four columns.
 DEEPGGUF_INLINE void transpose(const Four row[4], Four column[4]) {
-    const Four low01 = DEEPGGUF_SHUFFLE(row[0], row[1], 0, 4, 1, 5), high01 = DEEPGGUF_SHUFFLE(row[0], row[1], 2, 6, 3, 7);
-    const Four low23 = DEEPGGUF_SHUFFLE(row[2], row[3], 0, 4, 1, 5), high23 = DEEPGGUF_SHUFFLE(row[2], row[3], 2, 6, 3, 7);
+    const Four low01 = DEEPGGUF_SHUFFLE(row[0], row[1], 0, 4, 1, 5);
+    const Four low23 = DEEPGGUF_SHUFFLE(row[2], row[3], 0, 4, 1, 5);
+    const Four high01 = DEEPGGUF_SHUFFLE(row[0], row[1], 2, 6, 3, 7);
+    const Four high23 = DEEPGGUF_SHUFFLE(row[2], row[3], 2, 6, 3, 7);
     column[0] = DEEPGGUF_SHUFFLE(low01, low23, 0, 1, 4, 5);
     column[1] = DEEPGGUF_SHUFFLE(low01, low23, 2, 3, 6, 7);
     column[2] = DEEPGGUF_SHUFFLE(high01, high23, 0, 1, 4, 5);

@@ -76,6 +76,29 @@ int64_t element_bytes(int type) {
     }
 }
 
+struct Block {
+    int64_t weights, bytes;
+};
+
+// ggml-common.h, the structs block_*; the same table as gguf/types.py has, so that a wrong size cannot reach a kernel.
+Block block_of(int type) {
+    switch (type) {
+        case Q4_0: case IQ4_NL: return {32, 18};
+        case Q4_1: return {32, 20};
+        case Q5_0: return {32, 22};
+        case Q5_1: return {32, 24};
+        case Q8_0: return {32, 34};
+        case MXFP4: return {32, 17};
+        case Q2_K: return {256, 84};
+        case Q3_K: return {256, 110};
+        case Q4_K: return {256, 144};
+        case Q5_K: return {256, 176};
+        case Q6_K: return {256, 210};
+        case IQ4_XS: return {256, 136};
+        default: throw std::invalid_argument("quantize: not a type of blocks: " + std::to_string(type));
+    }
+}
+
 void require(bool holds, const char * what) {
     if (!holds) throw std::invalid_argument(what);
 }
@@ -110,6 +133,9 @@ void quantize(Floats src, int64_t cols, int type, std::optional<Floats> importan
     require(type >= 0 && type < TYPES && active.quantize[type], "quantize: no kernel for this type");
     require(cols > 0 && static_cast<int64_t>(src.size()) % cols == 0, "quantize: source is no whole number of rows");
     const int64_t rows = static_cast<int64_t>(src.size()) / cols;
+    const Block block = block_of(type);
+    require(cols % block.weights == 0 && row_bytes == cols / block.weights * block.bytes,
+            "quantize: a row is no whole number of blocks, or its bytes are others");
     require(rows * row_bytes == static_cast<int64_t>(dst.size()), "quantize: destination has another size");
     require(!importance || static_cast<int64_t>(importance->size()) == cols, "quantize: one importance weight per column");
     nb::gil_scoped_release release;

@@ -115,7 +115,7 @@ struct Iq4Nl {
 
     static void quantize(Blocks & blocks) {
         Floats weight[BLOCK];
-        for (int k = 0; k < PAIR; k++) {
+        for (int k = 0; k < GROUP; k++) {
             square(blocks.x + BLOCK * k, weight);
             finish(blocks.x + BLOCK * k, weight, blocks.encoded[k]);
         }
@@ -123,7 +123,7 @@ struct Iq4Nl {
 
     static void quantize_weighted(Blocks & blocks) {
         Floats weight[BLOCK];
-        for (int k = 0; k < PAIR; k++) {
+        for (int k = 0; k < GROUP; k++) {
             const Floats *x = blocks.x + BLOCK * k, *importance = blocks.importance + BLOCK * k;
             weigh<BLOCK>(x, importance, sum_of_squares(x, BLOCK) * (2.0f / BLOCK), weight);
             finish(x, weight, blocks.encoded[k]);

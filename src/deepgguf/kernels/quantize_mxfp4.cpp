@@ -2,7 +2,6 @@
 // importance changes nothing in this type.
 #include "blocks.hpp"
 #include "families.hpp"
-#include "lane_rounding.hpp"
 
 namespace deepgguf {
 namespace DEEPGGUF_LEVEL {
@@ -34,9 +33,9 @@ struct Mxfp4 {
     static constexpr Importance IMPORTANCE = Importance::IGNORED;
 
     static void quantize(Blocks & blocks) {
-        for (int k = 0; k < PAIR; k++) {
+        for (int k = 0; k < GROUP; k++) {
             const Floats * x = blocks.x + BLOCK * k;
-            const Floats largest = magnitude(extremum<BLOCK>(x));
+            const Floats largest = largest_magnitude<BLOCK>(x);
             // ggml's conversion to a byte wraps around for what is smaller than 2^-125.
             const Ints e = select(largest > 0.0f, (floor_log2(largest) - 2 + 127) & 0xFF, splat(0));
             Ints q[BLOCK];

@@ -49,17 +49,13 @@ struct Q3K {
             const int at = SUBBLOCK * j;
             sum_w[j] = weigh<SUBBLOCK>(x + at, importance + at, sigma2, weight + at);
         }
-        for (int j = 0; j < SUBBLOCKS; j += PAIR) {
+        for (int j = 0; j < SUBBLOCKS; j++) {
             const int at = SUBBLOCK * j;
-            Scale found[PAIR];
-            search_scale<PAIR, SUBBLOCK, MAX, true>(x + at, weight + at, found);
-            for (int k = 0; k < PAIR; k++) {
-                scales[j + k] = found[k].scale;
-                for (int i = at + SUBBLOCK * k; i < at + SUBBLOCK * (k + 1); i++) q[i] = quantized(found[k], x[i], MAX);
-            }
+            const Scale found = search_scale<SUBBLOCK, MAX, true>(x + at, weight + at);
+            scales[j] = found.scale;
+            for (int i = at; i < at + SUBBLOCK; i++) q[i] = quantized(found, x[i], MAX);
         }
-        Scale unit;
-        search_scale<1, SUBBLOCKS, 32, false>(scales, sum_w, &unit);
+        const Scale unit = search_scale<SUBBLOCKS, 32, false>(scales, sum_w);
         for (int j = 0; j < SUBBLOCKS; j++) scale[j] = quantized(unit, scales[j], 32);
         return to_f16(unit.scale);
     }

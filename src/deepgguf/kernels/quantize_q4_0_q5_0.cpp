@@ -20,7 +20,7 @@ template <int MAX> struct Symmetric {
     }
 
     static void quantize(Blocks & blocks) {
-        for (int k = 0; k < PAIR; k++) {
+        for (int k = 0; k < GROUP; k++) {
             const Floats * x = blocks.x + BLOCK * k;
             const Floats scale = extremum<BLOCK>(x) / static_cast<float>(-MAX), inverse = inverse_of(scale);
             Ints q[BLOCK];
@@ -30,17 +30,14 @@ template <int MAX> struct Symmetric {
     }
 
     static void quantize_weighted(Blocks & blocks) {
-        Floats weight[PAIR * BLOCK];
-        for (int k = 0; k < PAIR; k++) {
-            const int at = BLOCK * k;
-            weigh<BLOCK>(blocks.x + at, blocks.importance + at, blocks.mean_square[k], weight + at);
-        }
-        Scale fit[PAIR];
-        search_scale<PAIR, BLOCK, MAX, true>(blocks.x, weight, fit);
-        for (int k = 0; k < PAIR; k++) {
+        for (int k = 0; k < GROUP; k++) {
+            const Floats *x = blocks.x + BLOCK * k, *importance = blocks.importance + BLOCK * k;
+            Floats weight[BLOCK];
+            weigh<BLOCK>(x, importance, blocks.mean_square[k], weight);
+            const Scale fit = search_scale<BLOCK, MAX, true>(x, weight);
             Ints q[BLOCK];
-            for (int i = 0; i < BLOCK; i++) q[i] = quantized(fit[k], blocks.x[BLOCK * k + i], MAX);
-            encode(fit[k].scale, q, blocks.encoded[k]);
+            for (int i = 0; i < BLOCK; i++) q[i] = quantized(fit, x[i], MAX);
+            encode(fit.scale, q, blocks.encoded[k]);
         }
     }
 };

@@ -21,14 +21,26 @@ template <int MAX> struct Affine {
         encode_nibbles(q, encoded.nibbles);
     }
 
-    static void quantize(Blocks & blocks) {
-        for (int k = 0; k < PAIR; k++) {
-            const Floats * x = blocks.x + BLOCK * k;
-            Floats min = splat(LARGEST), max = splat(-LARGEST);
-            for (int i = 0; i < BLOCK; i++) {
-                min = smaller(x[i], min);
-                max = larger(x[i], max);
+    // Of zeros of both signs, the first is the bound. Each part is compared on its own: one chain of comparisons is slow.
+    static void bounds(const Floats * x, Floats & min, Floats & max) {
+        constexpr int PARTS = 4, PART = BLOCK / PARTS;
+        Floats mins[PARTS], maxs[PARTS];
+        for (int p = 0; p < PARTS; p++) mins[p] = splat(LARGEST), maxs[p] = splat(-LARGEST);
+        for (int i = 0; i < PART; i++) {
+            for (int p = 0; p < PARTS; p++) {
+                mins[p] = smaller(x[PART * p + i], mins[p]);
+                maxs[p] = larger(x[PART * p + i], maxs[p]);
             }
+        }
+        min = mins[0], max = maxs[0];
+        for (int p = 1; p < PARTS; p++) min = smaller(mins[p], min), max = larger(maxs[p], max);
+    }
+
+    static void quantize(Blocks & blocks) {
+        for (int k = 0; k < GROUP; k++) {
+            const Floats * x = blocks.x + BLOCK * k;
+            Floats min, max;
+            bounds(x, min, max);
             const Floats scale = (max - min) / static_cast<float>(MAX), inverse = inverse_of(scale);
             Ints q[BLOCK];
             for (int i = 0; i < BLOCK; i++) q[i] = truncate((x[i] - min) * inverse + 0.5f);
@@ -38,14 +50,14 @@ template <int MAX> struct Affine {
 
     static void quantize_weighted(Blocks & blocks) {
         static constexpr Grid grid = {-0.9f, 0.05f, 37};
-        Floats weight[PAIR * BLOCK];
-        for (int k = 0; k < PAIR; k++) {
+        Floats weight[GROUP * BLOCK];
+        for (int k = 0; k < GROUP; k++) {
             const int at = BLOCK * k;
             weigh<BLOCK>(blocks.x + at, blocks.importance + at, blocks.mean_square[k], weight + at);
         }
-        ScaleAndMin fit[PAIR];
+        ScaleAndMin fit[GROUP];
         search_scale_and_min<BLOCK, MAX, false>(blocks.x, weight, grid, fit);
-        for (int k = 0; k < PAIR; k++) {
+        for (int k = 0; k < GROUP; k++) {
             Ints q[BLOCK];
             for (int i = 0; i < BLOCK; i++) q[i] = quantized(fit[k], blocks.x[BLOCK * k + i], MAX);
             encode(fit[k].scale, -fit[k].min, q, blocks.encoded[k]);

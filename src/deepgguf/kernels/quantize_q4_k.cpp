@@ -8,11 +8,12 @@ namespace {
 
 struct Q4K {
     static constexpr int BYTES = 144, MAX = 15;
+    static constexpr Searches SEARCHES = {{-1.0f, 0.1f, 21}, {-0.9f, 0.05f, 37}, 255};
 
     static void encode(const Floats * x, const Floats * importance, Ints * words) {
         ScaleAndMin fit[SUBBLOCKS];
         Ints q[SUPERBLOCK];
-        const SixBitScales s = fit_superblock<MAX>(x, importance, {-1.0f, 0.1f, 21}, {-0.9f, 0.05f, 37}, fit);
+        const SixBitScales s = fit_superblock<MAX>(x, importance, SEARCHES, fit);
         quantize_by_scales<MAX>(x, s, fit, q);
         store_scales(s, words);
         store_nibbles(q, words + 4);

@@ -8,11 +8,12 @@ namespace {
 
 struct Q5K {
     static constexpr int BYTES = 176, MAX = 31;
+    static constexpr Searches SEARCHES = {{-0.5f, 0.1f, 16}, {-0.9f, 0.05f, 37}, 63};
 
     static void encode(const Floats * x, const Floats * importance, Ints * words) {
         ScaleAndMin fit[SUBBLOCKS];
         Ints q[SUPERBLOCK];
-        const SixBitScales s = fit_superblock<MAX>(x, importance, {-0.5f, 0.1f, 16}, {-0.9f, 0.05f, 37}, fit);
+        const SixBitScales s = fit_superblock<MAX>(x, importance, SEARCHES, fit);
         quantize_by_scales<MAX>(x, s, fit, q);
         store_scales(s, words);
         store_fifth_bits(q, words + 4);

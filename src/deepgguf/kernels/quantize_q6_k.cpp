@@ -15,11 +15,11 @@ struct Q6K {
     static void encode(const Floats * x, const Floats * importance, Ints * words) {
         Scale fit[SUBBLOCKS];
         Floats scales[SUBBLOCKS];
-        for (int j = 0; j < SUBBLOCKS; j += PAIR) {
+        for (int j = 0; j < SUBBLOCKS; j++) {
             const int at = SUBBLOCK * j;
-            search_scale<PAIR, SUBBLOCK, MAX, true>(x + at, importance ? importance + at : nullptr, fit + j);
+            fit[j] = search_scale<SUBBLOCK, MAX, true>(x + at, importance ? importance + at : nullptr);
+            scales[j] = fit[j].scale;
         }
-        for (int j = 0; j < SUBBLOCKS; j++) scales[j] = fit[j].scale;
         const Floats largest = extremum<SUBBLOCKS>(scales), inverse = -128.0f / largest;
         const Ints unit = to_f16(1.0f / inverse);
         Ints scale[SUBBLOCKS], q[SUPERBLOCK];

@@ -190,36 +190,45 @@ DEEPGGUF_INLINE Ints at_most(Ints value, int max) {
     return value < limit ? value : limit;
 }
 
-// make_qp_quants: the scale of N values of one sign, levels of 0 to `max` (uint8_t in the original, which wraps what a
-// stray negative value makes), with the levels in q.
-template <int N> static inline Floats search_positive_scale(const Floats * x, const Floats * weight, int max, Ints * q) {
-    Floats largest = splat(0.0f);
-    for (int i = 0; i < N; i++) largest = larger(largest, x[i]);
-    const Mask negligible = largest < NEGLIGIBLE;
-    Floats inverse = static_cast<float>(max) / largest;
+// The inverse scale of the nine around max / largest with which levels of 0 to `max` err least.
+template <int N>
+DEEPGGUF_INLINE Floats search_positive_inverse(const Floats * x, const Floats * weight, int max, Floats largest) {
+    Floats best = static_cast<float>(max) / largest;
     Floats best_error = splat(0.0f);
-    const Floats first = 1.0f / inverse;
+    const Floats first = 1.0f / best;
     for (int i = 0; i < N; i++) {
-        const Floats off = x[i] - first * to_float(nearest_int(inverse * x[i]) & 0xFF);
+        const Floats off = x[i] - first * to_float(nearest_int(best * x[i]) & 0xFF);
         best_error += weight[i] * off * off;
     }
     for (int step = -4; step <= 4; step++) {
         if (step == 0) continue;
-        const Floats candidate = (0.1f * static_cast<float>(step) + static_cast<float>(max)) / largest;
-        const Floats scale = 1.0f / candidate;
+        const Floats inverse = (0.1f * static_cast<float>(step) + static_cast<float>(max)) / largest;
+        const Floats scale = 1.0f / inverse;
         Floats error = splat(0.0f);
         for (int i = 0; i < N; i++) {
-            const Floats off = x[i] - scale * to_float(at_most(nearest_int(candidate * x[i]), max));
+            const Floats off = x[i] - scale * to_float(at_most(nearest_int(inverse * x[i]), max));
             error += weight[i] * off * off;
         }
         const Mask better = error < best_error;
         best_error = select(better, error, best_error);
-        inverse = select(better, candidate, inverse);
+        best = select(better, inverse, best);
     }
+    return best;
+}
+
+// make_qp_quants: the scale of N values of one sign, levels of 0 to `max`, with the levels in q. They are uint8_t in
+// the original, which wraps what a stray negative value makes. From the best of a grid of scales, one value's level at
+// a time is changed while that helps, in at most five rounds.
+template <int N>
+static inline Floats search_positive_scale(const Floats * x, const Floats * weight, int max, Ints * q) {
+    Floats largest = splat(0.0f);
+    for (int i = 0; i < N; i++) largest = larger(largest, x[i]);
+    const Mask negligible = largest < NEGLIGIBLE;
+    const Floats inverse = search_positive_inverse<N>(x, weight, max, largest);
     Floats sum_lx = splat(0.0f), sum_l2 = splat(0.0f);
     for (int i = 0; i < N; i++) {
         const Ints l = at_most(nearest_int(inverse * x[i]), max);
-        q[i] = l & 0xFF;
+        q[i] = select(negligible, splat(0), l & 0xFF);
         sum_lx += weight[i] * x[i] * to_float(l);
         sum_l2 += weight[i] * to_float(l) * to_float(l);
     }
@@ -241,7 +250,6 @@ template <int N> static inline Floats search_positive_scale(const Floats * x, co
         }
         active &= changed;
     }
-    for (int i = 0; i < N; i++) q[i] = select(negligible, splat(0), q[i]);
     return select(negligible | ~(sum_l2 > 0.0f), splat(0.0f), sum_lx / sum_l2);
 }
 
@@ -265,16 +273,22 @@ template <bool PLAIN> DEEPGGUF_INLINE Floats signed_level(Floats product, int ma
     return to_float(clamp(nearest_int(product), -max, max - 1));
 }
 
-// The value of largest magnitude, the first of several.
-template <int N> DEEPGGUF_INLINE Floats extremum(const Floats * x) {
-    Floats largest = splat(0.0f), found = splat(0.0f);
-    for (int i = 0; i < N; i++) {
-        const Floats size = magnitude(x[i]);
-        const Mask more = size > largest;
-        largest = select(more, size, largest);
-        found = select(more, x[i], found);
+// The largest magnitude, 0 if there is none. Each part is compared on its own: one chain of comparisons is slow.
+template <int N> DEEPGGUF_INLINE Floats largest_magnitude(const Floats * x) {
+    constexpr int PARTS = 4;
+    Floats largest[PARTS] = {};
+    for (int i = 0; i < N; i += PARTS) {
+        for (int p = 0; p < PARTS; p++) largest[p] = larger(magnitude(x[i + p]), largest[p]);
     }
-    return found;
+    return larger(larger(largest[0], largest[1]), larger(largest[2], largest[3]));
+}
+
+// The value of largest magnitude, the first of several; 0 if there is none.
+template <int N> DEEPGGUF_INLINE Floats extremum(const Floats * x) {
+    const Floats largest = largest_magnitude<N>(x);
+    Floats found = splat(0.0f);
+    for (int i = N - 1; i >= 0; i--) found = select(magnitude(x[i]) == largest, x[i], found);
+    return select(largest > 0.0f, found, splat(0.0f));
 }
 
 // A sub-block's levels by its scale as it is stored; where that is zero, what q holds stays.
@@ -287,50 +301,65 @@ template <int N> DEEPGGUF_INLINE void quantize_signed(const Floats * x, Floats s
     }
 }
 
-// make_qx_quants (rmse_type 1) for BLOCKS blocks of N values. PLAIN promises finite values; `weight` may be null, the
-// values' squares then.
-template <int BLOCKS, int N, int MAX, bool PLAIN>
-static inline void search_scale(const Floats * x, const Floats * weight, Scale * fit) {
-    Floats w[BLOCKS][N], weighted[BLOCKS][N], found[BLOCKS], best_gain[BLOCKS] = {};
-    for (int k = 0; k < BLOCKS; k++) {
-        found[k] = extremum<N>(x + N * k);
-        for (int i = 0; i < N; i++) {
-            const Floats value = x[N * k + i];
-            w[k][i] = weight ? weight[N * k + i] : value * value;
-            weighted[k][i] = w[k][i] * value;
+// What the candidates for a block's scale share. The weights are the importances, or the values' squares.
+template <int N> struct ScaleSearch {
+    const Floats * x;
+    Floats w[N], weighted[N];  // the weights, alone and times the values
+    Floats extremum, best_gain;
+    Scale best;
+};
+
+// Tries inverse scales of levels[k] / extremum; FIRST takes it in any case. One candidate alone would wait for its own
+// additions, so it is K of them that share what is loaded.
+template <int K, int N, int MAX, bool PLAIN, bool FIRST>
+DEEPGGUF_INLINE void try_scales(ScaleSearch<N> & s, const float * levels) {
+    Floats inverse[K], sum_lx[K] = {}, sum_l2[K] = {};
+    for (int k = 0; k < K; k++) inverse[k] = levels[k] / s.extremum;
+    for (int i = 0; i < N; i++) {
+        const Floats x = s.x[i], w = s.w[i], weighted = s.weighted[i];
+        for (int k = 0; k < K; k++) {
+            const Floats l = signed_level<PLAIN>(inverse[k] * x, MAX);
+            sum_lx[k] += weighted * l;
+            sum_l2[k] += w * l * l;
         }
     }
-    for (int candidate = 0; candidate < 19; candidate++) {
-        // The middle of the grid comes first, and then no more.
-        const int step = candidate == 0 ? 0 : candidate <= 9 ? candidate - 10 : candidate - 9;
-        const float levels = -(static_cast<float>(MAX) + 0.1f * static_cast<float>(step));
-        Floats inverse[BLOCKS], sum_lx[BLOCKS] = {}, sum_l2[BLOCKS] = {};
-        for (int k = 0; k < BLOCKS; k++) inverse[k] = levels / found[k];
-        for (int i = 0; i < N; i++) {
-            for (int k = 0; k < BLOCKS; k++) {
-                const Floats l = signed_level<PLAIN>(inverse[k] * x[N * k + i], MAX);
-                sum_lx[k] += weighted[k][i] * l;
-                sum_l2[k] += w[k][i] * l * l;
-            }
-        }
-        for (int k = 0; k < BLOCKS; k++) {
-            const Floats scale = sum_lx[k] / sum_l2[k];
-            if (candidate == 0) {
-                fit[k].scale = select(sum_l2[k] == 0.0f, splat(0.0f), scale);
-                fit[k].inverse = inverse[k];
-                best_gain[k] = fit[k].scale * sum_lx[k];
-                continue;
-            }
-            const Mask better = (sum_l2[k] > 0.0f) & (sum_lx[k] * sum_lx[k] > best_gain[k] * sum_l2[k]);
-            fit[k].scale = select(better, scale, fit[k].scale);
-            fit[k].inverse = select(better, inverse[k], fit[k].inverse);
-            best_gain[k] = select(better, scale * sum_lx[k], best_gain[k]);
+    for (int k = 0; k < K; k++) {
+        const Floats scale = sum_lx[k] / sum_l2[k];
+        if (FIRST) {
+            s.best.scale = select(sum_l2[k] == 0.0f, splat(0.0f), scale);
+            s.best.inverse = inverse[k];
+            s.best_gain = s.best.scale * sum_lx[k];
+        } else {
+            const Mask better = (sum_l2[k] > 0.0f) & (sum_lx[k] * sum_lx[k] > s.best_gain * sum_l2[k]);
+            s.best.scale = select(better, scale, s.best.scale);
+            s.best.inverse = select(better, inverse[k], s.best.inverse);
+            s.best_gain = select(better, scale * sum_lx[k], s.best_gain);
         }
     }
-    for (int k = 0; k < BLOCKS; k++) {
-        fit[k].negligible = magnitude(found[k]) < NEGLIGIBLE;
-        fit[k].scale = select(fit[k].negligible, splat(0.0f), fit[k].scale);
+}
+
+// make_qx_quants (rmse_type 1) for N values. PLAIN promises finite values; `weight` may be null, the values' squares
+// then.
+template <int N, int MAX, bool PLAIN> static inline Scale search_scale(const Floats * x, const Floats * weight) {
+    constexpr int K = 3, STEPS = 9;
+    ScaleSearch<N> s;
+    s.x = x;
+    s.extremum = extremum<N>(x);
+    s.best.negligible = magnitude(s.extremum) < NEGLIGIBLE;
+    for (int i = 0; i < N; i++) {
+        s.w[i] = weight ? weight[i] : x[i] * x[i];
+        s.weighted[i] = s.w[i] * x[i];
     }
+    const float middle = -static_cast<float>(MAX);
+    try_scales<1, N, MAX, PLAIN, true>(s, &middle);
+    for (int first = -STEPS; first <= STEPS; first += K) {
+        if (first == 0) first++;
+        float levels[K];
+        for (int k = 0; k < K; k++) levels[k] = -(static_cast<float>(MAX) + 0.1f * static_cast<float>(first + k));
+        try_scales<K, N, MAX, PLAIN, false>(s, levels);
+    }
+    s.best.scale = select(s.best.negligible, splat(0.0f), s.best.scale);
+    return s.best;
 }
 
 // make_q3_quants (do_rmse) for a PAIR of blocks of N values: from the nearest levels of -MAX to MAX - 1, one weight's

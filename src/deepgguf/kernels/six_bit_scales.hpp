@@ -33,9 +33,18 @@ static inline SixBitScales scales_by_largest(const ScaleAndMin * fit) {
     return s;
 }
 
-// The units are searched, every sub-block weighing what its weights weigh together (quantize_row_q4_K_impl,
-// quantize_row_q5_K_impl).
-static inline SixBitScales scales_by_search(const ScaleAndMin * fit, const Floats * sum_w) {
+// The upper bits of a number below 64 share a byte with the number four before it, and what that one has above 63 gets
+// mixed in with them.
+DEEPGGUF_INLINE void keep_six_bits(Ints * numbers) {
+    for (int j = 0; j < 4; j++) {
+        numbers[j + 4] = (numbers[j + 4] & 63) | numbers[j] >> 6 << 4;
+        numbers[j] &= 63;
+    }
+}
+
+// The units are searched, every sub-block weighing what its weights weigh together. A scale fitted below zero wraps
+// around as a byte; quantize_row_q5_K_impl has a limit of 63 for that, quantize_row_q4_K_impl none (255).
+static inline SixBitScales scales_by_search(const ScaleAndMin * fit, const Floats * sum_w, int limit) {
     Floats scale[SUBBLOCKS], min[SUBBLOCKS];
     for (int j = 0; j < SUBBLOCKS; j++) {
         scale[j] = fit[j].scale;
@@ -45,36 +54,41 @@ static inline SixBitScales scales_by_search(const ScaleAndMin * fit, const Float
     s.unit = to_f16(search_positive_scale<SUBBLOCKS>(scale, sum_w, 63, s.scale));
     s.min_unit = to_f16(search_positive_scale<SUBBLOCKS>(min, sum_w, 63, s.min));
     for (int j = 0; j < SUBBLOCKS; j++) {
-        s.scale[j] = at_most(s.scale[j], 63);
-        s.min[j] = at_most(s.min[j], 63);
+        s.scale[j] = at_most(s.scale[j], limit);
+        s.min[j] = at_most(s.min[j], limit);
     }
+    keep_six_bits(s.scale);
+    keep_six_bits(s.min);
     return s;
 }
 
-// Fits every sub-block, then its scale and minimum; `plain` is the grid without importance, `weighted` with it.
+// What a type tries: grids without and with importance, and its limit for scales_by_search.
+struct Searches {
+    Grid plain, weighted;
+    int limit;
+};
+
+// Fits every sub-block, then its scale and minimum.
 template <int MAX>
-static inline SixBitScales fit_superblock(const Floats * x, const Floats * importance, const Grid & plain,
-                                          const Grid & weighted, ScaleAndMin * fit) {
+static inline SixBitScales fit_superblock(const Floats * x, const Floats * importance, const Searches & searches,
+                                          ScaleAndMin * fit) {
     Floats weight[SUPERBLOCK], sum_w[SUBBLOCKS];
-    if (!importance) {
-        for (int j = 0; j < SUPERBLOCK; j += SUBBLOCK) {
-            const Floats average = square_root(sum_of_squares(x + j, SUBBLOCK) / static_cast<float>(SUBBLOCK));
-            for (int i = j; i < j + SUBBLOCK; i++) weight[i] = average + magnitude(x[i]);
+    if (importance) {
+        const Floats sigma2 = 2.0f * sum_of_squares(x, SUPERBLOCK) / static_cast<float>(SUPERBLOCK);
+        for (int j = 0, at = 0; j < SUBBLOCKS; j++, at += SUBBLOCK) {
+            sum_w[j] = weigh<SUBBLOCK>(x + at, importance + at, sigma2, weight + at);
         }
-        for (int j = 0; j < SUBBLOCKS; j += GROUP) {
-            search_scale_and_min<SUBBLOCK, MAX, false>(x + SUBBLOCK * j, weight + SUBBLOCK * j, plain, fit + j);
+    } else {
+        for (int at = 0; at < SUPERBLOCK; at += SUBBLOCK) {
+            const Floats average = square_root(sum_of_squares(x + at, SUBBLOCK) / static_cast<float>(SUBBLOCK));
+            for (int i = at; i < at + SUBBLOCK; i++) weight[i] = average + magnitude(x[i]);
         }
-        return scales_by_largest(fit);
     }
-    const Floats sigma2 = 2.0f * sum_of_squares(x, SUPERBLOCK) / static_cast<float>(SUPERBLOCK);
-    for (int j = 0; j < SUBBLOCKS; j++) {
-        const int at = SUBBLOCK * j;
-        sum_w[j] = weigh<SUBBLOCK>(x + at, importance + at, sigma2, weight + at);
+    const Grid & grid = importance ? searches.weighted : searches.plain;
+    for (int j = 0, at = 0; j < SUBBLOCKS; j += GROUP, at += GROUP * SUBBLOCK) {
+        search_scale_and_min<SUBBLOCK, MAX, false>(x + at, weight + at, grid, fit + j);
     }
-    for (int j = 0; j < SUBBLOCKS; j += GROUP) {
-        search_scale_and_min<SUBBLOCK, MAX, false>(x + SUBBLOCK * j, weight + SUBBLOCK * j, weighted, fit + j);
-    }
-    return scales_by_search(fit, sum_w);
+    return importance ? scales_by_search(fit, sum_w, searches.limit) : scales_by_largest(fit);
 }
 
 // All weights' levels, by the scales as they are stored.

@@ -10,7 +10,7 @@ constexpr int SUPERBLOCK = 256;
 constexpr int MAX_WORDS = 56;  // of 32 bits, for the widest block (Q6_K: 210 bytes), a multiple of four
 
 // What `Family::encode` is given: x[i] holds weight i of every super-block, and importance[i] its importance (null if
-// there is none). It fills `words`, the super-blocks' bytes as little-endian words; `x` is its own to overwrite.
+// there is none). It fills `words`: the bytes of every super-block, as little-endian words.
 template <class Family>
 static void quantize_superblocks(const float * src, void * dst, int64_t rows, int64_t cols, const float * importance) {
     static const float zeros[SUPERBLOCK] = {};

@@ -29,7 +29,7 @@ def rope_keys(c: LanguageConfig) -> dict[str, Value | None]:
 
 
 def size_keys(c: LanguageConfig) -> dict[str, Value | None]:
-    """Counts and widths."""
+    """Counts and widths (llama-arch.cpp, LLM_KV_NAMES; without the architecture's name before them)."""
     return {
         "block_count": uint32(c.num_hidden_layers),
         "context_length": uint32(c.max_position_embeddings),

@@ -60,7 +60,7 @@ def name(role: Role) -> str:
 
 
 def storage(output: str, tensor: ExpectedTensor) -> str:
-    """The output's type only for the matrices of the blocks and the projector."""
+    """The output's type only for the matrices of the blocks and the projector (conversion/base.py, MmprojModel)."""
     if tensor.role.component is Component.LANGUAGE:
         return text_storage(output, tensor)
     if output == "v.sam.patch_embd.weight":

@@ -1,4 +1,8 @@
-"""Which unquantized type a tensor gets: three or four ways of storing, per target a table of types."""
+"""Which unquantized type a tensor gets: three or four ways of storing, per target a table of types.
+
+The tables are what Ollama's converter (convert/reader.go, Kind) and llama.cpp's (conversion/base.py, prepare_tensors)
+make of each dtype.
+"""
 
 from collections.abc import Mapping
 

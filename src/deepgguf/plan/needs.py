@@ -1,15 +1,17 @@
 """What a plan will need: memory of the process, and room on the disk."""
 
 from deepgguf.checkpoint.fp8 import WEIGHT_DTYPE
-from deepgguf.gguf.types import PLAIN, Value, row_bytes
+from deepgguf.gguf.types import PLAIN, Value, ValueType, row_bytes
 from deepgguf.plan.pieces import cut
 from deepgguf.plan.schema import Plan, PlannedTensor
 
 # Resident bytes of the interpreter with NumPy and what is imported for a conversion, measured on CPython 3.11.
-_PROCESS = 62 << 20
-# Bytes per source tensor (catalog, roles, parts), per array item of a key (a token with its share of JSON and header).
-_PER_SOURCE = 2500
-_PER_ITEM = 330
+_PROCESS = 49 << 20
+# Bytes per source tensor (catalog, roles, parts), per text and per number in a key's array (a token with its share of
+# tokenizer.json and of the header).
+_PER_SOURCE = 2300
+_PER_TEXT = 250
+_PER_NUMBER = 45
 _WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, WEIGHT_DTYPE: 1}
 
 
@@ -17,8 +19,8 @@ def memory_needed(plan: Plan, jobs: int) -> int:
     """Peak resident memory of `convert` with `jobs` threads, in bytes: it depends on jobs, hardly on the model."""
     buffers = max((worker_bytes(t, plan.block[0]) for file in plan.files for t in file.tensors), default=0)
     parts = sum(len(t.parts) for file in plan.files for t in file.tensors)
-    items = sum(_items(value) for file in plan.files for value in file.keys.values())
-    return _PROCESS + jobs * buffers + parts * _PER_SOURCE + items * _PER_ITEM
+    arrays = sum(_array_bytes(value) for file in plan.files for value in file.keys.values())
+    return _PROCESS + jobs * buffers + parts * _PER_SOURCE + arrays
 
 
 def worker_bytes(tensor: PlannedTensor, block_rows: int) -> int:
@@ -32,5 +34,6 @@ def worker_bytes(tensor: PlannedTensor, block_rows: int) -> int:
     return source + floats + (2 * weights if tensor.dtype == WEIGHT_DTYPE else 0) + out
 
 
-def _items(value: Value) -> int:
-    return len(value.value) if isinstance(value.value, list | tuple) else 0
+def _array_bytes(value: Value) -> int:
+    length = len(value.value) if isinstance(value.value, list | tuple) else 0
+    return length * (_PER_TEXT if value.item_type is ValueType.STRING else _PER_NUMBER)

@@ -22,7 +22,7 @@ BIT_TYPES: dict[GGMLType, type[np.uint16] | type[np.uint32]] = {
     GGMLType.F16: np.uint16,
     GGMLType.BF16: np.uint16,
 }
-_RUN = 1 << 15  # FP8 weights at a time: their indices stay in a core's second-level cache
+_RUN = 1 << 16  # FP8 weights at a time, so that indices and results stay in the cache
 
 
 def _fp8_values() -> Floats:
@@ -84,7 +84,8 @@ def fp8_bits(
     rows, cols = data.shape
     bits: Bits = scratch.take("fp8 bits", rows * cols, BIT_TYPES[type]).reshape(rows, cols)
     # One table of 256 results per block; a weight's index is its code beside its block's column.
-    columns = (np.arange(cols, dtype=np.intp) // block[1]) * 256
+    index_type = np.uint16 if scales.shape[1] <= 256 else np.uint32  # the narrower, the faster
+    columns = (np.arange(cols) // block[1] * 256).astype(index_type)
     run = max(1, _RUN // cols)
     row = 0
     while row < rows:
@@ -94,8 +95,9 @@ def fp8_bits(
             table = to_bits(type, (scales[nth][:, None] * FP8_VALUES).ravel())
         for start in range(row, stop, run):
             codes = data[start : min(stop, start + run)]
-            index = scratch.take("fp8 index", codes.size, np.intp).reshape(codes.shape)
-            np.add(codes, columns, out=index)
+            index = scratch.take("fp8 index", codes.size, index_type).reshape(codes.shape)
+            np.copyto(index, codes)  # adding bytes to indices at once would cast in small buffers
+            np.add(index, columns, out=index)
             # Every index is in range; "clip" only spares the copy that "raise" makes of `out`.
             np.take(table, index, out=bits[start : start + len(codes)], mode="clip")
         row = stop

@@ -1,0 +1,135 @@
+"""One pass from FP8 to a quantized file beside the two steps that it replaces.
+
+usage: quantization.py [--type q4_k_m q8_0] [--runs 3] [--jobs 2] [--folder DIR] [--output DIR] [--json]
+
+Ours is the whole command, output on tmpfs. The two steps are measured from below in the same run: a conversion to BF16
+(by deepgguf itself, many times faster than llama.cpp's), then ggml's own quantizers (ggml_quantize_chunk of
+libggml-python, in as many threads) on every tensor of that file, without any writing. Beside that stands what the
+real two steps, convert_hf_to_gguf.py and llama-quantize, took on a machine of this kind: 45 s + 160 s for Q4_K_M,
+45 s + 21 s for Q8_0.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import deepgguf
+from conversion import bench_checkpoint, run
+from deepgguf.api import plan
+from deepgguf.gguf.types import PLAIN, GGMLType
+from deepgguf.plan.schema import PlannedTensor
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "kernels"))
+
+from ggml import ggml_quantize
+
+REAL_SECONDS = {"q4_k_m": 45 + 160, "q8_0": 45 + 21}
+LIMITS = {"q4_k_m": 8.0, "q8_0": 12.0}
+_ROWS = 512
+
+
+def quantize_with_ggml(file: Path, planned: list[PlannedTensor], data_offset: int, jobs: int) -> float:
+    """Seconds that ggml takes for all quantized tensors of the BF16 file, rows shared among `jobs` threads."""
+    whole = np.memmap(file, np.uint8, "r")
+    types = {tensor.info.name: tensor.info.type for tensor in planned}
+    tasks = iter(_row_runs(whole, plan_tensors(file), types, data_offset))
+    lock = threading.Lock()
+
+    def work() -> None:
+        while True:
+            with lock:
+                task = next(tasks, None)
+            if task is None:
+                return
+            bits, type = task
+            ggml_quantize(type, (bits.astype(np.uint32) << 16).view(np.float32))
+
+    began = time.monotonic()
+    threads = [threading.Thread(target=work) for _ in range(jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.monotonic() - began
+
+
+def plan_tensors(file: Path) -> list[tuple[str, GGMLType, tuple[int, ...], int]]:
+    """Name, type, shape and offset of the tensors of a written file."""
+    from deepgguf.gguf.decode import read_header
+
+    return [(t.name, t.type, t.shape, t.offset) for t in read_header(file).tensors]
+
+
+def _row_runs(whole: NDArray[np.uint8], tensors: list[tuple[str, GGMLType, tuple[int, ...], int]],
+              types: dict[str, GGMLType], data_offset: int):  # fmt: skip
+    for name, type, shape, offset in tensors:
+        if type is not GGMLType.BF16 or types[name] in PLAIN:
+            continue
+        rows = int(np.prod(shape[:-1]))
+        start = data_offset + offset
+        bits = whole[start : start + rows * shape[-1] * 2].view(np.uint16).reshape(rows, shape[-1])
+        for row in range(0, rows, _ROWS):
+            yield bits[row : row + _ROWS], types[name]
+
+
+def measure(type: str, options: argparse.Namespace) -> dict[str, object]:
+    """The medians of one type, the contestants alternating."""
+    source = bench_checkpoint(options.folder, "v3-fp8")
+    command = [sys.executable, "-m", "deepgguf", "convert", str(source), "--target", "llama.cpp", "--overwrite"]
+    command += ["--jobs", str(options.jobs)]
+    planned = list(plan(source, target="llama.cpp", type=type).files[0].tensors)
+    ours, step1, step2, peaks = [], [], [], []
+    with tempfile.TemporaryDirectory(dir=options.output) as out:
+        bf16 = Path(out) / "bf16.gguf"
+        for _ in range(options.runs):
+            one = run([*command, "--type", type, "-o", f"{out}/q.gguf"], sync=False)
+            ours.append(one.wall)
+            peaks.append(one.peak)
+            step1.append(run([*command, "--type", "bf16", "-o", str(bf16)], sync=False).wall)
+            offset = deepgguf.inspect(bf16).files[0].data_offset
+            step2.append(quantize_with_ggml(bf16, planned, offset, options.jobs))
+    mine, two = statistics.median(ours), statistics.median(a + b for a, b in zip(step1, step2, strict=True))
+    return {
+        "type": type,
+        "seconds": mine,
+        "two_steps_at_least": two,
+        "ratio_at_least": two / mine,
+        "real_two_steps": REAL_SECONDS.get(type),
+        "ratio": REAL_SECONDS[type] / mine if type in REAL_SECONDS else None,
+        "limit": LIMITS.get(type),
+        "peak": max(peaks),
+    }
+
+
+def main() -> None:
+    """Measures the chosen types and prints a table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--type", nargs="+", default=["q4_k_m", "q8_0"])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--output", type=Path, default=Path("/dev/shm"))
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if not options.json:
+        print("type     seconds  two steps >=  ratio >=   real two steps  ratio  limit  peak MB")
+    for type in options.type:
+        m = measure(type, options)
+        if options.json:
+            print(json.dumps(m), flush=True)
+            continue
+        real = f"{m['real_two_steps'] or 0:14}  {m['ratio'] or 0:5.1f}  {m['limit'] or 0:5.1f}"
+        measured = f"{m['seconds']:7.2f} {m['two_steps_at_least']:13.2f} {m['ratio_at_least']:9.1f}"
+        print(f"{type:8} {measured}  {real}  {m['peak'] / 1e6:.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

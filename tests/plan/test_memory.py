@@ -1,0 +1,45 @@
+"""The plan's prediction of memory, held against a real run of the command."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepgguf import api
+from deepgguf.plan.needs import memory_needed
+from deepgguf.samples.make import make_sample
+
+
+def peak_of(*arguments: str) -> int:
+    """Peak resident bytes of `deepgguf` with these arguments."""
+    process = subprocess.Popen([sys.executable, "-m", "deepgguf", *arguments], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+@pytest.mark.parametrize("type", ["auto", "q4_k_m"])
+@pytest.mark.parametrize("name", ["v3-bf16", "v3-fp8", "ocr"])
+def test_a_conversion_needs_what_the_plan_predicts(checkpoint, tmp_path, name, type):
+    source = str(checkpoint(name))
+    predicted = memory_needed(api.plan(source, type=type), jobs=2)
+    measured = peak_of("convert", source, "-o", str(tmp_path / "out.gguf"), "--type", type, "--jobs", "2")
+    assert abs(measured - predicted) < 0.15 * predicted
+
+
+def test_memory_hardly_grows_with_the_model(tmp_path: Path):
+    # The same shapes and tokenizer, one layer of experts against five: 0.6 GB against 2.7 GB of FP8.
+    peaks = [memory_needed(api.plan(bench_with_layers(tmp_path, layers)), jobs=2) for layers in (2, 6)]
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+def bench_with_layers(folder: Path, layers: int) -> Path:
+    """The bench checkpoint as holes, with as many layers."""
+    made = make_sample("v3-fp8", folder / f"{layers}", size="bench", sparse=True).folder
+    config = json.loads((made / "config.json").read_text())
+    (made / "config.json").write_text(json.dumps({**config, "num_hidden_layers": layers}))
+    return made
