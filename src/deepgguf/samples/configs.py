@@ -1,5 +1,6 @@
 """The configurations of the samples: the JSON of config.json and its companions, the keys in the files' order."""
 
+import copy
 from typing import Any
 
 from deepgguf.errors import UsageError
@@ -236,7 +237,7 @@ OCR_PROCESSOR_CONFIG: JSON = {
 
 
 def config(kind: str, size: str) -> JSON:
-    """The content of config.json.
+    """The content of config.json, the caller's own.
 
     UsageError: a kind or size that does not exist, or a size other than `sample` for the kinds that have only this one.
     """
@@ -245,10 +246,10 @@ def config(kind: str, size: str) -> JSON:
     if size not in SIZES:
         raise UsageError(size, "no such size of sample", f"choose one of {', '.join(SIZES)}")
     if kind in _V3_KINDS:
-        return _V3_FULL | _V3_SIZES[size] | _V3_KINDS[kind]
+        return copy.deepcopy(_V3_FULL | _V3_SIZES[size] | _V3_KINDS[kind])
     if size != "sample":
         raise UsageError(kind, f"exists in the size 'sample' only, not '{size}'", f"choose {', '.join(_V3_KINDS)}")
-    return _OCR if kind == "ocr" else _V2_LITE
+    return copy.deepcopy(_OCR if kind == "ocr" else _V2_LITE)
 
 
 def companions(kind: str, size: str) -> dict[str, JSON]:
