@@ -170,15 +170,16 @@ def _tokens(raw: _TokenizerJson, path: Path) -> tuple[str, ...]:
 
 
 def _merges(model: _Model, path: Path) -> tuple[str, ...]:
-    """Merges as "left right"; each half, and what they make, must be in the vocabulary."""
+    """Merges as "left right"; each half, and what they make, must be in the vocabulary, and neither holds a space."""
     vocab = model.vocab
     joined: list[str] = []
     for merge in model.merges:
-        left, right = merge if isinstance(merge, tuple) else merge.split(" ") if merge.count(" ") == 1 else ("", "")
-        if left not in vocab or right not in vocab or left + right not in vocab or " " in left + right:
+        text = merge if isinstance(merge, str) else " ".join(merge)
+        left, _, right = text.partition(" ")
+        if left not in vocab or right not in vocab or left + right not in vocab or " " in right:
             found = f"merge {len(joined)} {merge!r}: a half of it or what they make is not in the vocabulary"
             raise CheckpointError(path, found, "use the tokenizer.json of this model")
-        joined.append(f"{left} {right}")
+        joined.append(text)
     return tuple(joined)
 
 
