@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,9 +21,11 @@ from deepgguf.plan.schema import Plan
 from deepgguf.plan.totals import PlanTotals, totals
 from deepgguf.recipes.patterns import parse_tensor_type, parse_type
 from deepgguf.recipes.recipe import RECIPES
-from deepgguf.samples.make import SampleSummary, make_sample
-from deepgguf.verify.report import Report as Verification
-from deepgguf.verify.run import check
+
+# Imported where they are used: a conversion does not wait for what only `verify` and `sample` need.
+if TYPE_CHECKING:
+    from deepgguf.samples.make import SampleSummary
+    from deepgguf.verify.report import Report as Verification
 
 StrPath = str | os.PathLike[str]
 
@@ -163,7 +166,7 @@ def inspect(path: StrPath) -> Description:
 
 def verify(
     path: StrPath, source: StrPath | None = None, *, jobs: int | None = None, sha256: bool = False
-) -> Verification:
+) -> "Verification":
     """Whether the GGUF file `path`, or the split set that it belongs to, is what it should be.
 
     Its structure, by a reader that shares nothing with the writer; without `source` the hashes that the conversion
@@ -181,13 +184,15 @@ def verify(
 def compare(
     path: StrPath, source: StrPath | None = None, *, jobs: int | None = None, sha256: bool = False,
     progress: Progress = lambda nbytes: None,
-) -> Verification:  # fmt: skip
+) -> "Verification":  # fmt: skip
     """As `verify`, but differences are in the report."""
+    from deepgguf.verify.run import check
+
     folder = None if source is None else Path(source)
     return check(os.fspath(path), folder, jobs=jobs or available_processors(), sha256=sha256, progress=progress)
 
 
-def refuse_differences(report: Verification) -> None:
+def refuse_differences(report: "Verification") -> None:
     """VerificationError for the first difference, if there is one."""
     if report.differences:
         first, more = report.differences[0], len(report.differences) - 1
@@ -204,7 +209,7 @@ def sample(
     scatter: bool = False,
     sparse: bool = False,
     tokenizer: StrPath | None = None,
-) -> SampleSummary:
+) -> "SampleSummary":
     """Makes a checkpoint with real structure and made-up weights in `folder`, the same bytes everywhere.
 
     `kind`: "v3", "v3-fp8", "v3-tied", "v2-lite" or "ocr"; `size`: "sample", "bench" (2.2e9 parameters) or "full"
@@ -212,6 +217,8 @@ def sample(
 
     Raises UsageError if the choices make no sense or the folder is not empty, OutputError if writing fails.
     """
+    from deepgguf.samples.make import make_sample
+
     chosen = Path(tokenizer) if tokenizer is not None else None
     return make_sample(kind, Path(folder), size=size, shards=shards, scatter=scatter, sparse=sparse, tokenizer=chosen)
 

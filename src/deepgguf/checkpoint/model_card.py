@@ -15,10 +15,10 @@ import msgspec
 
 from deepgguf.checkpoint.model_name import NameParts, name_parts, size_label, title
 from deepgguf.checkpoint.source import LocalSource
-from deepgguf.checkpoint.yaml_head import MAX_BYTES, YamlHeadError, yaml_head
 from deepgguf.errors import DeepggufError, printable
 from deepgguf.gguf.types import Value, ValueType
 
+MAX_HEAD_BYTES = 64 << 10  # of a README.md; what is behind is no head
 CARD = "README.md"
 HUB = "https://huggingface.co"
 
@@ -115,9 +115,11 @@ def hub_repository(folder: Path) -> tuple[str | None, str | None]:
 
 def parse_model_card(document: bytes) -> tuple[ModelCard, tuple[str, ...]]:
     """The card that the first bytes of a README.md hold, and warnings; never an error, whatever the bytes."""
+    from deepgguf.checkpoint import yaml_head  # PyYAML is loaded only where there is a card
+
     try:
-        head = yaml_head(document)
-    except YamlHeadError as e:
+        head = yaml_head.yaml_head(document)
+    except yaml_head.YamlHeadError as e:
         return ModelCard(), (printable(f"{CARD}: {e}; nothing of it is written into the file"),)
     reader = _Fields(head)
     texts = {field: reader.text(*names) for field, names in _TEXTS.items()}
@@ -176,7 +178,7 @@ def _read(path: Path) -> tuple[ModelCard, tuple[str, ...]]:
         return ModelCard(), ()
     try:
         with LocalSource(path) as source:
-            document = source.read(0, min(source.file.size, MAX_BYTES))
+            document = source.read(0, min(source.file.size, MAX_HEAD_BYTES))
     except DeepggufError as e:
         return ModelCard(), (str(e),)
     return parse_model_card(document)

@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,18 @@ _FULL = {
     errno.EFBIG: "a file-size limit is reached",
 }
 _GO_ON = "what is written stays; run again with --resume"
+
+
+@cache
+def in_memory(device: int) -> bool:
+    """Whether the file system with this st_dev lies in memory (proc(5), mountinfo); False where that is not known."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    number = f"{os.major(device)}:{os.minor(device)}"
+    types = (line.partition(" - ")[2].split(" ", 1)[0] for line in mounts if line.split(" ", 3)[2] == number)
+    return any(type in ("tmpfs", "ramfs") for type in types)
 
 
 class Disk:
@@ -44,9 +57,12 @@ class Disk:
             raise _failed("opening", path, error, "check the file, or discard it with --restart") from None
 
     def allocate(self, fd: int, path: Path, size: int) -> None:
-        """Reserves `size` bytes, so that a full disk shows now and not after half an hour."""
+        """Gives the file `size` bytes and reserves them, so that a full disk shows now and not after half an hour.
+
+        In memory nothing is reserved: the kernel would clear every page first, and hold the file meanwhile.
+        """
         try:
-            if hasattr(os, "posix_fallocate"):
+            if hasattr(os, "posix_fallocate") and not in_memory(os.fstat(fd).st_dev):
                 self.call("allocate", os.posix_fallocate, fd, 0, size)
             else:
                 self.call("allocate", os.ftruncate, fd, size)

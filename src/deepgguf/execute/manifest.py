@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 
 import msgspec
-import xxhash
 
 from deepgguf.execute.tally import TensorResult
-from deepgguf.gguf.encode import encode_header
 from deepgguf.plan.pieces import PIECE_WEIGHTS, cut, piece_at
 from deepgguf.plan.schema import Plan, PlannedFile, PlannedTensor
 from deepgguf.version import __version__
@@ -56,15 +54,19 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def make_manifest(
-    plan: Plan, file: PlannedFile, identity: str, results: Mapping[int, TensorResult], sha256: str
+    plan: Plan,
+    file: PlannedFile,
+    identity: str,
+    header_digest: str,
+    results: Mapping[int, TensorResult],
+    sha256: str,
 ) -> Manifest:
     """The manifest of a file whose tensors are all finished."""
-    header = encode_header(file.keys, [tensor.info for tensor in file.tensors])
     return Manifest(
         file=file.name,
         size=file.size,
         data_offset=file.data_offset,
-        header_digest=xxhash.xxh3_128_hexdigest(header),
+        header_digest=header_digest,
         plan=identity,
         version=__version__,
         target=plan.target,

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import msgspec
+import xxhash
 
 from deepgguf.errors import DeepggufError, GGUFError, OutputError
 from deepgguf.execute.disk import Disk
@@ -45,6 +46,7 @@ class PartFile:
 
     def __init__(self, disk: Disk, paths: Paths, file: PlannedFile, fd: int) -> None:
         self.disk, self.paths, self.file, self.fd = disk, paths, file, fd
+        self.header_digest = ""
 
     @classmethod
     def discard(cls, disk: Disk, paths: Paths, file: PlannedFile) -> None:
@@ -89,6 +91,7 @@ class PartFile:
         self.disk.allocate(self.fd, self.paths.part, self.file.size)
         header = encode_header(self.file.keys, [tensor.info for tensor in self.file.tensors])
         assert len(header) == self.file.data_offset
+        self.header_digest = xxhash.xxh3_128_hexdigest(header)
         self.disk.write(self.fd, self.paths.part, memoryview(bytes(len(MAGIC)) + header[len(MAGIC) :]), 0)
 
     def write(self, data: memoryview, tensor: int, offset: int) -> None:

@@ -212,7 +212,7 @@ def _finish(
             run.part.complete()
         sha256 = _sha256(run) if settings.sha256 else ""
         if run.part and settings.manifest:
-            manifest = make_manifest(plan, run.file, identity, run.tally.results, sha256)
+            manifest = make_manifest(plan, run.file, identity, run.part.header_digest, run.tally.results, sha256)
             _write_whole(disk, run.paths, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
         results = tuple(run.tally.results[i] for i in sorted(run.tally.results))
         reports.append(FileReport(run.paths.final, run.file.size, results, sha256))
