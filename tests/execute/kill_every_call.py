@@ -18,7 +18,9 @@ from pathlib import Path
 from conversions import every_call, fail_at, kill_at, undisturbed
 from small_checkpoints import medium_v3, small_ocr, small_v3
 
-SOURCE = Path(__file__).parents[2] / "src"
+import deepgguf
+
+SOURCE = Path(deepgguf.__file__).parents[1]  # what is tested: this tree, or what is installed
 
 
 def every(folder: Path) -> None:

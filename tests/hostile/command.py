@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-SOURCE = Path(__file__).parents[2] / "src"
+import deepgguf
+
+SOURCE = Path(deepgguf.__file__).parents[1]  # what is tested: this tree, or what is installed
 MEMORY = 512 * 2**20
 DEEPGGUF = (sys.executable, "-m", "deepgguf")
 
