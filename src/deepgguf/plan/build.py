@@ -19,7 +19,7 @@ from deepgguf.plan.options import Options, check_options
 from deepgguf.plan.schema import Part, Plan, PlannedFile, PlannedTensor
 from deepgguf.plan.split import split_file
 from deepgguf.plan.warnings import importance_warnings, tokenizer_warnings
-from deepgguf.recipes.choice import NO_EXCEPTIONS, Origin, TypeChoices, TypedTensor, choose_types
+from deepgguf.recipes.choice import Origin, TypeChoices, TypedTensor, choose_types
 from deepgguf.recipes.tensor import ModelFacts, TensorToType
 from deepgguf.transforms.rows import Rows
 
@@ -150,7 +150,7 @@ def _types(
         importance=options.importance.sizes if options.importance else None,
     )
     facts = ModelFacts(*(_number(keys, f"{layout.architecture}.{name}") for name in _FACTS))
-    return choose_types(facts, plain, choices, layout.exceptions or NO_EXCEPTIONS)
+    return choose_types(facts, plain, choices, layout.exceptions)
 
 
 _FACTS = ("block_count", "expert_count", "attention.head_count", "attention.head_count_kv")
