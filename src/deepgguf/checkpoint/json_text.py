@@ -63,16 +63,23 @@ _ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_INTEGER = b"0" * (MAX_NUMBER_CHARACTERS + 1)
 
 
-def _decoder(text: bytes) -> json.JSONDecoder:
-    """One that counts the digits of each integer, only where some run of digits is long: counting takes time."""
-    return _COUNTING if _LONG_INTEGER in text.translate(_ZEROS) else _PLAIN
+def has_long_integer(text: bytes) -> bool:
+    """Whether there may be an integer of more than 40 characters: whether some run of digits is as long."""
+    return _LONG_INTEGER in text.translate(_ZEROS)
+
+
+def has_too_many_values(text: bytes) -> bool:
+    """Whether there may be more than 1,000,000 values."""
+    # Each value but the first follows one of these; they may stand in strings too, so this is an upper bound.
+    return text.count(b",") + text.count(b"[") + text.count(b"{") > MAX_VALUES
 
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def _decode(text: bytes) -> object:
-    value = _decoder(text).decode(text.decode())
+    decoder = _COUNTING if has_long_integer(text) else _PLAIN  # counting digits takes time
+    value = decoder.decode(text.decode())
     if _SURROGATE.search(text):
         json.dumps(value, ensure_ascii=False).encode()  # fails if one stands alone
     return value
@@ -92,8 +99,7 @@ def parse_json(text: bytes, where: str) -> object:
         raise CheckpointError(where, *instead)
     if text.startswith(b"\xef\xbb\xbf"):
         raise CheckpointError(where, "begins with a byte order mark, which JSON must not have", "remove it")
-    # Each value but the first follows one of these; they may stand in strings too, so this is an upper bound.
-    if text.count(b",") + text.count(b"[") + text.count(b"{") > MAX_VALUES:
+    if has_too_many_values(text):
         raise CheckpointError(where, f"more than {MAX_VALUES:,} JSON values, more than any checkpoint has")
     try:
         return _decode(text)

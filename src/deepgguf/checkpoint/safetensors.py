@@ -5,7 +5,7 @@ The format: https://huggingface.co/docs/safetensors (8 bytes of length, a JSON o
 
 import msgspec
 
-from deepgguf.checkpoint.json_text import parse_json
+from deepgguf.checkpoint.header_entries import Entry, header_entries
 from deepgguf.checkpoint.source import LocalSource
 from deepgguf.checkpoint.stand_in import PREFIX_BYTES, stand_in
 from deepgguf.errors import CheckpointError
@@ -32,12 +32,6 @@ class TensorHeader(msgspec.Struct, frozen=True, gc=False):
     shape: tuple[int, ...]
     offset: int
     nbytes: int
-
-
-class _Entry(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    dtype: str
-    shape: tuple[int, ...]
-    data_offsets: tuple[int, int]
 
 
 def read_header(source: LocalSource) -> list[TensorHeader]:
@@ -73,7 +67,7 @@ def parse_header(text: bytes, data_start: int, file_size: int, where: str) -> li
     """
     if not text.startswith(b"{"):
         raise CheckpointError(where, "the header does not begin with '{'", "download the file again")
-    entries = _entries(parse_json(text, where), where)
+    entries = header_entries(text, where)
     sizes: dict[tuple[str, tuple[int, ...]], int] = {}
     tensors, position = [], 0
     for name, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):
@@ -98,28 +92,7 @@ def parse_header(text: bytes, data_start: int, file_size: int, where: str) -> li
     return tensors
 
 
-def _entries(header: object, where: str) -> dict[str, _Entry]:
-    """The header's entries with their fields of the right type, metadata apart."""
-    if not isinstance(header, dict):
-        raise CheckpointError(where, "the header is no JSON object")
-    try:
-        msgspec.convert(header.pop("__metadata__", {}), dict[str, str])
-    except msgspec.ValidationError as e:
-        raise CheckpointError(f"{where}, __metadata__", f"must map strings to strings: {e}") from None
-    if "" in header:
-        raise CheckpointError(where, "a tensor with an empty name")
-    try:
-        return msgspec.convert(header, dict[str, _Entry])
-    except msgspec.ValidationError:
-        for name, entry in header.items():
-            try:
-                msgspec.convert(entry, _Entry)
-            except msgspec.ValidationError as e:
-                raise CheckpointError(f"{where}, tensor {name}", str(e)) from None
-        raise
-
-
-def _extent(entry: _Entry, where: str) -> int:
+def _extent(entry: Entry, where: str) -> int:
     """The bytes that dtype and shape need."""
     bits = DTYPE_BITS.get(entry.dtype)
     if bits is None:
@@ -135,7 +108,7 @@ def _extent(entry: _Entry, where: str) -> int:
     return bits // 8
 
 
-def _misplaced(entry: _Entry, position: int, nbytes: int) -> str:
+def _misplaced(entry: Entry, position: int, nbytes: int) -> str:
     start, stop = entry.data_offsets
     if start < 0 or stop < start:
         return f"data_offsets {[start, stop]} are no range of bytes"
