@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepgguf import kernels
-from deepgguf.gguf.types import BLOCKS, PLAIN, GGMLType
+from deepgguf.gguf.types import GGMLType
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "kernels"))
 
 from ggml import ggml_quantize
-from ours import has_kernel, quantize
+from ours import quantizable, quantize
 
 COLUMNS = 4096
 
@@ -66,7 +66,7 @@ def main() -> None:
     """Reads the arguments, measures, prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--level", choices=kernels.levels(), default=kernels.active())
-    parser.add_argument("--types", default=",".join(type.name for type in BLOCKS if type not in PLAIN))
+    parser.add_argument("--types", default=",".join(type.name for type in quantizable()))
     parser.add_argument("--weights", type=int, default=1 << 20, help="how many weights a call quantizes")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print JSON, one object per measurement")
@@ -76,7 +76,7 @@ def main() -> None:
     rows = (rng.standard_normal((max(1, args.weights // COLUMNS), COLUMNS)) * 0.02).astype(np.float32)
     importance = rng.random(COLUMNS).astype(np.float32)
     types = [GGMLType[name] for name in args.types.split(",")]
-    speeds = [measure(t, rows, weights, args.rounds) for t in types if has_kernel(t) for weights in (None, importance)]
+    speeds = [measure(t, rows, weights, args.rounds) for t in types for weights in (None, importance)]
     if args.json:
         print(json.dumps([speed._asdict() for speed in speeds], indent=1))
         return

@@ -12,11 +12,11 @@ import sys
 import numpy as np
 from ggml import ggml_quantize
 from numpy.typing import NDArray
-from ours import has_kernel, quantize
+from ours import quantizable, quantize
 from rows import IMPORTANCES, MAKERS, make_importance, make_rows
 
 from deepgguf import kernels
-from deepgguf.gguf.types import BLOCKS, PLAIN, GGMLType
+from deepgguf.gguf.types import BLOCKS, GGMLType
 
 COLUMNS = 1024
 
@@ -47,13 +47,11 @@ def main() -> int:
     """Reads the arguments, compares, prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--blocks", type=int, default=1_000_000, help="blocks per type, without and with importance")
-    parser.add_argument("--types", default=",".join(t.name for t in BLOCKS if t not in PLAIN))
+    parser.add_argument("--types", default=",".join(t.name for t in quantizable()))
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     wrong = 0
     for name in args.types.split(","):
-        if not has_kernel(GGMLType[name]):
-            continue
         for weighted in (False, True):
             found = compare(GGMLType[name], args.blocks, args.seed, weighted)
             wrong += sum(found.values())

@@ -1,6 +1,7 @@
-"""deepgguf's quantizers, called as `ggml.ggml_quantize` is."""
+"""deepgguf's quantizers, called as `ggml.ggml_quantize` is, and the two compared."""
 
 import numpy as np
+from ggml import ggml_quantize
 from numpy.typing import NDArray
 
 from deepgguf import kernels
@@ -16,10 +17,21 @@ def quantize(
     return out
 
 
-def has_kernel(type: GGMLType) -> bool:
-    """Whether the table of kernels has this type."""
+def quantizable() -> list[GGMLType]:
+    """The types that the table of kernels has."""
+    return [type for type in GGMLType if _has_kernel(type)]
+
+
+def _has_kernel(type: GGMLType) -> bool:
     try:
         quantize(type, np.zeros((1, 256), np.float32))
     except ValueError:
         return False
     return True
+
+
+def assert_same_blocks(
+    type: GGMLType, rows: NDArray[np.float32], importance: NDArray[np.float32] | None = None
+) -> None:
+    """The active level's blocks of `rows` are ggml's."""
+    np.testing.assert_array_equal(quantize(type, rows, importance), ggml_quantize(type, rows, importance))

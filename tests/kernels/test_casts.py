@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from deepgguf.gguf.types import GGMLType
-from deepgguf.kernels import cast, levels, select
+from deepgguf.kernels import cast
+
+pytestmark = pytest.mark.usefixtures("level")
 
 F32, F16, BF16 = GGMLType.F32, GGMLType.F16, GGMLType.BF16
 ELEMENT = {F32: np.dtype(np.uint32), F16: np.dtype(np.uint16), BF16: np.dtype(np.uint16)}
@@ -18,11 +20,6 @@ EVERY_16_BITS = np.arange(1 << 16, dtype=np.uint16)
 # Each pattern of the upper half with lower halves around the places where roundings change.
 LOWER_HALVES = [0x0000, 0x0001, 0x0FFF, 0x1000, 0x1001, 0x2000, 0x2FFF, 0x3000, 0x7FFF, 0x8000, 0x8001, 0xFFFF]
 MANY_F32 = np.concatenate([(EVERY_16_BITS.astype(np.uint32) << 16) | low for low in LOWER_HALVES])
-
-
-@pytest.fixture(params=levels(), autouse=True)
-def level(request: pytest.FixtureRequest) -> str:
-    return select(request.param)
 
 
 def bits_to_f32(bits: NDArray[np.generic], type: GGMLType) -> NDArray[np.uint32]:

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from deepgguf.gguf.types import GGMLType
-from deepgguf.kernels import fp8, levels, select
+from deepgguf.kernels import fp8
+
+pytestmark = pytest.mark.usefixtures("level")
 
 F32, F16, BF16 = GGMLType.F32, GGMLType.F16, GGMLType.BF16
 ELEMENT = {F32: np.dtype(np.uint32), F16: np.dtype(np.uint16), BF16: np.dtype(np.uint16)}
@@ -18,11 +20,6 @@ SCALES = [
     *(2.0**99, 2.0**100, 2.0**101, 7.5e35, 7.6e35, 1e36, 3e38, -3.4e38),
     *(np.inf, -np.inf, np.nan),
 ]
-
-
-@pytest.fixture(params=levels(), autouse=True)
-def level(request: pytest.FixtureRequest) -> str:
-    return select(request.param)
 
 
 def e4m3(code: int) -> float:

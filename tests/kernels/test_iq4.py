@@ -1,17 +1,13 @@
 """Weights on the borders between the levels of IQ4_NL and IQ4_XS, at the start and along the search for a scale."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-from ggml import ggml_quantize
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from ours import quantize
+from ours import assert_same_blocks, quantize
 from rows import make_importance
 
-from deepgguf import kernels
 from deepgguf.gguf.types import GGMLType
 
 # kvalues_iq4nl (ggml-common.h), and what lies halfway between them.
@@ -20,19 +16,6 @@ BORDERS = (LEVELS[1:] + LEVELS[:-1]) / 2
 
 any_type = pytest.mark.parametrize("type", [GGMLType.IQ4_NL, GGMLType.IQ4_XS], ids=lambda type: type.name)
 many = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@pytest.fixture(params=kernels.levels())
-def level(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = kernels.active()
-    yield kernels.select(request.param)
-    kernels.select(before)
-
-
-def assert_same_blocks(
-    type: GGMLType, rows: NDArray[np.float32], importance: NDArray[np.float32] | None = None
-) -> None:
-    np.testing.assert_array_equal(quantize(type, rows, importance), ggml_quantize(type, rows, importance))
 
 
 def around(values: NDArray[np.float32]) -> NDArray[np.float32]:
