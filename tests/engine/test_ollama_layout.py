@@ -7,7 +7,7 @@ import pytest
 
 from deepgguf.api import carry_out, convert, plan
 from deepgguf.execute.settings import Settings
-from deepgguf.plan.build import planned_file
+from deepgguf.plan.sized_file import sized_file
 from engine import distance, golden, log_probabilities
 
 GROUP_KEYS = ("deepseek2.expert_group_count", "deepseek2.expert_group_used_count")
@@ -27,6 +27,6 @@ def test_without_the_expert_groups_tokens_go_to_the_wrong_experts(checkpoint, tm
     (file,) = made.files
     keys = {name: value for name, value in file.keys.items() if name not in GROUP_KEYS}
     assert len(keys) == len(file.keys) - len(GROUP_KEYS)
-    ungrouped = planned_file(file.name, file.kind, keys, file.tensors)
+    ungrouped = sized_file(file.name, file.kind, keys, file.tensors)
     carry_out(msgspec.structs.replace(made, files=(ungrouped,)), Settings(tmp_path))
     assert distance(log_probabilities(tmp_path / "model.gguf"), golden("v3-bf16")) > 0.5

@@ -55,7 +55,7 @@ def lay_out(
         names.add(name)
         nbytes = _tensor_bytes(name, type, shape)
         infos.append(TensorInfo(name, type, tuple(shape), offset, nbytes))
-        offset = _padded(offset + nbytes, alignment)
+        offset = padded(offset + nbytes, alignment)
         if offset > _MAX_DATA:
             raise CheckpointError(f"output tensor {name}", f"the file's data would reach {offset} bytes, over 2^63 - 1")
     return tuple(infos)
@@ -75,7 +75,7 @@ def encode_header(keys: Mapping[str, Value], tensors: Sequence[TensorInfo], alig
     for tensor in tensors:
         parts += _encode_tensor(tensor)
     header = b"".join(parts)
-    return header.ljust(_padded(len(header), alignment), b"\0")
+    return header.ljust(padded(len(header), alignment), b"\0")
 
 
 def header_size(keys: Mapping[str, Value], tensors: Sequence[TensorInfo], alignment: int = ALIGNMENT) -> int:
@@ -83,7 +83,8 @@ def header_size(keys: Mapping[str, Value], tensors: Sequence[TensorInfo], alignm
     return len(encode_header(keys, tensors, alignment))
 
 
-def _padded(size: int, alignment: int) -> int:
+def padded(size: int, alignment: int = ALIGNMENT) -> int:
+    """`size` bytes and the padding after them."""
     return -(-size // alignment) * alignment
 
 
@@ -153,7 +154,7 @@ def _encode_items(where: str, type: ValueType, items: Sequence[object]) -> Itera
         _refuse(where, type, items, f" ({error})")
 
 
-def _encode_strings(where: str, strings: Sequence[object]) -> Sequence[bytes]:
+def _encode_strings(where: str, strings: Sequence[object]) -> Iterable[bytes]:
     """Each string as its length in bytes (uint64) and its UTF-8; built by slices, since a vocabulary has 130,000."""
     try:
         encoded = [string.encode() for string in strings]  # type: ignore[attr-defined]
@@ -164,7 +165,7 @@ def _encode_strings(where: str, strings: Sequence[object]) -> Sequence[bytes]:
     parts = [b""] * (2 * len(encoded))
     parts[0::2] = map(_U64.pack, map(len, encoded))
     parts[1::2] = encoded
-    return parts
+    return (b"".join(parts),)
 
 
 def _encode_text(text: object, where: str) -> bytes:

@@ -145,12 +145,6 @@ def row_bytes(type: GGMLType, weights: int) -> int:
     return blocks * block.nbytes
 
 
-def bits_per_weight(type: GGMLType) -> float:
-    """Storage per weight, in bits, scales included."""
-    block = BLOCKS[type]
-    return block.nbytes * 8 / block.weights
-
-
 class Value(msgspec.Struct, frozen=True):
     """A key's value. For an ARRAY, `value` is a tuple or list and `item_type` the type of its items."""
 

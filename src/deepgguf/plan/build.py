@@ -10,13 +10,14 @@ from deepgguf.architectures.architecture import Model
 from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.checkpoint.fp8 import WEIGHT_DTYPE
 from deepgguf.errors import CheckpointError, UsageError
-from deepgguf.gguf.encode import header_size, lay_out
+from deepgguf.gguf.encode import lay_out
 from deepgguf.gguf.types import PLAIN, GGMLType, TensorInfo, Value, ValueType
 from deepgguf.layouts import find_layout
 from deepgguf.layouts.layout import FileKind, KeyFacts, Layout, Output
 from deepgguf.plan.match import Matched, match
 from deepgguf.plan.options import Options, check_options
 from deepgguf.plan.schema import Part, Plan, PlannedFile, PlannedTensor
+from deepgguf.plan.sized_file import sized_file
 from deepgguf.plan.split import split_file
 from deepgguf.plan.warnings import importance_warnings, tokenizer_warnings
 from deepgguf.recipes.choice import Origin, TypeChoices, TypedTensor, choose_types
@@ -125,15 +126,7 @@ def _plan_file(
     keys["general.file_type"] = Value(ValueType.UINT32, _file_type(sourced, layout, options))
     if options.recipe and options.importance:
         keys |= options.importance.keys
-    return planned_file(_file_name(kind, sourced, checkpoint, options), kind, keys, tensors)
-
-
-def planned_file(name: str, kind: str, keys: dict[str, Value], tensors: tuple[PlannedTensor, ...]) -> PlannedFile:
-    """The file with its sizes: header, then data up to the last tensor's padded end."""
-    infos = [t.info for t in tensors]
-    data_offset = header_size(keys, infos)
-    end = max((i.offset + -(-i.nbytes // 32) * 32 for i in infos), default=0)
-    return PlannedFile(name, kind, keys, tensors, data_offset, data_offset + end)
+    return sized_file(_file_name(kind, sourced, checkpoint, options), kind, keys, tensors)
 
 
 def _types(

@@ -79,5 +79,7 @@ def check_options(options: Options) -> None:
         for name in _FLAGS:
             if getattr(options, name):
                 raise UsageError(_FLAGS[name], f"has no meaning for --type {options.type}", "choose a quantized --type")
-    if min(options.split_max_size, options.split_max_tensors) < 0:
+    if options.split_max_size < 0:
         raise UsageError("--split-max-size", "is negative", "give a size such as 48G")
+    if options.split_max_tensors < 0:
+        raise UsageError("--split-max-tensors", "is negative", "give a number of tensors")

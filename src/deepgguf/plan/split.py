@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import msgspec
 
 from deepgguf.errors import UsageError
-from deepgguf.gguf.encode import header_size, lay_out
+from deepgguf.gguf.encode import lay_out, padded
 from deepgguf.gguf.types import Value, ValueType
 from deepgguf.plan.schema import PlannedFile, PlannedTensor
+from deepgguf.plan.sized_file import sized_file
 
 
 def split_file(file: PlannedFile, max_size: int, max_tensors: int) -> list[PlannedFile]:
@@ -30,15 +31,15 @@ def _groups(file: PlannedFile, max_size: int, max_tensors: int) -> Iterator[tupl
     # The first header has all keys and could have all tensors; the others are smaller.
     size = header = file.data_offset
     for tensor in file.tensors:
-        padded = -(-tensor.info.nbytes // 32) * 32
-        if max_size and header + padded > max_size:
-            found = f"{max_size} bytes are too few for {tensor.info.name}: {header + padded} with the header"
+        nbytes = padded(tensor.info.nbytes)
+        if max_size and header + nbytes > max_size:
+            found = f"{max_size} bytes are too few for {tensor.info.name}: {header + nbytes} with the header"
             raise UsageError("--split-max-size", found, "a tensor is never cut; allow larger files")
-        if group and ((max_size and size + padded > max_size) or (max_tensors and len(group) >= max_tensors)):
+        if group and ((max_size and size + nbytes > max_size) or (max_tensors and len(group) >= max_tensors)):
             yield tuple(group)
             group, size = [], header
         group.append(tensor)
-        size += padded
+        size += nbytes
     yield tuple(group)
 
 
@@ -50,7 +51,4 @@ def _part(file: PlannedFile, stem: str, index: int, count: int, tensors: tuple[P
         "split.count": Value(ValueType.UINT16, count),
         "split.tensors.count": Value(ValueType.INT32, len(file.tensors)),
     }
-    data_offset = header_size(keys, infos)
-    end = infos[-1].offset + -(-infos[-1].nbytes // 32) * 32
-    name = f"{stem}-{index + 1:05d}-of-{count:05d}.gguf"
-    return PlannedFile(name, file.kind, keys, placed, data_offset, data_offset + end)
+    return sized_file(f"{stem}-{index + 1:05d}-of-{count:05d}.gguf", file.kind, keys, placed)
