@@ -61,12 +61,10 @@ def _left_out(
     """The reason for every tensor that is dropped; a scale goes with its weight."""
     reasons = {}
     for name in tensors:
-        weight = _weight_of(name)
-        if weight in names:
-            continue
-        reason = architecture.drop_reason(model, weight)
-        if reason:
-            reasons[name] = reason
+        if name not in names and (weight := _weight_of(name)) not in names:
+            reason = architecture.drop_reason(model, weight)
+            if reason:
+                reasons[name] = reason
     return reasons
 
 
