@@ -1,6 +1,7 @@
 """Rows 29 to 34: what the tokenizer's files may not say, and what in them is never run."""
 
 import json
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +150,36 @@ def test_row_34_chat_template_is_carried_and_never_rendered(folder, file):
     converted(folder)
     made = next((folder.parent / "out").glob("*.gguf"))
     assert read_header(made).keys["tokenizer.chat_template"].value == TEMPLATE
+
+
+@pytest.fixture
+def template(folder: Path) -> Path:
+    """The path of a chat_template.jinja, which is yet to be made and would be used."""
+    edit_json(folder / "tokenizer_config.json", lambda config: config.pop("chat_template", None))
+    return folder / "chat_template.jinja"
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../secret"])
+def test_row_49_a_chat_template_that_is_a_symlink_out_of_the_folder(folder, template, target):
+    (folder.parent / "secret").write_text("a password")
+    template.symlink_to(target)
+    assert f"chat_template.jinja: a symlink to {os.path.realpath(folder / target)}, outside" in refused(folder)
+
+
+def test_row_48_a_chat_template_that_is_a_fifo(folder, template):
+    os.mkfifo(template)
+    assert refused(folder) == "chat_template.jinja: a FIFO, not a regular file; download the file again"
+
+
+def test_row_34_a_chat_template_without_an_end(folder, template):
+    template.touch()
+    os.truncate(template, 2**40)
+    assert "chat_template.jinja: 1,099,511,627,776 bytes, more than the 33,554,432 that are allowed" in refused(folder)
+
+
+def test_row_34_a_chat_template_that_is_no_utf_8(folder, template):
+    put(template, b"{{ \xff }}")
+    assert "chat_template.jinja: byte 3 is not UTF-8" in refused(folder)
 
 
 @pytest.mark.parametrize("template", [1, [1], [{"name": "default"}], {"a": "b"}])

@@ -11,6 +11,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from deepgguf.checkpoint.json_text import read_json
+from deepgguf.checkpoint.source import LocalSource
 from deepgguf.errors import CheckpointError, printable
 
 _T = TypeVar("_T")
@@ -117,7 +118,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     config = _optional(config_path, _TokenizerConfig)
     generation = _optional(folder / "generation_config.json", _GenerationConfig)
     tokens = _tokens(raw, path)
-    digest = _pattern_digest(raw.pre_tokenizer, path)
+    digest = _pattern_digest(raw.pre_tokenizer)
     special_ids = _special_ids(config, raw.added_tokens)
     return Tokenizer(
         tokens=tokens,
@@ -160,13 +161,7 @@ def _tokens(raw: _TokenizerJson, path: Path) -> tuple[str, ...]:
     if missing is not None:
         found = f"id {missing} is missing, though ids go up to {max(by_id)}"
         raise CheckpointError(path, found, "ids must be without gaps")
-    tokens = tuple(by_id[i] for i in range(len(by_id)))
-    try:
-        "".join(tokens).encode()
-    except UnicodeEncodeError:
-        id = next(i for i, t in enumerate(tokens) if any("\ud800" <= c <= "\udfff" for c in t))
-        raise CheckpointError(path, f"the token with id {id} holds a lone surrogate", "it is no Unicode text") from None
-    return tokens
+    return tuple(by_id[i] for i in range(len(by_id)))
 
 
 def _merges(model: _Model, path: Path) -> tuple[str, ...]:
@@ -183,7 +178,7 @@ def _merges(model: _Model, path: Path) -> tuple[str, ...]:
     return tuple(joined)
 
 
-def _pattern_digest(pre_tokenizer: object, path: Path) -> str:
+def _pattern_digest(pre_tokenizer: object) -> str:
     """SHA-256 over the Split patterns in order, nothing between."""
     steps = pre_tokenizer.get("pretokenizers", [pre_tokenizer]) if isinstance(pre_tokenizer, Mapping) else []
     digest = hashlib.sha256()
@@ -191,10 +186,7 @@ def _pattern_digest(pre_tokenizer: object, path: Path) -> str:
         pattern = step.get("pattern") if isinstance(step, Mapping) and step.get("type") == "Split" else None
         regex = pattern.get("Regex") if isinstance(pattern, Mapping) else None
         if isinstance(regex, str):
-            try:
-                digest.update(regex.encode())
-            except UnicodeEncodeError:
-                raise CheckpointError(path, "pre_tokenizer: a pattern holds a lone surrogate") from None
+            digest.update(regex.encode())
     return digest.hexdigest()
 
 
@@ -220,11 +212,15 @@ def _chat_template(config: _TokenizerConfig, folder: Path) -> str | None:
     if isinstance(template, list):
         template = next((t.template for t in template if t.name == "default"), None)
     path = folder / "chat_template.jinja"
-    if template is None and path.is_file():
+    return _read_text(path) if template is None and (path.exists() or path.is_symlink()) else template
+
+
+def _read_text(path: Path) -> str:
+    with LocalSource(path) as source:
+        size = source.file.size
+        if size > _CONFIG_CAP:
+            raise CheckpointError(path, f"{size:,} bytes, more than the {_CONFIG_CAP:,} that are allowed")
         try:
-            template = path.read_bytes()[:_CONFIG_CAP].decode()
+            return source.read(0, size).decode()
         except UnicodeDecodeError as error:
             raise CheckpointError(path, f"byte {error.start} is not UTF-8", "use the model's own file") from None
-    if template is not None and any("\ud800" <= c <= "\udfff" for c in template):
-        raise CheckpointError(folder / "tokenizer_config.json", "chat_template holds a lone surrogate")
-    return template
