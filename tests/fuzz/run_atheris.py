@@ -7,6 +7,8 @@ the inputs of the corpus reach.
 """
 
 import argparse
+import dis
+import inspect
 import json
 import os
 import random
@@ -28,51 +30,30 @@ MEMORY_MB = 256
 SECONDS = 1.0
 LONGEST = 16384  # bytes of an input
 MODULES = {
-    "safetensors": ["checkpoint.safetensors", "checkpoint.json_text"],
+    "safetensors": ["checkpoint.safetensors", "checkpoint.header_entries", "checkpoint.json_text"],
     "index": ["checkpoint.shards", "checkpoint.json_text"],
     "config": ["architectures.config_schema", "architectures.language_model", "architectures.deepseek_ocr"],
     "tokenizer": ["checkpoint.tokenizer", "checkpoint.json_text"],
     "gguf": ["gguf.decode"],
 }
-WORDS = [
-    "",
-    "..",
-    "../x",
-    "\0",
-    "\x1b[2J",
-    "\u202e",
-    "\ud800",
-    "BF16",
-    "F8_E4M3",
-    "F4",
-    "BPE",
-    "Split",
-    "yarn",
-    "fp8",
-    "a b",
-]
+WORDS = ["", "..", "../x", "\0", "\x1b[2J", "\u202e", "\ud800", "a b"]
+# Words that a parser takes for something: without them mutations rarely come past the first check.
+KNOWN_WORDS = {
+    "safetensors": ["__metadata__", "BF16", "F8_E4M3", "F4", "F6_E2M3"],
+    "index": ["a", "b", "U8", "F4", "model-00003-of-00002.safetensors", "model-00002-of-00003.safetensors"],
+    "config": ["yarn", "fp8", "sigmoid", "softmax", "greedy", "noaux_tc", "group_limited_greedy"],
+    "tokenizer": ["BPE", "Split", "<s>", "</s>", "a", "b", "ab", "default"],
+    "gguf": [],
+}
+# Between the files of a parser that reads several.
+BORDER = b"\n---\n"
+SPECIAL_TEXTS = [b"\xef\xbb\xbf", b"[" * 3000, b"<!DOCTYPE html>", b"version https://git-lfs.github.com/spec/v1\n"]
 NUMBERS = [
-    0,
-    1,
-    -1,
-    2,
-    3,
-    4,
-    31,
-    32,
-    33,
-    64,
-    2**16,
-    2**31 - 1,
-    2**31,
-    2**32,
-    2**53,
-    2**63 - 1,
-    2**63,
-    2**64 - 1,
-    10**39,
+    *(0, 1, -1, 2, 3, 4, 31, 32, 33, 64),
+    *(2**16, 2**31 - 1, 2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 10**39, 10**41),
 ]
-ODD = [None, True, False, 0.5, -0.0, 1e308, [], {}, [[]], {"": 0}]
+ODD = [None, True, False, 0.5, -0.0, 1e308, float("nan"), float("inf"), [], {}, [[]], {"": 0}]
+_AGAIN = "\0again"
 
 
 def json_places(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -82,8 +63,8 @@ def json_places(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from json_places(value[key])
 
 
-def mutate_json(text: bytes, chance: random.Random) -> bytes:
-    """`text` with one value replaced, removed, doubled, renamed or exchanged; as it is if it is no JSON."""
+def mutate_json(text: bytes, chance: random.Random, known: list[str]) -> bytes:
+    """`text` with one value replaced, removed, doubled, renamed, exchanged or given twice; as it is if it is no JSON."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -93,36 +74,52 @@ def mutate_json(text: bytes, chance: random.Random) -> bytes:
         return text
     container, key = chance.choice(places)
     other_container, other_key = chance.choice(places)
-    how = chance.randrange(7)
+    words, again = [*WORDS, *known, *known], ""
+    how = chance.randrange(9)
     if how == 0:
-        container[key] = chance.choice([*WORDS, *NUMBERS, *ODD])
+        container[key] = chance.choice([*words, *NUMBERS, *ODD])
     elif how == 1:
         del container[key]
     elif how == 2 and isinstance(container[key], int):
         container[key] += chance.choice([-1, 1, 2, -8, 64, 256])
     elif how == 3 and isinstance(container, dict):
-        container[chance.choice([*WORDS, str(other_key)])] = container.pop(key)
+        container[chance.choice([*words, str(other_key)])] = container.pop(key)
     elif how == 4 and isinstance(container, list):
         container.insert(key, container[key])
-    elif how == 5 and isinstance(other_container[other_key], str | int | float | None):
+    elif how == 5 and isinstance(container, dict):
+        container[_AGAIN], again = container[key], key
+    elif how == 6 and isinstance(container, dict):
+        container[chance.choice([*words, str(other_key)])] = chance.choice([*words, *NUMBERS, *ODD])
+    elif how == 7 and isinstance(other_container[other_key], str | int | float | None):
         container[key] = other_container[other_key]
     else:
-        container[key] = chance.choice(WORDS) if isinstance(container[key], str) else chance.choice(NUMBERS)
+        container[key] = chance.choice(words) if isinstance(container[key], str) else chance.choice(NUMBERS)
     try:
-        return json.dumps(value, ensure_ascii=chance.random() < 0.5).encode("utf-8", "surrogatepass")
+        changed = json.dumps(value, ensure_ascii=chance.random() < 0.5).replace(json.dumps(_AGAIN), json.dumps(again))
+        return changed.encode("utf-8", "surrogatepass")
     except (ValueError, RecursionError):
         return text
 
 
-def mutate_safetensors(data: bytes, chance: random.Random) -> bytes:
+def mutate_texts(data: bytes, chance: random.Random, known: list[str]) -> bytes:
+    """One of the JSON texts in `data` mutated, or something put before it that no JSON begins with."""
+    texts = data.split(BORDER)
+    i = chance.randrange(len(texts))
+    texts[i] = (
+        chance.choice(SPECIAL_TEXTS) + texts[i] if chance.random() < 0.02 else mutate_json(texts[i], chance, known)
+    )
+    return BORDER.join(texts)
+
+
+def mutate_safetensors(data: bytes, chance: random.Random, known: list[str]) -> bytes:
     """The header mutated as JSON, its length as a rule set right."""
     length = int.from_bytes(data[:8], "little")
-    text = mutate_json(data[8 : 8 + length].rstrip(), chance)
+    text = mutate_json(data[8 : 8 + length].rstrip(), chance, known)
     stated = len(text) if chance.random() < 0.9 else chance.choice(NUMBERS) % 2**64
     return struct.pack("<Q", stated) + text + data[8 + length :]
 
 
-def mutate_gguf(data: bytes, chance: random.Random) -> bytes:
+def mutate_gguf(data: bytes, chance: random.Random, known: list[str]) -> bytes:
     """A number where one may stand, a piece doubled or cut out."""
     at = chance.randrange(len(data) + 1)
     how = chance.randrange(4)
@@ -157,19 +154,22 @@ def safetensors(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
 
 
 def index(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
+    """The index and the headers of two shards of eight bytes of data each."""
     from deepgguf.checkpoint.shards import INDEX, open_shards
 
     files = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
-    for file, name in zip(files, "ab", strict=True):
-        text = json.dumps({name: {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}).encode()
-        (folder / file).write_bytes(struct.pack("<Q", len(text)) + text + bytes(8))
 
     def parse(data: bytes) -> None:
-        (folder / INDEX).write_bytes(data)
+        content, *headers = data.split(BORDER, len(files))
+        (folder / INDEX).write_bytes(content)
+        for file, text in zip(files, headers, strict=False):
+            (folder / file).write_bytes(struct.pack("<Q", len(text)) + text + bytes(8))
         open_shards(folder)
 
     content = {"metadata": {"total_size": 16}, "weight_map": {"a": files[0], "b": files[1]}}
-    return parse, [json.dumps(content).encode(), b'{"weight_map": {}}']
+    headers = [{name: {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}} for name in "ab"]
+    texts = [json.dumps(value).encode() for value in (content, *headers)]
+    return parse, [BORDER.join(texts), BORDER.join([b'{"weight_map": {}}', *texts[1:]])]
 
 
 def config(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
@@ -179,31 +179,42 @@ def config(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
     from deepgguf.checkpoint.json_text import parse_json
     from deepgguf.samples.configs import config as sample_config
 
+    extra = ["lm_head.weight", "model.layers.4.mlp.gate.weight", "model.layers.0.self_attn.rotary_emb.inv_freq", ""]
+
     def parse(data: bytes) -> None:
         value = parse_json(data, "config.json")
         if isinstance(value, dict):
             architecture = find_architecture(value, "config.json")
             model = architecture.parse(value, "config.json")
-            for tensor in islice(architecture.tensors(model), 500):
-                architecture.drop_reason(model, tensor.name)
+            expected = [tensor.name for tensor in islice(architecture.tensors(model), 500)]
+            for name in (*expected, *extra):
+                architecture.drop_reason(model, name)
             architecture.limits(model)
 
-    return parse, [json.dumps(sample_config(kind, "sample")).encode() for kind in ("v3-fp8", "v2-lite", "ocr")]
+    return parse, [
+        json.dumps(sample_config(kind, "sample")).encode() for kind in ("v3-fp8", "v3-tied", "v2-lite", "ocr")
+    ]
 
 
 def tokenizer(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
+    """tokenizer.json, tokenizer_config.json, generation_config.json, chat_template.jinja."""
+    from itertools import zip_longest
+
     from deepgguf.checkpoint.tokenizer import read_tokenizer
     from deepgguf.layouts.tokenizer_keys import llamacpp_tokenizer_keys, ollama_tokenizer_keys
 
+    files = ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"]
+
     def parse(data: bytes) -> None:
-        (folder / "tokenizer.json").write_bytes(data)
+        for file, text in zip_longest(files, data.split(BORDER, len(files) - 1)):
+            (folder / file).write_bytes(text) if text is not None else (folder / file).unlink(missing_ok=True)
         found = read_tokenizer(folder)
         llamacpp_tokenizer_keys(found, 64)
         ollama_tokenizer_keys(found, 64)
 
-    names = {"bos_token": "<s>", "eos_token": {"content": "</s>"}, "add_bos_token": True, "chat_template": "{{ x }}"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(names))
-    (folder / "generation_config.json").write_text('{"eos_token_id": [1, 2], "bos_token_id": 0}')
+    named = {"bos_token": "<s>", "eos_token": {"content": "</s>"}, "add_bos_token": True, "chat_template": "{{ x }}"}
+    templates = [{"name": "tools", "template": "{{ y }}"}, {"name": "default", "template": "{{ x }}"}]
+    lists = {"eos_token_id": [1, 2], "bos_token_id": 0}
     split = {"type": "Split", "pattern": {"Regex": "\\p{N}{1,3}"}, "behavior": "Isolated"}
     content = {
         "added_tokens": [{"id": 0, "content": "<s>", "special": True}, {"id": 1, "content": "</s>", "special": False}],
@@ -214,17 +225,27 @@ def tokenizer(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
             "merges": [["a", "b"], "ab b"],
         },
     }
-    return parse, [json.dumps(content).encode(), json.dumps(content | {"pre_tokenizer": split}).encode()]
+    without_split = content | {"pre_tokenizer": {"type": "ByteLevel"}}
+    seeds = [
+        [content, named, lists],
+        [content | {"pre_tokenizer": split}, named | {"chat_template": templates}, lists],
+        [without_split, {"eos_token": "</s>"}, {}, "{{ z }}"],
+        [content],
+    ]
+    return parse, [BORDER.join(json.dumps(value).encode() for value in seed) for seed in seeds]
 
 
 def gguf(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
-    from deepgguf.gguf.decode import decode_header
+    from deepgguf.gguf.decode import read_header
     from deepgguf.gguf.describe import describe
     from deepgguf.gguf.encode import encode_header, lay_out
     from deepgguf.gguf.types import GGMLType, Value, ValueType
 
+    path = folder / "model.gguf"
+
     def parse(data: bytes) -> None:
-        describe([decode_header(lambda offset, length: data[offset : offset + length], len(data))])
+        path.write_bytes(data)
+        describe([read_header(path)])
 
     keys = {
         "general.architecture": Value(ValueType.STRING, "deepseek2"),
@@ -235,8 +256,17 @@ def gguf(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
         "real": Value(ValueType.FLOAT64, 0.1),
     }
     tensors = lay_out([("a.weight", GGMLType.F32, (2, 3)), ("b", GGMLType.Q4_K, (2, 256)), ("c", GGMLType.BF16, (5,))])
-    data = bytes(tensors[-1].offset + tensors[-1].nbytes)
-    return parse, [encode_header(keys, tensors) + data, encode_header({}, ()), b"GGUF" + bytes(20)]
+    whole = encode_header(keys, tensors) + bytes(tensors[-1].offset + tensors[-1].nbytes)
+    number = struct.pack("<I", ValueType.FLOAT32)
+    wrong = [
+        whole.replace(b"\1\0\0\0\0\0\0\0c", b"\1\0\0\0\0\0\0\0b"),  # a tensor twice
+        whole.replace(b"scores\x09\0\0\0" + number, b"scores\x09\0\0\0\x09\0\0\0"),  # an array of arrays
+        *(
+            whole.replace(b"alignment\4\0\0\0\x20", b"alignment" + stated)
+            for stated in (b"\5\0\0\0\x20", b"\4\0\0\0\x21")
+        ),
+    ]
+    return parse, [whole, *wrong, encode_header({}, ()), b"GGUF" + bytes(20)]
 
 
 PARSERS = {"safetensors": safetensors, "index": index, "config": config, "tokenizer": tokenizer, "gguf": gguf}
@@ -273,9 +303,9 @@ def fuzz(parser: str, runs: int, seconds: int, corpus: Path, facts: Path) -> Non
         chance = random.Random(seed)
         if chance.random() < 0.3:
             return atheris.Mutate(data, longest)
-        own = {"gguf": mutate_gguf, "safetensors": mutate_safetensors}.get(parser, mutate_json)
+        own = {"gguf": mutate_gguf, "safetensors": mutate_safetensors}.get(parser, mutate_texts)
         for _ in range(chance.randrange(1, 4)):
-            data = own(data, chance)
+            data = own(data, chance, KNOWN_WORDS[parser])
         return data[:longest]
 
     limits = [f"-runs={runs}", f"-max_total_time={seconds}", f"-max_len={LONGEST}", f"-rss_limit_mb={MEMORY_MB}"]
@@ -285,17 +315,20 @@ def fuzz(parser: str, runs: int, seconds: int, corpus: Path, facts: Path) -> Non
 
 
 def body_lines(code: types.CodeType) -> Iterator[tuple[str, int]]:
-    """The lines of the functions within `code`, not its own."""
+    """The lines within the functions of `code`; classes and signatures run when a module is imported."""
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
-            yield from (
-                (inner.co_filename, line) for _, _, line in inner.co_lines() if line and line != inner.co_firstlineno
-            )
+            if inner.co_flags & inspect.CO_OPTIMIZED:
+                first = [
+                    i.positions.lineno for i in dis.get_instructions(inner) if i.opname == "RESUME" and i.positions
+                ]
+                lines = {line for _, _, line in inner.co_lines() if line} - {inner.co_firstlineno, *first[:1]}
+                yield from ((inner.co_filename, line) for line in lines)
             yield from body_lines(inner)
 
 
-def covered(parser: str, corpus: Path, folder: Path) -> tuple[int, int, int]:
-    """Inputs of the corpus, lines of the parser's functions that they reach, and lines there are."""
+def covered(parser: str, corpus: Path, folder: Path) -> tuple[int, set[tuple[str, int]], set[tuple[str, int]]]:
+    """Inputs of the corpus; the lines of the parser's functions that they reach, and those that they do not."""
     from importlib import import_module
 
     from deepgguf.errors import DeepggufError
@@ -324,7 +357,7 @@ def covered(parser: str, corpus: Path, folder: Path) -> tuple[int, int, int]:
             pass
         finally:
             sys.settrace(None)
-    return len(inputs), len(reached & wanted), len(wanted)
+    return len(inputs), reached & wanted, wanted - reached
 
 
 def main() -> int:
@@ -332,6 +365,9 @@ def main() -> int:
     options.add_argument("--parser", choices=PARSERS, required=True)
     options.add_argument("--runs", type=int, default=1_000_000)
     options.add_argument("--seconds", type=int, default=0, help="stop after so many, 0 for never")
+    options.add_argument(
+        "--list-missed", action="store_true", help="name the lines that no input of the corpus reaches"
+    )
     options.add_argument("--in", dest="inside", help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.inside:
@@ -351,11 +387,14 @@ def main() -> int:
                 sys.stdout.write(f"{crash.name}: {crash.read_bytes()[:2000]!r}\n")
             return 1
         facts = json.loads((folder / "work" / "facts").read_text())
-        inputs, reached, there = covered(chosen.parser, folder / "corpus", folder / "work")
+        inputs, reached, missed = covered(chosen.parser, folder / "corpus", folder / "work")
+    if chosen.list_missed:
+        sys.stdout.writelines(f"not reached: {Path(file).name}:{line}\n" for file, line in sorted(missed))
+    there = len(reached) + len(missed)
     sys.stdout.write(
         f"{chosen.parser}: {facts['inputs']:,} inputs, {facts['taken']:,} taken, {facts['refused']:,} refused, no other"
         f" exception; slowest {facts['slowest']:.3f} s, memory {facts['memory_mb']:.0f} MB;"
-        f" {reached} of {there} lines ({100 * reached / there:.0f} %) reached by the {inputs} inputs of the corpus\n"
+        f" {len(reached)} of {there} lines ({100 * len(reached) / there:.0f} %) reached by the {inputs} inputs of the corpus\n"
     )
     return 0
 

@@ -32,7 +32,13 @@ def quick_entries(text: bytes) -> dict[str, Entry] | None:
     msgspec is several times faster than the standard library, but takes the last of two members with one name. Each
     member has a colon: where the text has no more colons than the members found have, no other member was there.
     """
-    if not text.isascii() or b"\\" in text or has_long_integer(text) or has_too_many_values(text):
+    if (
+        not text.startswith(b"{")
+        or not text.isascii()
+        or b"\\" in text
+        or has_long_integer(text)
+        or has_too_many_values(text)
+    ):
         return None
     colons = 0
     try:
@@ -50,21 +56,20 @@ def quick_entries(text: bytes) -> dict[str, Entry] | None:
 
 def strict_entries(text: bytes, where: str) -> dict[str, Entry]:
     """The entries of any header, or a CheckpointError that says what is wrong with it."""
+    if not text.startswith(b"{"):
+        raise CheckpointError(where, "the header does not begin with '{'", "download the file again")
     header = parse_json(text, where)
-    if not isinstance(header, dict):
-        raise CheckpointError(where, "the header is no JSON object")
+    assert isinstance(header, dict)
     try:
         msgspec.convert(header.pop(_METADATA, {}), dict[str, str])
     except msgspec.ValidationError as e:
         raise CheckpointError(f"{where}, {_METADATA}", f"must map strings to strings: {e}") from None
     if "" in header:
         raise CheckpointError(where, "a tensor with an empty name")
-    try:
-        return msgspec.convert(header, dict[str, Entry])
-    except msgspec.ValidationError:
-        for name, entry in header.items():
-            try:
-                msgspec.convert(entry, Entry)
-            except msgspec.ValidationError as e:
-                raise CheckpointError(f"{where}, tensor {name}", str(e)) from None
-        raise
+    entries: dict[str, Entry] = {}
+    for name, entry in header.items():
+        try:
+            entries[name] = msgspec.convert(entry, Entry)
+        except msgspec.ValidationError as e:
+            raise CheckpointError(f"{where}, tensor {name}", str(e)) from None
+    return entries

@@ -65,8 +65,6 @@ def parse_header(text: bytes, data_start: int, file_size: int, where: str) -> li
     Raises CheckpointError unless each tensor has a printable name, a known dtype, at most 4 dimensions, none of them
     zero, and as many bytes as these need, and unless the tensors cover the data without hole, overlap or rest.
     """
-    if not text.startswith(b"{"):
-        raise CheckpointError(where, "the header does not begin with '{'", "download the file again")
     entries = header_entries(text, where)
     sizes: dict[tuple[str, tuple[int, ...]], int] = {}
     tensors, position = [], 0
