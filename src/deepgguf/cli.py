@@ -79,7 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, _stop)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
+        status = run(options)
+        sys.stdout.flush()
+        return status
     except DeepggufError as error:
         _complain(str(error))
         return error.exit_status
@@ -344,19 +346,13 @@ def _plan(options: argparse.Namespace) -> int:
 
         _print_json(plan_view(plan, jobs))
         return 0
-    import shutil
-
     from deepgguf.plan.needs import memory_needed
     from deepgguf.terminal import plan_page
+    from deepgguf.terminal.room import free_disk, free_memory
 
-    folder = api.output_folder(options.output)
-    free_disk = shutil.disk_usage(folder if folder.is_dir() else Path()).free
-    free_memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    _print(
-        plan_page.render(
-            plan, memory=memory_needed(plan, jobs), jobs=jobs, free_disk=free_disk, free_memory=free_memory
-        )
-    )
+    disk, memory = free_disk(api.output_folder(options.output)), free_memory()
+    page = plan_page.render(plan, memory=memory_needed(plan, jobs), jobs=jobs, free_disk=disk, free_memory=memory)
+    _print(page)
     return 0
 
 
@@ -418,7 +414,10 @@ def _print(page: Any) -> None:
     from rich.console import Console
 
     # On a terminal lines fold at its width; in a file or a pipe they stay whole.
-    Console(width=None if sys.stdout.isatty() else 200, highlight=False, emoji=False).print(page)
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, emoji=False)
+    with console.capture() as capture:
+        console.print(page)
+    sys.stdout.write(capture.get())  # a console that meets a closed pipe ends the process itself, with status 1
 
 
 def _print_json(value: object) -> None:

@@ -15,8 +15,8 @@ from deepgguf.terminal.sizes import duration, size
 _BLOCK = re.compile(r"\bblk\.\d+\.")
 
 
-def render(plan: Plan, *, memory: int, jobs: int, free_disk: int, free_memory: int) -> RenderableType:
-    """The whole page; `memory` is what `jobs` threads need, the free ones are what is there, in bytes."""
+def render(plan: Plan, *, memory: int, jobs: int, free_disk: int, free_memory: int | None) -> RenderableType:
+    """The whole page; `memory` is what `jobs` threads need, in bytes, as are the free ones (None: not known)."""
     parts: list[RenderableType] = [_facts(plan, memory, jobs, free_disk, free_memory), Text(), _files(plan)]
     for file in {f.kind: f for f in plan.files}.values():
         parts += [Text(), _types(plan, file.kind)]
@@ -34,7 +34,7 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _facts(plan: Plan, memory: int, jobs: int, free_disk: int, free_memory: int) -> Table:
+def _facts(plan: Plan, memory: int, jobs: int, free_disk: int, free_memory: int | None) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -47,8 +47,8 @@ def _facts(plan: Plan, memory: int, jobs: int, free_disk: int, free_memory: int)
         "scales paired": f"{plan.scales_paired:,} (blocks of {plan.block[0]} × {plan.block[1]})"
         if plan.scales_paired
         else "",
-        "disk": f"{size(plan.size)} needed, {size(free_disk)} free{_short(plan.size > free_disk)}",
-        "memory": f"{size(memory)} needed with {jobs} jobs, {size(free_memory)} free{_short(memory > free_memory)}",
+        "disk": f"{size(plan.size)} needed{_free(plan.size, free_disk)}",
+        "memory": f"{size(memory)} needed with {jobs} jobs{_free(memory, free_memory)}",
     }
     for name, fact in facts.items():
         if fact:
@@ -56,8 +56,10 @@ def _facts(plan: Plan, memory: int, jobs: int, free_disk: int, free_memory: int)
     return table
 
 
-def _short(too_little: bool) -> str:
-    return "  [bold red]not enough[/]" if too_little else ""
+def _free(needed: int, free: int | None) -> str:
+    if free is None:
+        return ""
+    return f", {size(free)} free" + ("  [bold red]not enough[/]" if needed > free else "")
 
 
 def _files(plan: Plan) -> Table:

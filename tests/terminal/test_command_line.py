@@ -1,0 +1,150 @@
+"""`deepgguf` as a person or a script meets it: what stands on standard output and standard error, exit statuses."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import deepgguf
+from deepgguf.plan.options import TYPES
+
+SRC = Path(deepgguf.__file__).parents[1]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(SRC), "COLUMNS": "200"}
+DEEPGGUF = [sys.executable, "-m", "deepgguf"]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*DEEPGGUF, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+
+
+def lines(*arguments: object) -> list[str]:
+    """Standard output of a command that succeeds and has nothing to complain about."""
+    done = run(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return [line.rstrip() for line in done.stdout.splitlines()]
+
+
+@pytest.fixture
+def v3(checkpoint):
+    return checkpoint("v3-fp8")
+
+
+def test_the_summary_says_what_was_written_dropped_changed_and_how_large_the_error_is(v3, tmp_path):
+    out = tmp_path / "v3.gguf"
+    said = lines("convert", v3, "-o", out, "--type", "q4_k_m", "--report-error")
+    assert said[0] == f"wrote {out}  {out.stat().st_size:,} bytes"
+    assert said[2:7] == [
+        "types: 17 F32, 14 Q4_K, 10 Q8_0, 5 Q5_0, 3 Q6_K",
+        "dropped 23 tensors and 11 scales: multi-token prediction (MTP) layers",
+        "60 FP8 weights paired with their scales",
+        "NaN 0, Inf 0",
+        "quantization error, relative RMS, the largest of each type:",
+    ]
+    assert [line.split()[0] for line in said[7:11]] == ["Q4_K", "Q5_0", "Q6_K", "Q8_0"]
+    assert said[-1].startswith(f"run it: echo 'FROM {out}' > Modelfile && ollama create ")
+
+
+def test_json_has_the_digest_of_every_tensor_and_the_file_s_sha256(v3, tmp_path):
+    report = json.loads("".join(lines("convert", v3, "-o", tmp_path / "v3.gguf", "--sha256", "--json")))
+    (file,) = report["files"]
+    manifest = json.loads((tmp_path / "v3.gguf.json").read_text())
+    assert {t["name"]: t["xxh3_128"] for t in file["tensors"]} == {t["name"]: t["digest"] for t in manifest["tensors"]}
+    assert file["sha256"] == subprocess.check_output(["sha256sum", file["path"]], text=True).split()[0]
+
+
+def test_every_type_has_the_size_of_its_own_plan(v3):
+    every = json.loads("".join(lines("plan", v3, "--type", "all", "--json")))
+    assert list(every) == [type for type in TYPES if type != "q2_k_s"]  # that one needs an importance matrix
+    for type in ("auto", "f32", "q4_k_m", "iq4_xs"):
+        assert every[type]["size"] == json.loads("".join(lines("plan", v3, "--type", type, "--json")))["size"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--type", "q4"], "--type: 'q4' is unknown; choose from auto, f32, f16, bf16, q4_0, "),
+        (["--target", "vllm"], "--target: 'vllm' is unknown; choose from ollama, llama.cpp"),
+        (["--only", "audio"], "--only: 'audio' is unknown; choose from text, mmproj"),
+        (["--only", "mmproj"], "--only: this model has no mmproj file for ollama; leave it out"),
+        (["--tensor-type", "a=q8_0"], "--tensor-type: has no meaning for --type auto; choose a quantized --type"),
+        (["--split-max-size", "1K"], "--split-max-size: 1000 bytes are too few for blk.0.attn_kv_a_mqa.weight"),
+        (["--split-max-tensors", "-1"], "--split-max-tensors: is negative; give a number of tensors"),
+        (["--part", "2"], "--part: 2 of 1; give a number from 1 to the number of parts"),
+    ],
+)
+def test_wrong_usage_has_status_2_and_names_the_option(v3, arguments, complaint):
+    done = run("plan", v3, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"deepgguf: {complaint}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_existing_output_is_kept(v3, tmp_path):
+    (tmp_path / "v3.gguf").write_text("precious")
+    done = run("convert", v3, "-o", tmp_path / "v3.gguf")
+    assert done.returncode == 2
+    assert (
+        done.stderr
+        == f"deepgguf: {tmp_path}/v3.gguf: exists; replace it with --overwrite, or give another output with -o\n"
+    )
+    assert (tmp_path / "v3.gguf").read_text() == "precious"
+
+
+@pytest.mark.parametrize("command", ["convert", "plan", "inspect", "verify", "sample"])
+def test_help_has_examples_and_exit_statuses(command):
+    said = "\n".join(lines(command, "--help"))
+    assert f"examples:\n  deepgguf {command} " in said
+    assert "exit status:\n  0    done\n" in said
+
+
+@pytest.mark.parametrize("arguments", ["plan {} --json", "plan {}"])
+def test_a_reader_that_has_gone_is_no_reason_to_complain(v3, arguments):
+    shell = f"set -o pipefail; {' '.join(DEEPGGUF)} {arguments.format(v3)} | true"
+    done = subprocess.run(["bash", "-c", shell], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+PROGRESS = """
+import time
+from deepgguf.terminal import progress
+progress._PATIENCE_SECONDS = {patience}
+with progress.progress_of(2_000_000, "model.gguf") as advance:
+    for _ in range(10):
+        advance(100_000)
+        time.sleep(0.15)
+    time.sleep(0.5)
+"""
+
+
+def on_a_terminal(program: str) -> str:
+    """What a program writes to a terminal as its standard error."""
+    ours, theirs = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-c", program], env=ENVIRONMENT | {"TERM": "xterm"}, stderr=theirs, stdout=theirs, check=True
+    )
+    os.close(theirs)
+    said = b""
+    try:
+        while found := os.read(ours, 65536):
+            said += found
+    except OSError:  # Linux has EIO for the end of a terminal that nobody writes to
+        pass
+    os.close(ours)
+    return said.decode()
+
+
+def test_a_terminal_shows_name_share_size_rate_and_time_left():
+    said = on_a_terminal(PROGRESS.format(patience=0))
+    for expected in ("model.gguf", "50%", "1.0/2.0 MB", "kB/s", "0:00:0"):
+        assert expected in said
+
+
+def test_a_short_run_shows_nothing_on_a_terminal():
+    assert on_a_terminal(PROGRESS.format(patience=60)) == ""
