@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -282,6 +283,7 @@ def fuzz(parser: str, runs: int, seconds: int, corpus: Path, facts: Path) -> Non
         parse, seeds = PARSERS[parser](facts.parent)
     for number, seed in enumerate(seeds):
         (corpus / f"seed-{number}").write_bytes(seed)
+    places: set[tuple[str, int]] = set()  # of refusals
     counts = {"inputs": 0, "taken": 0, "refused": 0, "slowest": 0.0, "memory_mb": 0.0}
 
     def one(data: bytes) -> None:
@@ -292,6 +294,10 @@ def fuzz(parser: str, runs: int, seconds: int, corpus: Path, facts: Path) -> Non
         except DeepggufError as error:
             assert str(error).isprintable()
             counts["refused"] += 1
+            place = raised_at(error)
+            if place not in places:  # libFuzzer does not keep them all
+                places.add(place)
+                (corpus / f"refused-{len(places)}").write_bytes(data)
         counts["slowest"] = max(counts["slowest"], time.process_time() - began)
         assert counts["slowest"] < SECONDS
         counts["inputs"] += 1
@@ -303,15 +309,29 @@ def fuzz(parser: str, runs: int, seconds: int, corpus: Path, facts: Path) -> Non
         chance = random.Random(seed)
         if chance.random() < 0.3:
             return atheris.Mutate(data, longest)
+        if chance.random() < 0.4:  # nearly all of the corpus is refused early
+            data = chance.choice(seeds)
         own = {"gguf": mutate_gguf, "safetensors": mutate_safetensors}.get(parser, mutate_texts)
         for _ in range(chance.randrange(1, 4)):
             data = own(data, chance, KNOWN_WORDS[parser])
         return data[:longest]
 
-    limits = [f"-runs={runs}", f"-max_total_time={seconds}", f"-max_len={LONGEST}", f"-rss_limit_mb={MEMORY_MB}"]
+    limits = [
+        f"-runs={runs}",
+        f"-max_total_time={seconds}",
+        f"-max_len={LONGEST}",
+        f"-rss_limit_mb={MEMORY_MB}",
+        "-timeout=10",
+    ]
     quiet = ["-print_final_stats=0", "-verbosity=0", f"-artifact_prefix={facts.parent}/"]
     atheris.Setup([sys.argv[0], *limits, *quiet, str(corpus)], one, custom_mutator=mutate)
     atheris.Fuzz()
+
+
+def raised_at(error: BaseException) -> tuple[str, int]:
+    """File and line of the `raise`."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return frames[-1][0].f_code.co_filename, frames[-1][1]
 
 
 def body_lines(code: types.CodeType) -> Iterator[tuple[str, int]]:
