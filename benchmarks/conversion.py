@@ -115,15 +115,21 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, object]:
     }
 
 
+def arguments(description: str | None, runs: int) -> argparse.ArgumentParser:
+    """What every benchmark of whole conversions can be told."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=runs, help=f"how often each contestant runs (default: {runs})")
+    parser.add_argument("--jobs", type=int, default=2, help="threads (default: 2)")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="the bench checkpoints")
+    parser.add_argument("--output", type=Path, default=Path("/dev/shm"), help="where to write (default: /dev/shm)")
+    parser.add_argument("--json", action="store_true", help="a line of JSON per case")
+    return parser
+
+
 def main() -> None:
     """Measures the chosen cases and prints a table, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, runs=5)
     parser.add_argument("--case", nargs="+", default=["bf16", "fp8"], choices=list(CASES))
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
-    parser.add_argument("--output", type=Path, default=Path("/dev/shm"))
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if not options.json:
         print("case                      GB  seconds    cpu     cp  ratio  limit  min..max     peak MB")

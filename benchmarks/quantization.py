@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import deepgguf
-from conversion import bench_checkpoint, run
+from conversion import arguments, bench_checkpoint, run
 from deepgguf.api import plan
 from deepgguf.gguf.types import PLAIN, GGMLType
 from deepgguf.plan.schema import PlannedTensor
@@ -115,13 +115,8 @@ def measure(type: str, options: argparse.Namespace) -> dict[str, object]:
 
 def main() -> None:
     """Measures the chosen types and prints a table, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, runs=3)
     parser.add_argument("--type", nargs="+", default=["q4_k_m", "q8_0"])
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
-    parser.add_argument("--output", type=Path, default=Path("/dev/shm"))
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if not options.json:
         print("type     seconds  two steps >=  ratio >=   real two steps  ratio  limit  peak MB")

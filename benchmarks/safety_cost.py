@@ -1,12 +1,12 @@
 """What journal, digests and manifest cost: conversions with and without them, alternating, medians and spread.
 
-usage: safety_cost.py [--runs 15] [--jobs 2] [--folder DIR] [--output DIR] [--kind v3]
+usage: safety_cost.py [--runs 15] [--jobs 2] [--folder DIR] [--output DIR] [--kind v3] [--json]
 
 Both run in a process of their own that has everything imported; "without" replaces the digest by a constant and leaves
 journal and manifest out. --output is /dev/shm by default; on a disk the spread is reported too.
 """
 
-import argparse
+import json
 import os
 import statistics
 import tempfile
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from conversion import bench_checkpoint
+from conversion import arguments, bench_checkpoint
 from deepgguf.api import carry_out, plan
 from deepgguf.execute import file_run, run
 from deepgguf.execute.settings import Settings
@@ -56,11 +56,7 @@ def seconds(prepare: Callable[[], None], source: Path, output: Path, jobs: int, 
 
 def main() -> None:
     """Prints medians, spreads and the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=15)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
-    parser.add_argument("--output", type=Path, default=Path("/dev/shm"))
+    parser = arguments(__doc__, runs=15)
     parser.add_argument("--kind", default="v3", choices=["v3", "v3-fp8"])
     options = parser.parse_args()
     source = bench_checkpoint(options.folder, options.kind)
@@ -69,10 +65,13 @@ def main() -> None:
         for _ in range(options.runs):
             times["with"].append(seconds(lambda: None, source, Path(out), options.jobs, True))
             times["without"].append(seconds(without_safety, source, Path(out), options.jobs, False))
+    ratio = statistics.median(times["with"]) / statistics.median(times["without"])
+    if options.json:
+        print(json.dumps(times | {"ratio": ratio}))
+        return
     for name, measured in times.items():
         spread = f"{min(measured):.2f}..{max(measured):.2f}"
         print(f"{name:8} median {statistics.median(measured):.2f} s  ({spread})")
-    ratio = statistics.median(times["with"]) / statistics.median(times["without"])
     print(f"cost     {ratio - 1:+.1%} of the time without (limit +10 %)")
 
 

@@ -50,24 +50,11 @@ V2: dict[str, Any] = V3 | {
 }
 OCR: dict[str, Any] = {
     "architectures": ["DeepseekOCRForCausalLM"],
-    "language_config": {
-        "vocab_size": 520,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "moe_intermediate_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 4096,
-        "first_k_dense_replace": 1,
+    "language_config": {key: value for key, value in V2.items() if key != "architectures"}
+    | {
         "n_routed_experts": 3,
         "n_shared_experts": 2,
-        "num_experts_per_tok": 2,
-        "n_group": 1,
-        "topk_group": 1,
-        "topk_method": "greedy",
         "use_mla": False,
-        "q_lora_rank": None,
         "kv_lora_rank": None,
         "qk_nope_head_dim": 0,
         "qk_rope_head_dim": 0,

@@ -10,6 +10,7 @@ from checkpoints import SHARDS, checkpoint, planned, refused, sample
 from command import failed
 
 from deepgguf.checkpoint.shards import INDEX
+from hub_cache import as_snapshot
 
 
 @pytest.fixture
@@ -69,24 +70,12 @@ def test_row_49_symlink_within_the_folder_is_allowed(folder):
     assert planned(folder)["architecture"] == "deepseek2"
 
 
-def snapshot(folder: Path) -> Path:
-    """`folder` as Hugging Face's cache has it: files among the blobs, symlinks in the snapshot."""
-    model = folder.parent / "models--deepseek-ai--DeepSeek-V3"
-    snapshot = model / "snapshots" / "e815299b"
-    snapshot.mkdir(parents=True)
-    (model / "blobs").mkdir()
-    for number, file in enumerate(sorted(folder.iterdir())):
-        file.rename(model / "blobs" / f"{number:064x}")
-        (snapshot / file.name).symlink_to(Path("../../blobs") / f"{number:064x}")
-    return snapshot
-
-
 def test_row_49_symlinks_of_the_hub_s_cache_are_allowed(folder):
-    assert planned(snapshot(folder))["architecture"] == "deepseek2"
+    assert planned(as_snapshot(folder))["architecture"] == "deepseek2"
 
 
 def test_row_49_a_blob_that_is_a_symlink_out_of_the_cache(folder):
-    cached = snapshot(folder)
+    cached = as_snapshot(folder)
     blob = (cached / SHARDS[1]).resolve()
     outside = blob.rename(folder.parent / "outside")
     blob.symlink_to(outside)
@@ -94,7 +83,7 @@ def test_row_49_a_blob_that_is_a_symlink_out_of_the_cache(folder):
 
 
 def test_row_49_blobs_of_another_model(folder):
-    cached = snapshot(folder)
+    cached = as_snapshot(folder)
     other = folder.parent / "models--other--model" / "blobs"
     other.mkdir(parents=True)
     (cached / SHARDS[1]).resolve().rename(other / "0")

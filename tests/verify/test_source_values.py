@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepgguf.executors.threads import Buffers
 from deepgguf.gguf.types import GGMLType
 from deepgguf.verify.source_values import FP8_VALUES, fp8_bits, from_bits, scale_floats, to_bits, to_floats
-from deepgguf.verify.workers import Scratch
 
 EVERY_CODE = np.tile(np.arange(256, dtype=np.uint8), (5, 1))
 
@@ -66,7 +66,7 @@ def test_fp8_rows_are_multiplied_by_the_scales_of_their_blocks(type, seed, first
     rows, columns = 2, 100  # the last block is cut to the edge
     scales = np.exp(np.random.default_rng(seed).uniform(-20, 4, (4, 3))).astype(np.float32)
     touched = scales[first_row // rows : (first_row + 4) // rows + 1]
-    found = fp8_bits(type, EVERY_CODE, touched, first_row, (rows, columns), Scratch())
+    found = fp8_bits(type, EVERY_CODE, touched, first_row, (rows, columns), Buffers())
     by_weight = scales[(first_row + np.arange(5)) // rows][:, np.arange(256) // columns]
     with np.errstate(over="ignore"):
         expected = from_bits(type, to_bits(type, by_weight * FP8_VALUES[EVERY_CODE]))
@@ -76,5 +76,5 @@ def test_fp8_rows_are_multiplied_by_the_scales_of_their_blocks(type, seed, first
 def test_fp8_rows_of_more_than_256_blocks():
     codes = np.tile(np.arange(256, dtype=np.uint8), (1, 3))
     scales = np.arange(1, 385, dtype=np.float32)[None]
-    found = fp8_bits(GGMLType.F32, codes, scales, 0, (1, 2), Scratch())
+    found = fp8_bits(GGMLType.F32, codes, scales, 0, (1, 2), Buffers())
     np.testing.assert_array_equal(from_bits(GGMLType.F32, found), scales[:, np.arange(768) // 2] * FP8_VALUES[codes])

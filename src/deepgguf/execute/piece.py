@@ -10,6 +10,7 @@ from deepgguf import kernels
 from deepgguf.checkpoint.fp8 import WEIGHT_DTYPE, check_scales, scale_values
 from deepgguf.checkpoint.shards import SourceTensor
 from deepgguf.errors import NonFiniteError
+from deepgguf.executors.threads import Buffers
 from deepgguf.gguf.types import BLOCKS, PLAIN, SCALES, GGMLType, row_bytes
 from deepgguf.plan.pieces import Piece
 from deepgguf.plan.schema import Part, PlannedTensor
@@ -46,20 +47,6 @@ class Made(NamedTuple):
     out: Bytes
     counts: Counts
     floats: NDArray[np.float32] | None = None
-
-
-class Buffers:
-    """A worker's memory: grown to the largest piece it has met, and used again for every other."""
-
-    def __init__(self) -> None:
-        self._held: dict[str, Bytes] = {}
-
-    def take(self, name: str, nbytes: int) -> Bytes:
-        """`nbytes` bytes of the buffer `name`; what it held before is lost."""
-        held = self._held.get(name)
-        if held is None or held.size < nbytes:
-            held = self._held[name] = np.empty(nbytes, np.uint8)
-        return held[:nbytes]
 
 
 def make_piece(

@@ -21,10 +21,10 @@ from deepgguf.execute.file_run import FileRun, open_file_run, refuse_existing
 from deepgguf.execute.journal import JournalHeader
 from deepgguf.execute.manifest import make_manifest
 from deepgguf.execute.part_file import Paths
-from deepgguf.execute.piece import Buffers, Importance, make_piece
+from deepgguf.execute.piece import Importance, make_piece
 from deepgguf.execute.settings import FileReport, Report, Settings
 from deepgguf.execute.tally import Tally
-from deepgguf.execute.threads import run_in_threads
+from deepgguf.executors.threads import Buffers, run_in_threads
 from deepgguf.gguf.types import TensorInfo
 from deepgguf.plan.identity import file_identity
 from deepgguf.plan.pieces import piece_at

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepgguf.checkpoint.shards import SourceTensor
+from deepgguf.executors.threads import Buffers
 from deepgguf.gguf.types import BLOCKS, PLAIN, GGMLType
 from deepgguf.verify.counterparts import Counterpart
 from deepgguf.verify.decoders import decode
@@ -25,7 +26,6 @@ from deepgguf.verify.source_values import (
     to_bits,
     to_floats,
 )
-from deepgguf.verify.workers import Scratch
 
 ReadSource = Callable[[int, int, NDArray[np.uint8]], None]
 """(file, offset, buffer)"""
@@ -33,21 +33,21 @@ ReadSource = Callable[[int, int, NDArray[np.uint8]], None]
 
 def compare_slice(
     pair: Counterpart, piece: Slice, data: Bytes, read: ReadSource, block: tuple[int, int], weighted: bool,
-    scratch: Scratch,
+    buffers: Buffers,
 ) -> tuple[Wrong | None, Squares | None]:  # fmt: skip
     """The wrong weights of `data`, the slice's bytes in the file, and for quantized types the sums for their errors.
 
     `weighted`: the file was made with an importance matrix.
     """
-    source = _read_rows(pair.sources[piece.part], piece, read, scratch)
+    source = _read_rows(pair.sources[piece.part], piece, read, buffers)
     if pair.tensor.type in PLAIN:
-        return _compare_bits(pair, piece, data, source, read, block, scratch), None
-    return _compare_within_bounds(pair, piece, data, source, read, block, weighted, scratch)
+        return _compare_bits(pair, piece, data, source, read, block, buffers), None
+    return _compare_within_bounds(pair, piece, data, source, read, block, weighted, buffers)
 
 
-def _read_rows(tensor: SourceTensor, piece: Slice, read: ReadSource, scratch: Scratch) -> Bytes:
+def _read_rows(tensor: SourceTensor, piece: Slice, read: ReadSource, buffers: Buffers) -> Bytes:
     row_size = piece.cols * WIDTHS[tensor.dtype]
-    data: Bytes = scratch.take("source", piece.rows * row_size)
+    data: Bytes = buffers.take("source", piece.rows * row_size)
     read(tensor.file, tensor.offset + piece.source_row * row_size, data)
     return data
 
@@ -63,13 +63,13 @@ def _read_scales(scale: SourceTensor, piece: Slice, read: ReadSource, block: tup
 
 def _expected_bits(
     pair: Counterpart, piece: Slice, source: Bytes, type: GGMLType, read: ReadSource, block: tuple[int, int],
-    scratch: Scratch,
+    buffers: Buffers,
 ) -> Bits:  # fmt: skip
     """The slice's source rows as bits of `type`, [rows, cols]."""
     dtype, scale = pair.sources[piece.part].dtype, pair.scales[piece.part]
     if scale is not None:
         scales = _read_scales(scale, piece, read, block)
-        return fp8_bits(type, source.reshape(piece.rows, piece.cols), scales, piece.source_row, block, scratch)
+        return fp8_bits(type, source.reshape(piece.rows, piece.cols), scales, piece.source_row, block, buffers)
     if SAME[dtype] is type:
         same: Bits = source.view(BIT_TYPES[type])
         return same.reshape(piece.rows, piece.cols)
@@ -78,10 +78,10 @@ def _expected_bits(
 
 def _compare_bits(
     pair: Counterpart, piece: Slice, data: Bytes, source: Bytes, read: ReadSource, block: tuple[int, int],
-    scratch: Scratch,
+    buffers: Buffers,
 ) -> Wrong | None:  # fmt: skip
     type = pair.tensor.type
-    expected = _expected_bits(pair, piece, source, type, read, block, scratch)
+    expected = _expected_bits(pair, piece, source, type, read, block, buffers)
     found: Bits = data.view(BIT_TYPES[type])
     if not piece.transposed and np.array_equal(_words(expected), _words(found)):
         return None
@@ -103,14 +103,14 @@ def _words(bits: Bits) -> NDArray[np.unsignedinteger]:
 
 def _compare_within_bounds(
     pair: Counterpart, piece: Slice, data: Bytes, source: Bytes, read: ReadSource, block: tuple[int, int],
-    weighted: bool, scratch: Scratch,
+    weighted: bool, buffers: Buffers,
 ) -> tuple[Wrong | None, Squares]:  # fmt: skip
     """FP8 is compared after its rounding to BF16, of which it was quantized."""
     type, dtype = pair.tensor.type, pair.sources[piece.part].dtype
     if dtype in SAME:
         values = to_floats(dtype, source).reshape(piece.rows, piece.cols)
     else:
-        bits = _expected_bits(pair, piece, source, GGMLType.BF16, read, block, scratch)
+        bits = _expected_bits(pair, piece, source, GGMLType.BF16, read, block, buffers)
         values = from_bits(GGMLType.BF16, bits)
     if piece.transposed:
         values = np.ascontiguousarray(values.T)

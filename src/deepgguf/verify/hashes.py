@@ -9,11 +9,11 @@ from pathlib import Path
 import xxhash
 
 from deepgguf.errors import OutputError, printable
+from deepgguf.executors.threads import Buffers
 from deepgguf.gguf.types import GGUFHeader, TensorInfo
 from deepgguf.verify.file_bytes import FileBytes
 from deepgguf.verify.report import Difference
 from deepgguf.verify.stored_hashes import StoredHashes, StoredTensor
-from deepgguf.verify.workers import Scratch
 
 _RUN = 1 << 20  # bytes hashed at a time
 
@@ -39,7 +39,7 @@ def header_differences(header: GGUFHeader, stored: StoredHashes, file: FileBytes
 
 
 def tensor_difference(
-    header: GGUFHeader, tensor: TensorInfo, stored: StoredTensor, file: FileBytes, scratch: Scratch,
+    header: GGUFHeader, tensor: TensorInfo, stored: StoredTensor, file: FileBytes, buffers: Buffers,
     progress: Callable[[int], None],
 ) -> Difference | None:  # fmt: skip
     """The tensor's digest, XXH3-128 over the XXH3-128 of its pieces."""
@@ -48,7 +48,7 @@ def tensor_difference(
     for length in cycle(stored.pieces):
         piece, end = xxhash.xxh3_128(), done + length
         while done < end:
-            run = scratch.take("hashed", min(_RUN, end - done))
+            run = buffers.take("hashed", min(_RUN, end - done))
             file.readinto(start + done, run)
             piece.update(run.data)
             done += run.size

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from deepgguf.errors import printable
+from deepgguf.executors.threads import Buffers, run_in_threads
 from deepgguf.gguf.split_set import read_split_set
 from deepgguf.gguf.types import PLAIN, GGUFHeader
 from deepgguf.verify.file_bytes import FileBytes, manifest_path
@@ -14,7 +15,6 @@ from deepgguf.verify.hashes import header_differences, padding_differences, tens
 from deepgguf.verify.report import Difference, Report, VerifiedFile
 from deepgguf.verify.stored_hashes import StoredHashes, read_stored_hashes
 from deepgguf.verify.with_source import check_source
-from deepgguf.verify.workers import Scratch, in_threads
 
 Progress = Callable[[int], None]
 
@@ -88,13 +88,13 @@ def _check_hashes(
                 compare = partial(tensor_difference, header, tensor, by_name[tensor.name], file, progress=progress)
                 tasks.append(((number, index), compare))
 
-    def work(task: tuple[tuple[int, int], Callable[..., Difference | None]], scratch: Scratch) -> None:
+    def work(task: tuple[tuple[int, int], Callable[..., Difference | None]], buffers: Buffers) -> None:
         place, compare = task
-        difference = compare(scratch=scratch)
+        difference = compare(buffers=buffers)
         if difference:
             found[place] = difference
 
-    in_threads(jobs, tasks, work)
+    run_in_threads(jobs, tasks, work)
     return [found[place] for place in sorted(found)]
 
 

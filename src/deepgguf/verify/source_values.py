@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepgguf.executors.threads import Buffers
 from deepgguf.gguf.types import GGMLType
-from deepgguf.verify.workers import Scratch
 
 Bits = NDArray[np.unsignedinteger[Any]]
 Bytes = NDArray[np.uint8]
@@ -73,16 +73,16 @@ def scale_floats(dtype: str, data: Bytes) -> Floats:
 
 
 def fp8_bits(
-    type: GGMLType, data: Bytes, scales: Floats, first_row: int, block: tuple[int, int], scratch: Scratch
+    type: GGMLType, data: Bytes, scales: Floats, first_row: int, block: tuple[int, int], buffers: Buffers
 ) -> Bits:
     """FP8 rows times their scales, rounded once to `type`.
 
     `data` uint8 [rows, cols], the tensor's rows from `first_row`; `scales` [block rows, block columns] of the blocks
     that these rows touch; `block` the rows and columns that share a scale. The result, [rows, cols], is valid until
-    `scratch` is used again.
+    `buffers` is used again.
     """
     rows, cols = data.shape
-    bits: Bits = scratch.take("fp8 bits", rows * cols, BIT_TYPES[type]).reshape(rows, cols)
+    bits: Bits = buffers.take("fp8 bits", rows * cols, BIT_TYPES[type]).reshape(rows, cols)
     # One table of 256 results per block; a weight's index is its code beside its block's column.
     index_type = np.uint16 if scales.shape[1] <= 256 else np.uint32  # the narrower, the faster
     columns = (np.arange(cols) // block[1] * 256).astype(index_type)
@@ -95,7 +95,7 @@ def fp8_bits(
             table = to_bits(type, (scales[nth][:, None] * FP8_VALUES).ravel())
         for start in range(row, stop, run):
             codes = data[start : min(stop, start + run)]
-            index = scratch.take("fp8 index", codes.size, index_type).reshape(codes.shape)
+            index = buffers.take("fp8 index", codes.size, index_type).reshape(codes.shape)
             np.copyto(index, codes)  # adding bytes to indices at once would cast in small buffers
             np.add(index, columns, out=index)
             # Every index is in range; "clip" only spares the copy that "raise" makes of `out`.

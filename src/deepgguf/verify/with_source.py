@@ -7,6 +7,7 @@ from deepgguf.architectures import find_architecture
 from deepgguf.architectures.architecture import Architecture, Model
 from deepgguf.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from deepgguf.checkpoint.source import Sources
+from deepgguf.executors.threads import Buffers, run_in_threads
 from deepgguf.gguf.types import PLAIN, GGUFHeader
 from deepgguf.verify.compare_keys import key_differences
 from deepgguf.verify.compare_slices import compare_slice
@@ -16,7 +17,6 @@ from deepgguf.verify.mismatches import Mismatches
 from deepgguf.verify.report import Difference, SourceCheck
 from deepgguf.verify.slices import Slice, slices
 from deepgguf.verify.source_names import NAMES
-from deepgguf.verify.workers import Scratch, in_threads
 
 Progress = Callable[[int], None]
 
@@ -75,16 +75,16 @@ def _check_weights(
             for piece in slices(pair, model):
                 yield number, piece
 
-    def work(task: tuple[int, Slice], scratch: Scratch) -> None:
+    def work(task: tuple[int, Slice], buffers: Buffers) -> None:
         number, piece = task
         pair = found.pairs[number]
-        data = scratch.take("file", piece.nbytes)
+        data = buffers.take("file", piece.nbytes)
         start = headers[pair.file].data_offset + pair.tensor.offset
         files[pair.file].readinto(start + piece.offset, data)
-        wrong, squares = compare_slice(pair, piece, data, sources.readinto, found.block, weighted, scratch)
+        wrong, squares = compare_slice(pair, piece, data, sources.readinto, found.block, weighted, buffers)
         if wrong or squares:
             mismatches[number].add(piece.part, wrong, squares)
         progress(piece.nbytes)
 
-    in_threads(jobs, tasks(), work)
+    run_in_threads(jobs, tasks(), work)
     return [difference for one in mismatches for difference in one.differences()]

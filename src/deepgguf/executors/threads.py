@@ -1,4 +1,4 @@
-"""Work over threads; NumPy, hashing and reading let go of the GIL."""
+"""Tasks over threads: kernels, NumPy, hashing, reads and writes let go of the GIL."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -11,14 +11,14 @@ _Task = TypeVar("_Task")
 _POLL_SECONDS = 0.1  # how soon a signal is noticed
 
 
-class Scratch:
-    """A thread's memory, grown to the largest task it has met and used again for every other."""
+class Buffers:
+    """A thread's memory: grown to the largest task it has met, and used again for every other."""
 
     def __init__(self) -> None:
         self._held: dict[str, NDArray[np.uint8]] = {}
 
     def take(self, name: str, count: int, dtype: DTypeLike = np.uint8) -> NDArray[Any]:
-        """`count` elements under `name`; what the name held before is lost."""
+        """`count` elements of the buffer `name`; what it held before is lost."""
         nbytes = count * np.dtype(dtype).itemsize
         held = self._held.get(name)
         if held is None or held.size < nbytes:
@@ -26,30 +26,34 @@ class Scratch:
         return held[:nbytes].view(dtype)
 
 
-def in_threads(jobs: int, tasks: Iterable[_Task], work: Callable[[_Task, Scratch], None]) -> None:
-    """Calls `work` for every task in `jobs` threads. The first exception, a signal's too, stops all and is raised."""
-    lock, stop, left = threading.Lock(), threading.Event(), iter(tasks)
+def run_in_threads(jobs: int, tasks: Iterable[_Task], work: Callable[[_Task, Buffers], None]) -> None:
+    """Calls `work` once for every task, in `jobs` threads, each with buffers of its own.
+
+    The first exception stops the others after the task they are at, and is raised here; so is one that a signal
+    handler raises in the calling thread.
+    """
+    lock, stop, source = threading.Lock(), threading.Event(), iter(tasks)
     failures: list[BaseException] = []
 
     def worker() -> None:
-        scratch = Scratch()
+        buffers = Buffers()
         try:
             while not stop.is_set():
                 with lock:
-                    task = next(left, None)
+                    task = next(source, None)
                 if task is None:
                     return
-                work(task, scratch)
+                work(task, buffers)
         except BaseException as error:
             failures.append(error)
             stop.set()
 
-    threads = [threading.Thread(target=worker, name=f"deepgguf-verify-{i}", daemon=True) for i in range(jobs)]
+    threads = [threading.Thread(target=worker, name=f"deepgguf-{i}", daemon=True) for i in range(jobs)]
     for thread in threads:
         thread.start()
     try:
-        while any(thread.is_alive() for thread in threads):
-            for thread in threads:
+        for thread in threads:
+            while thread.is_alive():
                 thread.join(_POLL_SECONDS)
     finally:
         stop.set()
