@@ -9,7 +9,7 @@ from gguf import GGUFReader
 from deepgguf.gguf.types import GGMLType
 from deepgguf.recipes.choice import Exceptions, Pin, TypeChoices, choose_types
 from deepgguf.recipes.patterns import TypePattern
-from deepgguf.recipes.recipe import recipe_named
+from deepgguf.recipes.recipe import RECIPES
 from deepgguf.recipes.tensor import ModelFacts, TensorToType
 
 GOLDENS = Path(__file__).parent.parent / "goldens"
@@ -51,7 +51,7 @@ def importance_sizes(checkpoint: str) -> dict[str, int]:
 
 def chosen(unquantized_golden, recipe: str, **more):
     exceptions = more.pop("exceptions", Exceptions())
-    choices = TypeChoices(recipe_named(recipe), **more)
+    choices = TypeChoices(RECIPES[recipe.lower()], **more)
     typed = choose_types(facts(unquantized_golden["kv"]), unquantized(unquantized_golden), choices, exceptions)
     return {tensor.name: tensor.type.name for tensor in typed}
 
@@ -77,7 +77,7 @@ def test_types_are_those_of_llama_quantize(path):
     checkpoint, recipe = split_name(path)
     types, file_type = expected(path)
     assert chosen(golden(GOLDENS / "llama.cpp" / f"{checkpoint}.json"), recipe) == types
-    assert recipe_named(recipe).file_type == file_type
+    assert RECIPES[recipe.lower()].file_type == file_type
 
 
 @pytest.mark.parametrize("path", files("imatrix"))
@@ -86,7 +86,7 @@ def test_types_with_an_importance_matrix_are_those_of_llama_quantize(path):
     types, file_type = expected(path)
     source = golden(GOLDENS / "llama.cpp" / f"{checkpoint}.json")
     assert chosen(source, recipe, importance=importance_sizes(checkpoint)) == types
-    assert recipe_named(recipe).file_type == file_type
+    assert RECIPES[recipe.lower()].file_type == file_type
 
 
 @pytest.mark.parametrize("path", files("quantized-ollama"))
@@ -94,7 +94,7 @@ def test_types_on_ollamas_layout_are_those_of_llama_quantize_with_ollamas_except
     checkpoint, recipe = split_name(path)
     types, file_type = expected(path)
     assert chosen(golden(GOLDENS / "ollama" / f"{checkpoint}.json"), recipe, exceptions=OLLAMA) == types
-    assert recipe_named(recipe).file_type == file_type
+    assert RECIPES[recipe.lower()].file_type == file_type
 
 
 @pytest.mark.parametrize("recipe", ["q8_0", "q4_k_m", "q3_k_m", "mxfp4_moe"])

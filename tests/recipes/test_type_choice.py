@@ -17,7 +17,7 @@ from deepgguf.recipes.choice import (
     choose_types,
 )
 from deepgguf.recipes.patterns import TypePattern
-from deepgguf.recipes.recipe import RECIPES, recipe_named
+from deepgguf.recipes.recipe import RECIPES
 from deepgguf.recipes.tensor import ModelFacts, TensorToType
 
 BF16, F16, F32 = GGMLType.BF16, GGMLType.F16, GGMLType.F32
@@ -32,7 +32,7 @@ OUTPUT = tensor("output.weight")
 
 
 def typed(recipe: str, *tensors: TensorToType, facts: ModelFacts = V3, exceptions=NO_EXCEPTIONS, **choices):
-    return choose_types(facts, tensors, TypeChoices(recipe_named(recipe), **choices), exceptions)
+    return choose_types(facts, tensors, TypeChoices(RECIPES[recipe], **choices), exceptions)
 
 
 def types(recipe: str, *tensors: TensorToType, **more) -> list[GGMLType]:
@@ -41,15 +41,6 @@ def types(recipe: str, *tensors: TensorToType, **more) -> list[GGMLType]:
 
 def first(recipe: str, *tensors: TensorToType, **more) -> TypedTensor:
     return typed(recipe, *tensors, **more)[0]
-
-
-def test_a_recipe_is_found_in_any_case():
-    assert recipe_named("Q4_K_M") is RECIPES["q4_k_m"]
-
-
-def test_an_unknown_recipe_is_an_error_that_lists_the_known_ones():
-    with pytest.raises(UsageError, match=r"q4_k_x.*choose one of.*q4_k_m.*mxfp4_moe"):
-        recipe_named("q4_k_x")
 
 
 @pytest.mark.parametrize(

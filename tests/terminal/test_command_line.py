@@ -66,6 +66,10 @@ def test_every_type_has_the_size_of_its_own_plan(v3):
         assert every[type]["size"] == json.loads("".join(lines("plan", v3, "--type", type, "--json")))["size"]
 
 
+def test_a_type_may_be_given_in_any_case(v3):
+    assert lines("plan", v3, "--type", "Q4_K_M", "--json") == lines("plan", v3, "--type", "q4_k_m", "--json")
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

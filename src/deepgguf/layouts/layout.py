@@ -41,8 +41,8 @@ class Output(msgspec.Struct, frozen=True, gc=False):
 class KeyFacts(msgspec.Struct, frozen=True):
     """All that keys are made of: the model, its tokenizer and card, its name, and what the plan has found.
 
-    `fp8_tensors`: the output names that came from FP8. `main_type`: the type of most weights of the file.
-    `parameters`: (total, shared, expert, number of experts), for size labels. `processor`: the (pre)processor's config.
+    `fp8_tensors`: the output names that came from FP8. `parameters`: (total, shared, expert, number of experts), for
+    size labels. `processor`: the (pre)processor's config.
     """
 
     model: Model
@@ -50,7 +50,6 @@ class KeyFacts(msgspec.Struct, frozen=True):
     card: ModelCard
     name: str
     fp8_tensors: tuple[str, ...]
-    main_type: GGMLType
     parameters: tuple[int, int, int, int]
     processor: Mapping[str, object]
 

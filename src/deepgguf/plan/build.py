@@ -115,7 +115,6 @@ def _plan_file(
             card=checkpoint.card,
             name=checkpoint.name,
             fp8_tensors=tuple(s.output.name for s in sourced if s.dtype == WEIGHT_DTYPE),
-            main_type=_main_type(sourced),
             parameters=_parameters(sourced),
             processor=checkpoint.processor,
         )

@@ -4,7 +4,6 @@ from types import MappingProxyType
 
 import msgspec
 
-from deepgguf.errors import UsageError
 from deepgguf.gguf.types import GGMLType
 
 
@@ -48,12 +47,3 @@ RECIPES: MappingProxyType[str, Recipe] = MappingProxyType(
         )
     )
 )
-
-
-def recipe_named(name: str) -> Recipe:
-    """The recipe of that name, in whatever case; UsageError if there is none."""
-    try:
-        return RECIPES[name.lower()]
-    except KeyError:
-        known = ", ".join(RECIPES)
-        raise UsageError(name, "no recipe has this name", f"choose one of {known}") from None
