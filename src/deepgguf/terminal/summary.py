@@ -28,7 +28,8 @@ def render(plan: Plan, report: Report, errors: tuple[TensorError, ...] = ()) -> 
     style = "yellow" if counts.nan or counts.inf else ""
     lines.append(Text(f"NaN {counts.nan}, Inf {counts.inf}", style=style))
     if errors:
-        lines.append(Text("quantization error, relative RMS, the largest of each type:"))
+        of = ", of what was made now" if report.resumed else ""
+        lines.append(Text(f"quantization error{of}, relative RMS, the largest of each type:"))
         for type, error in sorted(largest_by_type(errors).items()):
             lines.append(Text(f"  {type:7} {error.relative_rms:8.4%}  {printable(error.name)}"))
     lines += [Text(f"warning: {printable(w, 1000)}", style="yellow") for w in plan.warnings]
