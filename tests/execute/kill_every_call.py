@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 
 from conversions import every_call, fail_at, kill_at, undisturbed
@@ -94,7 +94,7 @@ def run(source: Path, out: Path, *options: str) -> "subprocess.Popen[bytes]":
 
 def digest(path: Path) -> str:
     with path.open("rb") as file:
-        return sha256(file.read()).hexdigest()
+        return file_digest(file, "sha256").hexdigest()
 
 
 def say(line: str) -> None:
