@@ -417,7 +417,8 @@ def _print(page: Any) -> None:
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, emoji=False)
     with console.capture() as capture:
         console.print(page)
-    sys.stdout.write(capture.get())  # a console that meets a closed pipe ends the process itself, with status 1
+    # Not by the console itself: it fills lines with blanks, and ends the process with status 1 if a pipe is closed.
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
 def _print_json(value: object) -> None:

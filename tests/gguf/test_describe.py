@@ -77,13 +77,13 @@ def test_the_description_survives_json() -> None:
 
 def test_alike_tensors_of_several_blocks_are_one_line() -> None:
     lines = shown(describe([header()]))
-    assert "blk.*.attn_q.weight 0–1, 3 Q4_K 2 × 256 864 bytes" in lines
+    assert "blk.*.attn_q.weight 0–1, 3 Q4_K 2 × 256 864 B" in lines
     assert "output_norm.weight F32 256 1.02 kB" in lines
 
 
 def test_every_tensor_has_its_line_when_asked_for() -> None:
     lines = shown(describe([header()]), show_tensors=True)
-    assert "blk.1.attn_q.weight Q4_K 2 × 256 288 288 bytes" in lines
+    assert "blk.1.attn_q.weight Q4_K 2 × 256 288 288 B" in lines
 
 
 def test_types_are_shown_with_their_share_of_the_bytes() -> None:

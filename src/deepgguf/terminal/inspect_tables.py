@@ -9,6 +9,8 @@ from rich.text import Text
 
 from deepgguf.errors import printable
 from deepgguf.gguf.describe import Description, KeyDescription, TensorDescription
+from deepgguf.terminal.sizes import count, size
+from deepgguf.terminal.tables import facts_table, titled_table
 
 _LONGEST_VALUE = 120
 _BLOCK = re.compile(r"(?<=blk\.)\d+(?=\.)")
@@ -24,17 +26,8 @@ def _text(value: object, style: str = "") -> Text:
     return Text(printable(value), style=style)
 
 
-def _table(title: str, *columns: str, numbers: Sequence[str] = ()) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
-    for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
-    return table
-
-
 def _facts(description: Description) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = facts_table()
     files = description.files
     weight = description.bits_per_weight
     facts = {
@@ -42,8 +35,8 @@ def _facts(description: Description) -> Table:
         "name": printable(description.name) if description.name is not None else "not said",
         "architecture": printable(description.architecture) if description.architecture is not None else "not said",
         "file type": description.file_type or "not said",
-        "size": f"{_size(description.size)} ({description.size:,} bytes)",
-        "parameters": f"{_count(description.parameters)} ({description.parameters:,})",
+        "size": f"{size(description.size)} ({description.size:,} bytes)",
+        "parameters": f"{count(description.parameters)} ({description.parameters:,})",
         "tensors": f"{len(description.tensors):,}",
         "bits per weight": "no weights" if weight is None else f"{weight:.2f}",
         "GGUF": f"version {files[0].version}, alignment {files[0].alignment}, data from byte {files[0].data_offset:,}",
@@ -54,7 +47,7 @@ def _facts(description: Description) -> Table:
 
 
 def _keys(keys: Sequence[KeyDescription]) -> Table:
-    table = _table(f"Keys ({len(keys)})", "key", "type", "value")
+    table = titled_table(f"Keys ({len(keys)})", "key", "type", "value")
     for key in keys:
         type = key.type if key.item_type is None else f"{key.item_type} × {key.length:,}"
         table.add_row(_text(key.name), Text(type.lower(), style="dim"), Text(_value(key)))
@@ -89,24 +82,26 @@ def _item(value: object) -> str:
 
 
 def _types(description: Description) -> Table:
-    table = _table(
+    table = titled_table(
         "Types", "type", "tensors", "parameters", "size", "share", numbers=("tensors", "parameters", "size", "share")
     )
     whole = sum(total.bytes for total in description.types)
     for total in description.types:
         share = f"{total.bytes / whole:.1%}"
-        table.add_row(total.type, f"{total.tensors:,}", _count(total.parameters), _size(total.bytes), share)
+        table.add_row(total.type, f"{total.tensors:,}", count(total.parameters), size(total.bytes), share)
     return table
 
 
 def _tensors(description: Description) -> Table:
     several = len(description.files) > 1
     columns = ("tensor", "type", "shape", "offset", "size", *(("file",) if several else ()))
-    table = _table(f"Tensors ({len(description.tensors):,})", *columns, numbers=("shape", "offset", "size", "file"))
+    table = titled_table(
+        f"Tensors ({len(description.tensors):,})", *columns, numbers=("shape", "offset", "size", "file")
+    )
     for tensor in description.tensors:
         file = (str(tensor.file + 1),) if several else ()
         table.add_row(
-            _text(tensor.name), tensor.type, _shape(tensor.shape), f"{tensor.offset:,}", _size(tensor.bytes), *file
+            _text(tensor.name), tensor.type, _shape(tensor.shape), f"{tensor.offset:,}", size(tensor.bytes), *file
         )
     return table
 
@@ -116,13 +111,13 @@ def _tensor_groups(tensors: Sequence[TensorDescription]) -> Table:
     groups: dict[tuple[str, str, tuple[int, ...]], list[TensorDescription]] = {}
     for tensor in tensors:
         groups.setdefault((_BLOCK.sub("*", tensor.name), tensor.type, tensor.shape), []).append(tensor)
-    table = _table(
+    table = titled_table(
         f"Tensors ({len(tensors):,})", "tensor", "blocks", "type", "shape", "size", numbers=("shape", "size")
     )
     for (pattern, type, shape), group in groups.items():
         blocks = [int(match[0]) for tensor in group if (match := _BLOCK.search(tensor.name))]
-        size = _size(sum(tensor.bytes for tensor in group))
-        table.add_row(_text(pattern), _ranges(blocks), type, _shape(shape), size)
+        nbytes = sum(tensor.bytes for tensor in group)
+        table.add_row(_text(pattern), _ranges(blocks), type, _shape(shape), size(nbytes))
     return table
 
 
@@ -139,18 +134,3 @@ def _ranges(numbers: Sequence[int]) -> str:
         else:
             runs.append([number])
     return ", ".join("–".join(map(str, run)) for run in runs)
-
-
-def _size(nbytes: int) -> str:
-    return _scaled(nbytes, ("bytes", "kB", "MB", "GB", "TB", "PB"), " ")
-
-
-def _count(number: int) -> str:
-    return _scaled(number, ("", "K", "M", "B", "T"), "")
-
-
-def _scaled(number: int, units: Sequence[str], space: str) -> str:
-    scaled, unit = float(number), 0
-    while scaled >= 999.5 and unit + 1 < len(units):
-        scaled, unit = scaled / 1000, unit + 1
-    return f"{scaled:.3g}{space}{units[unit]}" if unit else f"{number}{space}{units[0]}"

@@ -11,8 +11,10 @@ from deepgguf.errors import printable
 from deepgguf.plan.schema import Plan, PlannedFile
 from deepgguf.plan.totals import PlanTotals
 from deepgguf.terminal.sizes import duration, size
+from deepgguf.terminal.tables import facts_table, titled_table
 
 _BLOCK = re.compile(r"\bblk\.\d+\.")
+_NUMBERS = ("size", "bytes", "work", "tensors", "parameters", "scales", "bits/weight")
 
 
 def render(plan: Plan, *, memory: int, jobs: int, free_disk: int, free_memory: int | None) -> RenderableType:
@@ -26,18 +28,8 @@ def render(plan: Plan, *, memory: int, jobs: int, free_disk: int, free_memory: i
     return Group(*parts)
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
-    for column in columns:
-        right = column in ("size", "bytes", "work", "tensors", "parameters", "share", "scales", "bits/weight")
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
-    return table
-
-
 def _facts(plan: Plan, memory: int, jobs: int, free_disk: int, free_memory: int | None) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = facts_table()
     weights = sum(t.weights for f in plan.files for t in f.tensors)
     sources = sum(source.size for source in plan.sources)
     facts = {
@@ -63,7 +55,7 @@ def _free(needed: int, free: int | None) -> str:
 
 
 def _files(plan: Plan) -> Table:
-    table = _table("Files", "name", "tensors", "size", "bits/weight")
+    table = titled_table("Files", "name", "tensors", "size", "bits/weight", numbers=_NUMBERS)
     for file in plan.files:
         table.add_row(printable(file.name), f"{len(file.tensors):,}", f"{file.size:,}", f"{bits_per_weight(file):.2f}")
     return table
@@ -76,7 +68,9 @@ def bits_per_weight(file: PlannedFile) -> float:
 
 def _types(plan: Plan, kind: str) -> Table:
     """Tensors alike but for the block number share a line per type."""
-    table = _table(f"Types ({kind})", "tensor", "from", "type", "tensors", "parameters", "size", "note")
+    table = titled_table(
+        f"Types ({kind})", "tensor", "from", "type", "tensors", "parameters", "size", "note", numbers=_NUMBERS
+    )
     groups: dict[tuple[str, str, str, str], list[int]] = {}
     for file in plan.files:
         for t in file.tensors if file.kind == kind else ():
@@ -92,7 +86,7 @@ def _types(plan: Plan, kind: str) -> Table:
 
 def render_types(types: dict[str, PlanTotals], seconds: dict[str, float], jobs: int) -> RenderableType:
     """One line per type: bits per weight, exact size, estimated time of the work with `jobs` threads."""
-    table = _table("Every type", "type", "bits/weight", "size", "bytes", "work")
+    table = titled_table("Every type", "type", "bits/weight", "size", "bytes", "work", numbers=_NUMBERS)
     for type, found in types.items():
         work = duration(seconds[type])
         table.add_row(type, f"{found.bits_per_weight:.2f}", size(found.size), f"{found.size:,}", work)
@@ -101,7 +95,7 @@ def render_types(types: dict[str, PlanTotals], seconds: dict[str, float], jobs: 
 
 
 def _dropped(plan: Plan) -> Table:
-    table = _table("Dropped", "reason", "tensors", "scales", "size", "first")
+    table = titled_table("Dropped", "reason", "tensors", "scales", "size", "first", numbers=_NUMBERS)
     for d in plan.dropped:
         table.add_row(d.reason, f"{d.tensors:,}", f"{d.scales:,}", size(d.nbytes), printable(d.example))
     return table

@@ -1,19 +1,16 @@
 """Numbers as people read them."""
 
+from collections.abc import Sequence
+
 
 def size(nbytes: float) -> str:
-    """Bytes in the decimal units that disks and download pages use."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(nbytes) < 1000:
-            return (
-                f"{nbytes:.0f} {unit}"
-                if unit == "B"
-                else f"{nbytes:.3g} {unit}"
-                if nbytes < 100
-                else f"{nbytes:.0f} {unit}"
-            )
-        nbytes /= 1000
-    return f"{nbytes:,.2f} TB"
+    """Bytes in the decimal units that disks and download pages use: 768 B, 1.34 TB."""
+    return _scaled(nbytes, (" B", " kB", " MB", " GB", " TB", " PB"))
+
+
+def count(number: int) -> str:
+    """Parameters as models are named by them: 544, 15.7B."""
+    return _scaled(number, ("", "K", "M", "B", "T"))
 
 
 def duration(seconds: float) -> str:
@@ -24,3 +21,11 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _scaled(number: float, units: Sequence[str]) -> str:
+    """Three significant digits and the unit in which they are less than 1000."""
+    scaled, unit = float(number), 0
+    while scaled >= 999.5 and unit + 1 < len(units):
+        scaled, unit = scaled / 1000, unit + 1
+    return f"{scaled:.3g}{units[unit]}" if unit else f"{number:.0f}{units[0]}"
