@@ -95,6 +95,12 @@ def test_the_automatic_type_of_a_bf16_checkpoints_mmproj_is_bf16(converted):
     assert converted("ocr", "llama.cpp").mmproj.by_name() == golden.by_name()
 
 
+def test_the_model_s_name_in_the_config_is_that_of_the_file(converted):
+    for written in converted("ocr", "llama.cpp"):
+        assert written.keys["general.name"] == (["STRING"], "DeepSeek OCR")
+        assert written.keys["general.organization"] == (["STRING"], "Deepseek Ai")
+
+
 class Quantized(NamedTuple):
     """A file of the quantized goldens: its checkpoint, its recipe, the form of its importance matrix."""
 

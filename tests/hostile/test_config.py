@@ -133,3 +133,9 @@ def test_row_28_heads_that_share_out_the_same_rows_otherwise(folder):
 
 def test_the_checkpoint_itself_is_taken(folder):
     assert planned(folder)["architecture"] == "deepseek2"
+
+
+@pytest.mark.parametrize("name", [1, ["a/b"], {"a": "b"}, "a/\x1b[2J", "a/\u202e", "x" * 1_000_000, "../../etc/passwd"])
+def test_row_24_a_model_s_name_that_is_none_is_not_written(folder, name):
+    keys = planned(with_config(folder, _name_or_path=name), "--target", "llama.cpp")["files"][0]["keys"]
+    assert (keys["general.name"], "general.organization" in keys) == ("v3", False)

@@ -13,6 +13,7 @@ from deepgguf.checkpoint.tokenizer import Tokenizer, read_tokenizer
 from deepgguf.errors import CheckpointError
 
 _CONFIG_CAP = 32 << 20
+_LONGEST_ID = 200  # characters; the Hub allows 96 for each of its halves
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -26,6 +27,12 @@ class Checkpoint(msgspec.Struct, frozen=True):
     tokenizer: Tokenizer
     card: ModelCard
     warnings: tuple[str, ...]
+
+    @property
+    def model_id(self) -> str | None:
+        """What config.json calls the model, ORGANIZATION/NAME or a path; None if that is no name that can be shown."""
+        named = self.config.get("_name_or_path")
+        return named if isinstance(named, str) and named.isprintable() and len(named) <= _LONGEST_ID else None
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -39,8 +39,9 @@ class Output(msgspec.Struct, frozen=True, gc=False):
 
 
 class KeyFacts(msgspec.Struct, frozen=True):
-    """All that keys are made of: the model, its tokenizer and card, its name, and what the plan has found.
+    """All that keys are made of: the model, its tokenizer and card, its names, and what the plan has found.
 
+    `name`: of the checkpoint's folder, `model_id`: in its config.
     `fp8_tensors`: the output names that came from FP8. `parameters`: (total, shared, expert, number of experts), for
     size labels. `processor`: the (pre)processor's config.
     """
@@ -49,6 +50,7 @@ class KeyFacts(msgspec.Struct, frozen=True):
     tokenizer: Tokenizer
     card: ModelCard
     name: str
+    model_id: str | None
     fp8_tensors: tuple[str, ...]
     parameters: tuple[int, int, int, int]
     processor: Mapping[str, object]

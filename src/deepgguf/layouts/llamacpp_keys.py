@@ -9,7 +9,7 @@ from deepgguf.layouts.values import present, string, uint32
 def llamacpp_general(facts: KeyFacts, architecture: str, kind: str) -> dict[str, Value]:
     """Architecture and type ("model", "mmproj"), and what the card says of name, size, license, origin."""
     own = {"architecture": string(architecture), "type": string(kind), "quantization_version": uint32(2)}
-    return general_keys(facts.card, facts.name, facts.parameters) | present(own, "general.")
+    return general_keys(facts.card, facts.name, facts.parameters, facts.model_id) | present(own, "general.")
 
 
 def llamacpp_run(files: tuple[str, ...]) -> str:

@@ -114,6 +114,7 @@ def _plan_file(
             tokenizer=checkpoint.tokenizer,
             card=checkpoint.card,
             name=checkpoint.name,
+            model_id=checkpoint.model_id,
             fp8_tensors=tuple(s.output.name for s in sourced if s.dtype == WEIGHT_DTYPE),
             parameters=_parameters(sourced),
             processor=checkpoint.processor,
