@@ -69,7 +69,8 @@ def test_each_thread_has_buffers_of_its_own() -> None:
     assert len(set.union(*seen.values())) == 3
 
 
-def test_what_a_signal_handler_raises_ends_the_run_after_the_tasks_in_hand() -> None:
+@any_number_of_jobs
+def test_what_a_signal_handler_raises_ends_the_run_after_the_tasks_in_hand(jobs: int) -> None:
     class Stopped(BaseException):
         pass
 
@@ -80,15 +81,15 @@ def test_what_a_signal_handler_raises_ends_the_run_after_the_tasks_in_hand() -> 
 
     def work(task: int, buffers: Buffers) -> None:
         in_hand.add(task)
-        if task == 5:
+        if task == 20:
             os.kill(os.getpid(), signal.SIGUSR1)
-        time.sleep(0.02)
+        time.sleep(0.2 if task > 12 else 0)
         in_hand.remove(task)
 
     before = signal.signal(signal.SIGUSR1, stop)
     try:
         with pytest.raises(Stopped):
-            run_in_threads(2, range(100_000), work)
+            run_in_threads(jobs, range(100_000), work)
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert not in_hand

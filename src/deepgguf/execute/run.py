@@ -162,24 +162,27 @@ def _recorder(runs: Sequence[FileRun], failures: list[Exception]) -> Iterator[No
 
     What goes wrong in that thread is put into `failures`, and raised at the end.
     """
-    stop = threading.Event()
+    stop, ended = threading.Event(), threading.Event()
 
     def record() -> None:
-        while not stop.wait(_RECORD_SECONDS):
-            try:
+        try:
+            while not stop.wait(_RECORD_SECONDS):
                 for run in runs:
                     run.record()
-            except Exception as error:
-                failures.append(error)
-                return
+        except Exception as error:
+            failures.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=record, name="deepgguf-journal", daemon=True)
-    thread.start()
+    threading.Thread(target=record, name="deepgguf-journal", daemon=True).start()
     try:
         yield
     finally:
         stop.set()
-        thread.join()
+        try:
+            ended.wait()
+        finally:  # a signal's exception must not leave it at work on files that are closed next
+            ended.wait()
         if not failures:
             for run in runs:
                 run.record()

@@ -34,6 +34,7 @@ def run_in_threads(jobs: int, tasks: Iterable[_Task], work: Callable[[_Task, Buf
     """
     lock, stop, source = threading.Lock(), threading.Event(), iter(tasks)
     failures: list[BaseException] = []
+    working, idle = [jobs], threading.Event()
 
     def worker() -> None:
         buffers = Buffers()
@@ -47,17 +48,23 @@ def run_in_threads(jobs: int, tasks: Iterable[_Task], work: Callable[[_Task, Buf
         except BaseException as error:
             failures.append(error)
             stop.set()
+        finally:
+            with lock:
+                working[0] -= 1
+                if not working[0]:
+                    idle.set()
 
     threads = [threading.Thread(target=worker, name=f"deepgguf-{i}", daemon=True) for i in range(jobs)]
     for thread in threads:
         thread.start()
+    # Not by `join`: if a signal handler raises there, Python 3.11 and 3.12 take the thread for ended while it runs on.
     try:
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(_POLL_SECONDS)
+        while not idle.wait(_POLL_SECONDS):
+            pass
     finally:
         stop.set()
-        for thread in threads:
-            thread.join()
+        idle.wait()
+    for thread in threads:
+        thread.join()
     if failures:
         raise failures[0]
