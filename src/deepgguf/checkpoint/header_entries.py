@@ -22,6 +22,8 @@ _COLONS = 1 + len(Entry.__struct_fields__)  # an entry is a member, and so is ea
 
 def header_entries(text: bytes, where: str) -> dict[str, Entry]:
     """The entries of the header `text`, by tensor; CheckpointError, which begins with `where`, if it is none."""
+    if not text.startswith(b"{"):
+        raise CheckpointError(where, "the header does not begin with '{'", "download the file again")
     entries = quick_entries(text)
     return strict_entries(text, where) if entries is None else entries
 
@@ -32,13 +34,7 @@ def quick_entries(text: bytes) -> dict[str, Entry] | None:
     msgspec is several times faster than the standard library, but takes the last of two members with one name. Each
     member has a colon: where the text has no more colons than the members found have, no other member was there.
     """
-    if (
-        not text.startswith(b"{")
-        or not text.isascii()
-        or b"\\" in text
-        or has_long_integer(text)
-        or has_too_many_values(text)
-    ):
+    if not text.isascii() or b"\\" in text or has_long_integer(text) or has_too_many_values(text):
         return None
     colons = 0
     try:
@@ -55,9 +51,7 @@ def quick_entries(text: bytes) -> dict[str, Entry] | None:
 
 
 def strict_entries(text: bytes, where: str) -> dict[str, Entry]:
-    """The entries of any header, or a CheckpointError that says what is wrong with it."""
-    if not text.startswith(b"{"):
-        raise CheckpointError(where, "the header does not begin with '{'", "download the file again")
+    """The entries of any text that begins with "{", or a CheckpointError that says what is wrong with it."""
     header = parse_json(text, where)
     assert isinstance(header, dict)
     try:
