@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 _Task = TypeVar("_Task")
-_POLL_SECONDS = 0.1  # how soon a signal is noticed
 
 
 class Buffers:
@@ -59,8 +58,7 @@ def run_in_threads(jobs: int, tasks: Iterable[_Task], work: Callable[[_Task, Buf
         thread.start()
     # Not by `join`: if a signal handler raises there, Python 3.11 and 3.12 take the thread for ended while it runs on.
     try:
-        while not idle.wait(_POLL_SECONDS):
-            pass
+        idle.wait()
     finally:
         stop.set()
         idle.wait()
