@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepgguf import kernels
-from deepgguf.gguf.types import GGMLType
+from deepgguf.formats.gguf.types import GGMLType
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "kernels"))
 

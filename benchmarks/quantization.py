@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 import deepgguf
 from conversion import arguments, bench_checkpoint, run
 from deepgguf.api import plan
-from deepgguf.gguf.types import PLAIN, GGMLType
-from deepgguf.plan.schema import PlannedTensor
+from deepgguf.formats.gguf.types import PLAIN, GGMLType
+from deepgguf.planning.schema import PlannedTensor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "kernels"))
 
@@ -65,7 +65,7 @@ def quantize_with_ggml(file: Path, planned: list[PlannedTensor], data_offset: in
 
 def plan_tensors(file: Path) -> list[tuple[str, GGMLType, tuple[int, ...], int]]:
     """Name, type, shape and offset of the tensors of a written file."""
-    from deepgguf.gguf.decode import read_header
+    from deepgguf.formats.gguf.decode import read_header
 
     return [(t.name, t.type, t.shape, t.offset) for t in read_header(file).tensors]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from conversion import arguments, bench_checkpoint
 from deepgguf.api import carry_out, plan
-from deepgguf.execute import file_run, run
-from deepgguf.execute.settings import Settings
+from deepgguf.run import file_run, run
+from deepgguf.run.settings import Settings
 
 
 def without_safety() -> None:

@@ -17,7 +17,7 @@ def test_importing_deepgguf_imports_nothing_heavy():
     assert in_a_new_process(f"import sys, deepgguf; print({heavy})") == "[]"
 
 
-@pytest.mark.parametrize("module", ["deepgguf.plan.build", "deepgguf.verify.run"])
+@pytest.mark.parametrize("module", ["deepgguf.planning.build", "deepgguf.verification.run"])
 def test_the_functions_keep_their_names_from_the_packages(module):
     program = f"import {module}, deepgguf; print(callable(deepgguf.plan), callable(deepgguf.verify))"
     assert in_a_new_process(program) == "True True"

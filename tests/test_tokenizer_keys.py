@@ -6,7 +6,7 @@ import pytest
 
 from deepgguf.api import plan
 from deepgguf.errors import CheckpointError
-from deepgguf.gguf.types import ValueType
+from deepgguf.formats.gguf.types import ValueType
 from deepgguf.samples.make import TOKENIZERS
 from tiny_checkpoint import V3, weights, write_checkpoint
 

@@ -9,8 +9,6 @@
 Every error is a `deepgguf.errors.DeepggufError` whose text names file, tensor or key.
 """
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from deepgguf.version import __version__
@@ -28,14 +26,3 @@ def __getattr__(name: str) -> object:
 
         return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-class _Package(ModuleType):
-    """Keeps the functions' names from the packages `deepgguf.plan` and `deepgguf.verify` when these are imported."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in __all__ and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

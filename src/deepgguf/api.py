@@ -10,22 +10,22 @@ import msgspec
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.checkpoint.importance import ImportanceMatrix, read_importance
 from deepgguf.errors import UsageError, VerificationError
-from deepgguf.execute.disk import Disk
-from deepgguf.execute.run import Observe, Progress, execute
-from deepgguf.execute.settings import Report, Settings
-from deepgguf.gguf.describe import Description, describe
-from deepgguf.gguf.split_set import read_split_set
-from deepgguf.plan.build import build_plan
-from deepgguf.plan.options import TYPES, ImportanceFacts, Options
-from deepgguf.plan.schema import Plan
-from deepgguf.plan.totals import PlanTotals, totals
+from deepgguf.formats.gguf.describe import Description, describe
+from deepgguf.formats.gguf.split_set import read_split_set
+from deepgguf.planning.build import build_plan
+from deepgguf.planning.options import TYPES, ImportanceFacts, Options
+from deepgguf.planning.schema import Plan
+from deepgguf.planning.totals import PlanTotals, totals
 from deepgguf.recipes.patterns import parse_tensor_type, parse_type
 from deepgguf.recipes.recipe import RECIPES
+from deepgguf.run.disk import Disk
+from deepgguf.run.execute import Observe, Progress, execute
+from deepgguf.run.settings import Report, Settings
 
 # Imported where they are used: a conversion does not wait for what only `verify` and `sample` need.
 if TYPE_CHECKING:
     from deepgguf.samples.make import SampleSummary
-    from deepgguf.verify.report import Report as Verification
+    from deepgguf.verification.report import Report as Verification
 
 StrPath = str | os.PathLike[str]
 
@@ -186,7 +186,7 @@ def compare(
     progress: Progress = lambda nbytes: None,
 ) -> "Verification":  # fmt: skip
     """As `verify`, but differences are in the report."""
-    from deepgguf.verify.run import check
+    from deepgguf.verification.run import check
 
     folder = None if source is None else Path(source)
     return check(os.fspath(path), folder, jobs=jobs or available_processors(), sha256=sha256, progress=progress)

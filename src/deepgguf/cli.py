@@ -14,7 +14,7 @@ from deepgguf.errors import DeepggufError, UsageError, printable
 from deepgguf.version import __version__
 
 if TYPE_CHECKING:
-    from deepgguf.plan.schema import Plan
+    from deepgguf.planning.schema import Plan
 
 _EXIT = """\
 exit status:
@@ -280,9 +280,9 @@ def _make_plan(options: argparse.Namespace) -> "Plan":
 
 def _convert(options: argparse.Namespace) -> int:
     from deepgguf import api
-    from deepgguf.execute.settings import Settings
+    from deepgguf.run.settings import Settings
     from deepgguf.terminal.progress import progress_of
-    from deepgguf.verify.quantization_error import ErrorMeter
+    from deepgguf.verification.quantization_error import ErrorMeter
 
     if options.resume and options.restart:
         raise UsageError("--resume", "contradicts --restart", "give one of them")
@@ -319,7 +319,7 @@ def _convert(options: argparse.Namespace) -> int:
 
 def _plan_every_type(options: argparse.Namespace) -> int:
     from deepgguf import api
-    from deepgguf.execute.speed import estimated_seconds
+    from deepgguf.run.speed import estimated_seconds
 
     jobs = options.jobs or api.available_processors()
     types = api.plan_every_type(options.source, target=options.target, imatrix=options.imatrix)
@@ -346,7 +346,7 @@ def _plan(options: argparse.Namespace) -> int:
 
         _print_json(plan_view(plan, jobs))
         return 0
-    from deepgguf.plan.needs import memory_needed
+    from deepgguf.planning.needs import memory_needed
     from deepgguf.terminal import plan_page
     from deepgguf.terminal.room import free_disk, free_memory
 
@@ -372,7 +372,7 @@ def _inspect(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from deepgguf import api
     from deepgguf.terminal.progress import progress_of
-    from deepgguf.verify.run import bytes_to_check
+    from deepgguf.verification.run import bytes_to_check
 
     total = bytes_to_check(options.file, with_source=options.source is not None)
     with progress_of(total, printable(Path(options.file).name)) as progress:

@@ -14,7 +14,7 @@ from deepgguf.checkpoint.model_card import (
     read_model_card,
 )
 from deepgguf.checkpoint.yaml_head import MAX_BYTES
-from deepgguf.gguf.types import Value, ValueType
+from deepgguf.formats.gguf.types import Value, ValueType
 
 UNKNOWN = (0, 0, 0, 0)
 DEEPSEEK_V3 = (671_026_419_200, 17_228_242_944, 2_553_938_944, 256)

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from deepgguf.checkpoint.shards import INDEX, open_shards
-from deepgguf.checkpoint.source import Sources
 from deepgguf.errors import CheckpointError
+from deepgguf.files.local import Sources
 from deepgguf.samples import make_sample
 from hub_cache import as_snapshot
 

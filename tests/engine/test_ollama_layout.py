@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from deepgguf.api import carry_out, convert, plan
-from deepgguf.execute.settings import Settings
-from deepgguf.plan.sized_file import sized_file
+from deepgguf.planning.sized_file import sized_file
+from deepgguf.run.settings import Settings
 from engine import distance, golden, log_probabilities
 
 GROUP_KEYS = ("deepseek2.expert_group_count", "deepseek2.expert_group_used_count")

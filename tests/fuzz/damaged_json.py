@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from deepgguf.checkpoint.safetensors import DTYPE_BITS
+from deepgguf.formats.safetensors import DTYPE_BITS
 
 NAMES = ["model-00001-of-00002.safetensors", "BPE", "Split", "yarn", "fp8", "noaux_tc", "<s>", "a b"]
 NUMBERS = st.sampled_from([0, -1, 1, 2**31, 2**63, 2**64 - 1, 2**64, 10**29]) | st.integers() | st.floats()

@@ -133,8 +133,8 @@ def mutate_gguf(data: bytes, chance: random.Random, known: list[str]) -> bytes:
 
 
 def safetensors(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
-    from deepgguf.checkpoint.safetensors import read_header
-    from deepgguf.checkpoint.source import LocalSource
+    from deepgguf.files.local import LocalSource
+    from deepgguf.formats.safetensors import read_header
 
     path = folder / "model.safetensors"
 
@@ -177,7 +177,7 @@ def config(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
     from itertools import islice
 
     from deepgguf.architectures import find_architecture
-    from deepgguf.checkpoint.json_text import parse_json
+    from deepgguf.formats.json_text import parse_json
     from deepgguf.samples.configs import config as sample_config
 
     extra = ["lm_head.weight", "model.layers.4.mlp.gate.weight", "model.layers.0.self_attn.rotary_emb.inv_freq", ""]
@@ -237,10 +237,10 @@ def tokenizer(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
 
 
 def gguf(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
-    from deepgguf.gguf.decode import read_header
-    from deepgguf.gguf.describe import describe
-    from deepgguf.gguf.encode import encode_header, lay_out
-    from deepgguf.gguf.types import GGMLType, Value, ValueType
+    from deepgguf.formats.gguf.decode import read_header
+    from deepgguf.formats.gguf.describe import describe
+    from deepgguf.formats.gguf.encode import encode_header, lay_out
+    from deepgguf.formats.gguf.types import GGMLType, Value, ValueType
 
     path = folder / "model.gguf"
 

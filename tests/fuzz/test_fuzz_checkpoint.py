@@ -10,10 +10,10 @@ from damaged_json import VALUES, damaged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepgguf.checkpoint.json_text import parse_json
-from deepgguf.checkpoint.safetensors import DTYPE_BITS, parse_header
 from deepgguf.checkpoint.shards import INDEX, open_shards
 from deepgguf.errors import CheckpointError
+from deepgguf.formats.json_text import parse_json
+from deepgguf.formats.safetensors import DTYPE_BITS, parse_header
 
 HEADER = {
     "__metadata__": {"format": "pt"},

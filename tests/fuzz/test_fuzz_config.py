@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepgguf.architectures import find_architecture
-from deepgguf.checkpoint.json_text import parse_json
 from deepgguf.errors import CheckpointError
+from deepgguf.formats.json_text import parse_json
 from deepgguf.samples.configs import config
 
 SAMPLES = {kind: config(kind, "sample") for kind in ("v3", "v3-fp8", "v2-lite", "ocr")}

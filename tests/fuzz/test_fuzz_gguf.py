@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepgguf.errors import GGUFError
-from deepgguf.gguf.decode import decode_header
-from deepgguf.gguf.describe import describe
-from deepgguf.gguf.encode import encode_header, lay_out
-from deepgguf.gguf.types import GGMLType, Value, ValueType
+from deepgguf.formats.gguf.decode import decode_header
+from deepgguf.formats.gguf.describe import describe
+from deepgguf.formats.gguf.encode import encode_header, lay_out
+from deepgguf.formats.gguf.types import GGMLType, Value, ValueType
 
 KEYS = {
     "general.architecture": Value(ValueType.STRING, "deepseek2"),

@@ -35,7 +35,7 @@ def short_writes() -> None:
 
 def _at_first_weights(happen: Callable[[str], None]) -> None:
     """Calls `happen` with the shard's path before the first read of weights."""
-    from deepgguf.checkpoint.source import LocalSource, Sources
+    from deepgguf.files.local import LocalSource, Sources
 
     reopen, happened = LocalSource.reopen, []
 
@@ -85,9 +85,9 @@ def read_error() -> None:
 
 def worker_exception() -> None:
     """A bug: a kernel raises after a few pieces."""
-    from deepgguf.execute import run
+    from deepgguf.run import execute
 
-    whole, made = run.make_piece, []
+    whole, made = execute.make_piece, []
 
     def make_piece(*arguments: Any) -> Any:
         made.append(True)
@@ -95,42 +95,42 @@ def worker_exception() -> None:
             raise ValueError("no such row:\n\x1b[2J7")
         return whole(*arguments)
 
-    run.make_piece = make_piece
+    execute.make_piece = make_piece
 
 
 def worker_out_of_memory() -> None:
     """An allocation fails in a worker."""
-    from deepgguf.execute import run
+    from deepgguf.run import execute
 
     def make_piece(*arguments: Any) -> Any:
         raise MemoryError
 
-    run.make_piece = make_piece
+    execute.make_piece = make_piece
 
 
 def slow() -> None:
     """A tenth of a second before every piece, so that there is time for a second run or a signal."""
     import time
 
-    from deepgguf.execute import run
+    from deepgguf.run import execute
 
-    whole = run.make_piece
+    whole = execute.make_piece
 
     def make_piece(*arguments: Any) -> Any:
         time.sleep(0.1)
         return whole(*arguments)
 
-    run.make_piece = make_piece
+    execute.make_piece = make_piece
 
 
 def power_cut() -> None:
     """The power fails before the call DEEPGGUF_CUT of those that write; what was not synced is at its mercy."""
     from power_cut import PowerCut
 
-    from deepgguf.execute import run
+    from deepgguf.run import execute
 
     folder, at = Path(os.environ["DEEPGGUF_FOLDER"]), int(os.environ["DEEPGGUF_CUT"])
-    run.Disk = lambda: PowerCut(folder, at)  # type: ignore[misc, assignment]
+    execute.Disk = lambda: PowerCut(folder, at)  # type: ignore[misc, assignment]
 
 
 if __name__ == "__main__":

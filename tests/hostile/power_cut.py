@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deepgguf.execute.disk import Disk
+from deepgguf.run.disk import Disk
 
 SECTOR = 512
 

@@ -25,7 +25,7 @@ from gguf_bytes import (
 )
 
 from deepgguf.errors import GGUFError
-from deepgguf.gguf.split_set import read_split_set
+from deepgguf.formats.gguf.split_set import read_split_set
 
 TOP = 2**64 - 1
 ENOUGH = 4096  # bytes of data, so that it is not the file's end that is found first

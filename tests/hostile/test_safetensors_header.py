@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from checkpoints import SHARDS, edit_header, edit_tensor, first_tensor, header, put_header_text, refused, sample
 
-from deepgguf.checkpoint.safetensors import HEADER_CAP
+from deepgguf.formats.safetensors import HEADER_CAP
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from checkpoints import checkpoint, converted, edit_json, planned, put, refused
 
-from deepgguf.gguf.decode import read_header
+from deepgguf.formats.gguf.decode import read_header
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from ours import quantizable
 from rows import IMPORTANCES, MAKERS, make_importance, make_rows
 
 from deepgguf import kernels
-from deepgguf.gguf.types import BLOCKS, SCALES, GGMLType, row_bytes
+from deepgguf.formats.gguf.types import BLOCKS, SCALES, GGMLType, row_bytes
 
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[1] / "src" / "deepgguf" / "kernels"

@@ -16,7 +16,7 @@ from ours import quantizable, quantize
 from rows import IMPORTANCES, MAKERS, make_importance, make_rows
 
 from deepgguf import kernels
-from deepgguf.gguf.types import BLOCKS, GGMLType
+from deepgguf.formats.gguf.types import BLOCKS, GGMLType
 
 COLUMNS = 1024
 

@@ -7,7 +7,7 @@ import libggml
 import numpy as np
 from numpy.typing import NDArray
 
-from deepgguf.gguf.types import GGMLType, row_bytes
+from deepgguf.formats.gguf.types import GGMLType, row_bytes
 
 _LIBRARY = ctypes.CDLL(str(next(Path(libggml.__path__[0]).glob("lib*/libggml-base.so"))))
 _QUANTIZE_CHUNK = _LIBRARY.ggml_quantize_chunk

@@ -5,7 +5,7 @@ from ggml import ggml_quantize
 from numpy.typing import NDArray
 
 from deepgguf import kernels
-from deepgguf.gguf.types import GGMLType, row_bytes
+from deepgguf.formats.gguf.types import GGMLType, row_bytes
 
 
 def quantize(

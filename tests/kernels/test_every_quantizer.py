@@ -9,7 +9,7 @@ from ours import assert_same_blocks, quantizable, quantize
 from rows import IMPORTANCES, MAKERS, make_importance, make_rows
 
 from deepgguf import kernels
-from deepgguf.gguf.types import BLOCKS, GGMLType, row_bytes
+from deepgguf.formats.gguf.types import BLOCKS, GGMLType, row_bytes
 
 # `level` is the same for all examples of a test, so it need not be set up again for each.
 many = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ours import assert_same_blocks, quantize
 from rows import make_importance
 
-from deepgguf.gguf.types import GGMLType
+from deepgguf.formats.gguf.types import GGMLType
 
 # kvalues_iq4nl (ggml-common.h), and what lies halfway between them.
 LEVELS = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from ours import assert_same_blocks, quantize
 
-from deepgguf.gguf.types import GGMLType
+from deepgguf.formats.gguf.types import GGMLType
 
 pytestmark = pytest.mark.usefixtures("level")
 

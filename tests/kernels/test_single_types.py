@@ -6,7 +6,7 @@ from ggml import ggml_quantize
 from ours import assert_same_blocks, quantize
 from rows import make_importance, make_rows
 
-from deepgguf.gguf.types import GGMLType
+from deepgguf.formats.gguf.types import GGMLType
 
 
 @pytest.mark.parametrize("type", [GGMLType.Q8_0, GGMLType.MXFP4], ids=lambda type: type.name)

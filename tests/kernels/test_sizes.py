@@ -5,7 +5,7 @@ import pytest
 from ours import quantizable
 
 from deepgguf import kernels
-from deepgguf.gguf.types import BLOCKS, row_bytes
+from deepgguf.formats.gguf.types import BLOCKS, row_bytes
 
 
 def test_thirteen_types_have_a_kernel():

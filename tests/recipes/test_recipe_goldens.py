@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from gguf import GGUFReader
 
-from deepgguf.gguf.types import GGMLType
+from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.recipes.choice import Exceptions, Pin, TypeChoices, choose_types
 from deepgguf.recipes.patterns import TypePattern
 from deepgguf.recipes.recipe import RECIPES

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepgguf.errors import CheckpointError, UsageError
-from deepgguf.gguf.types import BLOCKS, GGMLType
+from deepgguf.formats.gguf.types import BLOCKS, GGMLType
 from deepgguf.recipes.choice import (
     NO_EXCEPTIONS,
     Exceptions,

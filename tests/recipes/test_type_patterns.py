@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepgguf.errors import UsageError
-from deepgguf.gguf.types import GGMLType
+from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.recipes.patterns import TypePattern, first_match, parse_tensor_type, parse_type
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import deepgguf
-from deepgguf.plan.options import TYPES
+from deepgguf.planning.options import TYPES
 
 SRC = Path(deepgguf.__file__).parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(SRC), "COLUMNS": "200"}

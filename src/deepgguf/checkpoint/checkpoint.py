@@ -5,12 +5,12 @@ from pathlib import Path
 
 import msgspec
 
-from deepgguf.checkpoint.folder import checkpoint_name, resolve_checkpoint
-from deepgguf.checkpoint.json_text import read_json
 from deepgguf.checkpoint.model_card import ModelCard, read_model_card
 from deepgguf.checkpoint.shards import Shards, open_shards
 from deepgguf.checkpoint.tokenizer import Tokenizer, read_tokenizer
 from deepgguf.errors import CheckpointError
+from deepgguf.files.folder import checkpoint_name, resolve_checkpoint
+from deepgguf.formats.json_text import read_json
 
 _CONFIG_CAP = 32 << 20
 _LONGEST_ID = 200  # characters; the Hub allows 96 for each of its halves

@@ -17,10 +17,10 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from deepgguf.checkpoint.source import LocalSource, SourceFile
 from deepgguf.errors import CheckpointError, GGUFError
-from deepgguf.gguf.decode import read_header
-from deepgguf.gguf.types import MAGIC, GGMLType, GGUFHeader, TensorInfo, Value, ValueType
+from deepgguf.files.local import LocalSource, SourceFile
+from deepgguf.formats.gguf.decode import read_header
+from deepgguf.formats.gguf.types import MAGIC, GGMLType, GGUFHeader, TensorInfo, Value, ValueType
 
 MAX_ENTRIES = 2**16
 MAX_COUNTS = 2**20  # over all entries; DeepSeek-V3 has 45,000

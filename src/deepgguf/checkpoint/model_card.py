@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 
 from deepgguf.checkpoint.model_name import NameParts, name_parts, size_label, title
-from deepgguf.checkpoint.source import LocalSource
 from deepgguf.errors import DeepggufError, printable
-from deepgguf.gguf.types import Value, ValueType
+from deepgguf.files.local import LocalSource
+from deepgguf.formats.gguf.types import Value, ValueType
 
 MAX_HEAD_BYTES = 64 << 10  # of a README.md; what is behind is no head
 CARD = "README.md"

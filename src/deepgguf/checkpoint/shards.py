@@ -8,10 +8,10 @@ from pathlib import Path
 
 import msgspec
 
-from deepgguf.checkpoint.json_text import read_json
-from deepgguf.checkpoint.safetensors import read_header
-from deepgguf.checkpoint.source import LocalSource, SourceFile
 from deepgguf.errors import CheckpointError
+from deepgguf.files.local import LocalSource, SourceFile
+from deepgguf.formats.json_text import read_json
+from deepgguf.formats.safetensors import read_header
 
 INDEX = "model.safetensors.index.json"
 INDEX_CAP = 64_000_000  # bytes; DeepSeek-V3's has 9,000,000

@@ -10,9 +10,9 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from deepgguf.checkpoint.json_text import read_json
-from deepgguf.checkpoint.source import LocalSource
 from deepgguf.errors import CheckpointError, printable
+from deepgguf.files.local import LocalSource
+from deepgguf.formats.json_text import read_json
 
 _T = TypeVar("_T")
 

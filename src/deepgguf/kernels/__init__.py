@@ -1,6 +1,6 @@
 """Casts, FP8 and quantizers in C++, behind NumPy buffers, with the GIL released.
 
-All buffers are one-dimensional and contiguous; types are ggml's numbers (`deepgguf.gguf.types.GGMLType`). The level
+All buffers are one-dimensional and contiguous; types are ggml's numbers (`formats.gguf.types.GGMLType`). The level
 (instruction set) is the widest that the machine has; the environment variable DEEPGGUF_SIMD forces another. Results
 are the same bits at every level.
 """

@@ -1,7 +1,7 @@
 """Keys of the language model that both targets write alike."""
 
 from deepgguf.architectures.language_model import LanguageConfig
-from deepgguf.gguf.types import Value
+from deepgguf.formats.gguf.types import Value
 from deepgguf.layouts.values import float32, string, uint32
 
 # llama-hparams.h, enum llama_expert_gating_func_type.

@@ -10,9 +10,9 @@ from deepgguf.architectures.architecture import Model
 from deepgguf.architectures.tensors import ExpectedTensor, Role
 from deepgguf.checkpoint.model_card import ModelCard
 from deepgguf.checkpoint.tokenizer import Tokenizer
-from deepgguf.gguf.types import GGMLType, Value
+from deepgguf.formats.gguf.types import GGMLType, Value
 from deepgguf.recipes.choice import NO_EXCEPTIONS, Exceptions
-from deepgguf.transforms.rows import Rows, keep
+from deepgguf.tensors.view import View, keep
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 
@@ -32,7 +32,7 @@ class Output(msgspec.Struct, frozen=True, gc=False):
 
     name: str
     roles: tuple[Role, ...]
-    rows: Rows
+    rows: View
     shape: tuple[int, ...]
     storage: str
     file: FileKind = FileKind.TEXT

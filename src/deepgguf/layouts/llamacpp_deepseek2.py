@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from deepgguf.architectures.architecture import Model
 from deepgguf.architectures.tensors import ExpectedTensor
-from deepgguf.gguf.types import Value
+from deepgguf.formats.gguf.types import Value
 from deepgguf.layouts.language_keys import gating_function, group_keys, rope_keys, size_keys
 from deepgguf.layouts.language_names import language_name
 from deepgguf.layouts.layout import FileKind, KeyFacts, Layout, Output, in_file_order, stack_experts
@@ -13,7 +13,7 @@ from deepgguf.layouts.ollama_deepseek2 import storage
 from deepgguf.layouts.storage import CHOSEN, LLAMACPP_FILE_TYPES, LLAMACPP_PLAIN
 from deepgguf.layouts.tokenizer_keys import llamacpp_tokenizer_keys
 from deepgguf.layouts.values import boolean, float32, present, uint32
-from deepgguf.transforms.rows import predict, split_heads
+from deepgguf.tensors.view import predict, split_heads
 
 
 def outputs(model: Model, tensors: Iterable[ExpectedTensor]) -> list[Output]:

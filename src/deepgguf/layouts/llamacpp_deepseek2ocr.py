@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from deepgguf.architectures.architecture import Model
 from deepgguf.architectures.tensors import Component, ExpectedTensor, Role
 from deepgguf.errors import CheckpointError
-from deepgguf.gguf.types import Value, ValueType
+from deepgguf.formats.gguf.types import Value, ValueType
 from deepgguf.layouts.language_keys import group_keys, size_keys
 from deepgguf.layouts.language_names import language_name
 from deepgguf.layouts.layout import FileKind, KeyFacts, Layout, Output, in_file_order, stack_experts

@@ -1,7 +1,7 @@
 """What llama.cpp's files share: the general keys of a file, made from the model card."""
 
 from deepgguf.checkpoint.model_card import general_keys
-from deepgguf.gguf.types import Value
+from deepgguf.formats.gguf.types import Value
 from deepgguf.layouts.layout import KeyFacts
 from deepgguf.layouts.values import present, string, uint32
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from deepgguf.architectures.architecture import Model
 from deepgguf.architectures.tensors import ExpectedTensor
-from deepgguf.gguf.types import GGMLType, Value, ValueType
+from deepgguf.formats.gguf.types import GGMLType, Value, ValueType
 from deepgguf.layouts.language_keys import gating_function, group_keys, rope_keys, size_keys
 from deepgguf.layouts.language_names import language_name
 from deepgguf.layouts.layout import FileKind, KeyFacts, Layout, Output, in_file_order, stack_experts

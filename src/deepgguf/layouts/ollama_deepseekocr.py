@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from deepgguf.architectures.architecture import Model
 from deepgguf.architectures.tensors import Component, ExpectedTensor, Role
-from deepgguf.gguf.types import Value, ValueType
+from deepgguf.formats.gguf.types import Value, ValueType
 from deepgguf.layouts import ollama_deepseek2
 from deepgguf.layouts.language_keys import size_keys
 from deepgguf.layouts.language_names import language_name

@@ -6,7 +6,7 @@ make of each dtype.
 
 from collections.abc import Mapping
 
-from deepgguf.gguf.types import GGMLType
+from deepgguf.formats.gguf.types import GGMLType
 
 F32, F16, BF16 = GGMLType.F32, GGMLType.F16, GGMLType.BF16
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from deepgguf.gguf.types import Value, ValueType
+from deepgguf.formats.gguf.types import Value, ValueType
 
 
 def uint32(value: int | None) -> Value | None:

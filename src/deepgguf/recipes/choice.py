@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from deepgguf.errors import CheckpointError, UsageError
-from deepgguf.gguf.types import PLAIN, GGMLType
+from deepgguf.formats.gguf.types import PLAIN, GGMLType
 from deepgguf.recipes.fallback import fitting_type
 from deepgguf.recipes.mixture import Place, mixture_type
 from deepgguf.recipes.patterns import CHOOSABLE, TypePattern, first_match

@@ -1,6 +1,6 @@
 """What becomes of a tensor whose rows are no whole number of the wanted type's blocks."""
 
-from deepgguf.gguf.types import BLOCKS, GGMLType
+from deepgguf.formats.gguf.types import BLOCKS, GGMLType
 
 # llama-quant.cpp, tensor_type_fallback: for types of 256 weights a block, the next better one of 32.
 _NARROWER = {

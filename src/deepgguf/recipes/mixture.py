@@ -6,7 +6,7 @@ that are neither Falcon nor Llama 70B. Whether the type fits the tensor's rows i
 
 import msgspec
 
-from deepgguf.gguf.types import BLOCKS, GGMLType
+from deepgguf.formats.gguf.types import BLOCKS, GGMLType
 from deepgguf.recipes.recipe import Recipe
 from deepgguf.recipes.tensor import Category, ModelFacts, TensorToType
 

@@ -8,7 +8,7 @@ from functools import cached_property
 import msgspec
 
 from deepgguf.errors import UsageError
-from deepgguf.gguf.types import PLAIN, GGMLType
+from deepgguf.formats.gguf.types import PLAIN, GGMLType
 from deepgguf.recipes.recipe import RECIPES
 
 # std::regex (ECMAScript) and Python's re agree on everything but these; what they read differently is refused.

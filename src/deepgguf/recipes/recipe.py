@@ -4,7 +4,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from deepgguf.gguf.types import GGMLType
+from deepgguf.formats.gguf.types import GGMLType
 
 
 class Recipe(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ import re
 
 import msgspec
 
-from deepgguf.gguf.types import GGMLType
+from deepgguf.formats.gguf.types import GGMLType
 
 _LAYER = re.compile(r"blk\.([0-9]+)", re.ASCII)
 

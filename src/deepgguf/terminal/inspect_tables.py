@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deepgguf.errors import printable
-from deepgguf.gguf.describe import Description, KeyDescription, TensorDescription
+from deepgguf.formats.gguf.describe import Description, KeyDescription, TensorDescription
 from deepgguf.terminal.sizes import count, size
 from deepgguf.terminal.tables import facts_table, titled_table
 

@@ -1,10 +1,10 @@
 """Plans and reports as a script wants them: no part lists, long arrays as their length."""
 
-from deepgguf.execute.settings import Report
-from deepgguf.gguf.types import Value
-from deepgguf.plan.needs import memory_needed
-from deepgguf.plan.schema import Plan, PlannedFile, PlannedTensor
-from deepgguf.verify.quantization_error import TensorError, largest_by_type
+from deepgguf.formats.gguf.types import Value
+from deepgguf.planning.needs import memory_needed
+from deepgguf.planning.schema import Plan, PlannedFile, PlannedTensor
+from deepgguf.run.settings import Report
+from deepgguf.verification.quantization_error import TensorError, largest_by_type
 
 _LONGEST_ARRAY = 16
 

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from deepgguf.errors import printable
-from deepgguf.plan.schema import Plan, PlannedFile
-from deepgguf.plan.totals import PlanTotals
+from deepgguf.planning.schema import Plan, PlannedFile
+from deepgguf.planning.totals import PlanTotals
 from deepgguf.terminal.sizes import duration, size
 from deepgguf.terminal.tables import facts_table, titled_table
 

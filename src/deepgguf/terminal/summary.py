@@ -4,11 +4,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from deepgguf.errors import printable
-from deepgguf.execute.settings import Report
-from deepgguf.plan.schema import Plan
+from deepgguf.planning.schema import Plan
+from deepgguf.run.settings import Report
 from deepgguf.terminal.plan_page import type_counts
 from deepgguf.terminal.sizes import duration, size
-from deepgguf.verify.quantization_error import TensorError, largest_by_type
+from deepgguf.verification.quantization_error import TensorError, largest_by_type
 
 
 def render(plan: Plan, report: Report, errors: tuple[TensorError, ...] = ()) -> RenderableType:

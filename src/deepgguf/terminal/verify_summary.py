@@ -5,7 +5,7 @@ from rich.text import Text
 
 from deepgguf.errors import printable
 from deepgguf.terminal.sizes import duration, size
-from deepgguf.verify.report import Report, VerifiedFile
+from deepgguf.verification.report import Report, VerifiedFile
 
 _MOST = 20
 

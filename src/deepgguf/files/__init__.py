@@ -1,0 +1,1 @@
+"""Where bytes come from, and what stands in for a file that is not there."""

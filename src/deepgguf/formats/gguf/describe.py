@@ -1,0 +1,178 @@
+"""What GGUF headers say, as a description for people and for JSON."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from deepgguf.formats.gguf.types import GGUFHeader, TensorInfo, Value, ValueType
+
+LONGEST_WHOLE_ARRAY = 16
+_SHOWN_ITEMS = 8
+
+# llama.h, enum llama_ftype; the names are those of llama-quantize's arguments.
+FILE_TYPES = {
+    0: "F32",
+    1: "F16",
+    2: "Q4_0",
+    3: "Q4_1",
+    7: "Q8_0",
+    8: "Q5_0",
+    9: "Q5_1",
+    10: "Q2_K",
+    11: "Q3_K_S",
+    12: "Q3_K_M",
+    13: "Q3_K_L",
+    14: "Q4_K_S",
+    15: "Q4_K_M",
+    16: "Q5_K_S",
+    17: "Q5_K_M",
+    18: "Q6_K",
+    19: "IQ2_XXS",
+    20: "IQ2_XS",
+    21: "Q2_K_S",
+    22: "IQ3_XS",
+    23: "IQ3_XXS",
+    24: "IQ1_S",
+    25: "IQ4_NL",
+    26: "IQ3_S",
+    27: "IQ3_M",
+    28: "IQ2_S",
+    29: "IQ2_M",
+    30: "IQ4_XS",
+    31: "IQ1_M",
+    32: "BF16",
+    36: "TQ1_0",
+    37: "TQ2_0",
+    38: "MXFP4_MOE",
+    39: "NVFP4",
+    40: "Q1_0",
+    41: "Q2_0",
+}
+
+
+class FileDescription(msgspec.Struct, frozen=True):
+    """One file; sizes and offsets in bytes from its begin."""
+
+    path: str
+    version: int
+    alignment: int
+    data_offset: int
+    size: int
+    tensors: int
+
+
+class KeyDescription(msgspec.Struct, frozen=True):
+    """One key. Of an array, `length` is the number of items; with more than 16, `value` is the first eight."""
+
+    name: str
+    type: str
+    value: object
+    item_type: str | None = None
+    length: int | None = None
+
+
+class TypeDescription(msgspec.Struct, frozen=True):
+    """All tensors of one type together; `bytes` without padding."""
+
+    type: str
+    tensors: int
+    parameters: int
+    bytes: int
+
+
+class TensorDescription(msgspec.Struct, frozen=True):
+    """One tensor; `shape` is row-major, `offset` in bytes from the begin of its file's data section."""
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    parameters: int
+    offset: int
+    bytes: int
+    file: int
+
+
+class Description(msgspec.Struct, frozen=True):
+    """A model in one file, or in a split set. `None` stands where the file does not say it.
+
+    `bits_per_weight` is the data of all tensors over all parameters; None for a file without tensors. The `file` of a
+    tensor is its number in `files`, from 0.
+    """
+
+    architecture: str | None
+    name: str | None
+    file_type: str | None
+    size: int
+    parameters: int
+    bits_per_weight: float | None
+    files: tuple[FileDescription, ...]
+    types: tuple[TypeDescription, ...]
+    keys: tuple[KeyDescription, ...]
+    tensors: tuple[TensorDescription, ...]
+
+
+def describe(headers: Sequence[GGUFHeader]) -> Description:
+    """Describe the files of one model, which are one, or all of a split set in order; its keys are the first file's."""
+    keys = headers[0].keys
+    tensors = tuple(_tensor(tensor, number) for number, header in enumerate(headers) for tensor in header.tensors)
+    parameters = sum(tensor.parameters for tensor in tensors)
+    data = sum(tensor.bytes for tensor in tensors)
+    return Description(
+        architecture=_text(keys, "general.architecture"),
+        name=_text(keys, "general.name"),
+        file_type=_file_type(keys),
+        size=sum(header.file_size for header in headers),
+        parameters=parameters,
+        bits_per_weight=data * 8 / parameters if parameters else None,
+        files=tuple(_file(header) for header in headers),
+        types=_types(tensors),
+        keys=tuple(_key(name, value) for name, value in keys.items()),
+        tensors=tensors,
+    )
+
+
+def _text(keys: Mapping[str, Value], name: str) -> str | None:
+    value = keys.get(name)
+    return value.value if value is not None and isinstance(value.value, str) else None
+
+
+def _file_type(keys: Mapping[str, Value]) -> str | None:
+    value = keys.get("general.file_type")
+    if value is None or not isinstance(value.value, int):
+        return None
+    return FILE_TYPES.get(value.value, f"unknown ({value.value})")
+
+
+def _file(header: GGUFHeader) -> FileDescription:
+    return FileDescription(
+        header.path, header.version, header.alignment, header.data_offset, header.file_size, len(header.tensors)
+    )
+
+
+def _tensor(tensor: TensorInfo, file: int) -> TensorDescription:
+    parameters = math.prod(tensor.shape)
+    return TensorDescription(
+        tensor.name, tensor.type.name, tensor.shape, parameters, tensor.offset, tensor.nbytes, file
+    )
+
+
+def _types(tensors: Sequence[TensorDescription]) -> tuple[TypeDescription, ...]:
+    """Totals by type, the type with the most bytes first."""
+    groups: dict[str, list[TensorDescription]] = {}
+    for tensor in tensors:
+        groups.setdefault(tensor.type, []).append(tensor)
+    totals = [
+        TypeDescription(type, len(group), sum(t.parameters for t in group), sum(t.bytes for t in group))
+        for type, group in groups.items()
+    ]
+    return tuple(sorted(totals, key=lambda total: (-total.bytes, total.type)))
+
+
+def _key(name: str, value: Value) -> KeyDescription:
+    if value.type is not ValueType.ARRAY or not isinstance(value.value, list | tuple):
+        return KeyDescription(name, value.type.name, value.value)
+    items = list(value.value)
+    shown = items if len(items) <= LONGEST_WHOLE_ARRAY else items[:_SHOWN_ITEMS]
+    item_type = value.item_type.name if value.item_type is not None else None
+    return KeyDescription(name, value.type.name, shown, item_type, len(items))

@@ -1,0 +1,191 @@
+"""Keys and tensor infos to the bytes of a GGUF header."""
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NoReturn
+
+from deepgguf.errors import CheckpointError, printable
+from deepgguf.formats.gguf.types import (
+    ALIGNMENT,
+    MAGIC,
+    MAX_DIMENSIONS,
+    MAX_NAME_BYTES,
+    VERSION,
+    GGMLType,
+    TensorInfo,
+    Value,
+    ValueType,
+    row_bytes,
+)
+
+_U32 = struct.Struct("<I")
+_U64 = struct.Struct("<Q")
+_MAX_KEY_BYTES = 65535  # gguf.md: "at most 2^16-1 bytes long"
+_MAX_DATA = 2**63 - 1  # engines and file systems count in signed 64 bits
+
+_FORMATS = {
+    ValueType.UINT8: "B",
+    ValueType.INT8: "b",
+    ValueType.UINT16: "H",
+    ValueType.INT16: "h",
+    ValueType.UINT32: "I",
+    ValueType.INT32: "i",
+    ValueType.FLOAT32: "f",
+    ValueType.BOOL: "?",
+    ValueType.UINT64: "Q",
+    ValueType.INT64: "q",
+    ValueType.FLOAT64: "d",
+}
+
+
+def lay_out(
+    tensors: Iterable[tuple[str, GGMLType, Sequence[int]]], alignment: int = ALIGNMENT
+) -> tuple[TensorInfo, ...]:
+    """Give each (name, type, shape) its size and its offset: the running sum, each size padded to `alignment`.
+
+    Shapes are row-major. Raises CheckpointError for what the format or its engines cannot hold: a name that is empty,
+    of more than 63 bytes, with a NUL, or given twice; no or more than four dimensions; a dimension below 1; a row that
+    is no whole number of the type's blocks; 2⁶³ bytes of data.
+    """
+    infos: list[TensorInfo] = []
+    names: set[str] = set()
+    offset = 0
+    for name, type, shape in tensors:
+        _check_name(name, names)
+        names.add(name)
+        nbytes = _tensor_bytes(name, type, shape)
+        infos.append(TensorInfo(name, type, tuple(shape), offset, nbytes))
+        offset = padded(offset + nbytes, alignment)
+        if offset > _MAX_DATA:
+            raise CheckpointError(f"output tensor {name}", f"the file's data would reach {offset} bytes, over 2^63 - 1")
+    return tuple(infos)
+
+
+def encode_header(keys: Mapping[str, Value], tensors: Sequence[TensorInfo], alignment: int = ALIGNMENT) -> bytes:
+    """The whole header, padded to `alignment`, so that its length is the data section's offset.
+
+    Keys and tensors stand in the order given. An alignment other than 32 must be among the keys as
+    `general.alignment`; ValueError otherwise. Raises CheckpointError for a value that its type cannot hold.
+    """
+    if _stated_alignment(keys) != alignment:
+        raise ValueError(f"the alignment is {alignment}, but general.alignment says {_stated_alignment(keys)}")
+    parts = [MAGIC, struct.pack("<IQQ", VERSION, len(tensors), len(keys))]
+    for key, value in keys.items():
+        parts += _encode_pair(key, value)
+    for tensor in tensors:
+        parts += _encode_tensor(tensor)
+    header = b"".join(parts)
+    return header.ljust(padded(len(header), alignment), b"\0")
+
+
+def header_size(keys: Mapping[str, Value], tensors: Sequence[TensorInfo], alignment: int = ALIGNMENT) -> int:
+    """Bytes before the data section, padding included."""
+    return len(encode_header(keys, tensors, alignment))
+
+
+def padded(size: int, alignment: int = ALIGNMENT) -> int:
+    """`size` bytes and the padding after them."""
+    return -(-size // alignment) * alignment
+
+
+def _check_name(name: str, names: set[str]) -> None:
+    where = f"output tensor {name!r}"
+    encoded = _encode_text(name, where)
+    if not encoded:
+        raise CheckpointError("output tensors", "a tensor has an empty name")
+    if len(encoded) > MAX_NAME_BYTES:
+        raise CheckpointError(where, f"the name has {len(encoded)} bytes, and GGUF's engines hold {MAX_NAME_BYTES}")
+    if b"\0" in encoded:
+        raise CheckpointError(where, "the name contains a NUL, where the engines would end it")
+    if name in names:
+        raise CheckpointError(where, "two tensors have this name", "the checkpoint holds the tensor twice")
+
+
+def _tensor_bytes(name: str, type: GGMLType, shape: Sequence[int]) -> int:
+    where = f"output tensor {name}"
+    if not 1 <= len(shape) <= MAX_DIMENSIONS:
+        raise CheckpointError(where, f"has {len(shape)} dimensions, and GGUF holds 1 to {MAX_DIMENSIONS}")
+    if min(shape) < 1:
+        raise CheckpointError(where, f"has the shape {list(shape)}, and every dimension must be at least 1")
+    try:
+        nbytes = row_bytes(type, shape[-1])
+    except ValueError as error:
+        raise CheckpointError(where, str(error), "choose another type for this tensor") from None
+    for dimension in shape[:-1]:
+        nbytes *= dimension
+    return nbytes
+
+
+def _stated_alignment(keys: Mapping[str, Value]) -> object:
+    stated = keys.get("general.alignment")
+    return ALIGNMENT if stated is None else stated.value
+
+
+def _encode_pair(key: str, value: Value) -> Iterator[bytes]:
+    where = f"output key {key!r}"
+    encoded = _encode_text(key, where)
+    if not 1 <= len(encoded) <= _MAX_KEY_BYTES:
+        raise CheckpointError(where, f"the key has {len(encoded)} bytes, and GGUF holds 1 to {_MAX_KEY_BYTES}")
+    yield _U64.pack(len(encoded))
+    yield encoded
+    yield _U32.pack(value.type)
+    if value.type is ValueType.ARRAY:
+        yield from _encode_array(where, value)
+    else:
+        yield from _encode_items(where, value.type, (value.value,))
+
+
+def _encode_array(where: str, value: Value) -> Iterator[bytes]:
+    if not isinstance(value.value, tuple | list) or value.item_type in (None, ValueType.ARRAY):
+        raise ValueError(f"{where}: an array needs a tuple or list and the type of its items, which is no array")
+    yield _U32.pack(value.item_type)
+    yield _U64.pack(len(value.value))
+    yield from _encode_items(where, value.item_type, value.value)
+
+
+def _encode_items(where: str, type: ValueType, items: Sequence[object]) -> Iterable[bytes]:
+    if type is ValueType.STRING:
+        return _encode_strings(where, items)
+    if type is ValueType.BOOL and not all(isinstance(item, bool) for item in items):
+        _refuse(where, type, items, "")
+    try:
+        return (struct.pack(f"<{len(items)}{_FORMATS[type]}", *items),)
+    except (struct.error, OverflowError) as error:
+        _refuse(where, type, items, f" ({error})")
+
+
+def _encode_strings(where: str, strings: Sequence[object]) -> Iterable[bytes]:
+    """Each string as its length in bytes (uint64) and its UTF-8; built by slices, since a vocabulary has 130,000."""
+    try:
+        encoded = [string.encode() for string in strings]  # type: ignore[attr-defined]
+    except (AttributeError, UnicodeEncodeError):
+        for index, string in enumerate(strings):
+            _encode_text(string, f"{where}, item {index}" if len(strings) > 1 else where)
+        raise
+    parts = [b""] * (2 * len(encoded))
+    parts[0::2] = map(_U64.pack, map(len, encoded))
+    parts[1::2] = encoded
+    return (b"".join(parts),)
+
+
+def _encode_text(text: object, where: str) -> bytes:
+    if not isinstance(text, str):
+        raise CheckpointError(where, f"{printable(repr(text), 80)} is no string")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        found = f"{printable(ascii(text), 80)} has the lone surrogate U+{ord(text[error.start]):04X} at {error.start}"
+        raise CheckpointError(where, f"{found}, which UTF-8 cannot hold", "mend the text in the checkpoint") from None
+
+
+def _refuse(where: str, type: ValueType, items: Sequence[object], reason: str) -> NoReturn:
+    shown = printable(repr(items[0] if len(items) == 1 else list(items[:8])), 80)
+    raise CheckpointError(where, f"{shown} does not fit the type {type.name}{reason}")
+
+
+def _encode_tensor(tensor: TensorInfo) -> Iterator[bytes]:
+    name = tensor.name.encode()
+    yield _U64.pack(len(name))
+    yield name
+    dimensions = len(tensor.shape)
+    yield struct.pack(f"<I{dimensions}QIQ", dimensions, *reversed(tensor.shape), tensor.type, tensor.offset)

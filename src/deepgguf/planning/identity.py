@@ -1,0 +1,26 @@
+"""The hash of what decides the bytes: layout, recipe, keys, sources by name and size; not jobs, not times."""
+
+import msgspec
+import xxhash
+
+from deepgguf.planning.pieces import PIECE_WEIGHTS
+from deepgguf.planning.schema import Plan, PlannedFile
+
+
+def file_identity(plan: Plan, file: PlannedFile, importance_digest: str = "") -> str:
+    """XXH3-128, in hexadecimal, over everything that decides the bytes of `file` and the bounds of its pieces."""
+    digest = xxhash.xxh3_128()
+    sources = [(source.name, source.size) for source in plan.sources]
+    head = (
+        plan.schema,
+        plan.target,
+        plan.architecture,
+        plan.type,
+        plan.block,
+        sources,
+        importance_digest,
+        PIECE_WEIGHTS,
+    )
+    for value in (head, file.keys, file.tensors):
+        digest.update(msgspec.json.encode(value))
+    return digest.hexdigest()

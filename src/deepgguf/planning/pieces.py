@@ -1,0 +1,86 @@
+"""The unit of work: one read, one write, about a megabyte, in any thread and any order.
+
+Bounds depend on the plan only, never on the number of jobs, so the same plan always has the same pieces. They are not
+stored: the i-th piece of a tensor is computed from i.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from deepgguf.formats.gguf.types import row_bytes
+from deepgguf.planning.schema import PlannedTensor
+
+# Weights of a piece: with source, intermediate and output it stays within a core's share of the cache.
+PIECE_WEIGHTS = 1 << 19
+
+
+class Piece(msgspec.Struct, frozen=True, gc=False):
+    """Rows [row, row + rows) of each of the groups [group, group + groups) of one part (see tensors.view).
+
+    `row` counts from the group's first taken row. `offset` and `nbytes` are bytes of the output tensor.
+    """
+
+    part: int
+    group: int
+    groups: int
+    row: int
+    rows: int
+    offset: int
+    nbytes: int
+
+
+class Cut(msgspec.Struct, frozen=True, gc=False):
+    """How a tensor's parts are cut: whole groups by `groups`, or one group by runs of `rows` rows."""
+
+    groups: int
+    rows: int
+    per_group: int
+    per_part: int
+    count: int
+
+
+def cut(tensor: PlannedTensor, block_rows: int = 1) -> Cut:
+    """The cut of `tensor`; `block_rows` is the height of an FP8 block.
+
+    Whole groups go together while they fit; a larger group is cut into runs of rows, at the edges of FP8 blocks where
+    that costs little. A transposed group is never cut.
+    """
+    rows = tensor.rows
+    weights = rows.taken * rows.cols
+    if weights <= PIECE_WEIGHTS or rows.transposed:
+        groups, run = min(rows.groups, max(1, PIECE_WEIGHTS // weights)), rows.taken
+    else:
+        groups, run = 1, min(rows.taken, _rows_per_piece(rows.cols, block_rows))
+    per_group = -(-rows.taken // run)
+    per_part = -(-rows.groups // groups) * per_group
+    return Cut(groups, run, per_group, per_part, per_part * len(tensor.parts))
+
+
+def _rows_per_piece(cols: int, block_rows: int) -> int:
+    """Rows of `cols` weights in a piece: a multiple of `block_rows` if that is no more than twice the piece's size."""
+    rows = max(1, PIECE_WEIGHTS // cols)
+    if rows >= block_rows:
+        return rows - rows % block_rows
+    return block_rows if block_rows * cols <= 2 * PIECE_WEIGHTS else rows
+
+
+def piece_at(tensor: PlannedTensor, how: Cut, index: int) -> Piece:
+    """The piece number `index` of `tensor`, in the order of its bytes."""
+    rows, type = tensor.rows, tensor.info.type
+    part, rest = divmod(index, how.per_part)
+    nth, run = divmod(rest, how.per_group)
+    group, row = nth * how.groups, run * how.rows
+    groups, count = min(how.groups, rows.groups - group), min(how.rows, rows.taken - row)
+    group_bytes = rows.taken * rows.cols // rows.row_length * row_bytes(type, rows.row_length)
+    offset = (part * rows.groups + group) * group_bytes
+    if count < rows.taken:
+        per_row = row_bytes(type, rows.cols)
+        return Piece(part, group, groups, row, count, offset + row * per_row, count * per_row)
+    return Piece(part, group, groups, row, count, offset, groups * group_bytes)
+
+
+def pieces(tensor: PlannedTensor, block_rows: int = 1) -> Iterator[Piece]:
+    """All pieces of `tensor`, in the order of its bytes."""
+    how = cut(tensor, block_rows)
+    return (piece_at(tensor, how, index) for index in range(how.count))

@@ -1,0 +1,83 @@
+"""The plan as data. It can be written as JSON and says everything that decides the output's bytes."""
+
+import msgspec
+
+from deepgguf.checkpoint.shards import SourceTensor
+from deepgguf.files.local import SourceFile
+from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value
+from deepgguf.tensors.view import View
+
+SCHEMA = 1
+
+
+class Part(msgspec.Struct, frozen=True, gc=False):
+    """One source tensor of an output tensor, and its FP8 scales if it has any."""
+
+    source: SourceTensor
+    scale: SourceTensor | None = None
+
+
+class PlannedTensor(msgspec.Struct, frozen=True):
+    """An output tensor: its parts one after the other, of each the rows `rows`.
+
+    `info.shape` is row-major; `dtype` is that of every part. `plain_type` is the type without quantization. `note`
+    says why a quantized file keeps this tensor in another type than its recipe's; `weighted`, whether its quantization
+    uses the importance matrix.
+    """
+
+    info: TensorInfo
+    dtype: str
+    rows: View
+    parts: tuple[Part, ...]
+    plain_type: GGMLType
+    note: str = ""
+    weighted: bool = False
+
+    @property
+    def weights(self) -> int:
+        """Number of elements."""
+        return self.rows.elements * len(self.parts)
+
+
+class PlannedFile(msgspec.Struct, frozen=True):
+    """An output file: its header's keys and bytes, and its tensors in file order. `size` and `data_offset` in bytes."""
+
+    name: str
+    kind: str
+    keys: dict[str, Value]
+    tensors: tuple[PlannedTensor, ...]
+    data_offset: int
+    size: int
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """Source tensors left out for one reason: how many (scales counted apart), their bytes, the first one's name."""
+
+    reason: str
+    tensors: int
+    scales: int
+    nbytes: int
+    example: str
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A conversion, complete. `type` is what was asked for, `block` the FP8 block (rows, columns)."""
+
+    source: str
+    name: str
+    target: str
+    architecture: str
+    type: str
+    sources: tuple[SourceFile, ...]
+    files: tuple[PlannedFile, ...]
+    dropped: tuple[Dropped, ...]
+    scales_paired: int
+    block: tuple[int, int]
+    warnings: tuple[str, ...]
+    run: str
+    schema: int = SCHEMA
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)

@@ -1,0 +1,54 @@
+"""A file cut into several, for hosts that limit file sizes (llama.cpp: tools/gguf-split/gguf-split.cpp).
+
+The first part has all keys, every part the three split keys; tensors keep their order.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from deepgguf.errors import UsageError
+from deepgguf.formats.gguf.encode import lay_out, padded
+from deepgguf.formats.gguf.types import Value, ValueType
+from deepgguf.planning.schema import PlannedFile, PlannedTensor
+from deepgguf.planning.sized_file import sized_file
+
+
+def split_file(file: PlannedFile, max_size: int, max_tensors: int) -> list[PlannedFile]:
+    """`file` itself without limits, else its parts, none with more than `max_size` bytes or `max_tensors` tensors.
+
+    UsageError if a single tensor is larger than `max_size`: a tensor is never cut.
+    """
+    if not max_size and not max_tensors:
+        return [file]
+    groups = list(_groups(file, max_size, max_tensors))
+    stem = file.name.removesuffix(".gguf")
+    return [_part(file, stem, i, len(groups), tensors) for i, tensors in enumerate(groups)]
+
+
+def _groups(file: PlannedFile, max_size: int, max_tensors: int) -> Iterator[tuple[PlannedTensor, ...]]:
+    group: list[PlannedTensor] = []
+    # The first header has all keys and could have all tensors; the others are smaller.
+    size = header = file.data_offset
+    for tensor in file.tensors:
+        nbytes = padded(tensor.info.nbytes)
+        if max_size and header + nbytes > max_size:
+            found = f"{max_size} bytes are too few for {tensor.info.name}: {header + nbytes} with the header"
+            raise UsageError("--split-max-size", found, "a tensor is never cut; allow larger files")
+        if group and ((max_size and size + nbytes > max_size) or (max_tensors and len(group) >= max_tensors)):
+            yield tuple(group)
+            group, size = [], header
+        group.append(tensor)
+        size += nbytes
+    yield tuple(group)
+
+
+def _part(file: PlannedFile, stem: str, index: int, count: int, tensors: tuple[PlannedTensor, ...]) -> PlannedFile:
+    infos = lay_out((t.info.name, t.info.type, t.info.shape) for t in tensors)
+    placed = tuple(msgspec.structs.replace(t, info=info) for t, info in zip(tensors, infos, strict=True))
+    keys = (file.keys if index == 0 else {}) | {
+        "split.no": Value(ValueType.UINT16, index),
+        "split.count": Value(ValueType.UINT16, count),
+        "split.tensors.count": Value(ValueType.INT32, len(file.tensors)),
+    }
+    return sized_file(f"{stem}-{index + 1:05d}-of-{count:05d}.gguf", file.kind, keys, placed)

@@ -1,0 +1,43 @@
+"""What a plan warns of: nothing here stops a run, everything here could surprise."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from deepgguf.checkpoint.checkpoint import Checkpoint
+from deepgguf.planning.options import ImportanceFacts
+from deepgguf.planning.schema import PlannedFile
+
+_BLOCK = re.compile(r"blk\.(\d+)\.")
+_SHOWN = 8
+
+
+def tokenizer_warnings(checkpoint: Checkpoint) -> Iterator[str]:
+    """An unrecognised pre-tokenizer: the engines would cut text otherwise than the model learned it."""
+    tokenizer = checkpoint.tokenizer
+    if not tokenizer.pre_known:
+        yield (
+            f"tokenizer.json: its pre-tokenizer (SHA-256 {tokenizer.pre_digest}) is none that the engines name; "
+            f"{tokenizer.pre} is written, check the tokens of some text"
+        )
+
+
+def importance_warnings(files: Iterable[PlannedFile], importance: ImportanceFacts) -> Iterator[str]:
+    """Quantized tensors that the importance matrix does not know, and experts that its text never reached, by layer."""
+    quantized = [t for file in files for t in file.tensors if t.info.type is not t.plain_type]
+    missing = [t.info.name for t in quantized if t.info.name not in importance.sizes]
+    if missing:
+        yield f"the importance matrix has no data for {len(missing)} quantized tensors: {_some(missing)}"
+    by_layer: dict[int, set[int]] = {}
+    for tensor in quantized:
+        block = _BLOCK.match(tensor.info.name)
+        if block and tensor.weighted:
+            by_layer.setdefault(int(block[1]), set()).update(importance.unused.get(tensor.info.name, ()))
+    for layer, experts in sorted(by_layer.items()):
+        if experts:
+            numbers = _some([str(expert) for expert in sorted(experts)])
+            yield f"layer {layer}: the importance matrix has no data for experts {numbers}; their weights count equally"
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

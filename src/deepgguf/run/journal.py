@@ -1,0 +1,137 @@
+"""The journal beside a part file: which pieces are on the medium, with their digests.
+
+A line of JSON (schema, plan, sources' times), then binary records. A record is a run of pieces: number of the first
+(u64), how many (u32), for each its XXH3-128 and its counts (3 x u32), and the record's own XXH3-64. It is appended only
+after the pieces' data is synced, so what it says is true; a torn tail is dropped.
+"""
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import xxhash
+
+from deepgguf.errors import OutputError
+from deepgguf.run.disk import Disk
+from deepgguf.run.piece import Counts
+
+SCHEMA = 1
+_RUN = struct.Struct("<QI")
+_PIECE = struct.Struct("<16sIII")
+_SUM = struct.Struct("<Q")
+_HEADER_CAP = 1 << 20
+
+
+class JournalHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose journal it is: the plan's hash, and the sources' times (name, nanoseconds) apart from it."""
+
+    plan: str
+    sources: tuple[tuple[str, int], ...]
+    schema: int = SCHEMA
+
+
+class Finished(msgspec.Struct, frozen=True, gc=False):
+    """A piece that is on the medium: its number in the file, the digest of its bytes, what was counted."""
+
+    number: int
+    digest: bytes
+    counts: Counts
+
+
+class Journal:
+    """An open journal, appended to by one thread."""
+
+    def __init__(self, disk: Disk, path: Path, fd: int, end: int) -> None:
+        self._disk, self._path, self._fd, self._end = disk, path, fd, end
+
+    def append(self, finished: Sequence[Finished]) -> None:
+        """Records pieces whose data is synced; OutputError if that cannot be written."""
+        data = b"".join(_records(sorted(finished, key=lambda f: f.number)))
+        self._disk.write(self._fd, self._path, memoryview(data), self._end)
+        self._end += len(data)
+        self._disk.sync(self._fd, self._path)
+
+    def close(self) -> None:
+        """Closes the file; again is harmless."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def start_journal(disk: Disk, path: Path, header: JournalHeader) -> Journal:
+    """A new journal at `path`."""
+    fd = disk.create(path)
+    line = msgspec.json.encode(header) + b"\n"
+    journal = Journal(disk, path, fd, len(line))
+    try:
+        disk.write(fd, path, memoryview(line), 0)
+        disk.sync(fd, path)
+    except OutputError:
+        journal.close()
+        disk.remove(path)
+        raise
+    return journal
+
+
+def reopen_journal(disk: Disk, path: Path, end: int) -> Journal:
+    """The journal at `path`, cut to its good records, which end at byte `end`."""
+    journal = Journal(disk, path, disk.reopen(path), end)
+    try:
+        disk.truncate(journal._fd, path, end)
+    except OutputError:
+        journal.close()
+        raise
+    return journal
+
+
+def read_journal(path: Path) -> tuple[JournalHeader | None, list[Finished], int]:
+    """Header, records, and the byte where the good records end; no header and 0 if its line was never finished.
+
+    OutputError if the header is damaged.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise OutputError(path, f"reading it failed: {error.strerror}", "discard it with --restart") from None
+    line, newline, _ = data[:_HEADER_CAP].partition(b"\n")
+    if not newline:
+        return None, [], 0
+    try:
+        header: JournalHeader | None = msgspec.json.decode(line, type=JournalHeader)
+    except msgspec.DecodeError:
+        header = None
+    if header is None or header.schema != SCHEMA:
+        raise OutputError(path, "the journal's header is damaged or of another version", "discard it with --restart")
+    finished: list[Finished] = []
+    end = len(line) + 1
+    while (record := _read_record(data, end)) is not None:
+        run, end = record
+        finished += run
+    return header, finished, end
+
+
+def _records(finished: Sequence[Finished]) -> Iterator[bytes]:
+    start = 0
+    for i in range(1, len(finished) + 1):
+        if i == len(finished) or finished[i].number != finished[i - 1].number + 1:
+            run = finished[start:i]
+            body = _RUN.pack(run[0].number, len(run)) + b"".join(_PIECE.pack(f.digest, *f.counts) for f in run)
+            yield body + _SUM.pack(xxhash.xxh3_64_intdigest(body))
+            start = i
+
+
+def _read_record(data: bytes, start: int) -> tuple[list[Finished], int] | None:
+    """The record at byte `start` and the byte behind it; None if it is torn, damaged or not there."""
+    if start + _RUN.size > len(data):
+        return None
+    first, count = _RUN.unpack_from(data, start)
+    body_end = start + _RUN.size + count * _PIECE.size
+    if body_end + _SUM.size > len(data):
+        return None
+    if _SUM.unpack_from(data, body_end)[0] != xxhash.xxh3_64_intdigest(data[start:body_end]):
+        return None
+    fields = _PIECE.iter_unpack(data[start + _RUN.size : body_end])
+    run = [Finished(first + i, digest, Counts(*counts)) for i, (digest, *counts) in enumerate(fields)]
+    return run, body_end + _SUM.size

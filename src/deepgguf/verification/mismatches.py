@@ -1,0 +1,72 @@
+"""The wrong weights, gathered over threads: per part of a tensor the first wrong weight, and how many."""
+
+import math
+import threading
+from collections.abc import Iterator
+
+import msgspec
+
+from deepgguf.errors import printable
+from deepgguf.verification.counterparts import Counterpart
+from deepgguf.verification.error_bounds import LARGEST_RELATIVE_RMS
+from deepgguf.verification.report import Difference
+
+
+class Wrong(msgspec.Struct, frozen=True):
+    """Wrong weights of one slice: the first one's head (-1: none), row and column in the tensor, and how many."""
+
+    head: int
+    row: int
+    column: int
+    count: int
+    expected: str
+    found: str
+
+
+class Squares(msgspec.Struct, frozen=True):
+    """Sums of squares, of the errors and of the source's weights."""
+
+    error: float = 0.0
+    weight: float = 0.0
+
+
+class Mismatches:
+    """The wrong weights of one tensor, by part (expert)."""
+
+    def __init__(self, pair: Counterpart) -> None:
+        self._pair = pair
+        self._first: dict[int, Wrong] = {}
+        self._count: dict[int, int] = {}
+        self._squares: dict[int, Squares] = {}
+        self._lock = threading.Lock()
+
+    def add(self, part: int, wrong: Wrong | None, squares: Squares | None) -> None:
+        """Notes the outcome of one slice."""
+        with self._lock:
+            if wrong:
+                self._count[part] = self._count.get(part, 0) + wrong.count
+                first = self._first.get(part)
+                if first is None or (wrong.head, wrong.row) < (first.head, first.row):
+                    self._first[part] = wrong
+            if squares:
+                before = self._squares.get(part, Squares())
+                self._squares[part] = Squares(before.error + squares.error, before.weight + squares.weight)
+
+    def differences(self) -> Iterator[Difference]:
+        """One per part with wrong weights, or with errors that are too large as a whole."""
+        weights = math.prod(self._pair.sources[0].shape)
+        bounded = bool(self._squares)
+        for part, first in sorted(self._first.items()):
+            outside = "are further from the source than a right quantizer leaves them" if bounded else "differ"
+            text = f"{self._count[part]:,} of {weights:,} weights {outside}"
+            where = f"{self._where(part, first.head)}, row {first.row}, column {first.column}"
+            yield Difference(where, text, first.expected, first.found)
+        for part, squares in sorted(self._squares.items()):
+            relative = math.sqrt(squares.error / squares.weight) if squares.weight else 0.0
+            if part not in self._first and not relative <= LARGEST_RELATIVE_RMS:
+                text = "root mean square of the errors over that of the weights"
+                yield Difference(self._where(part, -1), text, f"at most {LARGEST_RELATIVE_RMS}", f"{relative:.3g}")
+
+    def _where(self, part: int, head: int) -> str:
+        expert = f", expert {part}" if len(self._pair.sources) > 1 else ""
+        return f"tensor {printable(self._pair.tensor.name)}{expert}" + (f", head {head}" if head >= 0 else "")

@@ -1,0 +1,144 @@
+"""What the encoder writes, byte by byte, and what it refuses."""
+
+import struct
+
+import pytest
+
+from deepgguf.errors import CheckpointError
+from deepgguf.formats.gguf.encode import encode_header, header_size, lay_out
+from deepgguf.formats.gguf.types import BLOCKS, GGMLType, TensorInfo, Value, ValueType
+
+
+def test_an_empty_header_is_24_bytes_padded_to_32() -> None:
+    assert encode_header({}, ()) == b"GGUF" + struct.pack("<IQQ", 3, 0, 0) + bytes(8)
+
+
+def test_a_header_byte_by_byte() -> None:
+    keys = {
+        "a": Value(ValueType.STRING, "né"),
+        "b": Value(ValueType.ARRAY, (1, -2), ValueType.INT16),
+        "c": Value(ValueType.BOOL, True),
+    }
+    tensors = (TensorInfo("w", GGMLType.Q8_0, (2, 3, 64), 0, 408),)
+    expected = b"".join(
+        [
+            b"GGUF" + struct.pack("<IQQ", 3, 1, 3),
+            struct.pack("<Q1sIQ", 1, b"a", 8, 3) + "né".encode(),
+            struct.pack("<Q1sIIQhh", 1, b"b", 9, 3, 2, 1, -2),
+            struct.pack("<Q1sIB", 1, b"c", 7, 1),
+            struct.pack("<Q1sIQQQIQ", 1, b"w", 3, 64, 3, 2, 8, 0),
+        ]
+    )
+    assert encode_header(keys, tensors) == expected + bytes(-len(expected) % 32)
+
+
+@pytest.mark.parametrize(
+    ("type", "value", "encoded"),
+    [
+        (ValueType.UINT8, 255, b"\xff"),
+        (ValueType.INT8, -1, b"\xff"),
+        (ValueType.UINT16, 258, b"\x02\x01"),
+        (ValueType.INT16, -2, b"\xfe\xff"),
+        (ValueType.UINT32, 1, b"\x01\0\0\0"),
+        (ValueType.INT32, -1, b"\xff\xff\xff\xff"),
+        (ValueType.FLOAT32, 1.5, b"\0\0\xc0\x3f"),
+        (ValueType.BOOL, False, b"\0"),
+        (ValueType.STRING, "hi", b"\x02\0\0\0\0\0\0\0hi"),
+        (ValueType.UINT64, 2**64 - 1, b"\xff" * 8),
+        (ValueType.INT64, -(2**63), b"\0\0\0\0\0\0\0\x80"),
+        (ValueType.FLOAT64, 1.5, b"\0\0\0\0\0\0\xf8\x3f"),
+    ],
+)
+def test_every_value_type_is_little_endian(type: ValueType, value: object, encoded: bytes) -> None:
+    header = encode_header({"k": Value(type, value)}, ())
+    assert header[24:].rstrip(b"\0") == (struct.pack("<Q1sI", 1, b"k", type) + encoded).rstrip(b"\0")
+
+
+def test_a_float32_is_rounded_once_to_nearest() -> None:
+    header = encode_header({"k": Value(ValueType.FLOAT32, 0.0707)}, ())
+    assert header[37:41] == struct.pack("<f", 0.0707)
+
+
+def test_the_header_ends_at_the_alignment() -> None:
+    keys = {"general.alignment": Value(ValueType.UINT32, 4096)}
+    tensors = lay_out([("w", GGMLType.F32, (4,))], alignment=4096)
+    assert header_size(keys, tensors, alignment=4096) == 4096
+
+
+def test_an_alignment_that_the_keys_do_not_state_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match=r"general\.alignment"):
+        encode_header({}, (), alignment=64)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (Value(ValueType.UINT32, 2**32), "UINT32"),
+        (Value(ValueType.UINT32, -1), "UINT32"),
+        (Value(ValueType.INT32, 1.5), "INT32"),
+        (Value(ValueType.FLOAT32, 1e39), "FLOAT32"),
+        (Value(ValueType.FLOAT32, "1"), "FLOAT32"),
+        (Value(ValueType.BOOL, 1), "BOOL"),
+        (Value(ValueType.STRING, 1), "no string"),
+        (Value(ValueType.STRING, "a\ud800"), r"lone surrogate U\+D800 at 1"),
+        (Value(ValueType.ARRAY, ["a", "\udc80"], ValueType.STRING), "item 1: .*lone surrogate"),
+        (Value(ValueType.ARRAY, ["a", None], ValueType.STRING), "item 1: None is no string"),
+        (Value(ValueType.ARRAY, [1, 2**31], ValueType.INT32), "INT32"),
+    ],
+)
+def test_a_value_that_its_type_cannot_hold_is_refused_with_its_key(value: Value, problem: str) -> None:
+    with pytest.raises(CheckpointError, match=f"tokenizer.some_key.*{problem}"):
+        encode_header({"tokenizer.some_key": value}, ())
+
+
+@pytest.mark.parametrize("key", ["", "k" * 65536])
+def test_a_key_without_name_or_with_a_longer_one_than_the_format_holds_is_refused(key: str) -> None:
+    with pytest.raises(CheckpointError, match="GGUF holds 1 to 65535"):
+        encode_header({key: Value(ValueType.BOOL, True)}, ())
+
+
+def test_offsets_are_the_running_padded_sum() -> None:
+    infos = lay_out(
+        [
+            ("a", GGMLType.F32, (3,)),
+            ("b", GGMLType.Q4_K, (2, 256)),
+            ("c", GGMLType.F16, (1,)),
+            ("d", GGMLType.F32, (1,)),
+        ]
+    )
+    assert [(info.offset, info.nbytes) for info in infos] == [(0, 12), (32, 288), (320, 2), (352, 4)]
+
+
+@pytest.mark.parametrize("type", BLOCKS)
+def test_a_tensor_of_every_type_has_its_blocks_bytes(type: GGMLType) -> None:
+    (info,) = lay_out([("w", type, (3, 2 * BLOCKS[type].weights))])
+    assert info.nbytes == 6 * BLOCKS[type].nbytes
+
+
+def test_a_name_may_have_63_bytes_and_no_more() -> None:
+    (info,) = lay_out([("é" * 31 + "a", GGMLType.F32, (1,))])
+    assert len(info.name.encode()) == 63
+    with pytest.raises(CheckpointError, match="the name has 64 bytes"):
+        lay_out([("é" * 32, GGMLType.F32, (1,))])
+
+
+@pytest.mark.parametrize(
+    ("tensors", "problem"),
+    [
+        ([("", GGMLType.F32, (1,))], "empty name"),
+        ([("a\0b", GGMLType.F32, (1,))], "NUL"),
+        ([("blk.0.a", GGMLType.F32, (1,)), ("blk.0.a", GGMLType.F32, (2,))], "blk.0.a.*two tensors"),
+        ([("w", GGMLType.F32, ())], "w: has 0 dimensions"),
+        ([("w", GGMLType.F32, (1, 2, 3, 4, 5))], "w: has 5 dimensions"),
+        ([("w", GGMLType.F32, (2, 0))], r"w: has the shape \[2, 0\]"),
+        ([("w", GGMLType.F32, (-1,))], r"w: has the shape \[-1\]"),
+        ([("w", GGMLType.Q4_K, (2, 255))], "w: a row of 255 weights is no whole number of Q4_K blocks of 256"),
+        ([("w", GGMLType.F32, (2**40, 2**21))], r"w: .*2\^63"),
+        ([("v", GGMLType.F32, (2**60,)), ("w", GGMLType.F32, (2**60,))], r"w: .*2\^63"),
+    ],
+)
+def test_a_tensor_that_the_format_cannot_hold_is_refused_by_name(
+    tensors: list[tuple[str, GGMLType, tuple[int, ...]]], problem: str
+) -> None:
+    with pytest.raises(CheckpointError, match=problem):
+        lay_out(tensors)

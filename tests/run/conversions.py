@@ -1,0 +1,103 @@
+"""A conversion that is disturbed and gone on with, as often as one likes: always the same bytes, or nothing."""
+
+import os
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deepgguf import api
+from deepgguf.errors import DeepggufError, UsageError
+from deepgguf.run.disk import Disk
+from deepgguf.run.settings import Settings
+
+
+class Conversion(NamedTuple):
+    """A checkpoint, the choices, and the SHA-256 of every file that an undisturbed run makes of it."""
+
+    source: Path
+    choices: Mapping[str, Any]
+    hashes: Mapping[str, str]
+
+
+def undisturbed(source: Path, out: Path, **choices: Any) -> Conversion:
+    """The conversion of `source`, done once into the new folder `out` to know what must come of it."""
+    out.mkdir()
+    conversion = Conversion(source, choices, {})
+    convert(conversion, out)
+    return conversion._replace(hashes=_hashes(out))
+
+
+def convert(conversion: Conversion, out: Path, disk: Disk | None = None, **settings: Any) -> None:
+    """One run into the folder `out`."""
+    plan = api.plan(conversion.source, out / "model.gguf", **conversion.choices)
+    api.carry_out(plan, Settings(folder=out, **settings), disk=disk)
+
+
+def killed(conversion: Conversion, out: Path, disk: Disk, **settings: Any) -> bool:
+    """One run in a process of its own; whether it was killed."""
+    child = os.fork()
+    if not child:
+        try:
+            convert(conversion, out, disk, **settings)
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def check_names(conversion: Conversion, out: Path) -> None:
+    """What has a final name is whole."""
+    for name, found in _hashes(out).items():
+        assert found == conversion.hashes[name], name
+
+
+def check_resumed(conversion: Conversion, out: Path) -> None:
+    """`--resume` makes what was left whole and leaves nothing else; it refuses only what is whole already."""
+    try:
+        convert(conversion, out, resume="resume")
+    except UsageError as error:
+        assert "exists" in str(error)
+    assert _hashes(out) == conversion.hashes
+    assert {p.name for p in out.iterdir()} == {*conversion.hashes, *(f"{name}.json" for name in conversion.hashes)}
+
+
+def every_call(conversion: Conversion, folder: Path, disturbed: Callable[[Conversion, Path, int], bool]) -> int:
+    """Disturbs a run at its first call, its second, and so on to its last, and goes on with each; how many there were.
+
+    `disturbed(conversion, out, k)` says whether there was a k-th call.
+    """
+    k = 0
+    while True:
+        out = folder / f"{k + 1}"
+        out.mkdir()
+        there = disturbed(conversion, out, k + 1)
+        check_names(conversion, out)
+        check_resumed(conversion, out)
+        for path in out.iterdir():
+            path.unlink()
+        if not there:
+            return k
+        k += 1
+
+
+def kill_at(conversion: Conversion, out: Path, k: int) -> bool:
+    """SIGKILL before the k-th call."""
+    from failing_disks import KillingDisk
+
+    return killed(conversion, out, KillingDisk(k))
+
+
+def fail_at(conversion: Conversion, out: Path, k: int) -> bool:
+    """The k-th call fails."""
+    from failing_disks import FailingDisk
+
+    disk = FailingDisk(k)
+    try:
+        convert(conversion, out, disk)
+    except DeepggufError as error:
+        assert error.exit_status == 4
+    return disk.calls >= k
+
+
+def _hashes(out: Path) -> dict[str, str]:
+    return {path.name: sha256(path.read_bytes()).hexdigest() for path in out.glob("*.gguf")}

@@ -1,0 +1,181 @@
+"""What ggml's quantizers leave is within the bounds, and what is wrong is not."""
+
+import numpy as np
+import pytest
+from ggml_decoding import ggml_encode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from deepgguf.formats.gguf.types import BLOCKS, GGMLType
+from deepgguf.verification.decoders import LEVELS, decode
+from deepgguf.verification.error_bounds import LARGEST_RELATIVE_RMS, allowed_error
+
+COLS = 512
+QUANTIZED = sorted(LEVELS)
+UNWEIGHTED_ONLY = {GGMLType.Q8_0, GGMLType.MXFP4}
+SEARCHED_LEVELS = {GGMLType.Q4_0, GGMLType.Q4_1, GGMLType.Q5_0, GGMLType.Q5_1}
+A_BYTE_OF_CODES = {t: BLOCKS[t].nbytes - 1 for t in QUANTIZED} | {
+    GGMLType.Q2_K: 40,
+    GGMLType.Q3_K: 40,
+    GGMLType.Q6_K: 5,
+}
+
+each_type = pytest.mark.parametrize("type", QUANTIZED, ids=lambda t: t.name)
+each_weighted_type = pytest.mark.parametrize(
+    "type", [t for t in QUANTIZED if t not in UNWEIGHTED_ONLY], ids=lambda t: t.name
+)
+
+
+def normal(rows: int = 64, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.02, (rows, COLS)).astype(np.float32)
+
+
+def rows_of_many_kinds(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((14, COLS))
+    rows[1] = rng.uniform(-1, 1, COLS)
+    rows[2] = np.clip(rng.standard_cauchy(COLS), -1000, 1000)
+    rows[3] = np.abs(rows[3])
+    rows[4] += 5
+    rows[5, rng.integers(0, COLS, 5)] *= 50
+    rows[6] *= np.repeat(np.exp(rng.uniform(-6, 3, COLS // 16)), 16)
+    rows[7, rng.random(COLS) < 0.9] = 0
+    rows[8] *= 1e-6
+    rows[9] *= 1e-9
+    rows[10] = rows[10, 0]
+    rows[11] = np.sign(rows[11])
+    rows[12] = rng.integers(-4, 5, COLS)
+    rows[13] = 0
+    return rows.astype(np.float32)
+
+
+def failing(type: GGMLType, data: np.ndarray, source: np.ndarray, weighted: bool = False) -> np.ndarray:
+    error = np.abs(source.astype(np.float64) - decode(type, data, source.shape[1]))
+    return ~(error <= allowed_error(type, data, source, weighted=weighted))
+
+
+def relative_rms(type: GGMLType, data: np.ndarray, source: np.ndarray) -> float:
+    error = source.astype(np.float64) - decode(type, data, source.shape[1])
+    return float(np.sqrt(np.mean(error**2) / np.mean(source.astype(np.float64) ** 2)))
+
+
+@each_type
+@settings(max_examples=30)
+@given(seed=st.integers(0, 2**32))
+def test_what_ggml_quantizes_is_within_the_bounds(type, seed):
+    source = rows_of_many_kinds(seed)
+    assert not failing(type, ggml_encode(type, source), source).any()
+
+
+@each_weighted_type
+@settings(max_examples=30)
+@given(seed=st.integers(0, 2**32), spread=st.sampled_from([0, 1, 3]))
+def test_what_ggml_quantizes_with_an_importance_matrix_is_within_the_bounds(type, seed, spread):
+    source = rows_of_many_kinds(seed)
+    importance = np.exp(np.random.default_rng(seed).normal(0, spread, COLS)).astype(np.float32)
+    assert not failing(type, ggml_encode(type, source, importance), source, weighted=True).any()
+
+
+@each_type
+@settings(max_examples=30)
+@given(
+    source=hnp.arrays(np.float32, (1, 256), elements=st.floats(-1000, 1000, width=32, allow_subnormal=False)),
+)
+def test_any_row_that_ggml_quantizes_is_within_the_bounds(type, source):
+    assert not failing(type, ggml_encode(type, source), source).any()
+
+
+@each_type
+def test_what_ggml_quantizes_is_within_the_bound_of_the_whole(type):
+    source = normal()
+    assert relative_rms(type, ggml_encode(type, source), source) < LARGEST_RELATIVE_RMS / 2
+
+
+@each_type
+def test_another_tensor_of_the_same_kind_is_found_in_many_weights(type):
+    assert failing(type, ggml_encode(type, normal(seed=1)), normal(seed=2)).mean() > 0.3
+
+
+@each_type
+def test_another_tensor_of_the_same_kind_is_beyond_the_bound_of_the_whole(type):
+    assert relative_rms(type, ggml_encode(type, normal(seed=1)), normal(seed=2)) > 1.3
+
+
+@each_type
+def test_two_exchanged_rows_are_found_in_these_rows_only(type):
+    source = normal()
+    data = ggml_encode(type, source)
+    data[[3, 40]] = data[[40, 3]]
+    assert np.flatnonzero(failing(type, data, source).any(axis=1)).tolist() == [3, 40]
+
+
+@each_type
+def test_a_transposed_tensor_is_found(type):
+    source = normal(rows=COLS)
+    assert failing(type, ggml_encode(type, source.T), source).mean() > 0.3
+
+
+@each_type
+def test_a_block_that_was_scaled_wrong_is_found_where_it_is(type):
+    source = normal()
+    wrong = source.copy()
+    wrong[5, 256:] *= 1.5
+    assert np.argwhere(failing(type, ggml_encode(type, wrong), source)).min(axis=0).tolist() >= [5, 256]
+    assert failing(type, ggml_encode(type, wrong), source)[5, 256:].mean() > 0.1
+
+
+@each_type
+def test_rows_of_zeros_in_place_of_weights_are_found(type):
+    source = normal()
+    assert failing(type, ggml_encode(type, np.zeros_like(source)), source).any(axis=1).all()
+
+
+@each_type
+def test_the_lowest_bit_of_one_code_flipped_is_found(type):
+    source = normal(rows=16)
+    data = ggml_encode(type, source)
+    found = 0
+    for row in range(16):
+        changed = data.copy()
+        changed[row, A_BYTE_OF_CODES[type]] ^= 1
+        found += failing(type, changed, source).any()
+    assert found >= 14  # a weight halfway between two levels may be either
+
+
+@pytest.mark.parametrize(
+    "type", [t for t in QUANTIZED if t not in SEARCHED_LEVELS | UNWEIGHTED_ONLY], ids=lambda t: t.name
+)
+def test_with_an_importance_matrix_another_tensor_is_found_too(type):
+    importance = np.ones(COLS, np.float32)
+    assert failing(type, ggml_encode(type, normal(seed=1), importance), normal(seed=2), weighted=True).mean() > 0.3
+
+
+@pytest.mark.parametrize("scale", [np.nan, np.inf])
+def test_a_scale_that_is_not_finite_is_found(scale):
+    source = normal(rows=1)
+    data = ggml_encode(GGMLType.Q8_0, source)
+    data[0, :2] = np.array([scale], np.float16).view(np.uint8)
+    with np.errstate(invalid="ignore"):
+        assert failing(GGMLType.Q8_0, data, source)[0, :32].any()
+
+
+@given(source=hnp.arrays(np.float32, (1, 64), elements=st.floats(-65000, 65000, width=32)))
+def test_a_cast_to_f16_is_within_half_a_unit_of_the_last_place(source):
+    data = source.astype(np.float16).view(np.uint8)
+    assert not failing(GGMLType.F16, data, source).any()
+
+
+def test_a_cast_to_bf16_is_within_half_a_unit_of_the_last_place_and_the_next_number_is_not():
+    source = normal()
+    bits = source.view(np.uint32)
+    nearest = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+    assert not failing(GGMLType.BF16, nearest.view(np.uint8), source).any()
+    assert failing(GGMLType.BF16, (nearest + 2).view(np.uint8), source).all()
+
+
+def test_f32_is_exact():
+    source = normal()
+    changed = source.copy()
+    changed[7, 9] = np.nextafter(changed[7, 9], np.float32(1))
+    assert np.argwhere(failing(GGMLType.F32, changed.view(np.uint8), source)).tolist() == [[7, 9]]

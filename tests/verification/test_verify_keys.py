@@ -1,0 +1,129 @@
+"""Every key that follows from the checkpoint is compared: presence, type, value, every item."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from planting import convert, rewrite, the_difference, with_value
+
+from deepgguf.api import compare
+from deepgguf.formats.gguf.decode import read_header
+from deepgguf.formats.gguf.types import GGUFHeader, Value, ValueType
+from deepgguf.verification.compare_keys import key_differences
+from deepgguf.verification.with_source import find_architecture, find_counterparts, read_checkpoint, read_source
+
+FREE = {"general.name", "general.size_label", "general.version", "general.organization", "general.basename"}
+EVERY_LAYOUT = [
+    ("v3", "ollama"),
+    ("v3-fp8", "ollama"),
+    ("v2-lite", "llama.cpp"),
+    ("ocr", "ollama"),
+    ("ocr", "llama.cpp"),
+]
+
+every_layout = pytest.mark.parametrize(("kind", "target"), EVERY_LAYOUT)
+
+
+class Compared:
+    """A file's keys with one of them changed, against the source."""
+
+    def __init__(self, file: Path, source: Path) -> None:
+        self.header: GGUFHeader = read_header(file)
+        self.checkpoint = read_checkpoint(source)
+        architecture = find_architecture(self.checkpoint.config, "config.json")
+        model = architecture.parse(self.checkpoint.config, "config.json")
+        catalog = read_source(architecture, model, self.checkpoint.shards.tensors)
+        name = str(self.header.keys["general.architecture"].value)
+        self.counterparts = find_counterparts(name, [self.header], catalog)
+        # Without these the keys mean another layout or model; that is another test.
+        self.bound = {name for name in self.header.keys if name not in FREE | {"general.architecture"}}
+
+    def differences(self, keys: dict[str, Value]) -> list[str]:
+        header = msgspec.structs.replace(self.header, keys=keys)
+        return [d.where.split(",")[0] for d in key_differences([header], self.checkpoint, self.counterparts)]
+
+
+@pytest.fixture
+def compared(sample, converted):
+    return lambda kind, target: Compared(converted(kind, target), sample(kind))
+
+
+def changed(value: object) -> object:
+    if isinstance(value, list):
+        return [*value[:-1], changed(value[-1])]
+    if isinstance(value, bool):
+        return not value
+    return value + "x" if isinstance(value, str) else value + 1
+
+
+@every_layout
+def test_every_changed_value_is_found(compared, kind, target):
+    files = compared(kind, target)
+    for name in files.bound:
+        keys = dict(files.header.keys)
+        keys[name] = msgspec.structs.replace(keys[name], value=changed(keys[name].value))
+        assert files.differences(keys) == [f"key {name}"]
+
+
+@every_layout
+def test_every_missing_key_is_found(compared, kind, target):
+    files = compared(kind, target)
+    for name in files.bound:
+        keys = {k: v for k, v in files.header.keys.items() if k != name}
+        assert files.differences(keys) == [f"key {name}"]
+
+
+@every_layout
+def test_every_changed_type_is_found(compared, kind, target):
+    files = compared(kind, target)
+    for name in files.bound | (FREE & set(files.header.keys)):
+        keys = files.header.keys | {name: Value(ValueType.UINT64, 1)}
+        assert files.differences(keys) == [f"key {name}"]
+
+
+@every_layout
+def test_an_extra_key_is_found(compared, kind, target):
+    files = compared(kind, target)
+    keys = files.header.keys | {"deepseek2.rope.scaling.attn_factor": Value(ValueType.FLOAT32, 1.0)}
+    assert files.differences(keys) == ["key deepseek2.rope.scaling.attn_factor"]
+
+
+def test_what_a_model_is_called_is_free(compared):
+    files = compared("v2-lite", "llama.cpp")
+    keys = files.header.keys | {"general.name": Value(ValueType.STRING, "Another")}
+    assert files.differences(keys) == []
+
+
+def test_a_float_is_compared_after_one_rounding(compared):
+    files = compared("v3", "ollama")
+    name = "deepseek2.rope.scaling.yarn_log_multiplier"
+    assert files.header.keys[name].value != 0.1
+    assert files.differences(files.header.keys | {name: Value(ValueType.FLOAT32, 0.1)}) == []
+
+
+def test_the_first_wrong_item_is_named(sample, converted):
+    file = converted("v3")
+    tokens = list(read_header(file).keys["tokenizer.ggml.tokens"].value)
+    tokens[300], tokens[301] = tokens[301], tokens[300]
+    value = Value(ValueType.ARRAY, tokens, ValueType.STRING)
+    rewrite(file, keys=lambda keys: keys | {"tokenizer.ggml.tokens": value})
+    found = the_difference(file, sample("v3"))
+    assert found.where == "key tokenizer.ggml.tokens, item 300"
+    assert (found.expected, found.found) == (repr(tokens[301]), repr(tokens[300]))
+    assert found.text == "2 of 544 items differ"
+
+
+def test_a_quantized_file_type_for_plain_tensors_is_found(sample, converted):
+    file = converted("v3")
+    rewrite(file, keys=with_value("general.file_type", 15))
+    found = the_difference(file, sample("v3"))
+    assert (found.where, found.expected) == ("key general.file_type", "UINT32 32")
+
+
+GOLDENS = Path(__file__).parents[1] / "goldens" / "imatrix"
+
+
+@pytest.mark.parametrize("type", ["q4_k_m", "q4_0", "iq4_xs"])
+def test_a_file_made_with_an_importance_matrix_has_no_difference(sample, tmp_path, type):
+    file = convert(sample("v3"), tmp_path / "v3.gguf", type=type, imatrix=GOLDENS / "imatrix-v3-bf16.gguf")
+    assert compare(file, sample("v3")).differences == ()
