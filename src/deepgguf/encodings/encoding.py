@@ -1,0 +1,90 @@
+"""What a stored form says of itself. Whoever reads, writes, cuts, sizes or checks weights asks here and nowhere else."""
+
+from abc import abstractmethod
+from typing import ClassVar, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from deepgguf.formats.gguf.types import GGMLType
+
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+class Range(NamedTuple):
+    """`nbytes` bytes from byte `start` of a blob."""
+
+    start: int
+    nbytes: int
+
+
+class Counts(NamedTuple):
+    """Source weights that are NaN or infinite, and finite ones that the output's type made infinite."""
+
+    nan: int = 0
+    inf: int = 0
+    overflow: int = 0
+
+    def plus(self, other: "Counts") -> "Counts":
+        """Both together."""
+        return Counts(self.nan + other.nan, self.inf + other.inf, self.overflow + other.overflow)
+
+
+class Stored(NamedTuple):
+    """Rows [first, first + rows) of a matrix with `cols` weights to a row, as they are stored: a buffer per blob.
+
+    Each buffer holds what `Encoding.ranges` names; `tensor` is the tensor's name, for errors.
+    """
+
+    tensor: str
+    first: int
+    rows: int
+    cols: int
+    blobs: tuple[Bytes, ...]
+
+
+class Encoding(msgspec.Struct, frozen=True, tag=True):
+    """A stored form: how a tensor's weights lie in its blobs (the weights themselves first, then scales and the like).
+
+    A form without parameters is one instance; FP8 is one for each size of block and dtype of scales. Instances are plain
+    data: they compare by value, can be pickled, and go into the plan's identity.
+    """
+
+    name: ClassVar[str]
+    """The field's name for it, in lower case: bf16, fp8, q4_k."""
+
+    type: ClassVar[GGMLType | None] = None
+    """Its number in a GGUF file; None for forms that only sources have."""
+
+    @property
+    @abstractmethod
+    def plain(self) -> GGMLType:
+        """F32, F16 or BF16: the type that an unquantized conversion gives such weights.
+
+        A quantized conversion rounds to it first, so that one pass gives what converting and quantizing give.
+        """
+
+    @property
+    def cut_rows(self) -> int:
+        """Rows between two cuts that cost nothing: the height of FP8's blocks; 1 where any row will do."""
+        return 1
+
+    @abstractmethod
+    def ranges(self, cols: int, first: int, rows: int) -> tuple[Range, ...]:
+        """The bytes of each blob that rows [first, first + rows) need; a row has `cols` weights."""
+
+    @abstractmethod
+    def decode(self, stored: Stored, type: GGMLType, out: Bytes) -> Counts:
+        """The rows as F32, F16 or BF16, rounded once to nearest even, into `out`; the fast way, by the kernels.
+
+        Raises CheckpointError for scales that no quantizer makes, NonFiniteError for scales that are NaN or infinite.
+        """
+
+    @abstractmethod
+    def values(self, stored: Stored) -> Floats:
+        """What the stored bits stand for: float32 [rows, cols], by NumPy from the format's definition.
+
+        It shares no code with the kernels: verification and the tests hold them to it.
+        """

@@ -1,0 +1,26 @@
+"""The contract of an executor: work that may run anywhere, in any order, and results that come as they are ready."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class Executor(Protocol):
+    """A way to carry out tasks: threads, or an engine for several machines.
+
+    `work`, tasks and results are plain data that can be pickled; no locks or open files are shared with the workers.
+    """
+
+    @property
+    def jobs(self) -> int:
+        """How many tasks are at work at once; `jobs` times a task's memory is needed."""
+
+    def map(self, work: Callable[[Task], Iterable[Result]], tasks: Iterable[Task]) -> Iterator[Result]:
+        """Yields the results of `work(task)` for every task, in whatever order they are ready.
+
+        Tasks are taken from the iterable as workers become free. The first exception of a worker stops the others after
+        the result they are at, and is raised here; so is one that is raised where the results are consumed (a signal),
+        and none of the workers is at work any more when this generator has ended.
+        """

@@ -1,0 +1,84 @@
+"""The contract of a source of files: names, facts, bytes at an offset. One module here for each kind of source.
+
+`tests/files/conformance.py` has the claims that every source inherits.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Buffer = memoryview | bytearray | NDArray[Any]
+
+
+class FileFacts(msgspec.Struct, frozen=True):
+    """A file as it was when it was first asked for; `size` in bytes.
+
+    `version` changes when the content does, as far as the source can tell: a time of change, an entity tag, a commit.
+    """
+
+    name: str
+    size: int
+    version: str
+
+
+class Files(ABC):
+    """The files of one checkpoint, read at any offset from any thread.
+
+    A source is plain data to whoever sends it elsewhere: it can be pickled, and opens what it needs where it is read.
+    """
+
+    whole_windows: bool = False
+    """Whether a request is worth megabytes: a window is then read at once, and else piece by piece, as it is used."""
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where the files are, as the user would write it: an absolute folder, an address."""
+
+    @property
+    @abstractmethod
+    def checkpoint_name(self) -> str:
+        """What the checkpoint is called there, for the name of the output."""
+
+    @abstractmethod
+    def names(self) -> Sequence[str]:
+        """The names of all files, sorted; a "/" stands between folder and file."""
+
+    @abstractmethod
+    def facts(self, name: str) -> FileFacts:
+        """Size and version; CheckpointError if there is no such file or it may not be read."""
+
+    @abstractmethod
+    def readinto(self, file: FileFacts, offset: int, buffer: Buffer) -> None:
+        """Fills the contiguous `buffer` with the file's bytes from `offset`.
+
+        Raises CheckpointError if the file is no longer what `file` says, or ends before; OutputError if it cannot be
+        read.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Lets go of what is open; the files can be read again afterwards."""
+
+    def read(self, file: FileFacts, offset: int, nbytes: int) -> NDArray[np.uint8]:
+        """`nbytes` bytes from `offset`, as a new array of shape [nbytes]; errors as for `readinto`."""
+        buffer = np.empty(nbytes, np.uint8)
+        self.readinto(file, offset, buffer)
+        return buffer
+
+    def check_unchanged(self, files: Sequence[FileFacts]) -> None:
+        """CheckpointError that names the first of `files` whose size or version is not what it was."""
+        for file in files:
+            self.readinto(file, 0, bytearray(0))
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes."""
+        self.close()
