@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from deepgguf.checkpoint.shards import SourceTensor
 from deepgguf.formats.gguf.types import BLOCKS, PLAIN, GGMLType, TensorInfo
-from deepgguf.planning.pieces import PIECE_WEIGHTS, cut, piece_at, pieces
-from deepgguf.planning.schema import Part, PlannedTensor
+from deepgguf.planning.pieces import cut, piece_at, pieces
+from deepgguf.planning.schema import PIECE_WEIGHTS, Part, PlannedTensor
 from deepgguf.tensors.view import View, keep, split_heads
 
 QUANTIZED = (GGMLType.Q8_0, GGMLType.Q4_0, GGMLType.MXFP4, GGMLType.Q4_K, GGMLType.Q6_K, GGMLType.IQ4_XS)

@@ -3,7 +3,6 @@
 import msgspec
 import xxhash
 
-from deepgguf.planning.pieces import PIECE_WEIGHTS
 from deepgguf.planning.schema import Plan, PlannedFile
 
 
@@ -19,7 +18,7 @@ def file_identity(plan: Plan, file: PlannedFile, importance_digest: str = "") ->
         plan.block,
         sources,
         importance_digest,
-        PIECE_WEIGHTS,
+        plan.piece_weights,
     )
     for value in (head, file.keys, file.tensors):
         digest.update(msgspec.json.encode(value))

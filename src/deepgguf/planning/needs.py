@@ -17,15 +17,15 @@ _WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, WEIGHT_DTYPE: 1}
 
 def memory_needed(plan: Plan, jobs: int) -> int:
     """Peak resident memory of `convert` with `jobs` threads, in bytes: it depends on jobs, hardly on the model."""
-    buffers = max((worker_bytes(t, plan.block[0]) for file in plan.files for t in file.tensors), default=0)
+    buffers = max((worker_bytes(t, plan) for file in plan.files for t in file.tensors), default=0)
     parts = sum(len(t.parts) for file in plan.files for t in file.tensors)
     arrays = sum(_array_bytes(value) for file in plan.files for value in file.keys.values())
     return _PROCESS + jobs * buffers + parts * _PER_SOURCE + arrays
 
 
-def worker_bytes(tensor: PlannedTensor, block_rows: int) -> int:
+def worker_bytes(tensor: PlannedTensor, plan: Plan) -> int:
     """Bytes of the buffers that one thread fills for a piece of `tensor` (see execute.piece)."""
-    how, rows, type = cut(tensor, block_rows), tensor.rows, tensor.info.type
+    how, rows, type = cut(tensor, plan.block[0], plan.piece_weights), tensor.rows, tensor.info.type
     weights = min(how.groups, rows.groups) * min(how.rows, rows.taken) * rows.cols
     source, out = weights * _WIDTHS[tensor.dtype], weights // rows.row_length * row_bytes(type, rows.row_length)
     if type in PLAIN:

@@ -1,4 +1,4 @@
-"""The unit of work: one read, one write, about a megabyte, in any thread and any order.
+"""The unit of digest and journal: one read, one write, about a megabyte, in any thread and any order.
 
 Bounds depend on the plan only, never on the number of jobs, so the same plan always has the same pieces. They are not
 stored: the i-th piece of a tensor is computed from i.
@@ -9,10 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from deepgguf.formats.gguf.types import row_bytes
-from deepgguf.planning.schema import PlannedTensor
-
-# Weights of a piece: with source, intermediate and output it stays within a core's share of the cache.
-PIECE_WEIGHTS = 1 << 19
+from deepgguf.planning.schema import PIECE_WEIGHTS, PlannedTensor
 
 
 class Piece(msgspec.Struct, frozen=True, gc=False):
@@ -40,29 +37,29 @@ class Cut(msgspec.Struct, frozen=True, gc=False):
     count: int
 
 
-def cut(tensor: PlannedTensor, block_rows: int = 1) -> Cut:
-    """The cut of `tensor`; `block_rows` is the height of an FP8 block.
+def cut(tensor: PlannedTensor, block_rows: int = 1, piece_weights: int = PIECE_WEIGHTS) -> Cut:
+    """The cut of `tensor` into pieces of about `piece_weights`; `block_rows` is the height of an FP8 block.
 
     Whole groups go together while they fit; a larger group is cut into runs of rows, at the edges of FP8 blocks where
     that costs little. A transposed group is never cut.
     """
     rows = tensor.rows
     weights = rows.taken * rows.cols
-    if weights <= PIECE_WEIGHTS or rows.transposed:
-        groups, run = min(rows.groups, max(1, PIECE_WEIGHTS // weights)), rows.taken
+    if weights <= piece_weights or rows.transposed:
+        groups, run = min(rows.groups, max(1, piece_weights // weights)), rows.taken
     else:
-        groups, run = 1, min(rows.taken, _rows_per_piece(rows.cols, block_rows))
+        groups, run = 1, min(rows.taken, _rows_per_piece(rows.cols, block_rows, piece_weights))
     per_group = -(-rows.taken // run)
     per_part = -(-rows.groups // groups) * per_group
     return Cut(groups, run, per_group, per_part, per_part * len(tensor.parts))
 
 
-def _rows_per_piece(cols: int, block_rows: int) -> int:
+def _rows_per_piece(cols: int, block_rows: int, piece_weights: int) -> int:
     """Rows of `cols` weights in a piece: a multiple of `block_rows` if that is no more than twice the piece's size."""
-    rows = max(1, PIECE_WEIGHTS // cols)
+    rows = max(1, piece_weights // cols)
     if rows >= block_rows:
         return rows - rows % block_rows
-    return block_rows if block_rows * cols <= 2 * PIECE_WEIGHTS else rows
+    return block_rows if block_rows * cols <= 2 * piece_weights else rows
 
 
 def piece_at(tensor: PlannedTensor, how: Cut, index: int) -> Piece:

@@ -9,6 +9,9 @@ from deepgguf.tensors.view import View
 
 SCHEMA = 1
 
+# Weights of a piece: with source, intermediate and output it stays within a core's share of the cache.
+PIECE_WEIGHTS = 1 << 19
+
 
 class Part(msgspec.Struct, frozen=True, gc=False):
     """One source tensor of an output tensor, and its FP8 scales if it has any."""
@@ -61,7 +64,10 @@ class Dropped(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A conversion, complete. `type` is what was asked for, `block` the FP8 block (rows, columns)."""
+    """A conversion, complete. `type` is what was asked for, `block` the FP8 block (rows, columns).
+
+    Pieces have about `piece_weights`; the bytes do not depend on it, their digests do.
+    """
 
     source: str
     name: str
@@ -75,6 +81,7 @@ class Plan(msgspec.Struct, frozen=True):
     block: tuple[int, int]
     warnings: tuple[str, ...]
     run: str
+    piece_weights: int = PIECE_WEIGHTS
     schema: int = SCHEMA
 
     @property

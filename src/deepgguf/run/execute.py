@@ -121,7 +121,7 @@ def _open_runs(
     named = settings.resume == "resume" and _have_names(paths)
     times = tuple((source.name, source.mtime_ns) for source in plan.sources)
     for file, path, identity in zip(plan.files, paths, identities, strict=True):
-        tally = Tally(file, plan.block[0], allow_nonfinite=settings.allow_nonfinite)
+        tally = Tally(file, plan, allow_nonfinite=settings.allow_nonfinite)
         runs.append(open_file_run(disk, path, file, tally, JournalHeader(identity, times), settings, named=named))
     disk.sync_folder(settings.folder)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from deepgguf.planning.pieces import PIECE_WEIGHTS, cut, piece_at
+from deepgguf.planning.pieces import cut, piece_at
 from deepgguf.planning.schema import Plan, PlannedFile, PlannedTensor
 from deepgguf.run.tally import TensorResult
 from deepgguf.version import __version__
@@ -48,7 +48,7 @@ class Manifest(msgspec.Struct, frozen=True):
     source: str
     sources: tuple[ManifestSource, ...]
     tensors: tuple[ManifestTensor, ...]
-    piece_weights: int = PIECE_WEIGHTS
+    piece_weights: int
     sha256: str = ""
     schema: int = SCHEMA
 
@@ -73,12 +73,13 @@ def make_manifest(
         type=plan.type,
         source=plan.name,
         sources=tuple(ManifestSource(s.name, s.size, s.mtime_ns) for s in plan.sources),
-        tensors=tuple(_tensor(tensor, results[i], plan.block[0]) for i, tensor in enumerate(file.tensors)),
+        tensors=tuple(_tensor(tensor, results[i], plan) for i, tensor in enumerate(file.tensors)),
+        piece_weights=plan.piece_weights,
         sha256=sha256,
     )
 
 
-def _tensor(tensor: PlannedTensor, result: TensorResult, block_rows: int) -> ManifestTensor:
-    info, how = tensor.info, cut(tensor, block_rows)
+def _tensor(tensor: PlannedTensor, result: TensorResult, plan: Plan) -> ManifestTensor:
+    info, how = tensor.info, cut(tensor, plan.block[0], plan.piece_weights)
     lengths = tuple(piece_at(tensor, how, i).nbytes for i in range(how.per_part))
     return ManifestTensor(info.name, info.type.name, info.offset, info.nbytes, result.digest, lengths)

@@ -10,7 +10,7 @@ import xxhash
 from deepgguf.errors import NonFiniteError
 from deepgguf.formats.gguf.types import PLAIN, GGMLType
 from deepgguf.planning.pieces import Cut, cut
-from deepgguf.planning.schema import PlannedFile
+from deepgguf.planning.schema import Plan, PlannedFile
 from deepgguf.run.journal import Finished
 from deepgguf.run.piece import Counts
 
@@ -26,9 +26,9 @@ class TensorResult(msgspec.Struct, frozen=True):
 class Tally:
     """The progress of one file. Pieces are numbered through the file; they may finish in any order, in any thread."""
 
-    def __init__(self, file: PlannedFile, block_rows: int, *, allow_nonfinite: bool) -> None:
+    def __init__(self, file: PlannedFile, plan: Plan, *, allow_nonfinite: bool) -> None:
         self._file, self._allow = file, allow_nonfinite
-        self.cuts: tuple[Cut, ...] = tuple(cut(tensor, block_rows) for tensor in file.tensors)
+        self.cuts: tuple[Cut, ...] = tuple(cut(tensor, plan.block[0], plan.piece_weights) for tensor in file.tensors)
         self._starts = [0, *accumulate(c.count for c in self.cuts)]
         self._left = [c.count for c in self.cuts]
         self._digests: list[dict[int, bytes]] = [{} for _ in self.cuts]
