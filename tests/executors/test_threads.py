@@ -1,97 +1,40 @@
-import os
-import signal
+import pickle
 import threading
 import time
-from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
 import pytest
+from conformance import ExecutorClaims
 
-from deepgguf.executors.threads import Buffers, run_in_threads
-
-any_number_of_jobs = pytest.mark.parametrize("jobs", [1, 2, 7])
-
-
-@any_number_of_jobs
-def test_every_task_is_done_once(jobs: int) -> None:
-    done: list[int] = []
-    run_in_threads(jobs, range(100), lambda task, buffers: done.append(task))
-    assert Counter(done) == Counter(range(100))
+from deepgguf.executors.buffers import Buffers
+from deepgguf.executors.executor import Executor
+from deepgguf.executors.threads import Threads
 
 
-def test_tasks_are_taken_one_at_a_time_as_threads_are_free() -> None:
-    taken: list[int] = []
-
-    def tasks():
-        for number in range(10):
-            taken.append(number)
-            yield number
-
-    run_in_threads(1, tasks(), lambda task, buffers: taken == list(range(task + 1)) or pytest.fail(f"{task}: {taken}"))
+class TestOneThread(ExecutorClaims):
+    def executor(self) -> Executor:
+        return Threads(1)
 
 
-@any_number_of_jobs
-def test_the_first_error_stops_the_others_and_is_raised(jobs: int) -> None:
-    begun: list[int] = []
-
-    def work(task: int, buffers: Buffers) -> None:
-        begun.append(task)
-        if task == 3:
-            raise ValueError("three")
-        time.sleep(0.001)
-
-    with pytest.raises(ValueError, match="three"):
-        run_in_threads(jobs, range(10_000), work)
-    assert len(begun) < 1000
+class TestSevenThreads(ExecutorClaims):
+    def executor(self) -> Executor:
+        return Threads(7)
 
 
-@any_number_of_jobs
-def test_an_error_of_the_tasks_themselves_is_raised(jobs: int) -> None:
-    def tasks():
-        yield 1
-        raise KeyError("no more")
-
-    with pytest.raises(KeyError, match="no more"):
-        run_in_threads(jobs, tasks(), lambda task, buffers: None)
-
-
-def test_each_thread_has_buffers_of_its_own() -> None:
-    seen: dict[int, set[int]] = {}
-    together = threading.Barrier(3)
-
-    def work(task: int, buffers: Buffers) -> None:
-        together.wait()
-        seen.setdefault(threading.get_ident(), set()).add(id(buffers))
-
-    run_in_threads(3, range(30), work)
-    assert len(seen) == 3
-    assert sorted(len(found) for found in seen.values()) == [1, 1, 1]
-    assert len(set.union(*seen.values())) == 3
-
-
-@any_number_of_jobs
-def test_what_a_signal_handler_raises_ends_the_run_after_the_tasks_in_hand(jobs: int) -> None:
-    class Stopped(BaseException):
-        pass
-
-    def stop(number: int, frame: object) -> None:
-        raise Stopped
-
+@pytest.mark.parametrize("jobs", [1, 2, 7])
+def test_no_thread_is_at_work_once_the_results_are_closed(jobs: int) -> None:
     in_hand: set[int] = set()
 
-    def work(task: int, buffers: Buffers) -> None:
+    def work(task: int) -> Iterator[int]:
         in_hand.add(task)
-        if task == 20:
-            os.kill(os.getpid(), signal.SIGUSR1)
         time.sleep(0.2 if task > 12 else 0)
         in_hand.remove(task)
+        yield task
 
-    before = signal.signal(signal.SIGUSR1, stop)
-    try:
-        with pytest.raises(Stopped):
-            run_in_threads(jobs, range(100_000), work)
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+    with closing(Threads(jobs).map(work, range(100_000))) as results:
+        assert any(number == 10 for number in results)
     assert not in_hand
 
 
@@ -103,3 +46,22 @@ def test_a_buffer_is_used_again_and_grows() -> None:
     assert buffers.take("rows", 2).base is buffers.take("rows", 8).base
     assert buffers.take("rows", 100, np.float32).nbytes == 400
     assert not np.shares_memory(buffers.take("rows", 100), buffers.take("out", 100))
+
+
+def test_no_two_threads_have_a_buffer_in_common() -> None:
+    buffers, together, found = Buffers(), threading.Barrier(3), []
+
+    def work(task: int) -> Iterator[int]:
+        together.wait()
+        found.append(buffers.take("rows", 8))
+        yield task
+
+    assert sorted(Threads(3).map(work, range(3))) == [0, 1, 2]
+    assert not any(np.shares_memory(found[i], found[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+
+
+def test_buffers_sent_elsewhere_arrive_empty() -> None:
+    buffers = Buffers()
+    buffers.take("rows", 8)[:] = 7
+    sent = pickle.loads(pickle.dumps(buffers))
+    assert not np.shares_memory(sent.take("rows", 8), buffers.take("rows", 8))

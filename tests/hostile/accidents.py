@@ -123,6 +123,19 @@ def slow() -> None:
     execute.make_piece = make_piece
 
 
+def count_calls() -> None:
+    """Every call that writes adds a byte to the file DEEPGGUF_CALLS."""
+    from deepgguf.run import execute
+
+    class CountingDisk(execute.Disk):
+        def call(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
+            with Path(os.environ["DEEPGGUF_CALLS"]).open("ab") as calls:
+                calls.write(b".")
+            return function(*args)
+
+    execute.Disk = CountingDisk  # type: ignore[misc]
+
+
 def power_cut() -> None:
     """The power fails before the call DEEPGGUF_CUT of those that write; what was not synced is at its mercy."""
     from power_cut import PowerCut

@@ -35,9 +35,9 @@ def small_v3(folder: Path) -> Path:
     return _write(folder, config, list(language_model(config, mtp_experts=1)))
 
 
-def medium_v3(folder: Path) -> Path:
+def medium_v3(folder: Path, layers: int = 9) -> Path:
     """DeepSeek-V3 of 1.1 GB, for runs that last seconds, and so have records in their journal when they are killed."""
-    sizes = {"hidden_size": 512, "moe_intermediate_size": 512, "num_hidden_layers": 9, "n_routed_experts": 88}
+    sizes = {"hidden_size": 512, "moe_intermediate_size": 512, "num_hidden_layers": layers, "n_routed_experts": 88}
     config = configs.config("v3", "sample") | SMALL | SMALL_MLA | sizes
     return _write(folder, config, list(language_model(config, mtp_experts=1)))
 

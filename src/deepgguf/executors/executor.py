@@ -1,6 +1,6 @@
 """The contract of an executor: work that may run anywhere, in any order, and results that come as they are ready."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Protocol, TypeVar
 
 Task = TypeVar("Task")
@@ -17,7 +17,11 @@ class Executor(Protocol):
     def jobs(self) -> int:
         """How many tasks are at work at once; `jobs` times a task's memory is needed."""
 
-    def map(self, work: Callable[[Task], Iterable[Result]], tasks: Iterable[Task]) -> Iterator[Result]:
+    @property
+    def shares_files(self) -> bool:
+        """Whether the workers see this machine's files, and so write pieces to their place themselves."""
+
+    def map(self, work: Callable[[Task], Iterable[Result]], tasks: Iterable[Task]) -> Generator[Result]:
         """Yields the results of `work(task)` for every task, in whatever order they are ready.
 
         Tasks are taken from the iterable as workers become free. The first exception of a worker stops the others after

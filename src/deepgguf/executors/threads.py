@@ -1,68 +1,82 @@
-"""Tasks over threads: kernels, NumPy, hashing, reads and writes let go of the GIL."""
+"""Tasks over the threads of this process: kernels, NumPy, hashing, reads and writes release the GIL."""
 
+import os
 import threading
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Iterable
+from queue import SimpleQueue
+from typing import ClassVar, Generic
 
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
+import msgspec
 
-_Task = TypeVar("_Task")
-
-
-class Buffers:
-    """A thread's memory: grown to the largest task it has met, and used again for every other."""
-
-    def __init__(self) -> None:
-        self._held: dict[str, NDArray[np.uint8]] = {}
-
-    def take(self, name: str, count: int, dtype: DTypeLike = np.uint8) -> NDArray[Any]:
-        """`count` elements of the buffer `name`; what it held before is lost."""
-        nbytes = count * np.dtype(dtype).itemsize
-        held = self._held.get(name)
-        if held is None or held.size < nbytes:
-            held = self._held[name] = np.empty(nbytes, np.uint8)
-        return held[:nbytes].view(dtype)
+from deepgguf.executors.executor import Result, Task
 
 
-def run_in_threads(jobs: int, tasks: Iterable[_Task], work: Callable[[_Task, Buffers], None]) -> None:
-    """Calls `work` once for every task, in `jobs` threads, each with buffers of its own.
+class Threads(msgspec.Struct, frozen=True):
+    """`jobs` threads, which start with the first result that is asked for."""
 
-    The first exception stops the others after the task they are at, and is raised here; so is one that a signal
-    handler raises in the calling thread.
-    """
-    lock, stop, source = threading.Lock(), threading.Event(), iter(tasks)
-    failures: list[BaseException] = []
-    working, idle = [jobs], threading.Event()
+    jobs: int
+    shares_files: ClassVar[bool] = True
 
-    def worker() -> None:
-        buffers = Buffers()
+    def map(self, work: Callable[[Task], Iterable[Result]], tasks: Iterable[Task]) -> Generator[Result]:
+        """As `Executor.map` has it."""
+        crew = _Crew(work, tasks)
+        at_work = self.jobs
+        for number in range(self.jobs):
+            threading.Thread(target=crew.run, name=f"deepgguf-{number}", daemon=True).start()
         try:
-            while not stop.is_set():
-                with lock:
-                    task = next(source, None)
-                if task is None:
-                    return
-                work(task, buffers)
-        except BaseException as error:
-            failures.append(error)
-            stop.set()
+            while at_work:
+                report = crew.reports.get()
+                if isinstance(report, _Ended):
+                    at_work -= 1
+                elif not crew.stop.is_set():
+                    yield report
         finally:
-            with lock:
-                working[0] -= 1
-                if not working[0]:
-                    idle.set()
+            # The threads are waited for by what they report, not by `join`: if a signal handler raises there, Python 3.11
+            # and 3.12 take the thread for ended while it runs on.
+            crew.stop.set()
+            while at_work:
+                at_work -= isinstance(crew.reports.get(), _Ended)
+        if crew.failures:
+            raise crew.failures[0]
 
-    threads = [threading.Thread(target=worker, name=f"deepgguf-{i}", daemon=True) for i in range(jobs)]
-    for thread in threads:
-        thread.start()
-    # Not by `join`: if a signal handler raises there, Python 3.11 and 3.12 take the thread for ended while it runs on.
-    try:
-        idle.wait()
-    finally:
-        stop.set()
-        idle.wait()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
+
+class _Ended:
+    """What a thread reports last."""
+
+
+class _Crew(Generic[Task, Result]):
+    """What the threads of one `map` share: the tasks left, and the queue in which they report."""
+
+    def __init__(self, work: Callable[[Task], Iterable[Result]], tasks: Iterable[Task]) -> None:
+        self._work, self._tasks, self._lock = work, iter(tasks), threading.Lock()
+        self.reports: SimpleQueue[Result | _Ended] = SimpleQueue()
+        self.stop = threading.Event()
+        self.failures: list[BaseException] = []
+
+    def run(self) -> None:
+        """Carries out tasks until none is left, one has failed, or somebody says stop."""
+        try:
+            while not self.stop.is_set():
+                with self._lock:
+                    task = next(self._tasks, self)
+                if task is self:
+                    return
+                self._carry_out(task)  # type: ignore[arg-type]  # `self` is the end, which no task is
+        except BaseException as error:
+            self.failures.append(error)
+            self.stop.set()
+        finally:
+            self.reports.put(_Ended())
+
+    def _carry_out(self, task: Task) -> None:
+        for result in self._work(task):
+            self.reports.put(result)
+            if self.stop.is_set():
+                return
+
+
+def available_processors() -> int:
+    """The processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,184 +1,191 @@
 """One output file on its way: its part, its journal, and what is already there from an interrupted run."""
 
 import os
-import threading
-from collections.abc import Mapping
-
-import xxhash
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import NamedTuple
 
 from deepgguf.errors import DeepggufError, OutputError, UsageError
+from deepgguf.executors.executor import Executor
 from deepgguf.formats.gguf.encode import encode_header
-from deepgguf.planning.pieces import piece_at
+from deepgguf.planning.numbering import Numbering
 from deepgguf.planning.schema import PlannedFile
+from deepgguf.run.claims import verified_claims
 from deepgguf.run.disk import Disk
 from deepgguf.run.journal import Finished, Journal, JournalHeader, read_journal, reopen_journal, start_journal
-from deepgguf.run.part_file import PartFile, Paths
-from deepgguf.run.piece import Counts
+from deepgguf.run.part_file import PartFile
+from deepgguf.run.paths import Paths
+from deepgguf.run.result import Result
 from deepgguf.run.settings import Settings
 from deepgguf.run.tally import Tally
 
 
+Progress = Callable[[int], None]
+
+
+class FileJob(NamedTuple):
+    """A file that is to be made: its names, its plan, the numbers of its pieces, and the head of its journal."""
+
+    paths: Paths
+    file: PlannedFile
+    numbering: Numbering
+    header: JournalHeader
+
+
 class FileRun:
-    """A file that is being written, or (with `part` None) one that an interrupted run had already renamed."""
+    """A file that is being written, or (with `part` None) one that an interrupted run had already renamed.
 
-    def __init__(
-        self, paths: Paths, file: PlannedFile, tally: Tally, part: PartFile | None, journal: Journal | None,
-        claimed: Mapping[int, Finished],
-    ) -> None:  # fmt: skip
-        self.paths, self.file, self.tally, self.part, self.journal = paths, file, tally, part, journal
-        self.claimed = claimed
-        self.recorded = len(claimed)
+    Only the coordinator has it; workers know nothing but windows.
+    """
+
+    def __init__(self, job: FileJob, settings: Settings, part: PartFile | None, journal: Journal | None) -> None:
+        self.paths, self.file, self.numbering = job.paths, job.file, job.numbering
+        self.part, self._journal = part, journal
+        self.tally = Tally(job.numbering, allow_nonfinite=settings.allow_nonfinite)
+        self.resumed = 0
+        self.recorded = 0
         self._pending: list[Finished] = []
-        self._lock = threading.Lock()
 
-    def still_there(self, number: int, fd: int) -> bool:
-        """Whether a piece that the journal claims is really in the file `fd`; if so it counts as finished."""
-        if not self._holds(fd, number):
-            return False
-        self.tally.finish(self.claimed[number])
-        return True
+    def take_up(self, claimed: Mapping[int, Finished], executor: Executor, progress: Progress) -> None:
+        """Counts as finished what the journal claims and the file holds; `resumed` is how many bytes that is."""
+        self.recorded = len(claimed)
+        path = self.paths.part if self.part else self.paths.final
+        with closing(verified_claims(path, self.numbering, claimed, executor)) as verified:
+            for claim in verified:
+                self.tally.finish(claimed[claim.number])
+                self.resumed += claim.nbytes
+                progress(claim.nbytes)
 
-    def _holds(self, fd: int, number: int) -> bool:
-        claim = self.claimed.get(number)
-        if claim is None:
-            return False
-        tensor, index = self.tally.locate(number)
-        planned = self.file.tensors[tensor]
-        piece = piece_at(planned, self.tally.cuts[tensor], index)
-        try:
-            data = os.pread(fd, piece.nbytes, self.file.data_offset + planned.info.offset + piece.offset)
-        except OSError as error:
-            found = f"reading back what an interrupted run wrote failed: {error.strerror}"
-            raise OutputError(self.paths.part, found, "check the disk, then discard it with --restart") from None
-        return xxhash.xxh3_128_digest(data) == claim.digest
-
-    def is_whole(self) -> bool:
-        """Whether the final file holds every piece as the journal has it; then all of them count as finished.
-
-        A journal without a part may also stand beside an older file that was to be replaced.
-        """
-        fd = os.open(self.paths.final, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if not all(self._holds(fd, number) for number in range(self.tally.pieces)):
-                return False
-        finally:
-            os.close(fd)
-        for number in range(self.tally.pieces):
-            self.tally.finish(self.claimed[number])
-        return True
-
-    def finish(self, number: int, digest: bytes, counts: Counts) -> None:
-        """Notes a piece that has just been written."""
-        finished = Finished(number, digest, counts)
-        with self._lock:
-            self._pending.append(finished)
-        self.tally.finish(finished)
+    def finish(self, result: Result) -> None:
+        """Notes a piece whose bytes have just been written."""
+        finished = Finished(result.number, result.digest, result.counts)
+        self._pending.append(finished)
+        self.tally.finish(finished, result.squares)
 
     def record(self) -> None:
         """Syncs the data written so far, then says so in the journal; OutputError if either fails."""
-        with self._lock:
-            pending, self._pending = self._pending, []
-        if pending and self.part and self.journal:
+        pending, self._pending = self._pending, []
+        if pending and self.part and self._journal:
             self.part.sync()
-            self.journal.append(pending)
+            self._journal.append(pending)
             self.recorded += len(pending)
 
     def close(self) -> None:
         """Lets go of part and journal."""
         if self.part:
             self.part.close()
-        if self.journal:
-            self.journal.close()
+        if self._journal:
+            self._journal.close()
 
     def discard(self, disk: Disk) -> None:
-        """Removes part and journal, for a run that is not worth taking up again."""
+        """Removes part and journal, for a run that is not worth resuming."""
         disk.remove(self.paths.part)
         disk.remove(self.paths.journal)
         disk.remove(self.paths.manifest_part)
 
 
-def open_file_run(
-    disk: Disk, paths: Paths, file: PlannedFile, tally: Tally, header: JournalHeader, settings: Settings, *, named: bool
-) -> FileRun:
-    """Starts a file, or takes up what is there, as `settings.resume` says.
+class Opener:
+    """Starts files, or takes up what is there, as the settings say."""
 
-    `named` says that an interrupted run had already given the plan's files their final names.
+    def __init__(self, disk: Disk, settings: Settings, executor: Executor, progress: Progress, *, named: bool) -> None:
+        """`named` says that an interrupted run had already given the plan's files their final names."""
+        self._disk, self._settings, self._executor = disk, settings, executor
+        self._progress, self._named = progress, named
 
-    OutputError if something is there and may not be taken up or discarded, or if it is of another plan or its sources
-    have changed; UsageError if the final name is taken.
-    """
-    left = os.path.lexists(paths.part) or os.path.lexists(paths.journal)
-    if left and not settings.resume:
-        advice = "--resume goes on with it, --restart discards it"
-        raise OutputError(paths.part, "an interrupted run, or one at work, left this part", advice)
-    if settings.resume == "resume":
-        taken_up = _take_up(disk, paths, file, tally, header, named=named)
-        if taken_up:
-            return taken_up
-    refuse_existing(paths, overwrite=settings.overwrite)
-    if os.path.lexists(paths.part):
-        PartFile.discard(disk, paths, file)
-    disk.remove(paths.journal)
-    disk.remove(paths.manifest_part)
-    part = PartFile.create(disk, paths, file)
-    try:
-        return FileRun(paths, file, tally, part, start_journal(disk, paths.journal, header), {})
-    except DeepggufError:
-        part.close()
-        disk.remove(paths.part)
-        raise
+    def open(self, job: FileJob) -> FileRun:
+        """The file, ready to be written.
 
+        OutputError if something is there and may not be resumed or discarded, or if it is of another plan or its sources
+        have changed; UsageError if the final name is taken.
+        """
+        paths = job.paths
+        left = os.path.lexists(paths.part) or os.path.lexists(paths.journal)
+        if left and not self._settings.left_part:
+            advice = "--resume resumes it, --restart discards it"
+            raise OutputError(paths.part, "an interrupted run, or one at work, left this part", advice)
+        if self._settings.left_part == "resume":
+            resumed = self._resume(job)
+            if resumed:
+                return resumed
+        refuse_existing(paths, overwrite=self._settings.overwrite)
+        return self._start(job)
 
-def _take_up(
-    disk: Disk, paths: Paths, file: PlannedFile, tally: Tally, header: JournalHeader, *, named: bool
-) -> FileRun | None:
-    """The interrupted run in `paths`; None if there is nothing that could be gone on with."""
-    if not os.path.lexists(paths.journal):
-        return FileRun(paths, file, tally, None, None, {}) if named and _has_name(paths, file) else None
-    if not os.path.lexists(paths.part):
-        finished, _ = _read_own_journal(paths, header)
-        run = FileRun(paths, file, tally, None, None, {f.number: f for f in finished})
-        return run if _has_name(paths, file) and run.is_whole() else None
-    part = PartFile.reopen(disk, paths, file)
-    try:
-        finished, end = _read_own_journal(paths, header)
-        if not end:
+    def _start(self, job: FileJob) -> FileRun:
+        paths = job.paths
+        if os.path.lexists(paths.part):
+            PartFile.discard(self._disk, paths, job.file)
+        self._disk.remove(paths.journal)
+        self._disk.remove(paths.manifest_part)
+        part = PartFile.create(self._disk, paths, job.file)
+        try:
+            return FileRun(job, self._settings, part, start_journal(self._disk, paths.journal, job.header))
+        except DeepggufError:
             part.close()
+            self._disk.remove(paths.part)
+            raise
+
+    def _resume(self, job: FileJob) -> FileRun | None:
+        """The interrupted run; None if there is nothing that could be resumed."""
+        paths = job.paths
+        if not os.path.lexists(paths.journal):
+            return FileRun(job, self._settings, None, None) if self._named and _has_name(job) else None
+        if not os.path.lexists(paths.part):
+            return self._resume_renamed(job)
+        part = PartFile.reopen(self._disk, paths, job.file)
+        try:
+            claimed, end = _own_journal(job)
+            if not end:
+                part.close()
+                return None
+            part.prepare()
+            run = FileRun(job, self._settings, part, reopen_journal(self._disk, paths.journal, end))
+            run.take_up(claimed, self._executor, self._progress)
+        except DeepggufError:
+            part.close()
+            raise
+        return run
+
+    def _resume_renamed(self, job: FileJob) -> FileRun | None:
+        """The final file, if it holds every piece as the journal has it.
+
+        A journal without a part may also stand beside an older file that was to be replaced.
+        """
+        claimed, _ = _own_journal(job)
+        if not _has_name(job):
             return None
-        part.prepare()
-        journal = reopen_journal(disk, paths.journal, end)
-    except DeepggufError:
-        part.close()
-        raise
-    return FileRun(paths, file, tally, part, journal, {f.number: f for f in finished if f.number < tally.pieces})
+        run = FileRun(job, self._settings, None, None)
+        run.take_up(claimed, self._executor, self._progress)
+        return run if len(run.tally.results) == len(job.file.tensors) else None
 
 
-def _read_own_journal(paths: Paths, header: JournalHeader) -> tuple[list[Finished], int]:
-    """Records and their end in the journal, if it is of this plan and these sources; OutputError if not.
+def _own_journal(job: FileJob) -> tuple[dict[int, Finished], int]:
+    """Claims and their end in the journal, if it is of this plan and these sources; OutputError if not.
 
-    No records and 0 if the interrupted run had not yet written its first line.
+    No claims and 0 if the interrupted run had not yet written its first line.
     """
-    found, finished, end = read_journal(paths.journal)
+    journal = job.paths.journal
+    found, finished, end = read_journal(journal)
     if found is None:
-        return [], 0
-    if found.plan != header.plan:
-        raise OutputError(paths.journal, "belongs to another plan (other source, target, type or version)",
+        return {}, 0
+    if found.plan != job.header.plan:
+        raise OutputError(journal, "belongs to another plan (other source, target, type or version)",
                           "run the command that began it, or discard it with --restart")  # fmt: skip
-    if found.sources != header.sources:
-        raise OutputError(paths.journal, "the source files have changed since", "discard it with --restart")
-    return finished, end
+    if found.sources != job.header.sources:
+        raise OutputError(journal, "the source files have changed since", "discard it with --restart")
+    return {claim.number: claim for claim in finished if claim.number < job.numbering.count}, end
 
 
-def _has_name(paths: Paths, file: PlannedFile) -> bool:
+def _has_name(job: FileJob) -> bool:
     """Whether the final name holds a file with this header and of this size."""
-    if not paths.final.is_file() or paths.final.stat().st_size != file.size:
+    final, file = job.paths.final, job.file
+    if not final.is_file() or final.stat().st_size != file.size:
         return False
-    with paths.final.open("rb") as final:
-        return final.read(file.data_offset) == encode_header(file.keys, [tensor.info for tensor in file.tensors])
+    with final.open("rb") as found:
+        return found.read(file.data_offset) == encode_header(file.keys, [tensor.info for tensor in file.tensors])
 
 
 def refuse_existing(paths: Paths, *, overwrite: bool) -> None:
-    """UsageError if the final name is taken and may not be replaced, or is no regular file."""
+    """UsageError if the final name is taken and may not be replaced, or is not a regular file."""
     final = paths.final
     if final.is_symlink() or (final.exists() and not final.is_file()):
         kind = "a symlink" if final.is_symlink() else "not a regular file"

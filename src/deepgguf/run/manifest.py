@@ -1,12 +1,12 @@
 """FILE.gguf.json: the hashes of a finished file, by which `verify` finds a changed bit without the source."""
 
-from collections.abc import Mapping
-
 import msgspec
 
-from deepgguf.planning.pieces import cut, piece_at
-from deepgguf.planning.schema import Plan, PlannedFile, PlannedTensor
-from deepgguf.run.tally import TensorResult
+from deepgguf.files.files import FileFacts
+from deepgguf.planning.numbering import Numbering, Place
+from deepgguf.planning.schema import Plan
+from deepgguf.run.file_run import FileJob
+from deepgguf.run.result import FileReport, TensorResult
 from deepgguf.version import __version__
 
 SCHEMA = 1
@@ -26,14 +26,6 @@ class ManifestTensor(msgspec.Struct, frozen=True):
     pieces: tuple[int, ...]
 
 
-class ManifestSource(msgspec.Struct, frozen=True):
-    """A source file as it was: size in bytes, time of change in nanoseconds."""
-
-    name: str
-    size: int
-    mtime_ns: int
-
-
 class Manifest(msgspec.Struct, frozen=True):
     """What is known of a finished file. `header_digest` is the XXH3-128 of all bytes before the data."""
 
@@ -46,40 +38,35 @@ class Manifest(msgspec.Struct, frozen=True):
     target: str
     type: str
     source: str
-    sources: tuple[ManifestSource, ...]
+    sources: tuple[FileFacts, ...]
     tensors: tuple[ManifestTensor, ...]
     piece_weights: int
     sha256: str = ""
     schema: int = SCHEMA
 
 
-def make_manifest(
-    plan: Plan,
-    file: PlannedFile,
-    identity: str,
-    header_digest: str,
-    results: Mapping[int, TensorResult],
-    sha256: str,
-) -> Manifest:
+def make_manifest(plan: Plan, job: FileJob, header_digest: str, report: FileReport) -> Manifest:
     """The manifest of a file whose tensors are all finished."""
+    numbering, file = job.numbering, job.file
     return Manifest(
         file=file.name,
         size=file.size,
         data_offset=file.data_offset,
         header_digest=header_digest,
-        plan=identity,
+        plan=job.header.plan,
         version=__version__,
         target=plan.target,
         type=plan.type,
         source=plan.name,
-        sources=tuple(ManifestSource(s.name, s.size, s.mtime_ns) for s in plan.sources),
-        tensors=tuple(_tensor(tensor, results[i], plan) for i, tensor in enumerate(file.tensors)),
+        sources=plan.sources,
+        tensors=tuple(_tensor(numbering, number, result) for number, result in enumerate(report.tensors)),
         piece_weights=plan.piece_weights,
-        sha256=sha256,
+        sha256=report.sha256,
     )
 
 
-def _tensor(tensor: PlannedTensor, result: TensorResult, plan: Plan) -> ManifestTensor:
-    info, how = tensor.info, cut(tensor, plan.block[0], plan.piece_weights)
-    lengths = tuple(piece_at(tensor, how, i).nbytes for i in range(how.per_part))
+def _tensor(numbering: Numbering, tensor: int, result: TensorResult) -> ManifestTensor:
+    info = numbering.file.tensors[tensor].info
+    places = (Place(tensor, index) for index in range(numbering.cuts[tensor].per_part))
+    lengths = tuple(numbering.piece(place).nbytes for place in places)
     return ManifestTensor(info.name, info.type.name, info.offset, info.nbytes, result.digest, lengths)

@@ -2,9 +2,9 @@
 
 import fcntl
 import os
+import threading
 from pathlib import Path
 
-import msgspec
 import xxhash
 
 from deepgguf.errors import DeepggufError, GGUFError, OutputError
@@ -13,36 +13,11 @@ from deepgguf.formats.gguf.encode import encode_header
 from deepgguf.formats.gguf.types import MAGIC
 from deepgguf.planning.schema import PlannedFile
 from deepgguf.run.disk import Disk
-
-
-class Paths(msgspec.Struct, frozen=True):
-    """The names that belong to one output file."""
-
-    final: Path
-
-    @property
-    def part(self) -> Path:
-        """The file while it is written."""
-        return self.final.with_name(self.final.name + ".part")
-
-    @property
-    def journal(self) -> Path:
-        """Which pieces of the part are on the medium."""
-        return self.final.with_name(self.final.name + ".part.journal")
-
-    @property
-    def manifest(self) -> Path:
-        """The hashes, beside the finished file."""
-        return self.final.with_name(self.final.name + ".json")
-
-    @property
-    def manifest_part(self) -> Path:
-        """The hashes until the file has its final name."""
-        return self.final.with_name(self.final.name + ".json.part")
+from deepgguf.run.paths import Paths
 
 
 class PartFile:
-    """An open part: header and preallocated data, written at fixed offsets by any thread."""
+    """An open, locked part: its header and its reserved size; the data come from workers (`PartWriter`)."""
 
     def __init__(self, disk: Disk, paths: Paths, file: PlannedFile, fd: int) -> None:
         self.disk, self.paths, self.file, self.fd = disk, paths, file, fd
@@ -94,10 +69,9 @@ class PartFile:
         self.header_digest = xxhash.xxh3_128_hexdigest(header)
         self.disk.write(self.fd, self.paths.part, memoryview(bytes(len(MAGIC)) + header[len(MAGIC) :]), 0)
 
-    def write(self, data: memoryview, tensor: int, offset: int) -> None:
-        """`data` at byte `offset` of the tensor number `tensor`."""
-        start = self.file.data_offset + self.file.tensors[tensor].info.offset + offset
-        self.disk.write(self.fd, self.paths.part, data, start)
+    def write(self, data: memoryview, offset: int) -> None:
+        """`data` at byte `offset` of the file, for a worker that could not."""
+        self.disk.write(self.fd, self.paths.part, data, offset)
 
     def sync(self) -> None:
         """What is written so far, on the medium."""
@@ -118,3 +92,28 @@ class PartFile:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+class PartWriter:
+    """Writes at any offset of a part that a coordinator has made, from any thread of any process that sees the file."""
+
+    def __init__(self, disk: Disk, path: Path) -> None:
+        self._disk, self._path, self._fd = disk, path, -1
+        self._lock = threading.Lock()
+
+    def write(self, data: memoryview, offset: int) -> None:
+        """`data` at byte `offset` of the file. OutputError if it cannot be written."""
+        with self._lock:
+            if self._fd < 0:
+                self._fd = self._disk.reopen(self._path)
+        self._disk.write(self._fd, self._path, data, offset)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __reduce__(self) -> tuple[type["PartWriter"], tuple[Disk, Path]]:
+        """Sent elsewhere, it opens the file there."""
+        return PartWriter, (self._disk, self._path)

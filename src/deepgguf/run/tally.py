@@ -1,80 +1,72 @@
-"""What has been finished of a file: digests of tensors from those of their pieces, and counts of odd numbers."""
+"""What has been finished of a file: digests of tensors from those of their pieces, counts of odd numbers, errors."""
 
-import threading
-from bisect import bisect_right
-from itertools import accumulate
-
-import msgspec
 import xxhash
 
+from deepgguf.encodings.encoding import Counts
 from deepgguf.errors import NonFiniteError
-from deepgguf.formats.gguf.types import PLAIN, GGMLType
-from deepgguf.planning.pieces import Cut, cut
-from deepgguf.planning.schema import Plan, PlannedFile
+from deepgguf.planning.numbering import Numbering
+from deepgguf.planning.schema import PlannedTensor
 from deepgguf.run.journal import Finished
-from deepgguf.run.piece import Counts
-
-
-class TensorResult(msgspec.Struct, frozen=True):
-    """A finished tensor: XXH3-128 over its pieces' digests in order, and its counts."""
-
-    name: str
-    digest: str
-    counts: Counts
+from deepgguf.run.result import Squares, TensorResult
 
 
 class Tally:
-    """The progress of one file. Pieces are numbered through the file; they may finish in any order, in any thread."""
+    """The progress of one file; its pieces may finish in any order. Only the coordinator has it."""
 
-    def __init__(self, file: PlannedFile, plan: Plan, *, allow_nonfinite: bool) -> None:
-        self._file, self._allow = file, allow_nonfinite
-        self.cuts: tuple[Cut, ...] = tuple(cut(tensor, plan.block[0], plan.piece_weights) for tensor in file.tensors)
-        self._starts = [0, *accumulate(c.count for c in self.cuts)]
-        self._left = [c.count for c in self.cuts]
-        self._digests: list[dict[int, bytes]] = [{} for _ in self.cuts]
-        self._counts = [Counts() for _ in self.cuts]
-        self.results: dict[int, TensorResult] = {}
-        self._lock = threading.Lock()
+    def __init__(self, numbering: Numbering, *, allow_nonfinite: bool) -> None:
+        self._numbering, self._allow = numbering, allow_nonfinite
+        tensors = range(len(numbering.cuts))
+        self._digests: list[dict[int, bytes]] = [{} for _ in tensors]
+        self._counts = [Counts() for _ in tensors]
+        self._squares: list[Squares | None] = [None for _ in tensors]
+        self._results: dict[int, TensorResult] = {}
 
     @property
-    def pieces(self) -> int:
-        """Number of pieces of the file."""
-        return self._starts[-1]
+    def results(self) -> tuple[TensorResult, ...]:
+        """The finished tensors, in file order."""
+        return tuple(self._results[tensor] for tensor in sorted(self._results))
 
-    def locate(self, number: int) -> tuple[int, int]:
-        """The tensor that piece `number` belongs to, and its number there."""
-        tensor = bisect_right(self._starts, number) - 1
-        return tensor, number - self._starts[tensor]
+    def is_finished(self, number: int) -> bool:
+        """Whether the piece is."""
+        tensor, index = self._numbering.place(number)
+        return tensor in self._results or index in self._digests[tensor]
 
-    def finish(self, piece: Finished) -> None:
-        """Notes a finished piece.
+    def finish(self, piece: Finished, squares: Squares | None = None) -> None:
+        """Notes a finished piece; one that is reported twice counts once.
 
         NonFiniteError if it was its tensor's last, and the tensor has weights that are not finite (unless allowed) or
         that overflowed.
         """
-        tensor, index = self.locate(piece.number)
-        with self._lock:
-            self._digests[tensor][index] = piece.digest
-            self._counts[tensor] = self._counts[tensor].plus(piece.counts)
-            self._left[tensor] -= 1
-            if self._left[tensor]:
-                return
-            digests, self._digests[tensor] = self._digests[tensor], {}
-        joined = b"".join(digests[i] for i in range(len(digests)))
-        planned, counts = self._file.tensors[tensor], self._counts[tensor]
-        self.results[tensor] = TensorResult(planned.info.name, xxhash.xxh3_128_hexdigest(joined), counts)
-        self._check(planned.info.name, planned.info.type, counts)
+        if self.is_finished(piece.number):
+            return
+        tensor, index = self._numbering.place(piece.number)
+        self._digests[tensor][index] = piece.digest
+        self._counts[tensor] = self._counts[tensor].plus(piece.counts)
+        if squares:
+            self._squares[tensor] = squares.plus(self._squares[tensor] or Squares())
+        if len(self._digests[tensor]) == self._numbering.cuts[tensor].count:
+            self._finish_tensor(tensor)
 
-    def _check(self, name: str, type: GGMLType, counts: Counts) -> None:
+    def _finish_tensor(self, tensor: int) -> None:
+        planned, counts = self._numbering.file.tensors[tensor], self._counts[tensor]
+        digests, self._digests[tensor] = self._digests[tensor], {}
+        joined = b"".join(digests[index] for index in range(len(digests)))
+        name, type = planned.info.name, planned.info.type.name
+        digest = xxhash.xxh3_128_hexdigest(joined)
+        self._results[tensor] = TensorResult(name, type, digest, counts, self._squares[tensor])
+        self._check(planned, counts)
+
+    def _check(self, planned: PlannedTensor, counts: Counts) -> None:
+        where, type = f"tensor {planned.info.name}", planned.info.type
         if counts.overflow:
             found = f"{counts.overflow} finite weights are too large for {type.name}"
-            wider = "f32" if type is GGMLType.BF16 else "bf16 or f32"
-            raise NonFiniteError(f"tensor {name}", found, f"choose --type {wider}")
+            wider = "f32" if type.name == "BF16" else "bf16 or f32"
+            raise NonFiniteError(where, found, f"choose --type {wider}")
         if not counts.nan and not counts.inf:
             return
         found = f"{counts.nan} weights are NaN and {counts.inf} infinite"
-        if type not in PLAIN:
-            raise NonFiniteError(f"tensor {name}", f"{found}, which {type.name} cannot hold", "choose --type bf16")
+        if not planned.encoding.is_plain:
+            raise NonFiniteError(where, f"{found}, which {type.name} cannot hold", "choose --type bf16")
         if not self._allow:
             advice = "the checkpoint is damaged; --allow-nonfinite converts it as it is"
-            raise NonFiniteError(f"tensor {name}", found, advice)
+            raise NonFiniteError(where, found, advice)

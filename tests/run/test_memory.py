@@ -1,15 +1,14 @@
 """The plan's prediction of memory, held against a real run of the command."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from small_checkpoints import medium_v3
 
 from deepgguf import api
 from deepgguf.planning.needs import memory_needed
-from deepgguf.samples.make import make_sample
 
 # A process starts with its parent's peak (getrusage(2)), so that the parent must be a small one.
 LAUNCHER = """
@@ -36,14 +35,11 @@ def test_a_conversion_needs_what_the_plan_predicts(checkpoint, tmp_path, name, t
 
 
 def test_memory_hardly_grows_with_the_model(tmp_path: Path):
-    # The same shapes and tokenizer, one layer of experts against five: 0.6 GB against 2.7 GB of FP8.
-    peaks = [memory_needed(api.plan(bench_with_layers(tmp_path, layers)), jobs=2) for layers in (2, 6)]
+    small, large = (medium_v3(tmp_path / f"{layers}", layers) for layers in (2, 8))
+    assert size_of(large) > 3.9 * size_of(small)
+    peaks = [peak_of("convert", str(folder), "-o", str(folder / "out.gguf")) for folder in (small, large)]
     assert peaks[1] < 1.1 * peaks[0]
 
 
-def bench_with_layers(folder: Path, layers: int) -> Path:
-    """The bench checkpoint as holes, with as many layers."""
-    made = make_sample("v3-fp8", folder / f"{layers}", size="bench", sparse=True).folder
-    config = json.loads((made / "config.json").read_text())
-    (made / "config.json").write_text(json.dumps({**config, "num_hidden_layers": layers}))
-    return made
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))

@@ -1,0 +1,138 @@
+"""The unit of a task: source bytes that are read once, and every piece of every output that is made of them.
+
+Windows follow the source, not the outputs: what lies side by side in a shard is read together, whichever outputs it goes
+to. They decide nothing about the bytes; a piece is the same in any window.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from deepgguf.planning.numbering import Numbering, Place
+from deepgguf.planning.pieces import Piece
+from deepgguf.planning.schema import OutputTensor, Plan
+from deepgguf.tensors.source_tensor import SourceTensor
+
+WINDOW_BYTES = 32 << 20  # of the source; a window ends with the share that reaches it
+
+
+class FileRange(NamedTuple):
+    """Bytes [start, stop) of the plan's source number `file`."""
+
+    file: int
+    start: int
+    stop: int
+
+    @property
+    def nbytes(self) -> int:
+        """Its length in bytes."""
+        return self.stop - self.start
+
+
+class Share(msgspec.Struct, frozen=True):
+    """Consecutive pieces that one source tensor makes of one output; all that a worker needs to make them.
+
+    `file` is the output file's number in the plan, `start` the byte of that file at which the tensor's data begin,
+    `number` the number of the first piece in the file.
+    """
+
+    file: int
+    start: int
+    number: int
+    output: OutputTensor
+    source: SourceTensor
+    pieces: tuple[Piece, ...]
+
+    def ranges(self) -> Iterator[FileRange]:
+        """The bytes of every blob that the pieces need, from the first to the last."""
+        view = self.output.view
+        first, stop = view.rows_of(self.pieces[0])[0], view.rows_of(self.pieces[-1])[1]
+        ranges = self.source.encoding.ranges(view.cols, first, stop - first)
+        for blob, (start, nbytes) in zip(self.source.blobs, ranges, strict=True):
+            yield FileRange(blob.file, blob.offset + start, blob.offset + start + nbytes)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes to be read of all blobs."""
+        return sum(range.nbytes for range in self.ranges())
+
+
+class Window(msgspec.Struct, frozen=True):
+    """Shares that are worked through one after the other, each piece by piece."""
+
+    shares: tuple[Share, ...]
+
+    def ranges(self) -> tuple[FileRange, ...]:
+        """What must be read, in the order of the source, what touches or overlaps joined."""
+        joined: list[FileRange] = []
+        for range in sorted(range for share in self.shares for range in share.ranges()):
+            last = joined[-1] if joined else None
+            if last and last.file == range.file and range.start <= last.stop:
+                joined[-1] = last._replace(stop=max(last.stop, range.stop))
+            else:
+                joined.append(range)
+        return tuple(joined)
+
+
+class _Part(NamedTuple):
+    """Where a part's weights begin in the source, and which part of which output it is."""
+
+    source_file: int
+    offset: int
+    file: int
+    tensor: int
+    part: int
+
+
+Unfinished = Callable[[int, int], bool]
+"""(output file, piece) -> whether the piece is still to be made."""
+
+
+def windows(plan: Plan, unfinished: Unfinished = lambda file, number: True) -> Iterator[Window]:
+    """All windows of `plan`, in the order of the source, without the pieces that are not `unfinished`."""
+    numberings = [Numbering(file, plan.piece_weights) for file in plan.files]
+    shares: list[Share] = []
+    nbytes, source_file = 0, -1
+    for part in sorted(_parts(plan)):
+        for share in _shares(numberings[part.file], part, unfinished):
+            size = share.nbytes
+            if shares and (part.source_file != source_file or nbytes + size > WINDOW_BYTES):
+                yield Window(tuple(shares))
+                shares, nbytes = [], 0
+            source_file = part.source_file
+            shares.append(share)
+            nbytes += size
+    if shares:
+        yield Window(tuple(shares))
+
+
+def _parts(plan: Plan) -> Iterator[_Part]:
+    for file_number, file in enumerate(plan.files):
+        for number, tensor in enumerate(file.tensors):
+            for part, source in enumerate(tensor.parts):
+                yield _Part(source.blobs[0].file, source.blobs[0].offset, file_number, number, part)
+
+
+def _shares(numbering: Numbering, part: _Part, unfinished: Unfinished) -> Iterator[Share]:
+    """The part's unfinished pieces in runs of at most a window."""
+    tensor, how = numbering.file.tensors[part.tensor], numbering.cuts[part.tensor]
+    source, start = tensor.parts[part.part], numbering.tensor_start(part.tensor)
+    most = max(1, how.per_part * WINDOW_BYTES // source.nbytes)
+    first = numbering.number(Place(part.tensor, part.part * how.per_part))
+    for numbers in _runs(first, how.per_part, most, lambda number: unfinished(part.file, number)):
+        pieces = tuple(numbering.piece(numbering.place(number)) for number in numbers)
+        yield Share(part.file, start, numbers[0], tensor.output, source, pieces)
+
+
+def _runs(first: int, count: int, most: int, wanted: Callable[[int], bool]) -> Iterator[range]:
+    """The wanted of `count` numbers from `first` on, as runs of at most `most`."""
+    begin = first
+    for number in range(first, first + count + 1):
+        if number == first + count or not wanted(number):
+            if begin < number:
+                yield range(begin, number)
+            begin = number + 1
+        elif number - begin == most:
+            yield range(begin, number)
+            begin = number

@@ -1,0 +1,61 @@
+"""What a journal claims of a file, read back and compared: a claim counts only if its bytes are there."""
+
+import os
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import xxhash
+
+from deepgguf.errors import OutputError
+from deepgguf.executors.executor import Executor
+from deepgguf.planning.numbering import Numbering
+from deepgguf.run.journal import Finished
+
+_BATCH = 32  # claims to a task
+
+
+class Claim(NamedTuple):
+    """That the piece number `number` lies in `nbytes` bytes at byte `offset` of the file, with this XXH3-128."""
+
+    number: int
+    offset: int
+    nbytes: int
+    digest: bytes
+
+
+def verified_claims(
+    path: Path, numbering: Numbering, finished: Mapping[int, Finished], executor: Executor
+) -> Iterator[Claim]:
+    """Those of the journal's claims that `path` bears out, in any order. OutputError if it cannot be read."""
+    return executor.map(_Reader(path).verified, _batches(_claims(numbering, finished)))
+
+
+def _claims(numbering: Numbering, finished: Mapping[int, Finished]) -> Iterator[Claim]:
+    for number, piece in sorted(finished.items()):
+        place = numbering.place(number)
+        yield Claim(number, numbering.offset(place), numbering.piece(place).nbytes, piece.digest)
+
+
+def _batches(claims: Iterator[Claim]) -> Iterator[tuple[Claim, ...]]:
+    while batch := tuple(islice(claims, _BATCH)):
+        yield batch
+
+
+class _Reader(NamedTuple):
+    path: Path
+
+    def verified(self, claims: Iterable[Claim]) -> Iterator[Claim]:
+        """The claims that hold."""
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                for claim in claims:
+                    if xxhash.xxh3_128_digest(os.pread(fd, claim.nbytes, claim.offset)) == claim.digest:
+                        yield claim
+            finally:
+                os.close(fd)
+        except OSError as error:
+            found = f"reading back what an interrupted run wrote failed: {error.strerror}"
+            raise OutputError(self.path, found, "check the disk, then discard it with --restart") from None

@@ -1,0 +1,91 @@
+"""What a worker reports of a piece, and what is known of a finished tensor, file and run. Plain data, all of it."""
+
+from pathlib import Path
+
+import msgspec
+
+from deepgguf.encodings.encoding import Counts
+
+
+class Squares(msgspec.Struct, frozen=True, gc=False):
+    """Sums of squares over quantized weights: of the errors, and of the weights that they were made of."""
+
+    error: float = 0.0
+    weight: float = 0.0
+
+    def plus(self, other: "Squares") -> "Squares":
+        """Both together."""
+        return Squares(self.error + other.error, self.weight + other.weight)
+
+    @property
+    def relative_rms(self) -> float:
+        """√(Σ error² / Σ weight²)."""
+        return float((self.error / self.weight) ** 0.5) if self.weight else 0.0
+
+
+class Result(msgspec.Struct, frozen=True, gc=False):
+    """A piece that has been made: number `number` of the plan's file number `file`.
+
+    `digest` is the XXH3-128 of its `nbytes` bytes. `squares` is there if errors are measured and the piece was quantized;
+    `data` only if the worker could not write the bytes to their place at byte `offset` of the file itself.
+    """
+
+    file: int
+    number: int
+    offset: int
+    nbytes: int
+    digest: bytes
+    counts: Counts
+    squares: Squares | None = None
+    data: bytes | None = None
+
+
+class TensorResult(msgspec.Struct, frozen=True):
+    """A finished tensor: XXH3-128 over its pieces' digests in order, its counts, its error if that was measured."""
+
+    name: str
+    type: str
+    digest: str
+    counts: Counts
+    squares: Squares | None = None
+
+
+class FileReport(msgspec.Struct, frozen=True):
+    """A finished file: its path, its tensors in file order, its SHA-256 if asked for."""
+
+    path: Path
+    size: int
+    tensors: tuple[TensorResult, ...]
+    sha256: str = ""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a run did: files, seconds, bytes written by it and bytes found from an interrupted one."""
+
+    files: tuple[FileReport, ...]
+    seconds: float
+    written: int
+    resumed: int
+
+    @property
+    def counts(self) -> Counts:
+        """NaN, Inf and overflow over all tensors."""
+        total = Counts()
+        for file in self.files:
+            for result in file.tensors:
+                total = total.plus(result.counts)
+        return total
+
+    @property
+    def largest_errors(self) -> dict[str, TensorResult]:
+        """For each quantized type the tensor with the largest relative error; empty if errors were not measured."""
+        largest: dict[str, TensorResult] = {}
+        for tensor in (tensor for file in self.files for tensor in file.tensors if tensor.squares):
+            so_far = largest.get(tensor.type)
+            if so_far is None or _error(tensor) > _error(so_far):
+                largest[tensor.type] = tensor
+        return dict(sorted(largest.items()))
+
+
+def _error(tensor: TensorResult) -> float:
+    return tensor.squares.relative_rms if tensor.squares else 0.0

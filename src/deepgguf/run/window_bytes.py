@@ -1,0 +1,29 @@
+"""A window read at once: one request for each of its ranges, and every piece served from memory."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from deepgguf.encodings.encoding import Bytes
+from deepgguf.executors.buffers import Buffers
+from deepgguf.files.files import FileFacts, Files
+from deepgguf.planning.windows import Window
+
+
+class WindowBytes:
+    """The source bytes of one window, in a buffer of the worker's."""
+
+    def __init__(self, files: Files, sources: Sequence[FileFacts], window: Window, buffers: Buffers) -> None:
+        self._ranges = window.ranges()
+        self._held = buffers.take("window", sum(range.nbytes for range in self._ranges))
+        self._places: list[int] = []
+        place = 0
+        for range in self._ranges:
+            self._places.append(place)
+            files.readinto(sources[range.file], range.start, self._held[place : place + range.nbytes])
+            place += range.nbytes
+
+    def readinto(self, file: int, offset: int, buffer: Bytes) -> None:
+        """Fills `buffer` with bytes of the window."""
+        number = bisect_right(self._ranges, (file, offset), key=lambda range: (range.file, range.start)) - 1
+        begin = self._places[number] + offset - self._ranges[number].start
+        buffer[:] = self._held[begin : begin + buffer.size]

@@ -1,0 +1,55 @@
+"""Makes windows: reads the source, makes every piece, writes it to its place. Runs in any thread, process or machine."""
+
+from collections.abc import Iterator
+import numpy as np
+import xxhash
+
+from deepgguf.executors.buffers import Buffers
+from deepgguf.planning.schema import Plan
+from deepgguf.planning.windows import Share, Window
+from deepgguf.run.part_file import PartWriter
+from deepgguf.run.piece import Made, Read, make_piece
+from deepgguf.run.result import Result, Squares
+from deepgguf.run.window_bytes import WindowBytes
+
+
+class Worker:
+    """What every task of a run needs; it can be pickled, and opens its files where it is used."""
+
+    def __init__(self, plan: Plan, writers: tuple[PartWriter, ...] | None, *, measure_error: bool = False) -> None:
+        """`writers` belong to the plan's files; None where the files cannot be reached: then results hold the bytes."""
+        self._files, self._sources, self._importance = plan.source, plan.sources, plan.importance
+        self._writers, self._measure_error = writers, measure_error
+        self._buffers = Buffers()
+
+    def make(self, window: Window) -> Iterator[Result]:
+        """Makes the window's pieces; a result follows each, as soon as its bytes are written."""
+        read = self._reader(window)
+        for share in window.shares:
+            for number, piece in enumerate(share.pieces, share.number):
+                made = make_piece(share, piece, read, self._buffers, self._importance)
+                digest = xxhash.xxh3_128_digest(made.out.data)
+                offset, data = share.start + piece.offset, None
+                if self._writers:
+                    self._writers[share.file].write(made.out.data, offset)
+                else:
+                    data = made.out.tobytes()
+                squares = self._squares(share, made)
+                yield Result(share.file, number, offset, piece.nbytes, digest, made.counts, squares, data)
+
+    def close(self) -> None:
+        """Lets go of the files that are open here."""
+        for writer in self._writers or ():
+            writer.close()
+
+    def _reader(self, window: Window) -> Read:
+        """Reads the window at once where a request is worth that, else what is asked for when it is asked for."""
+        if not self._files.whole_windows:
+            return lambda file, offset, buffer: self._files.readinto(self._sources[file], offset, buffer)
+        return WindowBytes(self._files, self._sources, window, self._buffers).readinto
+
+    def _squares(self, share: Share, made: Made) -> Squares | None:
+        if made.floats is None or not self._measure_error:
+            return None
+        error = share.output.encoding.values_of(made.out, share.output.view.row_length).reshape(-1) - made.floats
+        return Squares(float(np.dot(error, error)), float(np.dot(made.floats, made.floats)))

@@ -1,0 +1,70 @@
+"""Windows hold every piece once, read every byte of the source once, and are all that a worker needs."""
+
+from collections import Counter
+
+import msgspec
+import pytest
+
+from deepgguf import api
+from deepgguf.planning.numbering import Numbering
+from deepgguf.planning.windows import WINDOW_BYTES, Share, windows
+from deepgguf.samples.make import make_sample
+
+every_sample = pytest.mark.parametrize("name", ["v3-bf16", "v3-fp8", "v3-tied", "v2-lite", "ocr"])
+every_target = pytest.mark.parametrize("target", ["ollama", "llama.cpp"])
+SMALL = 10_000  # weights of a piece, so that the samples' tensors have several
+
+
+def planned(source, **choices):
+    return msgspec.structs.replace(api.plan(source, **choices), piece_weights=SMALL)
+
+
+def numbers(share: Share) -> list[tuple[int, int]]:
+    return [(share.file, number) for number, _ in enumerate(share.pieces, share.number)]
+
+
+@every_sample
+@every_target
+def test_every_piece_is_in_one_window(checkpoint, name, target):
+    plan = planned(checkpoint(name), target=target)
+    found = Counter(number for window in windows(plan) for share in window.shares for number in numbers(share))
+    expected = {(i, n) for i, file in enumerate(plan.files) for n in range(Numbering(file, SMALL).count)}
+    assert found == Counter(expected)
+
+
+@every_sample
+@every_target
+def test_every_byte_of_every_source_tensor_is_read_in_one_window(checkpoint, name, target):
+    plan = planned(checkpoint(name), target=target)
+    read = sorted(range for window in windows(plan) for range in window.ranges())
+    assert all(a.file < b.file or a.stop <= b.start for a, b in zip(read, read[1:], strict=False))
+    sources = {source for file in plan.files for tensor in file.tensors for source in tensor.parts}
+    assert sum(range.nbytes for range in read) == sum(source.nbytes for source in sources)
+
+
+@every_sample
+def test_what_lies_side_by_side_is_one_request(checkpoint, name):
+    plan = planned(checkpoint(name))
+    for window in windows(plan):
+        ranges = window.ranges()
+        assert all(a.file != b.file or a.stop < b.start for a, b in zip(ranges, ranges[1:], strict=False))
+
+
+def test_both_halves_of_kv_b_are_made_of_one_reading(checkpoint):
+    plan = planned(checkpoint("v3-fp8"), target="llama.cpp")
+    for window in windows(plan):
+        halves = Counter(share.source.name for share in window.shares if "kv_b_proj" in share.source.name)
+        assert set(halves.values()) <= {2}
+
+
+def test_no_window_of_a_large_model_is_larger_than_its_bound_and_few_are_small(tmp_path):
+    source = make_sample("v3-fp8", tmp_path / "bench", size="bench", shards=4, sparse=True).folder
+    sizes = [sum(range.nbytes for range in window.ranges()) for window in windows(api.plan(source))]
+    assert max(sizes) <= WINDOW_BYTES
+    assert sum(size < WINDOW_BYTES // 4 for size in sizes) <= 0.1 * len(sizes)
+
+
+def test_finished_pieces_are_left_out(checkpoint):
+    plan = planned(checkpoint("v3-bf16"))
+    left = [n for window in windows(plan, lambda file, n: n % 3 == 1) for share in window.shares for n in numbers(share)]
+    assert sorted(left) == [(0, n) for n in range(Numbering(plan.files[0], SMALL).count) if n % 3 == 1]
