@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from deepgguf.errors import CheckpointError, OutputError, UsageError
 from deepgguf.executors.threads import Buffers, run_in_threads
-from deepgguf.files.local import Sources
+from deepgguf.files.files import Files
+from deepgguf.files.find import find_files
 from deepgguf.formats.gguf.types import TensorInfo
 from deepgguf.planning.identity import file_identity
 from deepgguf.planning.pieces import piece_at
@@ -26,7 +27,7 @@ from deepgguf.run.file_run import FileRun, open_file_run, refuse_existing
 from deepgguf.run.journal import JournalHeader
 from deepgguf.run.manifest import make_manifest
 from deepgguf.run.part_file import Paths
-from deepgguf.run.piece import Importance, make_piece
+from deepgguf.run.piece import Importance, Read, make_piece
 from deepgguf.run.settings import FileReport, Report, Settings
 from deepgguf.run.tally import Tally
 
@@ -64,11 +65,11 @@ def execute(
     _check_outputs(plan, paths, settings)
     identities = [file_identity(plan, file, importance_digest) for file in plan.files]
     with ExitStack() as stack:
-        sources = stack.enter_context(Sources(plan.sources))
+        sources = stack.enter_context(find_files(plan.source))
         runs: list[FileRun] = []
         stack.enter_context(_keep_or_discard(disk, runs))
         _open_runs(plan, disk, paths, identities, settings, runs)
-        work = _Work(sources, plan.block, importance, progress, observe)
+        work = _Work(sources.by_number(plan.sources), plan.block, importance, progress, observe)
         with _recorder(runs, work.failures):
             run_in_threads(settings.jobs, _tasks(runs), work)
         reports = _finish(plan, disk, sources, runs, identities, settings)
@@ -80,13 +81,13 @@ class _Work:
 
     def __init__(
         self,
-        sources: Sources,
+        read: Read,
         block: tuple[int, int],
         importance: Importance | None,
         progress: Progress,
         observe: Observe | None,
     ) -> None:
-        self._sources, self._block, self._importance = sources, block, importance
+        self._read, self._block, self._importance = read, block, importance
         self._progress, self._observe = progress, observe
         self._lock = threading.Lock()
         self.failures: list[Exception] = []
@@ -102,7 +103,7 @@ class _Work:
         piece = piece_at(planned, run.tally.cuts[tensor], index)
         there = run.part is not None and run.still_there(number, run.part.fd)
         if not there and run.part:
-            made = make_piece(planned, piece, self._sources.readinto, self._block, buffers, self._importance)
+            made = make_piece(planned, piece, self._read, self._block, buffers, self._importance)
             if self._observe:
                 self._observe(planned.info, made.out, made.floats)
             digest = xxhash.xxh3_128_digest(made.out.data)
@@ -119,10 +120,10 @@ def _open_runs(
 ) -> None:
     """Starts or takes up every file, into `runs`, so that those already open are closed if one cannot be."""
     named = settings.resume == "resume" and _have_names(paths)
-    times = tuple((source.name, source.mtime_ns) for source in plan.sources)
+    versions = tuple((source.name, source.version) for source in plan.sources)
     for file, path, identity in zip(plan.files, paths, identities, strict=True):
         tally = Tally(file, plan.block[0], allow_nonfinite=settings.allow_nonfinite)
-        runs.append(open_file_run(disk, path, file, tally, JournalHeader(identity, times), settings, named=named))
+        runs.append(open_file_run(disk, path, file, tally, JournalHeader(identity, versions), settings, named=named))
     disk.sync_folder(settings.folder)
 
 
@@ -138,7 +139,8 @@ def _check_outputs(plan: Plan, paths: Sequence[Paths], settings: Settings) -> No
     folder = settings.folder
     if not folder.is_dir():
         raise UsageError(folder, "no such folder", "make it, or give another output with -o")
-    sources = {source.path for source in plan.sources}
+    files = find_files(plan.source)
+    sources = {files.local_path(source.name) for source in plan.sources}
     for path in paths:
         if os.path.realpath(path.final) in sources:
             raise UsageError(path.final, "is one of the inputs", "give another output with -o")
@@ -206,7 +208,7 @@ def _keep_or_discard(disk: Disk, runs: Sequence[FileRun]) -> Iterator[None]:
 
 
 def _finish(
-    plan: Plan, disk: Disk, sources: Sources, runs: Sequence[FileRun], identities: Sequence[str], settings: Settings
+    plan: Plan, disk: Disk, sources: Files, runs: Sequence[FileRun], identities: Sequence[str], settings: Settings
 ) -> list[FileReport]:
     """Completes every part, then renames: the mmproj before the text, the first file of a split set last."""
     reports = []
@@ -219,7 +221,7 @@ def _finish(
             _write_whole(disk, run.paths, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
         results = tuple(run.tally.results[i] for i in sorted(run.tally.results))
         reports.append(FileReport(run.paths.final, run.file.size, results, sha256))
-    sources.check_unchanged()
+    sources.check_unchanged(plan.sources)
     for run in reversed(runs):
         if run.part:
             if not settings.overwrite:

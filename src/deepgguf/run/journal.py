@@ -1,6 +1,6 @@
 """The journal beside a part file: which pieces are on the medium, with their digests.
 
-A line of JSON (schema, plan, sources' times), then binary records. A record is a run of pieces: number of the first
+A line of JSON (schema, plan, sources' versions), then binary records. A record is a run of pieces: number of the first
 (u64), how many (u32), for each its XXH3-128 and its counts (3 x u32), and the record's own XXH3-64. It is appended only
 after the pieces' data is synced, so what it says is true; a torn tail is dropped.
 """
@@ -25,10 +25,10 @@ _HEADER_CAP = 1 << 20
 
 
 class JournalHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose journal it is: the plan's hash, and the sources' times (name, nanoseconds) apart from it."""
+    """Whose journal it is: the plan's hash, and the sources' versions (name, version) apart from it."""
 
     plan: str
-    sources: tuple[tuple[str, int], ...]
+    sources: tuple[tuple[str, str], ...]
     schema: int = SCHEMA
 
 

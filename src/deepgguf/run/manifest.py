@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from deepgguf.files.files import FileFacts
 from deepgguf.planning.pieces import PIECE_WEIGHTS, cut, piece_at
 from deepgguf.planning.schema import Plan, PlannedFile, PlannedTensor
 from deepgguf.run.tally import TensorResult
@@ -26,14 +27,6 @@ class ManifestTensor(msgspec.Struct, frozen=True):
     pieces: tuple[int, ...]
 
 
-class ManifestSource(msgspec.Struct, frozen=True):
-    """A source file as it was: size in bytes, time of change in nanoseconds."""
-
-    name: str
-    size: int
-    mtime_ns: int
-
-
 class Manifest(msgspec.Struct, frozen=True):
     """What is known of a finished file. `header_digest` is the XXH3-128 of all bytes before the data."""
 
@@ -46,7 +39,7 @@ class Manifest(msgspec.Struct, frozen=True):
     target: str
     type: str
     source: str
-    sources: tuple[ManifestSource, ...]
+    sources: tuple[FileFacts, ...]
     tensors: tuple[ManifestTensor, ...]
     piece_weights: int = PIECE_WEIGHTS
     sha256: str = ""
@@ -72,7 +65,7 @@ def make_manifest(
         target=plan.target,
         type=plan.type,
         source=plan.name,
-        sources=tuple(ManifestSource(s.name, s.size, s.mtime_ns) for s in plan.sources),
+        sources=plan.sources,
         tensors=tuple(_tensor(tensor, results[i], plan.block[0]) for i, tensor in enumerate(file.tensors)),
         sha256=sha256,
     )
