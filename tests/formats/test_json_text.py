@@ -99,7 +99,9 @@ def test_what_is_not_json_is_refused_by_its_position(text, position):
 
 
 def test_a_git_lfs_pointer_is_called_one(tmp_path):
-    (tmp_path / "tokenizer.json").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7847652\n")
+    (tmp_path / "tokenizer.json").write_bytes(
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7847652\n"
+    )
     with pytest.raises(CheckpointError, match=r"tokenizer\.json: a Git-LFS pointer.*git lfs pull"):
         read_json(LocalFiles(tmp_path), "tokenizer.json", 1000)
 

@@ -62,20 +62,21 @@ def write_checkpoint(folder: Path, headers: list[bytes], index: bytes) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(damaged(INDEX_CONTENT))
-def test_an_index_is_refused_or_agrees_with_the_headers(index):
+def test_an_index_is_refused_or_the_headers_are_used(index):
     with tempfile.TemporaryDirectory() as name, contextlib.suppress(CheckpointError):
         write_checkpoint(Path(name), [json.dumps(part).encode() for part in PARTS], index)
-        shards = open_shards(LocalFiles(name))[0]
+        shards, warnings = open_shards(LocalFiles(name))
         assert {t.name: shards.files[t.file].name for t in shards.tensors.values()} == INDEX_CONTENT["weight_map"]
+        assert all(warning.isprintable() for warning in warnings)
 
 
 @settings(max_examples=200, deadline=None)
 @given(damaged(PARTS[0]), damaged(PARTS[1]))
-def test_shards_are_refused_or_agree_with_the_index(first, second):
+def test_shards_are_refused_or_hold_what_the_index_names(first, second):
     with tempfile.TemporaryDirectory() as name, contextlib.suppress(CheckpointError):
         write_checkpoint(Path(name), [first, second], json.dumps(INDEX_CONTENT).encode())
         shards = open_shards(LocalFiles(name))[0]
-        assert {t.name: shards.files[t.file].name for t in shards.tensors.values()} == INDEX_CONTENT["weight_map"]
+        assert shards.tensors.keys() >= INDEX_CONTENT["weight_map"].keys()
         assert sum(t.nbytes for t in shards.tensors.values()) == 72
 
 

@@ -105,8 +105,8 @@ def read_importance(path: str | os.PathLike[str]) -> ImportanceMatrix:
     """Reads the index of an importance matrix of either form, and every value once.
 
     Raises:
-        CheckpointError: no such file; not an importance matrix; cut short; sums without counts or the reverse; counts that
-            do not divide the values; a value that is not finite.
+        CheckpointError: no such file; not an importance matrix; cut short; sums without counts or the reverse; counts
+            that do not divide the values; a value that is not finite.
         OutputError: the file cannot be read.
     """
     files, name = LocalFiles.of_file(path)
