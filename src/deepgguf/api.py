@@ -10,6 +10,7 @@ import msgspec
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.checkpoint.importance import ImportanceMatrix, read_importance
 from deepgguf.errors import UsageError, VerificationError
+from deepgguf.files.find import find_files
 from deepgguf.formats.gguf.describe import Description, describe
 from deepgguf.formats.gguf.split_set import read_split_set
 from deepgguf.planning.build import build_plan
@@ -70,7 +71,7 @@ def plan(
         token_embedding_type=parse_type(token_embedding_type) if token_embedding_type else None,
         importance=_facts(importance),
     )
-    made = build_plan(read_checkpoint(Path(source)), options)
+    made = build_plan(read_checkpoint(find_files(source)), options)
     return _one_part(made, part) if part else made
 
 
@@ -78,7 +79,7 @@ def plan_every_type(
     source: StrPath, *, target: str = "ollama", imatrix: StrPath | None = None
 ) -> dict[str, PlanTotals]:
     """Size and weights of every type that `source` can be converted to; q2_k_s only with an importance matrix."""
-    checkpoint = read_checkpoint(Path(source))
+    checkpoint = read_checkpoint(find_files(source))
     importance = _facts(read_importance(Path(imatrix)) if imatrix is not None else None)
     found = {}
     for type in TYPES:

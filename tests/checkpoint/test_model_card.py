@@ -9,11 +9,11 @@ from deepgguf.checkpoint.model_card import (
     ModelCard,
     Related,
     general_keys,
-    hub_repository,
     parse_model_card,
     read_model_card,
 )
 from deepgguf.checkpoint.yaml_head import MAX_BYTES
+from deepgguf.files.local import LocalFiles
 from deepgguf.formats.gguf.types import Value, ValueType
 
 UNKNOWN = (0, 0, 0, 0)
@@ -122,7 +122,7 @@ def test_the_keys_are_those_of_gguf_py(card, name, parameters, tmp_path):
     folder = tmp_path / name
     folder.mkdir()
     (folder / "README.md").write_bytes(card)
-    ours = general_keys(read_model_card(folder)[0], name, parameters)
+    ours = general_keys(read_model_card(LocalFiles(folder))[0], name, parameters)
     assert ours == written_by_gguf_py(folder, parameters)
 
 
@@ -281,12 +281,12 @@ def test_no_yaml_raises_anything_and_what_is_read_can_be_written(head):
 
 
 def test_no_readme_is_no_reason_to_warn(tmp_path):
-    assert read_model_card(tmp_path) == (ModelCard(), ())
+    assert read_model_card(LocalFiles(tmp_path)) == (ModelCard(), ())
 
 
 def test_a_readme_that_is_a_folder_is_a_warning(tmp_path):
     (tmp_path / "README.md").mkdir()
-    card, (warning,) = read_model_card(tmp_path)
+    card, (warning,) = read_model_card(LocalFiles(tmp_path))
     assert card == ModelCard()
     assert warning.startswith("README.md: ")
 
@@ -295,7 +295,7 @@ def test_a_readme_that_points_out_of_the_checkpoint_is_not_read(tmp_path):
     (tmp_path / "secret").write_text("---\nlicense: secret\n---\n")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "README.md").symlink_to(tmp_path / "secret")
-    card, (warning,) = read_model_card(tmp_path / "model")
+    card, (warning,) = read_model_card(LocalFiles(tmp_path / "model"))
     assert card == ModelCard()
     assert warning.startswith("README.md: a symlink to ")
 
@@ -307,7 +307,7 @@ def test_a_snapshot_of_the_hubs_cache_says_where_the_weights_came_from(tmp_path)
     blob.parent.mkdir()
     blob.write_bytes(b"---\nlicense: mit\n---\n")
     (snapshot / "README.md").symlink_to("../../blobs/0123")
-    card, warnings = read_model_card(snapshot)
+    card, warnings = read_model_card(LocalFiles(snapshot))
     assert warnings == ()
     assert general_keys(card, "DeepSeek-V3", UNKNOWN) == {
         "general.name": string("DeepSeek V3"),
@@ -325,22 +325,6 @@ def test_the_cards_own_source_comes_before_the_hubs():
     keys = general_keys(card, "b", UNKNOWN)
     assert keys["general.source.url"] == string("https://example.org")
     assert keys["general.source.repo_url"] == string("https://example.org/git")
-
-
-@pytest.mark.parametrize(
-    "folder, expected",
-    [
-        ("/cache/models--deepseek-ai--DeepSeek-V3/snapshots/abc", ("deepseek-ai/DeepSeek-V3", "abc")),
-        ("/cache/models--deepseek-ai--DeepSeek-V3/snapshots/abc/../def", ("deepseek-ai/DeepSeek-V3", "def")),
-        ("/cache/models--gpt2/snapshots/abc", ("gpt2", "abc")),
-        ("/cache/datasets--a--b/snapshots/abc", (None, None)),
-        ("/models/snapshots/abc", (None, None)),
-        ("/models--a--b", (None, None)),
-        ("/", (None, None)),
-    ],
-)
-def test_the_repository_is_read_from_the_caches_folders_only(folder, expected):
-    assert hub_repository(Path(folder)) == expected
 
 
 def test_the_size_label_counts_experts():

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from deepgguf.checkpoint.shards import INDEX, open_shards
+from deepgguf.checkpoint.shards import INDEX, Shards, open_shards
 from deepgguf.errors import CheckpointError
-from deepgguf.files.local import Sources
+from deepgguf.files.local import LocalFiles
 from deepgguf.samples import make_sample
 from hub_cache import as_snapshot
 
@@ -14,6 +14,12 @@ from hub_cache import as_snapshot
 def folder(tmp_path: Path) -> Path:
     make_sample("v3-fp8", tmp_path / "v3", shards=3, scatter=True)
     return tmp_path / "v3"
+
+
+def catalog(folder: Path) -> Shards:
+    shards, warnings = open_shards(LocalFiles(folder))
+    assert warnings == ()
+    return shards
 
 
 def independent_reading(folder: Path) -> dict[str, tuple[str, str, list[int], bytes]]:
@@ -30,14 +36,14 @@ def independent_reading(folder: Path) -> dict[str, tuple[str, str, list[int], by
 
 
 def test_every_tensor_is_found_in_its_shard_with_its_bytes(folder):
-    shards = open_shards(folder)
-    with Sources(shards.files) as sources:
+    shards = catalog(folder)
+    with LocalFiles(folder) as files:
         read = {
             name: (
                 shards.files[t.file].name,
                 t.dtype,
                 list(t.shape),
-                sources.read(t.file, t.offset, t.nbytes).tobytes(),
+                files.read(shards.files[t.file], t.offset, t.nbytes).tobytes(),
             )
             for name, t in shards.tensors.items()
         }
@@ -46,61 +52,61 @@ def test_every_tensor_is_found_in_its_shard_with_its_bytes(folder):
 
 
 def test_tensors_come_in_the_order_of_shards_and_their_data(folder):
-    places = [(t.file, t.offset) for t in open_shards(folder).tensors.values()]
+    places = [(t.file, t.offset) for t in catalog(folder).tensors.values()]
     assert places == sorted(places)
 
 
 def test_files_are_sorted_by_name(folder):
-    assert [f.name for f in open_shards(folder).files] == [f"model-0000{i}-of-000003.safetensors" for i in (1, 2, 3)]
+    assert [f.name for f in catalog(folder).files] == [f"model-0000{i}-of-000003.safetensors" for i in (1, 2, 3)]
 
 
 def test_without_an_index_the_catalog_is_the_same(folder):
-    with_index = open_shards(folder)
+    with_index = catalog(folder)
     (folder / INDEX).unlink()
-    assert open_shards(folder) == with_index
+    assert catalog(folder) == with_index
 
 
 def test_shards_may_have_any_names_if_there_is_no_index(folder):
-    names = open_shards(folder).tensors.keys()
+    names = catalog(folder).tensors.keys()
     (folder / INDEX).unlink()
     for i, shard in enumerate(sorted(folder.glob("*.safetensors"))):
         shard.rename(folder / f"part{i}.safetensors")
-    assert open_shards(folder).tensors.keys() == names
+    assert catalog(folder).tensors.keys() == names
 
 
 def test_one_file_needs_no_index(tmp_path):
     make_sample("v3-tied", tmp_path / "v3")
     assert not (tmp_path / "v3" / INDEX).exists()
-    assert len(open_shards(tmp_path / "v3").tensors) == 90
+    assert len(catalog(tmp_path / "v3").tensors) == 90
 
 
 def test_metadata_of_the_index_may_be_absent_or_empty(folder):
     index = json.loads((folder / INDEX).read_text())
     for metadata in ({}, {"metadata": {}}, {"metadata": None}, {"metadata": {"total_parameters": 1}}):
         (folder / INDEX).write_text(json.dumps({"weight_map": index["weight_map"], **metadata}))
-        assert len(open_shards(folder).tensors) == 173
+        assert len(catalog(folder).tensors) == 173
 
 
 def test_files_beside_the_index_s_shards_are_left_alone(folder):
     (folder / "consolidated.safetensors").write_bytes(b"something else")
-    assert len(open_shards(folder).tensors) == 173
+    assert len(catalog(folder).tensors) == 173
 
 
 def test_a_whole_model_beside_the_index_s_shards_is_a_question(folder):
     (folder / "model.safetensors").write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"names other shards, but there is a model\.safetensors too; remove one"):
-        open_shards(folder)
+        catalog(folder)
 
 
 def test_a_folder_without_shards_is_no_checkpoint(tmp_path):
     with pytest.raises(CheckpointError, match="no safetensors files; give the folder"):
-        open_shards(tmp_path)
+        catalog(tmp_path)
 
 
 def test_shards_without_tensors_are_no_checkpoint(tmp_path):
     (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     with pytest.raises(CheckpointError, match="the safetensors files hold no tensors"):
-        open_shards(tmp_path)
+        catalog(tmp_path)
 
 
 @pytest.mark.parametrize("number", [0, 4])
@@ -109,11 +115,11 @@ def test_a_number_outside_the_set_is_refused(folder, number):
     stray = f"model-0000{number}-of-000003.safetensors"
     (folder / stray).write_bytes((2).to_bytes(8, "little") + b"{}")
     with pytest.raises(CheckpointError, match=f"^{stray}: numbers go from 1 to 3"):
-        open_shards(folder)
+        catalog(folder)
 
 
 def test_a_snapshot_of_the_hub_s_cache_is_read_through_its_symlinks(folder):
-    plain = open_shards(folder)
+    plain = catalog(folder)
     snapshot = as_snapshot(folder)
-    assert open_shards(snapshot).tensors == plain.tensors
-    assert [f.name for f in open_shards(snapshot).files] == [f.name for f in plain.files]
+    assert catalog(snapshot).tensors == plain.tensors
+    assert [f.name for f in catalog(snapshot).files] == [f.name for f in plain.files]

@@ -5,151 +5,224 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conformance import Conformance
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepgguf.errors import CheckpointError, OutputError
-from deepgguf.files.local import LocalSource, SourceFile, Sources
+from deepgguf.files.files import FileFacts
+from deepgguf.files.local import LocalFiles
 
 
-def written(path: Path, content: bytes) -> Path:
-    path.write_bytes(content)
-    return path
+class TestLocalFiles(Conformance):
+    def files(self, folder, contents):
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+        return LocalFiles(folder)
+
+    def change(self, files, name, content):
+        path = Path(files.place, name)
+        before = path.stat()
+        path.write_bytes(content)
+        os.utime(
+            path, ns=(before.st_atime_ns, before.st_mtime_ns + 1)
+        )  # two writes can fall into one tick of the clock
 
 
-def facts(path: Path) -> SourceFile:
-    with LocalSource(path) as source:
-        return source.file
+def folder_of(folder: Path, *contents: bytes, limit: int = 64) -> LocalFiles:
+    """Files that are called 0, 1, 2, …"""
+    for number, content in enumerate(contents):
+        (folder / str(number)).write_bytes(content)
+    return LocalFiles(folder, limit=limit)
+
+
+def read(files: LocalFiles, name: str, start: int, stop: int) -> bytes:
+    return files.read(files.facts(name), start, stop - start).tobytes()
 
 
 def open_descriptors() -> int:
     return sum(1 for _ in Path("/dev/fd").iterdir())
 
 
-def test_a_file_is_described_by_path_name_size_and_time(tmp_path):
-    path = written(tmp_path / "a.safetensors", b"12345")
-    expected = SourceFile(str(path.resolve()), "a.safetensors", 5, path.stat().st_mtime_ns)
-    assert facts(path) == expected
+def test_a_version_is_the_time_of_change(tmp_path):
+    files = folder_of(tmp_path, b"12345")
+    assert files.facts("0") == FileFacts("0", 5, str((tmp_path / "0").stat().st_mtime_ns))
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=300), st.data())
-def test_any_range_is_read_into_any_kind_of_buffer(tmp_path_factory, content, data):
-    path = written(tmp_path_factory.mktemp("source") / "a", content)
+def test_any_range_of_any_file_is_read(tmp_path_factory, content, data):
+    files = folder_of(tmp_path_factory.mktemp("source"), content)
     start = data.draw(st.integers(0, len(content)))
     stop = data.draw(st.integers(start, len(content)))
-    array, view = np.zeros(stop - start, np.uint8), memoryview(bytearray(stop - start))
-    with LocalSource(path) as source:
-        source.readinto(start, array)
-        source.readinto(start, view)
-        assert source.read(start, stop - start) == content[start:stop] == array.tobytes() == bytes(view)
+    assert read(files, "0", start, stop) == content[start:stop]
 
 
-def test_an_array_of_any_shape_and_dtype_is_filled(tmp_path):
-    expected = np.arange(6, dtype="<u4").reshape(2, 3)
-    array = np.zeros((2, 3), "<u4")
-    with LocalSource(written(tmp_path / "a", b"head" + expected.tobytes())) as source:
-        source.readinto(4, array)
-    assert (array == expected).all()
+def test_a_relative_folder_is_absolute_from_then_on(tmp_path, monkeypatch):
+    folder_of(tmp_path, b"12345")
+    monkeypatch.chdir(tmp_path)
+    files = LocalFiles("")
+    monkeypatch.chdir("/")
+    assert (files.place, read(files, "0", 1, 3)) == (str(tmp_path), b"23")
 
 
 def test_short_reads_are_continued(tmp_path, monkeypatch):
     preadv = os.preadv
     monkeypatch.setattr(os, "preadv", lambda fd, buffers, offset: preadv(fd, [buffers[0][:3]], offset))
-    with LocalSource(written(tmp_path / "a", b"0123456789")) as source:
-        assert source.read(1, 8) == b"12345678"
+    assert read(folder_of(tmp_path, b"0123456789"), "0", 1, 9) == b"12345678"
 
 
-def test_reading_past_the_end_says_that_the_file_changed(tmp_path):
-    with LocalSource(written(tmp_path / "a", b"0123456789")) as source:
-        os.truncate(tmp_path / "a", 4)
-        with pytest.raises(CheckpointError, match=r"^a: changed or truncated while it was read, expected 10 bytes"):
-            source.read(0, 10)
+def test_a_file_that_is_cut_short_while_it_is_open_is_an_error(tmp_path):
+    files = folder_of(tmp_path, b"0123456789")
+    file = files.facts("0")
+    files.read(file, 0, 10)
+    os.truncate(tmp_path / "0", 4)
+    with pytest.raises(CheckpointError, match=r"^0: changed or truncated while it was read, expected 10 bytes"):
+        files.read(file, 0, 10)
 
 
-def test_a_read_error_is_one_after_which_the_run_can_go_on(tmp_path, monkeypatch):
+def test_a_read_error_is_one_after_which_the_run_can_be_resumed(tmp_path, monkeypatch):
     def broken(fd, buffers, offset):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    with LocalSource(written(tmp_path / "a", b"0123456789")) as source:
-        monkeypatch.setattr(os, "preadv", broken)
-        with pytest.raises(
-            OutputError, match=r"^a: reading 4 bytes at byte 2 failed: Input/output error; .*--resume"
-        ) as e:
-            source.read(2, 4)
-    assert e.value.exit_status == 4
+    monkeypatch.setattr(os, "preadv", broken)
+    with pytest.raises(
+        OutputError, match=r"^0: reading 4 bytes at byte 2 failed: Input/output error; .*--resume"
+    ) as error:
+        read(folder_of(tmp_path, b"0123456789"), "0", 2, 6)
+    assert error.value.exit_status == 4
 
 
-def test_a_device_is_refused_by_its_kind():
-    with pytest.raises(CheckpointError, match=r"^shard: a device, not a regular file"):
-        LocalSource.reopen(SourceFile("/dev/zero", "shard", 0, 0))
+def test_a_file_that_the_user_names_may_be_a_symlink_to_anywhere(tmp_path):
+    (tmp_path / "there").mkdir()
+    folder_of(tmp_path / "there", b"12345")
+    (tmp_path / "link").symlink_to("there/0")
+    files, name = LocalFiles.of_file(tmp_path / "link")
+    assert (name, read(files, name, 0, 5)) == ("link", b"12345")
+
+
+def test_a_symlink_of_the_checkpoint_stays_in_its_folder(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "secret").write_text("a password")
+    files = folder_of(tmp_path / "there", b"12345")
+    (tmp_path / "there" / "link").symlink_to("0")
+    (tmp_path / "there" / "out").symlink_to("../secret")
+    assert read(files, "link", 0, 5) == b"12345"
+    with pytest.raises(CheckpointError, match="^out: a symlink to .*, outside the checkpoint's folder; put the file"):
+        files.facts("out")
+
+
+@pytest.mark.parametrize("name", ["../secret", "sub/../../secret"])
+def test_a_name_does_not_lead_out_of_the_folder(tmp_path, name):
+    (tmp_path / "there" / "sub").mkdir(parents=True)
+    (tmp_path / "secret").write_text("a password")
+    with pytest.raises(CheckpointError, match="outside the checkpoint's folder"):
+        LocalFiles(tmp_path / "there").facts(name)
+
+
+@pytest.mark.parametrize(("kind", "is_called"), [("folder", "a folder"), ("fifo", "a FIFO"), ("device", "a device")])
+def test_only_a_regular_file_is_opened(tmp_path, kind, is_called):
+    path = tmp_path / "shard"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    files, name = LocalFiles.of_file(path)
+    before = open_descriptors()
+    with pytest.raises(CheckpointError, match=f"^shard: {is_called}, not a regular file"):
+        files.facts(name)
+    with pytest.raises(CheckpointError, match=f"^shard: {is_called}, not a regular file"):
+        files.read(FileFacts(name, 1, "0"), 0, 1)
+    assert open_descriptors() == before
 
 
 def test_a_refused_file_leaves_no_descriptor_open(tmp_path):
-    file = facts(written(tmp_path / "a", b"1"))
-    written(tmp_path / "a", b"12")
+    files = folder_of(tmp_path, b"1")
+    file = files.facts("0")
+    (tmp_path / "0").write_bytes(b"12")
     before = open_descriptors()
     with pytest.raises(CheckpointError, match="changed"):
-        LocalSource.reopen(file)
+        files.read(file, 0, 1)
     assert open_descriptors() == before
 
 
 def test_of_many_files_only_as_many_as_the_limit_are_open(tmp_path):
-    files = [facts(written(tmp_path / str(i), bytes([i]) * 4)) for i in range(10)]
     before = open_descriptors()
-    with Sources(files, limit=3) as sources:
+    with folder_of(tmp_path, *(bytes([i]) * 4 for i in range(10)), limit=3) as files:
         for _ in range(2):
-            assert [sources.read(i, 1, 2).tobytes() for i in range(10)] == [bytes([i, i]) for i in range(10)]
+            assert [read(files, str(i), 1, 3) for i in range(10)] == [bytes([i, i]) for i in range(10)]
             assert open_descriptors() == before + 3
     assert open_descriptors() == before
 
 
+def test_what_nobody_holds_any_more_is_closed(tmp_path):
+    before = open_descriptors()
+    files = folder_of(tmp_path, b"1")
+    read(files, "0", 0, 1)
+    assert open_descriptors() == before + 1
+    del files
+    assert open_descriptors() == before
+
+
 def test_the_file_read_longest_ago_is_closed_first(tmp_path):
-    files = [facts(written(tmp_path / str(i), bytes([i]))) for i in range(3)]
-    with Sources(files, limit=2) as sources:
-        for i in (0, 1, 0, 2):
-            sources.read(i, 0, 1)
-        (tmp_path / "0").unlink()  # still open, so it can be read
-        assert sources.read(0, 0, 1).tobytes() == b"\0"
-        (tmp_path / "1").unlink()
-        with pytest.raises(CheckpointError, match=r"^1: no such file"):
-            sources.read(1, 0, 1)
+    files = folder_of(tmp_path, b"0", b"1", b"2", limit=2)
+    facts = [files.facts(str(i)) for i in range(3)]
+    for i in (0, 1, 0, 2):
+        files.read(facts[i], 0, 1)
+    (tmp_path / "0").unlink()  # still open, so it can be read
+    assert files.read(facts[0], 0, 1).tobytes() == b"0"
+    (tmp_path / "1").unlink()
+    with pytest.raises(CheckpointError, match=r"^1: no such file"):
+        files.read(facts[1], 0, 1)
 
 
 def test_threads_share_fewer_open_files_than_they_read(tmp_path):
-    files = [facts(written(tmp_path / str(i), bytes([i]) * 1000)) for i in range(16)]
+    files = folder_of(tmp_path, *(bytes([i]) * 1000 for i in range(16)), limit=2)
     wrong: list[int] = []
 
-    def read(sources: Sources, seed: int) -> None:
+    def work(seed: int) -> None:
         for i in np.random.default_rng(seed).integers(0, 16, 300).tolist():
-            if sources.read(i, 500, 500).tobytes() != bytes([i]) * 500:
+            if read(files, str(i), 500, 1000) != bytes([i]) * 500:
                 wrong.append(i)
 
-    with Sources(files, limit=2) as sources:
-        threads = [threading.Thread(target=read, args=(sources, seed)) for seed in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert wrong == []
 
 
-def test_unchanged_files_pass_the_last_check(tmp_path):
-    with Sources([facts(written(tmp_path / "a", b"1"))]) as sources:
-        sources.check_unchanged()
+def test_closing_lets_a_thread_that_reads_finish(tmp_path, monkeypatch):
+    files, preadv = folder_of(tmp_path, b"0123456789"), os.preadv
+
+    def slow(fd, buffers, offset):
+        files.close()
+        return preadv(fd, [buffers[0][:1]], offset)
+
+    monkeypatch.setattr(os, "preadv", slow)
+    assert read(files, "0", 0, 10) == b"0123456789"
 
 
 @pytest.mark.parametrize("change", ["size", "time", "gone"])
 def test_the_last_check_notices_a_change(tmp_path, change):
-    path = written(tmp_path / "a", b"1")
-    with Sources([facts(path)]) as sources:
-        if change == "gone":
-            path.unlink()
-        elif change == "size":
-            before = path.stat()
-            path.write_bytes(b"12")
-            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-        else:
-            os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000))
-        with pytest.raises(CheckpointError, match=r"^a: changed or truncated while it was read"):
-            sources.check_unchanged()
+    files, path = folder_of(tmp_path, b"1"), tmp_path / "0"
+    before, status = files.facts("0"), path.stat()
+    files.read(before, 0, 1)
+    if change == "gone":
+        path.unlink()
+    elif change == "size":
+        path.write_bytes(b"12")
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    else:
+        os.utime(path, ns=(0, status.st_mtime_ns + 1_000_000))
+    with pytest.raises(CheckpointError, match=r"^0: changed or truncated while it was read"):
+        files.check_unchanged([before])
+
+
+def test_the_real_path_of_a_file_is_known(tmp_path):
+    files = folder_of(tmp_path, b"1")
+    (tmp_path / "link").symlink_to("0")
+    assert files.local_path("link") == str((tmp_path / "0").resolve())

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepgguf.errors import CheckpointError
+from deepgguf.files.local import LocalFiles
 from deepgguf.formats.json_text import MAX_VALUES, parse_json, read_json
 
 VALUES = st.recursive(
@@ -98,20 +99,20 @@ def test_what_is_not_json_is_refused_by_its_position(text, position):
 
 
 def test_a_git_lfs_pointer_is_called_one(tmp_path):
-    path = tmp_path / "tokenizer.json"
-    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7847652\n")
+    (tmp_path / "tokenizer.json").write_bytes(
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7847652\n"
+    )
     with pytest.raises(CheckpointError, match=r"tokenizer\.json: a Git-LFS pointer.*git lfs pull"):
-        read_json(path, 1000)
+        read_json(LocalFiles(tmp_path), "tokenizer.json", 1000)
 
 
 def test_a_file_is_read_up_to_its_cap(tmp_path):
-    path = tmp_path / "config.json"
-    path.write_bytes(b'{"a": 1}')
-    assert read_json(path, 8) == {"a": 1}
-    with pytest.raises(CheckpointError, match="8 bytes of JSON, more than the 7 that are allowed"):
-        read_json(path, 7)
+    (tmp_path / "config.json").write_bytes(b'{"a": 1}')
+    assert read_json(LocalFiles(tmp_path), "config.json", 8) == {"a": 1}
+    with pytest.raises(CheckpointError, match=r"^config\.json: 8 bytes, more than the 7 that are allowed"):
+        read_json(LocalFiles(tmp_path), "config.json", 7)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"^config\.json: no such file"):
-        read_json(tmp_path / "config.json", 1000)
+        read_json(LocalFiles(tmp_path), "config.json", 1000)

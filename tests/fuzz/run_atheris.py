@@ -133,15 +133,15 @@ def mutate_gguf(data: bytes, chance: random.Random, known: list[str]) -> bytes:
 
 
 def safetensors(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
-    from deepgguf.files.local import LocalSource
+    from deepgguf.files.local import LocalFiles
     from deepgguf.formats.safetensors import read_header
 
     path = folder / "model.safetensors"
 
     def parse(data: bytes) -> None:
         path.write_bytes(data)
-        with LocalSource(path) as source:
-            read_header(source)
+        files = LocalFiles(folder)
+        read_header(files, files.facts(path.name))
 
     header = {
         "__metadata__": {"format": "pt"},
@@ -157,6 +157,7 @@ def safetensors(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
 def index(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
     """The index and the headers of two shards of eight bytes of data each."""
     from deepgguf.checkpoint.shards import INDEX, open_shards
+    from deepgguf.files.local import LocalFiles
 
     files = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
 
@@ -165,7 +166,7 @@ def index(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
         (folder / INDEX).write_bytes(content)
         for file, text in zip(files, headers, strict=False):
             (folder / file).write_bytes(struct.pack("<Q", len(text)) + text + bytes(8))
-        open_shards(folder)
+        open_shards(LocalFiles(folder))
 
     content = {"metadata": {"total_size": 16}, "weight_map": {"a": files[0], "b": files[1]}}
     headers = [{name: {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}} for name in "ab"]
@@ -202,6 +203,7 @@ def tokenizer(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
     from itertools import zip_longest
 
     from deepgguf.checkpoint.tokenizer import read_tokenizer
+    from deepgguf.files.local import LocalFiles
     from deepgguf.layouts.tokenizer_keys import llamacpp_tokenizer_keys, ollama_tokenizer_keys
 
     files = ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"]
@@ -209,7 +211,7 @@ def tokenizer(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
     def parse(data: bytes) -> None:
         for file, text in zip_longest(files, data.split(BORDER, len(files) - 1)):
             (folder / file).write_bytes(text) if text is not None else (folder / file).unlink(missing_ok=True)
-        found = read_tokenizer(folder)
+        found, _ = read_tokenizer(LocalFiles(folder))
         llamacpp_tokenizer_keys(found, 64)
         ollama_tokenizer_keys(found, 64)
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 
 from deepgguf.checkpoint.tokenizer import read_tokenizer
 from deepgguf.errors import CheckpointError
+from deepgguf.files.local import LocalFiles
 from deepgguf.formats.gguf.encode import encode_header
 from deepgguf.layouts.tokenizer_keys import llamacpp_tokenizer_keys, ollama_tokenizer_keys
 
@@ -39,7 +40,7 @@ def read(**texts: bytes) -> int:
         for file, content in FILES.items():
             text = texts.get(file.removesuffix(".json"), json.dumps(content).encode())
             (Path(name) / file).write_bytes(text)
-        tokenizer = read_tokenizer(Path(name))
+        tokenizer, _ = read_tokenizer(LocalFiles(name))
     for keys in (llamacpp_tokenizer_keys(tokenizer, 64), ollama_tokenizer_keys(tokenizer, 64)):
         encode_header(keys, ())
         assert len(keys["tokenizer.ggml.tokens"].value) == 64

@@ -34,20 +34,19 @@ def short_writes() -> None:
 
 
 def _at_first_weights(happen: Callable[[str], None]) -> None:
-    """Calls `happen` with the shard's path before the first read of weights."""
-    from deepgguf.files.local import LocalSource, Sources
+    """Calls `happen` with the shard's path when it is open, before the first read of weights."""
+    from deepgguf.files.local import LocalFiles
 
-    reopen, happened = LocalSource.reopen, []
+    readinto, happened = LocalFiles.readinto, []
 
-    def reopened(file: Any) -> LocalSource:
-        source = reopen(file)
-        if not happened:
+    def read(files: LocalFiles, file: Any, offset: int, buffer: Any) -> None:
+        if file.name.endswith(".safetensors") and offset > 8 and not happened:  # the header begins at byte 8
             happened.append(True)
-            happen(file.path)
-        return source
+            readinto(files, file, offset, bytearray(0))
+            happen(files.local_path(file.name))
+        readinto(files, file, offset, buffer)
 
-    assert Sources
-    LocalSource.reopen = reopened  # type: ignore[assignment]
+    LocalFiles.readinto = read  # type: ignore[method-assign]
 
 
 def source_truncated() -> None:

@@ -4,7 +4,19 @@ import json
 from pathlib import Path
 
 import pytest
-from checkpoints import SHARDS, edit_header, edit_index, first_tensor, header, planned, put_header_text, refused, sample
+from checkpoints import (
+    SHARDS,
+    checkpoint,
+    converted,
+    edit_header,
+    edit_index,
+    first_tensor,
+    header,
+    planned,
+    put_header_text,
+    refused,
+    sample,
+)
 
 from deepgguf.checkpoint.shards import INDEX
 
@@ -12,6 +24,10 @@ from deepgguf.checkpoint.shards import INDEX
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return sample(tmp_path / "v3")
+
+
+def index_warnings(folder: Path) -> list[str]:
+    return [warning for warning in planned(folder)["warnings"] if warning.startswith(INDEX)]
 
 
 @pytest.mark.parametrize("with_index", [True, False])
@@ -65,12 +81,20 @@ def test_row_17_a_weight_map_that_is_none(folder, weight_map):
 def test_row_18_tensor_in_another_shard_than_the_index_names(folder):
     name = first_tensor(folder / SHARDS[0])
     edit_index(folder, lambda index: index["weight_map"].update({name: SHARDS[1]}))
-    assert refused(folder) == f"{INDEX}, tensor {name}: lies in {SHARDS[0]}, but the index has it in {SHARDS[1]}"
+    lies = f"tensor {name} lies in {SHARDS[0]}, but the index has it in {SHARDS[1]}"
+    assert index_warnings(folder) == [f"{INDEX}: {lies}; the shards' own headers are used"]
+
+
+def test_row_18_all_tensors_in_other_shards_than_the_index_names(folder):
+    others = dict(zip(SHARDS, (*SHARDS[1:], SHARDS[0]), strict=True))
+    edit_index(folder, lambda index: index.update(weight_map={k: others[v] for k, v in index["weight_map"].items()}))
+    (warning,) = index_warnings(folder)
+    assert warning.endswith(" (and 172 more); the shards' own headers are used")
 
 
 def test_row_18_tensor_in_no_shard(folder):
     edit_index(folder, lambda index: index["weight_map"].update(stray=SHARDS[1]))
-    assert refused(folder) == f"{INDEX}, tensor stray: is not in {SHARDS[1]}, where the index has it"
+    assert refused(folder) == f"{INDEX}, tensor stray: is not in {SHARDS[1]}, where the index has it, nor elsewhere"
 
 
 @pytest.mark.parametrize("with_index", [True, False])
@@ -90,21 +114,40 @@ def test_row_19_one_tensor_in_two_shards(folder, with_index):
 def test_row_20_tensor_that_the_index_leaves_out(folder):
     name = first_tensor(folder / SHARDS[2])
     edit_index(folder, lambda index: index["weight_map"].pop(name))
-    assert refused(folder) == f"{INDEX}, tensor {name}: lies in {SHARDS[2]}, but the index has it nowhere"
+    lies = f"tensor {name} lies in {SHARDS[2]}, but the index has it nowhere"
+    assert index_warnings(folder) == [f"{INDEX}: {lies}; the shards' own headers are used"]
 
 
-@pytest.mark.parametrize("false", [0, 1, -5_441_096, 5_441_097, 5_441_096.5, 10**39])
+@pytest.mark.parametrize("false", [0, 1, -5_441_096, 5_441_097, 5_441_096.5, 10**39, "5441096", [5441096], {}, True])
 def test_row_21_false_total_size(folder, false):
     edit_index(folder, lambda index: index["metadata"].update(total_size=false))
-    line = refused(folder)
-    assert line.startswith(f"{INDEX}, total_size: ")
-    assert "but the tensors have 5,441,096" in line
+    found = f"total_size is {false!r}, but the tensors have 5,441,096 bytes"
+    assert index_warnings(folder) == [f"{INDEX}: {found}; the shards' own headers are used"]
 
 
-@pytest.mark.parametrize("false", ["5441096", [5441096], {}, True])
-def test_row_21_total_size_of_another_type(folder, false):
-    edit_index(folder, lambda index: index["metadata"].update(total_size=false))
-    assert refused(folder).startswith(f"{INDEX}: Expected ")
+@pytest.mark.parametrize("metadata", [None, {}, {"total_size": None}, {"total_parameters": 1}])
+def test_row_21_no_total_size(folder, metadata):
+    edit_index(folder, lambda index: index.update(metadata=metadata))
+    assert index_warnings(folder) == []
+
+
+@pytest.mark.parametrize("metadata", [5441096, "\x1b[2J", [], [{"total_size": 1}], True, False])
+def test_row_21_metadata_of_another_type(folder, metadata):
+    edit_index(folder, lambda index: index.update(metadata=metadata))
+    assert index_warnings(folder) == [f"{INDEX}: metadata is {metadata!r}, expected an object; it is ignored"]
+
+
+def test_row_21_a_false_index_changes_no_byte(tmp_path):
+    plain = checkpoint("v3", tmp_path / "v3")
+    converted(plain)
+    (made,) = (tmp_path / "out").glob("*.gguf")
+    expected = made.read_bytes()
+    names = [name for name in header(plain / "model.safetensors") if name != "__metadata__"]
+    index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(names[1:], "model.safetensors")}
+    (plain / INDEX).write_text(json.dumps(index))
+    assert len(index_warnings(plain)) == 2
+    converted(plain, "--overwrite")
+    assert made.read_bytes() == expected
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 4302348768\n"

@@ -179,10 +179,48 @@ def test_row_34_a_chat_template_without_an_end(folder, template):
 
 def test_row_34_a_chat_template_that_is_no_utf_8(folder, template):
     put(template, b"{{ \xff }}")
-    assert "chat_template.jinja: byte 3 is not UTF-8" in refused(folder)
+    assert "chat_template.jinja: not UTF-8 at byte 3" in refused(folder)
 
 
 @pytest.mark.parametrize("template", [1, [1], [{"name": "default"}], {"a": "b"}])
 def test_row_34_a_chat_template_that_is_no_text(folder, template):
     edit_json(folder / "tokenizer_config.json", lambda config: config.update(chat_template=template))
     assert "tokenizer_config.json: " in refused(folder)
+
+
+def put_generation(folder: Path, how: str) -> None:
+    path = folder / "generation_config.json"
+    path.unlink()
+    if how == "fifo":
+        os.mkfifo(path)
+    elif how == "folder":
+        path.mkdir()
+    elif how == "symlink":
+        path.symlink_to("/etc/passwd")
+    else:
+        path.write_text(how)
+
+
+@pytest.mark.parametrize(
+    "how", ["", "[]", "{", '{"eos_token_id": "1"}', '{"a": 1, "a": 1}', "fifo", "folder", "symlink"]
+)
+def test_row_31_a_generation_config_that_cannot_be_used_is_a_warning(folder, how):
+    put_generation(folder, how)
+    found = [w for w in planned(folder)["warnings"] if w.startswith("generation_config.json: ")]
+    assert len(found) == 1
+    assert found[0].endswith("; nothing of it is written into the file")
+
+
+@pytest.mark.parametrize("how", [b"---\n[\n---\n", b"---\nno end", b"---\na: &a [*a]\n---\n"])
+def test_a_damaged_head_of_a_model_card_is_a_warning(folder, how):
+    put(folder / "README.md", how)
+    found = [w for w in planned(folder)["warnings"] if w.startswith("README.md: ")]
+    assert len(found) == 1
+    assert found[0].endswith("; nothing of it is written into the file")
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json"])
+def test_row_48_a_tokenizer_that_is_a_fifo(folder, file):
+    (folder / file).unlink()
+    os.mkfifo(folder / file)
+    assert refused(folder) == f"{file}: a FIFO, not a regular file; download the file again"

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepgguf.errors import OutputError, UsageError
+from deepgguf.api import convert
+from deepgguf.errors import CheckpointError, OutputError, UsageError
+from deepgguf.formats.gguf.decode import read_header
 from deepgguf.samples import KINDS, make_sample
 from deepgguf.samples.make import TOKENIZERS, sample_tensors
 from deepgguf.samples.recipe import elements, splitmix64
@@ -78,14 +80,41 @@ def test_v2_lite_takes_the_tokenizer_of_its_family(tmp_path):
     assert (tmp_path / "tokenizer.json").read_bytes() == (TOKENIZERS / "sample-v2" / "tokenizer.json").read_bytes()
 
 
+def tokenizer_of(folder: Path, tokens: int) -> Path:
+    """A folder with a tokenizer of so many tokens."""
+    folder.mkdir()
+    model = {"type": "BPE", "vocab": {f"t{i}": i for i in range(tokens)}, "merges": []}
+    (folder / "tokenizer.json").write_text(json.dumps({"model": model}))
+    (folder / "tokenizer_config.json").write_text("{}")
+    return folder
+
+
 def test_another_tokenizer_is_copied_as_it_is(tmp_path):
-    own = tmp_path / "own"
-    own.mkdir()
-    (own / "tokenizer.json").write_bytes(b"{}")
-    (own / "tokenizer_config.json").write_bytes(b"[]")
+    own = tokenizer_of(tmp_path / "own", 10)
     make_sample("v3", tmp_path / "out", sparse=True, tokenizer=own)
-    assert (tmp_path / "out" / "tokenizer.json").read_bytes() == b"{}"
-    assert (tmp_path / "out" / "tokenizer_config.json").read_bytes() == b"[]"
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (own / name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("tokens", "vocabulary"), [(544, 544), (545, 545), (1000, 1000)])
+def test_the_vocabulary_grows_to_hold_another_tokenizer_s_tokens(tmp_path, kind, tokens, vocabulary):
+    made = make_sample(kind, tmp_path / "out", tokenizer=tokenizer_of(tmp_path / "own", tokens))
+    config = json.loads((made.folder / "config.json").read_text())
+    parts = [config, config["language_config"]] if kind == "ocr" else [config]
+    assert [part["vocab_size"] for part in parts] == [vocabulary] * len(parts)
+    report = convert(made.folder, tmp_path / "out.gguf", only="text")
+    header = read_header(report.files[0].path)
+    assert len(header.keys["tokenizer.ggml.tokens"].value) == vocabulary
+    assert next(t.shape for t in header.tensors if t.name == "token_embd.weight") == (vocabulary, 256)
+
+
+def test_a_damaged_tokenizer_is_refused_before_anything_is_written(tmp_path):
+    own = tokenizer_of(tmp_path / "own", 10)
+    (own / "tokenizer.json").write_bytes(b"{}")
+    with pytest.raises(CheckpointError, match=r"^tokenizer\.json: Object missing required field `model`"):
+        make_sample("v3", tmp_path / "out", tokenizer=own)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

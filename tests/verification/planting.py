@@ -10,6 +10,7 @@ import numpy as np
 import deepgguf
 from deepgguf.api import compare
 from deepgguf.checkpoint.shards import open_shards
+from deepgguf.files.local import LocalFiles
 from deepgguf.formats.gguf.decode import read_header
 from deepgguf.formats.gguf.encode import encode_header, lay_out
 from deepgguf.formats.gguf.types import GGMLType, GGUFHeader, TensorInfo, Value, row_bytes
@@ -98,9 +99,9 @@ def with_value(name: str, value: object) -> Callable[[dict[str, Value]], dict[st
 
 def change_source(source: Path, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
     """Puts `change(bytes)` in the place of a source tensor's bytes."""
-    shards = open_shards(source)
+    shards, _ = open_shards(LocalFiles(source))
     tensor = shards.tensors[name]
-    path = Path(shards.files[tensor.file].path)
+    path = source / shards.files[tensor.file].name
     data = np.fromfile(path, np.uint8)
     there = slice(tensor.offset, tensor.offset + tensor.nbytes)
     data[there] = change(data[there].copy())

@@ -7,6 +7,7 @@ import pytest
 from planting import convert, rewrite, the_difference, with_value
 
 from deepgguf.api import compare
+from deepgguf.files.local import LocalFiles
 from deepgguf.formats.gguf.decode import read_header
 from deepgguf.formats.gguf.types import GGUFHeader, Value, ValueType
 from deepgguf.verification.compare_keys import key_differences
@@ -29,7 +30,7 @@ class Compared:
 
     def __init__(self, file: Path, source: Path) -> None:
         self.header: GGUFHeader = read_header(file)
-        self.checkpoint = read_checkpoint(source)
+        self.checkpoint = read_checkpoint(LocalFiles(source))
         architecture = find_architecture(self.checkpoint.config, "config.json")
         model = architecture.parse(self.checkpoint.config, "config.json")
         catalog = read_source(architecture, model, self.checkpoint.shards.tensors)

@@ -1,15 +1,13 @@
 """A checkpoint as the plan sees it: everything but the weights' bytes, read once."""
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import msgspec
 
 from deepgguf.checkpoint.model_card import ModelCard, read_model_card
 from deepgguf.checkpoint.shards import Shards, open_shards
 from deepgguf.checkpoint.tokenizer import Tokenizer, read_tokenizer
 from deepgguf.errors import CheckpointError
-from deepgguf.files.folder import checkpoint_name, resolve_checkpoint
+from deepgguf.executors.executor import Executor
+from deepgguf.files.files import Files
 from deepgguf.formats.json_text import read_json
 
 _CONFIG_CAP = 32 << 20
@@ -17,9 +15,9 @@ _LONGEST_ID = 200  # characters; the Hub allows 96 for each of its halves
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """Headers, config, tokenizer and model card of the checkpoint in `folder`, and the name it goes by."""
+    """Headers, config, tokenizer and model card of the checkpoint in `files`, the name it goes by, and warnings."""
 
-    folder: str
+    files: Files
     name: str
     config: dict[str, object]
     processor: dict[str, object]
@@ -35,32 +33,34 @@ class Checkpoint(msgspec.Struct, frozen=True):
         return named if isinstance(named, str) and named.isprintable() and len(named) <= _LONGEST_ID else None
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """What `path` holds, a folder or a model in Hugging Face's cache. CheckpointError if anything is wrong with it."""
-    folder = resolve_checkpoint(path)
-    config = _read_object(folder / "config.json")
-    card, warnings = read_model_card(folder)
+def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoint:
+    """What `files` hold, the headers of shards read by `executor`. CheckpointError if anything is wrong with it."""
+    config = _read_object(files, "config.json")
+    card, card_warnings = read_model_card(files)
+    shards, shard_warnings = open_shards(files, executor)
+    tokenizer, tokenizer_warnings = read_tokenizer(files)
     return Checkpoint(
-        folder=str(folder.absolute()),
-        name=checkpoint_name(path),
-        config=dict(config),
-        processor=dict(_processor(folder)),
-        shards=open_shards(folder),
-        tokenizer=read_tokenizer(folder),
+        files=files,
+        name=files.checkpoint_name,
+        config=config,
+        processor=_processor(files),
+        shards=shards,
+        tokenizer=tokenizer,
         card=card,
-        warnings=tuple(warnings),
+        warnings=(*card_warnings, *shard_warnings, *tokenizer_warnings),
     )
 
 
-def _read_object(path: Path) -> Mapping[str, object]:
-    value = read_json(path, _CONFIG_CAP)
-    if not isinstance(value, Mapping):
-        raise CheckpointError(path.name, f"a JSON {type(value).__name__}, expected an object", "download it again")
+def _read_object(files: Files, name: str) -> dict[str, object]:
+    value = read_json(files, name, _CONFIG_CAP)
+    if not isinstance(value, dict):
+        raise CheckpointError(name, f"a JSON {type(value).__name__}, expected an object", "download it again")
     return value
 
 
-def _processor(folder: Path) -> Mapping[str, object]:
+def _processor(files: Files) -> dict[str, object]:
     """processor_config.json, or preprocessor_config.json where there is only that."""
+    there = files.names()
     names = ("processor_config.json", "preprocessor_config.json")
-    path = next((folder / name for name in names if (folder / name).is_file()), None)
-    return _read_object(path) if path else {}
+    name = next((name for name in names if name in there), None)
+    return _read_object(files, name) if name else {}

@@ -7,9 +7,7 @@ float32, by a count. The matrix of a large model has a gigabyte; only its index 
 
 import os
 import struct
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import NoReturn
 
 import msgspec
@@ -18,8 +16,9 @@ import xxhash
 from numpy.typing import NDArray
 
 from deepgguf.errors import CheckpointError, GGUFError
-from deepgguf.files.local import LocalSource, SourceFile
-from deepgguf.formats.gguf.decode import read_header
+from deepgguf.files.files import FileFacts, Files
+from deepgguf.files.local import LocalFiles
+from deepgguf.formats.gguf.decode import decode_header
 from deepgguf.formats.gguf.types import MAGIC, GGMLType, GGUFHeader, TensorInfo, Value, ValueType
 
 MAX_ENTRIES = 2**16
@@ -57,13 +56,14 @@ class ImportanceEntry(msgspec.Struct, frozen=True):
 
 
 class ImportanceMatrix(msgspec.Struct, frozen=True):
-    """An importance matrix's index.
+    """An importance matrix's index, and the file that its values are read from.
 
     `chunk_count` is the number of chunks of text it was made of, 0 if the file does not say. `digest` is the XXH3-128
     of the file's names and values, by which a plan tells two matrices apart.
     """
 
-    file: SourceFile
+    files: Files
+    file: FileFacts
     entries: Mapping[str, ImportanceEntry]
     datasets: tuple[str, ...]
     chunk_count: int
@@ -88,8 +88,7 @@ class ImportanceMatrix(msgspec.Struct, frozen=True):
         entry = self.entries[name]
         if not 0 <= start <= start + count <= entry.size:
             raise ValueError(f"{name} has {entry.size} columns, not {start} to {start + count}")
-        with LocalSource.reopen(self.file) as source:
-            return entry.weights(start, _floats(source, entry.offset + 4 * start, count))
+        return entry.weights(start, _floats(self.files, self.file, entry.offset + 4 * start, count))
 
     def keys(self) -> dict[str, Value]:
         """The keys that llama-quantize writes into a file that it made with this matrix (quantize.cpp)."""
@@ -102,43 +101,49 @@ class ImportanceMatrix(msgspec.Struct, frozen=True):
         return keys
 
 
-def read_importance(path: Path) -> ImportanceMatrix:
+def read_importance(path: str | os.PathLike[str]) -> ImportanceMatrix:
     """Reads the index of an importance matrix of either form, and every value once.
 
     Raises:
-        CheckpointError: no such file; no importance matrix; cut short; sums without counts or the reverse; counts that
-            do not divide the values; a value that is not finite.
+        CheckpointError: no such file; not an importance matrix; cut short; sums without counts or the reverse; counts
+            that do not divide the values; a value that is not finite.
         OutputError: the file cannot be read.
     """
-    with LocalSource(Path(os.path.realpath(path))) as source:
-        source.file = msgspec.structs.replace(source.file, name=path.name)
-        is_gguf = source.file.size >= len(MAGIC) and source.read(0, len(MAGIC)) == MAGIC
-        entries, datasets, chunk_count = _read_gguf(source) if is_gguf else _read_legacy(source)
-        digest = _checked_digest(source, entries)
-        by_name = {entry.name: entry for entry in entries}
-        return ImportanceMatrix(source.file, MappingProxyType(by_name), datasets, chunk_count, digest)
+    files, name = LocalFiles.of_file(path)
+    file = files.facts(name)
+    is_gguf = file.size >= len(MAGIC) and files.read(file, 0, len(MAGIC)).tobytes() == MAGIC
+    entries, datasets, chunk_count = (_read_gguf if is_gguf else _read_legacy)(files, file)
+    digest = _checked_digest(files, file, entries)
+    return ImportanceMatrix(files, file, {entry.name: entry for entry in entries}, datasets, chunk_count, digest)
 
 
-def _read_gguf(source: LocalSource) -> tuple[list[ImportanceEntry], tuple[str, ...], int]:
-    file = source.file
+def _read_gguf(files: Files, file: FileFacts) -> tuple[list[ImportanceEntry], tuple[str, ...], int]:
+    def read(offset: int, length: int) -> bytes:
+        return files.read(file, offset, min(length, file.size - offset)).tobytes()
+
     try:
-        header = read_header(file.path)
+        header = decode_header(read, file.size, file.name)
     except GGUFError as error:
         raise CheckpointError(error.where, error.found, error.advice) from None
     datasets, chunk_count = _metadata(file, header)
     sums, counts = _tensors_by_suffix(header, ".in_sum2"), _tensors_by_suffix(header, ".counts")
     if not sums:
-        _refuse(file, "has no tensor NAME.in_sum2, so it is no importance matrix", "name a file of llama-imatrix")
+        _refuse(file, "has no tensor NAME.in_sum2, so it is not an importance matrix", "name a file of llama-imatrix")
     unpaired = sums.keys() ^ counts.keys()
     if unpaired:
         _refuse(file, f"has only one of in_sum2 and counts for {min(unpaired)}")
     if sum(info.nbytes // 4 for info in counts.values()) > MAX_COUNTS or len(sums) > MAX_ENTRIES:
         _refuse(file, f"has more than {MAX_ENTRIES:,} entries or {MAX_COUNTS:,} counts")
-    entries = [_gguf_entry(source, header.data_offset, name, sums[name], counts[name]) for name in sorted(sums)]
+    entries = []
+    for name in sorted(sums):
+        n_counts = _count_of_counts(file, name, sums[name], counts[name])
+        numbers = _floats(files, file, header.data_offset + counts[name].offset, n_counts)
+        offset, size = header.data_offset + sums[name].offset, sums[name].nbytes // 4
+        entries.append(ImportanceEntry(name, offset, size, _rounded(file, name, numbers)))
     return entries, datasets, chunk_count
 
 
-def _metadata(file: SourceFile, header: GGUFHeader) -> tuple[tuple[str, ...], int]:
+def _metadata(file: FileFacts, header: GGUFHeader) -> tuple[tuple[str, ...], int]:
     for key in ("imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"):
         if key not in header.keys:
             _refuse(file, f"lacks the key {key}", "make it with a newer llama-imatrix")
@@ -154,28 +159,27 @@ def _tensors_by_suffix(header: GGUFHeader, suffix: str) -> dict[str, TensorInfo]
     return {info.name.removesuffix(suffix): info for info in header.tensors if info.name.endswith(suffix)}
 
 
-def _gguf_entry(
-    source: LocalSource, data_offset: int, name: str, sums: TensorInfo, counts: TensorInfo
-) -> ImportanceEntry:
+def _count_of_counts(file: FileFacts, name: str, sums: TensorInfo, counts: TensorInfo) -> int:
     if sums.type is not GGMLType.F32 or counts.type is not GGMLType.F32:
-        _refuse(source.file, f"in_sum2 and counts of {name} are {sums.type.name} and {counts.type.name}, not F32")
+        _refuse(file, f"in_sum2 and counts of {name} are {sums.type.name} and {counts.type.name}, not F32")
     size, n_counts = sums.nbytes // 4, counts.nbytes // 4
     if not size or not n_counts or size % n_counts:
-        _refuse(source.file, f"{name} has {size} values, which {n_counts} counts do not divide")
-    numbers = _floats(source, data_offset + counts.offset, n_counts)
+        _refuse(file, f"{name} has {size} values, which {n_counts} counts do not divide")
+    return n_counts
+
+
+def _rounded(file: FileFacts, name: str, numbers: Weights) -> tuple[int, ...]:
     if not np.all((numbers >= 0) & (numbers < 2**53)):
-        _refuse(source.file, f"{name} has a count that is negative or not finite")
-    rounded = np.floor(numbers.astype(np.float64) + 0.5)  # llama.cpp's lround
-    return ImportanceEntry(name, data_offset + sums.offset, size, tuple(int(count) for count in rounded))
+        _refuse(file, f"{name} has a count that is negative or not finite")
+    return tuple(int(count) for count in np.floor(numbers.astype(np.float64) + 0.5))  # llama.cpp's lround
 
 
-def _read_legacy(source: LocalSource) -> tuple[list[ImportanceEntry], tuple[str, ...], int]:
-    cursor = _Cursor(source)
+def _read_legacy(files: Files, file: FileFacts) -> tuple[list[ImportanceEntry], tuple[str, ...], int]:
+    cursor = _Cursor(files, file)
     n_entries = cursor.int32("the number of entries")
     if not 1 <= n_entries <= MAX_ENTRIES:
-        _refuse(
-            source.file, f"neither GGUF nor an importance matrix: {n_entries} entries", "name a file of llama-imatrix"
-        )
+        found = f"neither GGUF nor an importance matrix: {n_entries} entries"
+        _refuse(file, found, "name a file of llama-imatrix")
     entries: dict[str, ImportanceEntry] = {}
     for number in range(1, n_entries + 1):
         entry = _legacy_entry(cursor, f"entry {number} of {n_entries}")
@@ -203,18 +207,18 @@ def _legacy_entry(cursor: "_Cursor", what: str) -> ImportanceEntry:
 class _Cursor:
     """A place in a file of the older form."""
 
-    def __init__(self, source: LocalSource) -> None:
-        self._source = source
+    def __init__(self, files: Files, file: FileFacts) -> None:
+        self._files, self._file = files, file
         self._position = 0
 
     @property
     def left(self) -> int:
         """Bytes from here to the file's end."""
-        return self._source.file.size - self._position
+        return self._file.size - self._position
 
     def refuse(self, found: str) -> NoReturn:
         """Raises CheckpointError for what stands here."""
-        raise CheckpointError(f"{self._source.file.name}, byte {self._position}", found, _DAMAGED)
+        raise CheckpointError(f"{self._file.name}, byte {self._position}", found, _DAMAGED)
 
     def skip(self, nbytes: int) -> int:
         """Goes on by so many bytes, which the caller found to be there; where they begin."""
@@ -236,29 +240,25 @@ class _Cursor:
     def _take(self, nbytes: int, what: str) -> bytes:
         if nbytes > self.left:
             self.refuse(f"the file ends in {what}")
-        return self._source.read(self.skip(nbytes), nbytes)
+        return self._files.read(self._file, self.skip(nbytes), nbytes).tobytes()
 
 
-def _checked_digest(source: LocalSource, entries: list[ImportanceEntry]) -> str:
+def _checked_digest(files: Files, file: FileFacts, entries: list[ImportanceEntry]) -> str:
     """XXH3-128 over names, counts and values; CheckpointError for a value that is not finite, as in llama-quantize."""
     digest = xxhash.xxh3_128()
     for entry in entries:
         digest.update(msgspec.msgpack.encode((entry.name, entry.size, entry.counts)))
-        for start, sums in _chunks(source, entry):
+        for start in range(0, entry.size, _CHUNK):
+            sums = _floats(files, file, entry.offset + 4 * start, min(_CHUNK, entry.size - start))
             digest.update(sums.data)
             if not np.isfinite(entry.weights(start, sums)).all():
-                _refuse(source.file, f"{entry.name} has a value that is not finite")
+                _refuse(file, f"{entry.name} has a value that is not finite")
     return digest.hexdigest()
 
 
-def _chunks(source: LocalSource, entry: ImportanceEntry) -> Iterator[tuple[int, Weights]]:
-    for start in range(0, entry.size, _CHUNK):
-        yield start, _floats(source, entry.offset + 4 * start, min(_CHUNK, entry.size - start))
-
-
-def _floats(source: LocalSource, offset: int, count: int) -> Weights:
+def _floats(files: Files, file: FileFacts, offset: int, count: int) -> Weights:
     values = np.empty(count, "<f4")
-    source.readinto(offset, values)
+    files.readinto(file, offset, values)
     return values.astype(np.float32, copy=False)
 
 
@@ -266,5 +266,5 @@ def _short(text: str) -> Value:
     return Value(ValueType.STRING, text.encode()[:_MAX_STRING_BYTES].decode(errors="ignore"))
 
 
-def _refuse(file: SourceFile, found: str, advice: str = _DAMAGED) -> NoReturn:
+def _refuse(file: FileFacts, found: str, advice: str = _DAMAGED) -> NoReturn:
     raise CheckpointError(file.name, found, advice)

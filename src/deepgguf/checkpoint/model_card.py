@@ -5,17 +5,15 @@ metadata.py: apply_metadata_heuristic), whose choice of keys this follows. A car
 read is a warning, and the conversion goes on without it.
 """
 
-import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import msgspec
 
 from deepgguf.checkpoint.model_name import NameParts, name_parts, size_label, title
 from deepgguf.errors import DeepggufError, printable
-from deepgguf.files.local import LocalSource
+from deepgguf.files.files import Files
 from deepgguf.formats.gguf.types import Value, ValueType
 
 MAX_HEAD_BYTES = 64 << 10  # of a README.md; what is behind is no head
@@ -44,8 +42,8 @@ class Related(msgspec.Struct, frozen=True):
 class ModelCard(msgspec.Struct, frozen=True):
     """What is said of a checkpoint; None and empty where nothing is.
 
-    `repository` (ORGANIZATION/NAME) and `revision` (a commit's hash) come from the folder's place in Hugging Face's
-    cache, all else from the card. `url`, `doi`, `uuid`, `repo_url` are the original weights'. `tags` include the card's
+    `repository` (ORGANIZATION/NAME) and `revision` (a commit's hash) come from where the files are, all else from the
+    card. `url`, `doi`, `uuid`, `repo_url` are the original weights'. `tags` include the card's
     `pipeline_tag`; several licenses are joined by commas.
     """
 
@@ -93,24 +91,13 @@ _BASE_MODELS = ("base_model", "base_models", "base_model_sources")
 _DATASETS = ("datasets", "dataset", "dataset_sources")
 
 
-def read_model_card(folder: Path) -> tuple[ModelCard, tuple[str, ...]]:
-    """The card of the checkpoint in `folder`, and warnings: about a README.md that cannot be read, and about fields
-    that cannot be used. No README.md, or one without a head, is no reason for a warning.
+def read_model_card(files: Files) -> tuple[ModelCard, tuple[str, ...]]:
+    """The card of a checkpoint, and warnings: about a README.md that cannot be read, and about fields that cannot be
+    used. No README.md, or one without a head, is no reason for a warning.
     """
-    card, warnings = _read(folder / CARD)
-    repository, revision = hub_repository(folder)
+    card, warnings = _read(files)
+    repository, revision = files.repository
     return msgspec.structs.replace(card, repository=repository, revision=revision), warnings
-
-
-def hub_repository(folder: Path) -> tuple[str | None, str | None]:
-    """(ORGANIZATION/NAME, commit) of `…/models--ORGANIZATION--NAME/snapshots/COMMIT`; (None, None) for other folders.
-
-    The cache's layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
-    """
-    *_, model, snapshots, commit = ("", "", "", *Path(os.path.normpath(folder.absolute())).parts)
-    if snapshots != "snapshots" or not model.startswith("models--"):
-        return None, None
-    return model.removeprefix("models--").replace("--", "/", 1), commit
 
 
 def parse_model_card(document: bytes) -> tuple[ModelCard, tuple[str, ...]]:
@@ -173,12 +160,12 @@ def general_keys(
     }
 
 
-def _read(path: Path) -> tuple[ModelCard, tuple[str, ...]]:
-    if not path.exists() and not path.is_symlink():
+def _read(files: Files) -> tuple[ModelCard, tuple[str, ...]]:
+    if CARD not in files.names():
         return ModelCard(), ()
     try:
-        with LocalSource(path) as source:
-            document = source.read(0, min(source.file.size, MAX_HEAD_BYTES))
+        file = files.facts(CARD)
+        document = files.read(file, 0, min(file.size, MAX_HEAD_BYTES)).tobytes()
     except DeepggufError as e:
         return ModelCard(), (str(e),)
     return parse_model_card(document)

@@ -1,17 +1,16 @@
 """The shards of a checkpoint and the tensors in them, one catalog for all."""
 
-import math
-import os
 import re
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 
 import msgspec
 
-from deepgguf.errors import CheckpointError
-from deepgguf.files.local import LocalSource, SourceFile
+from deepgguf.errors import CheckpointError, printable
+from deepgguf.executors.executor import Executor
+from deepgguf.files.files import FileFacts, Files
 from deepgguf.formats.json_text import read_json
-from deepgguf.formats.safetensors import read_header
+from deepgguf.formats.safetensors import TensorHeader, read_header
 
 INDEX = "model.safetensors.index.json"
 INDEX_CAP = 64_000_000  # bytes; DeepSeek-V3's has 9,000,000
@@ -33,60 +32,72 @@ class SourceTensor(msgspec.Struct, frozen=True, gc=False):
 class Shards(msgspec.Struct, frozen=True):
     """All shards, sorted by name, and all tensors by name, in the order of shards and their data."""
 
-    files: tuple[SourceFile, ...]
+    files: tuple[FileFacts, ...]
     tensors: dict[str, SourceTensor]
-
-
-class _Metadata(msgspec.Struct, frozen=True):
-    total_size: int | float | None = None
 
 
 class _Index(msgspec.Struct, frozen=True):
     weight_map: dict[str, str]
-    metadata: _Metadata | None = None
+    metadata: object = None
 
 
-def open_shards(folder: Path) -> Shards:
-    """The catalog of a checkpoint's tensors, from the headers of its safetensors files and their index, if any.
+class _Shard(msgspec.Struct, frozen=True):
+    """A shard to be read; plain data, for any executor."""
 
-    With model.safetensors.index.json its shards are the checkpoint, without one all safetensors files are.
+    files: Files
+    number: int
+    name: str
 
-    Raises CheckpointError if a shard is missing or damaged, a tensor stands in two of them, or index and headers
-    differ; its message names file and tensor.
+
+def open_shards(files: Files, executor: Executor | None = None) -> tuple[Shards, tuple[str, ...]]:
+    """The catalog of a checkpoint's tensors, from the headers of its safetensors files, and warnings.
+
+    With model.safetensors.index.json its shards are the checkpoint, without one all safetensors files are. What lies
+    where is what the headers say: where the index differs that is a warning. Headers are read one after the other, or
+    by `executor`.
+
+    Raises CheckpointError if a shard is missing or damaged, a tensor stands in two of them, or the index names one that
+    no shard has; its message names file and tensor.
     """
-    present = sorted(p.name for p in folder.glob("[!.]*.safetensors"))
-    index = _read_index(folder) if os.path.lexists(folder / INDEX) else None
+    there = files.names()
+    present = [name for name in there if name.endswith(".safetensors") and not name.startswith(".")]
+    index = _read_index(files) if INDEX in there else None
     names = sorted(set(index.weight_map.values())) if index else present
     if not names:
-        raise CheckpointError(folder.name, "no safetensors files", "give the folder that holds config.json and shards")
+        found = "no safetensors files"
+        raise CheckpointError(files.checkpoint_name, found, "give the folder that holds config.json and shards")
     if index and "model.safetensors" in present and "model.safetensors" not in names:
         raise CheckpointError(INDEX, "names other shards, but there is a model.safetensors too", "remove one of them")
     _check_numbers(names)
-    files: list[SourceFile] = []
+    tasks = [_Shard(files, number, name) for number, name in enumerate(names)]
+    read = executor.map(_read_shard, tasks) if executor else chain.from_iterable(map(_read_shard, tasks))
+    shards = _catalog(sorted(read, key=lambda shard: shard[0]))
+    if not shards.tensors:
+        raise CheckpointError(files.checkpoint_name, "the safetensors files hold no tensors")
+    return shards, tuple(_index_warnings(index, shards)) if index else ()
+
+
+def _read_shard(shard: _Shard) -> list[tuple[int, FileFacts, list[TensorHeader]]]:
+    file = shard.files.facts(shard.name)
+    return [(shard.number, file, read_header(shard.files, file))]
+
+
+def _catalog(read: Iterable[tuple[int, FileFacts, list[TensorHeader]]]) -> Shards:
+    files: list[FileFacts] = []
     tensors: dict[str, SourceTensor] = {}
-    for name in names:
-        with LocalSource(folder / name) as source:
-            _add(tensors, source, files)
-    if index:
-        _check_index(index, files, tensors)
-    if not tensors:
-        raise CheckpointError(folder.name, "the safetensors files hold no tensors")
+    for number, file, headers in read:
+        files.append(file)
+        for t in headers:
+            if t.name in tensors:
+                other = files[tensors[t.name].file].name
+                raise CheckpointError(f"{file.name}, tensor {t.name}", f"stands in {other} too")
+            tensors[t.name] = SourceTensor(t.name, number, t.dtype, t.shape, t.offset, t.nbytes)
     return Shards(tuple(files), tensors)
 
 
-def _add(tensors: dict[str, SourceTensor], source: LocalSource, files: list[SourceFile]) -> None:
-    file = len(files)
-    files.append(source.file)
-    for t in read_header(source):
-        if t.name in tensors:
-            other = files[tensors[t.name].file].name
-            raise CheckpointError(f"{source.file.name}, tensor {t.name}", f"stands in {other} too")
-        tensors[t.name] = SourceTensor(t.name, file, t.dtype, t.shape, t.offset, t.nbytes)
-
-
-def _read_index(folder: Path) -> _Index:
+def _read_index(files: Files) -> _Index:
     try:
-        index = msgspec.convert(read_json(folder / INDEX, INDEX_CAP), _Index)
+        index = msgspec.convert(read_json(files, INDEX, INDEX_CAP), _Index)
     except msgspec.ValidationError as e:
         raise CheckpointError(INDEX, str(e), "download it again") from None
     for shard in set(index.weight_map.values()):
@@ -124,23 +135,23 @@ def _check_numbers(names: Collection[str]) -> None:
             raise CheckpointError(f"{stem}-{stray}-of-{count}.safetensors", f"numbers go from 1 to {int(count)}")
 
 
-def _check_index(index: _Index, files: list[SourceFile], tensors: dict[str, SourceTensor]) -> None:
-    """Index and headers must name the same tensors in the same shards, and the same total size."""
-    shard_of = index.weight_map
-    for name, t in tensors.items():
-        shard = files[t.file].name
-        if shard_of.get(name) != shard:
-            says = f"in {shard_of[name]}" if name in shard_of else "nowhere"
-            raise CheckpointError(f"{INDEX}, tensor {name}", f"lies in {shard}, but the index has it {says}")
-    if len(shard_of) != len(tensors):
-        name = next(n for n in shard_of if n not in tensors)
-        raise CheckpointError(f"{INDEX}, tensor {name}", f"is not in {shard_of[name]}, where the index has it")
-    declared = index.metadata.total_size if index.metadata else None
-    total = sum(t.nbytes for t in tensors.values())
-    if declared is not None and declared != total:
-        shown = declared if isinstance(declared, float) and not math.isfinite(declared) else f"{int(declared):,}"
+def _index_warnings(index: _Index, shards: Shards) -> Iterator[str]:
+    """Where the index differs from the headers; CheckpointError if it names a tensor that no shard has."""
+    stray = next((name for name in index.weight_map if name not in shards.tensors), None)
+    if stray is not None:
         raise CheckpointError(
-            f"{INDEX}, total_size",
-            f"{shown} bytes, but the tensors have {total:,}",
-            "download the index and the shards again, they belong to different versions",
+            f"{INDEX}, tensor {stray}", f"is not in {index.weight_map[stray]}, where the index has it, nor elsewhere"
         )
+    misplaced = [t for t in shards.tensors.values() if index.weight_map.get(t.name) != shards.files[t.file].name]
+    if misplaced:
+        first, more = misplaced[0], f" (and {len(misplaced) - 1} more)" if len(misplaced) > 1 else ""
+        says = f"in {index.weight_map[first.name]}" if first.name in index.weight_map else "nowhere"
+        lies = f"tensor {printable(first.name)} lies in {shards.files[first.file].name}, but the index has it {says}"
+        yield f"{INDEX}: {lies}{more}; the shards' own headers are used"
+    if index.metadata is not None and not isinstance(index.metadata, dict):
+        yield f"{INDEX}: metadata is {printable(repr(index.metadata))}, expected an object; it is ignored"
+    elif index.metadata:
+        declared, total = index.metadata.get("total_size"), sum(t.nbytes for t in shards.tensors.values())
+        if declared is not None and declared != total:
+            found = f"total_size is {printable(repr(declared))}, but the tensors have {total:,} bytes"
+            yield f"{INDEX}: {found}; the shards' own headers are used"

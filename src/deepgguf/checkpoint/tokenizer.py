@@ -5,17 +5,19 @@ Nothing here is run: patterns are hashed and compared, templates are carried as 
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, TypeVar
 
 import msgspec
 
 from deepgguf.errors import CheckpointError, printable
-from deepgguf.files.local import LocalSource
+from deepgguf.files.files import Files
 from deepgguf.formats.json_text import read_json
+from deepgguf.formats.whole_file import read_text
 
 _T = TypeVar("_T")
 
+_TOKENIZER, _CONFIG, _GENERATION = "tokenizer.json", "tokenizer_config.json", "generation_config.json"
+_TEMPLATE = "chat_template.jinja"
 _TOKENIZER_CAP = 256 << 20
 _CONFIG_CAP = 32 << 20
 
@@ -102,28 +104,28 @@ class Tokenizer(msgspec.Struct, frozen=True):
     chat_template: str | None
 
 
-def read_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of the checkpoint in `folder`. CheckpointError if it is missing, damaged or contradictory."""
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        tiktoken = next((p.name for p in sorted(folder.glob("*tiktoken*"))), None)
+def read_tokenizer(files: Files) -> tuple[Tokenizer, tuple[str, ...]]:
+    """The tokenizer of a checkpoint, and a warning if generation_config.json cannot be used.
+
+    Raises CheckpointError if the tokenizer is missing, damaged or contradictory.
+    """
+    names = files.names()
+    if _TOKENIZER not in names:
+        tiktoken = next((name for name in names if "tiktoken" in name), None)
         has = f"there is only {tiktoken}, a tiktoken file" if tiktoken else "there is none"
-        raise CheckpointError(path, f"tokenizer.json is required, and {has}", "add the tokenizer.json of this model")
-    raw = _convert(read_json(path, _TOKENIZER_CAP), _TokenizerJson, path)
+        raise CheckpointError(_TOKENIZER, f"is required, and {has}", "add the tokenizer.json of this model")
+    raw = _read(files, _TOKENIZER, _TokenizerJson, _TOKENIZER_CAP)
     if raw.model.type != "BPE":
-        raise CheckpointError(
-            path, f"model.type is {raw.model.type!r}, expected 'BPE'", "only BPE tokenizers are known"
-        )
-    config_path = folder / "tokenizer_config.json"
-    config = _optional(config_path, _TokenizerConfig)
-    generation = _optional(folder / "generation_config.json", _GenerationConfig)
-    tokens = _tokens(raw, path)
+        found = f"model.type is {raw.model.type!r}, expected 'BPE'"
+        raise CheckpointError(_TOKENIZER, found, "only BPE tokenizers are known")
+    config = _read(files, _CONFIG, _TokenizerConfig) if _CONFIG in names else _TokenizerConfig()
+    generation, warnings = _read_generation(files) if _GENERATION in names else (_GenerationConfig(), ())
     digest = _pattern_digest(raw.pre_tokenizer)
     special_ids = _special_ids(config, raw.added_tokens)
-    return Tokenizer(
-        tokens=tokens,
+    tokenizer = Tokenizer(
+        tokens=_tokens(raw),
         added={t.id: t.special for t in raw.added_tokens},
-        merges=_merges(raw.model, path),
+        merges=_merges(raw.model),
         pre=PRE_TOKENIZERS.get(digest, FALLBACK_PRE_TOKENIZER),
         pre_digest=digest,
         pre_known=digest in PRE_TOKENIZERS,
@@ -131,22 +133,27 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         special_id_lists=_special_id_lists(generation, special_ids),
         add_bos=config.add_bos_token,
         add_eos=config.add_eos_token,
-        chat_template=_chat_template(config, folder),
+        chat_template=_chat_template(config, files),
     )
+    return tokenizer, warnings
 
 
-def _convert(value: object, type: type[_T], path: Path) -> _T:
+def _read(files: Files, name: str, type: type[_T], cap: int = _CONFIG_CAP) -> _T:
     try:
-        return msgspec.convert(value, type)
+        return msgspec.convert(read_json(files, name, cap), type)
     except msgspec.ValidationError as error:
-        raise CheckpointError(path, str(error), "the file is not what transformers writes") from None
+        raise CheckpointError(name, str(error), "the file is not what transformers writes") from None
 
 
-def _optional(path: Path, type: type[_T]) -> _T:
-    return _convert(read_json(path, _CONFIG_CAP), type, path) if path.is_file() else type()
+def _read_generation(files: Files) -> tuple[_GenerationConfig, tuple[str, ...]]:
+    """What engines can do without: its lists of tokens that end a text."""
+    try:
+        return _read(files, _GENERATION, _GenerationConfig), ()
+    except CheckpointError as error:
+        return _GenerationConfig(), (f"{error.where}: {error.found}; nothing of it is written into the file",)
 
 
-def _tokens(raw: _TokenizerJson, path: Path) -> tuple[str, ...]:
+def _tokens(raw: _TokenizerJson) -> tuple[str, ...]:
     """Contents by id: the vocabulary and the added tokens, which must agree, without a gap."""
     by_id: dict[int, str] = {}
     added = ((t.content, t.id) for t in raw.added_tokens)
@@ -154,17 +161,17 @@ def _tokens(raw: _TokenizerJson, path: Path) -> tuple[str, ...]:
         for content, id in pairs:
             if by_id.setdefault(id, content) != content:
                 both = f"{printable(by_id[id])!r} and {printable(content)!r}"
-                raise CheckpointError(path, f"{source}: id {id} is given twice, to {both}", "ids must be unique")
+                raise CheckpointError(_TOKENIZER, f"{source}: id {id} is given twice, to {both}", "ids must be unique")
     if not by_id:
-        raise CheckpointError(path, "the vocabulary is empty", "use the tokenizer.json of this model")
+        raise CheckpointError(_TOKENIZER, "the vocabulary is empty", "use the tokenizer.json of this model")
     missing = next((i for i in range(len(by_id)) if i not in by_id), None)
     if missing is not None:
         found = f"id {missing} is missing, though ids go up to {max(by_id)}"
-        raise CheckpointError(path, found, "ids must be without gaps")
+        raise CheckpointError(_TOKENIZER, found, "ids must be without gaps")
     return tuple(by_id[i] for i in range(len(by_id)))
 
 
-def _merges(model: _Model, path: Path) -> tuple[str, ...]:
+def _merges(model: _Model) -> tuple[str, ...]:
     """Merges as "left right"; each half, and what they make, must be in the vocabulary, and neither holds a space."""
     vocab = model.vocab
     joined: list[str] = []
@@ -173,7 +180,7 @@ def _merges(model: _Model, path: Path) -> tuple[str, ...]:
         left, _, right = text.partition(" ")
         if left not in vocab or right not in vocab or left + right not in vocab or " " in right:
             found = f"merge {len(joined)} {merge!r}: a half of it or what they make is not in the vocabulary"
-            raise CheckpointError(path, found, "use the tokenizer.json of this model")
+            raise CheckpointError(_TOKENIZER, found, "use the tokenizer.json of this model")
         joined.append(text)
     return tuple(joined)
 
@@ -207,20 +214,8 @@ def _special_id_lists(generation: _GenerationConfig, special_ids: dict[str, int]
     return {key: tuple(ids) for key, ids in lists.items() if isinstance(ids, list) and key in special_ids}
 
 
-def _chat_template(config: _TokenizerConfig, folder: Path) -> str | None:
+def _chat_template(config: _TokenizerConfig, files: Files) -> str | None:
     template = config.chat_template
     if isinstance(template, list):
         template = next((t.template for t in template if t.name == "default"), None)
-    path = folder / "chat_template.jinja"
-    return _read_text(path) if template is None and (path.exists() or path.is_symlink()) else template
-
-
-def _read_text(path: Path) -> str:
-    with LocalSource(path) as source:
-        size = source.file.size
-        if size > _CONFIG_CAP:
-            raise CheckpointError(path, f"{size:,} bytes, more than the {_CONFIG_CAP:,} that are allowed")
-        try:
-            return source.read(0, size).decode()
-        except UnicodeDecodeError as error:
-            raise CheckpointError(path, f"byte {error.start} is not UTF-8", "use the model's own file") from None
+    return read_text(files, _TEMPLATE, _CONFIG_CAP) if template is None and _TEMPLATE in files.names() else template

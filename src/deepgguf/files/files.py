@@ -4,18 +4,22 @@
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from deepgguf.errors import CheckpointError
+
 Buffer = memoryview | bytearray | NDArray[Any]
+ReadByNumber = Callable[[int, int, Buffer], None]
+"""(number of the file, offset, buffer): fills the buffer."""
 
 
 class FileFacts(msgspec.Struct, frozen=True):
-    """A file as it was when it was first asked for; `size` in bytes.
+    """A file as it was when it was asked for; `size` in bytes.
 
     `version` changes when the content does, as far as the source can tell: a time of change, an entity tag, a commit.
     """
@@ -44,13 +48,21 @@ class Files(ABC):
     def checkpoint_name(self) -> str:
         """What the checkpoint is called there, for the name of the output."""
 
+    @property
+    def repository(self) -> tuple[str | None, str | None]:
+        """(ORGANIZATION/NAME, commit) of the Hugging Face Hub that the files come from, None for what is not known."""
+        return None, None
+
     @abstractmethod
     def names(self) -> Sequence[str]:
-        """The names of all files, sorted; a "/" stands between folder and file."""
+        """The names of the checkpoint's files, sorted, without those in folders below.
+
+        What is there but cannot be read (a folder, a FIFO) may be named too; `facts` refuses it.
+        """
 
     @abstractmethod
     def facts(self, name: str) -> FileFacts:
-        """Size and version; CheckpointError if there is no such file or it may not be read."""
+        """Size and version as they are now; CheckpointError if there is no such file or it may not be read."""
 
     @abstractmethod
     def readinto(self, file: FileFacts, offset: int, buffer: Buffer) -> None:
@@ -70,10 +82,23 @@ class Files(ABC):
         self.readinto(file, offset, buffer)
         return buffer
 
+    def local_path(self, name: str) -> str | None:
+        """The real path of a file that lies on this machine; None for others. CheckpointError as for `facts`."""
+        return None
+
+    def by_number(self, numbered: Sequence[FileFacts]) -> ReadByNumber:
+        """`readinto` for files that are named by their number in `numbered`."""
+        return lambda number, offset, buffer: self.readinto(numbered[number], offset, buffer)
+
     def check_unchanged(self, files: Sequence[FileFacts]) -> None:
         """CheckpointError that names the first of `files` whose size or version is not what it was."""
         for file in files:
-            self.readinto(file, 0, bytearray(0))
+            try:
+                same = self.facts(file.name) == file
+            except CheckpointError:
+                same = False
+            if not same:
+                raise changed(file)
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -82,3 +107,10 @@ class Files(ABC):
     def __exit__(self, *_: object) -> None:
         """Closes."""
         self.close()
+
+
+def changed(file: FileFacts) -> CheckpointError:
+    """The error for a file that is no longer what `file` says."""
+    return CheckpointError(
+        file.name, f"changed or truncated while it was read, expected {file.size:,} bytes", "start over with --restart"
+    )

@@ -6,12 +6,12 @@ msgspec does not notice duplicate keys, the standard library can; types are the 
 import json
 import math
 import re
-from pathlib import Path
 from typing import NoReturn
 
 from deepgguf.errors import CheckpointError
-from deepgguf.files.local import LocalSource
+from deepgguf.files.files import Files
 from deepgguf.formats.stand_in import PREFIX_BYTES, stand_in
+from deepgguf.formats.whole_file import read_whole
 
 # An offset in the largest checkpoint has 12 digits, a double 17 significant ones and up to 7 for sign, point, exponent.
 MAX_NUMBER_CHARACTERS = 40
@@ -115,10 +115,6 @@ def parse_json(text: bytes, where: str) -> object:
         raise CheckpointError(where, str(e)) from None
 
 
-def read_json(path: Path, cap_bytes: int) -> object:
-    """The value in a JSON file of at most `cap_bytes`; CheckpointError as for `parse_json` and `LocalSource`."""
-    with LocalSource(path) as source:
-        size = source.file.size
-        if size > cap_bytes:
-            raise CheckpointError(path.name, f"{size:,} bytes of JSON, more than the {cap_bytes:,} that are allowed")
-        return parse_json(source.read(0, size), path.name)
+def read_json(files: Files, name: str, cap: int) -> object:
+    """The value in a JSON file of at most `cap` bytes; errors as for `parse_json` and `read_whole`."""
+    return parse_json(read_whole(files, name, cap), name)

@@ -6,7 +6,7 @@ The format: https://huggingface.co/docs/safetensors (8 bytes of length, a JSON o
 import msgspec
 
 from deepgguf.errors import CheckpointError
-from deepgguf.files.local import LocalSource
+from deepgguf.files.files import FileFacts, Files
 from deepgguf.formats.safetensors_entries import Entry, header_entries
 from deepgguf.formats.stand_in import PREFIX_BYTES, stand_in
 
@@ -34,10 +34,9 @@ class TensorHeader(msgspec.Struct, frozen=True, gc=False):
     nbytes: int
 
 
-def read_header(source: LocalSource) -> list[TensorHeader]:
-    """The tensors of a safetensors file, in the order of their data; CheckpointError if the file is none."""
-    file = source.file
-    prefix = source.read(0, min(file.size, PREFIX_BYTES))
+def read_header(files: Files, file: FileFacts) -> list[TensorHeader]:
+    """The tensors of a safetensors file, in the order of their data; CheckpointError if it is not one."""
+    prefix = files.read(file, 0, min(file.size, PREFIX_BYTES)).tobytes()
     instead = stand_in(prefix)
     if instead:
         raise CheckpointError(file.name, *instead)
@@ -54,7 +53,7 @@ def read_header(source: LocalSource) -> list[TensorHeader]:
             f"a header of {length:,} bytes at byte 8 ends after the file's {file.size:,} bytes",
             "download the file again",
         )
-    return parse_header(source.read(8, length), 8 + length, file.size, file.name)
+    return parse_header(files.read(file, 8, length).tobytes(), 8 + length, file.size, file.name)
 
 
 def parse_header(text: bytes, data_start: int, file_size: int, where: str) -> list[TensorHeader]:

@@ -70,7 +70,7 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
     if options.importance:
         warnings += importance_warnings(files, options.importance)
     return Plan(
-        source=checkpoint.folder,
+        source=checkpoint.files.place,
         name=checkpoint.name,
         target=layout.target,
         architecture=layout.architecture,

@@ -3,7 +3,7 @@
 import msgspec
 
 from deepgguf.checkpoint.shards import SourceTensor
-from deepgguf.files.local import SourceFile
+from deepgguf.files.files import FileFacts
 from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value
 from deepgguf.tensors.view import View
 
@@ -74,7 +74,7 @@ class Plan(msgspec.Struct, frozen=True):
     target: str
     architecture: str
     type: str
-    sources: tuple[SourceFile, ...]
+    sources: tuple[FileFacts, ...]
     files: tuple[PlannedFile, ...]
     dropped: tuple[Dropped, ...]
     scales_paired: int

@@ -236,8 +236,8 @@ OCR_PROCESSOR_CONFIG: JSON = {
 }
 
 
-def config(kind: str, size: str) -> JSON:
-    """The content of config.json, the caller's own.
+def config(kind: str, size: str, tokens: int = 0) -> JSON:
+    """The content of config.json, the caller's own, with a vocabulary for at least so many tokens.
 
     UsageError: a kind or size that does not exist, or a size other than `sample` for the kinds that have only this one.
     """
@@ -246,13 +246,17 @@ def config(kind: str, size: str) -> JSON:
     if size not in SIZES:
         raise UsageError(size, "no such size of sample", f"choose one of {', '.join(SIZES)}")
     if kind in _V3_KINDS:
-        return copy.deepcopy(_V3_FULL | _V3_SIZES[size] | _V3_KINDS[kind])
-    if size != "sample":
+        content = copy.deepcopy(_V3_FULL | _V3_SIZES[size] | _V3_KINDS[kind])
+    elif size != "sample":
         raise UsageError(kind, f"exists in the size 'sample' only, not '{size}'", f"choose {', '.join(_V3_KINDS)}")
-    return copy.deepcopy(_OCR if kind == "ocr" else _V2_LITE)
+    else:
+        content = copy.deepcopy(_OCR if kind == "ocr" else _V2_LITE)
+    for part in (content, content.get("language_config", {})):
+        part.update({key: max(size, tokens) for key, size in part.items() if key == "vocab_size"})
+    return content
 
 
-def companions(kind: str, size: str) -> dict[str, JSON]:
-    """The JSON files of the checkpoint but for the index and the tokenizer: file name to content."""
-    files = {"config.json": config(kind, size), "generation_config.json": GENERATION_CONFIG}
+def companions(kind: str, content: JSON) -> dict[str, JSON]:
+    """The JSON files of a checkpoint whose config.json is `content`, but for the index and the tokenizer, by name."""
+    files = {"config.json": content, "generation_config.json": GENERATION_CONFIG}
     return files | {"processor_config.json": OCR_PROCESSOR_CONFIG} if kind == "ocr" else files

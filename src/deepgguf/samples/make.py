@@ -10,7 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+from deepgguf.checkpoint.tokenizer import read_tokenizer
 from deepgguf.errors import OutputError, UsageError
+from deepgguf.files.local import LocalFiles
 from deepgguf.samples.configs import JSON, companions, config
 from deepgguf.samples.language_model import language_model
 from deepgguf.samples.recipe import elements
@@ -60,17 +62,19 @@ def make_sample(
     ocr. `size` is one of `SIZES`: a few MB; for the v3 kinds also `bench` (2.2e9 parameters) and `full` (DeepSeek-V3's
     own shapes). `shards` is the largest number of safetensors files; `scatter` spreads scales and weights over
     different ones; `sparse` writes true headers and a hole instead of the data. `tokenizer` is a folder with
-    tokenizer.json and tokenizer_config.json, by default one with 516 entries.
+    tokenizer.json and tokenizer_config.json, by default one with 516 entries; the vocabulary grows to hold its tokens.
 
     Memory is bounded by the headers plus some MB. UsageError: an argument that makes no sense, a folder that holds
-    anything. OutputError: writing failed, or the disk has less space than is needed.
+    anything. CheckpointError: the tokenizer is damaged. OutputError: writing failed, or the disk has less space than is
+    needed.
     """
-    files = companions(kind, size)
+    copies = _tokenizer_files(tokenizer or TOKENIZERS / ("sample-v2" if kind == "v2-lite" else "sample-v3"))
+    tokens = len(read_tokenizer(LocalFiles(tokenizer))[0].tokens) if tokenizer else 0
+    files = companions(kind, config(kind, size, tokens))
     if shards < 1:
         raise UsageError(f"{shards} shards", "a checkpoint has at least one", "give --shards 1 or more")
-    tensors = sample_tensors(kind, size)
+    tensors = sample_tensors(kind, size, tokens)
     parts = split(scattered(tensors) if scatter else tensors, shards)
-    copies = _tokenizer_files(tokenizer or TOKENIZERS / ("sample-v2" if kind == "v2-lite" else "sample-v3"))
     try:
         _require_empty(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,9 +94,12 @@ def make_sample(
     return SampleSummary(folder, len(tensors), sum(tensor.nbytes for tensor in tensors), len(parts))
 
 
-def sample_tensors(kind: str, size: str) -> list[SampleTensor]:
-    """All tensors of a sample, in the order of the modules. UsageError: no such kind or size."""
-    content = config(kind, size)
+def sample_tensors(kind: str, size: str, tokens: int = 0) -> list[SampleTensor]:
+    """All tensors of a sample, in the order of the modules, with rows for at least so many tokens.
+
+    UsageError: no such kind or size.
+    """
+    content = config(kind, size, tokens)
     if kind != "ocr":
         # Converters drop the MTP layer, so that one expert stands for all in the small checkpoints.
         return list(language_model(content, mtp_experts=1 if size == "sample" else None))

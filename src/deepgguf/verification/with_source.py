@@ -7,7 +7,8 @@ from deepgguf.architectures import find_architecture
 from deepgguf.architectures.architecture import Architecture, Model
 from deepgguf.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from deepgguf.executors.threads import Buffers, run_in_threads
-from deepgguf.files.local import Sources
+from deepgguf.files.files import ReadByNumber
+from deepgguf.files.find import find_files
 from deepgguf.formats.gguf.types import PLAIN, GGUFHeader
 from deepgguf.verification.compare_keys import key_differences
 from deepgguf.verification.compare_slices import compare_slice
@@ -33,7 +34,7 @@ def check_source(
     headers: Sequence[GGUFHeader], files: Sequence[FileBytes], path: Path, *, jobs: int, progress: Progress
 ) -> tuple[SourceCheck, list[Difference]]:
     """Compares tensors and keys. CheckpointError if the checkpoint in `path` is at fault itself."""
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(find_files(path))
     architecture = find_architecture(checkpoint.config, "config.json")
     model = architecture.parse(checkpoint.config, "config.json")
     value = headers[0].keys.get("general.architecture")
@@ -54,9 +55,10 @@ def _check(
     found = find_counterparts(name, headers, source)
     differences = key_differences(headers, checkpoint, found)
     differences += found.differences
-    with Sources(checkpoint.shards.files) as sources:
-        differences += _check_weights(headers, files, sources, found, model, jobs, progress)
-        sources.check_unchanged()
+    with checkpoint.files as sources:
+        read = sources.by_number(checkpoint.shards.files)
+        differences += _check_weights(headers, files, read, found, model, jobs, progress)
+        sources.check_unchanged(checkpoint.shards.files)
     exact = sum(pair.tensor.type in PLAIN for pair in found.pairs)
     keys = sum(len(header.keys) for header in headers)
     check = SourceCheck(checkpoint.name, exact, len(found.pairs) - exact, keys, found.dropped)
@@ -64,7 +66,7 @@ def _check(
 
 
 def _check_weights(
-    headers: Sequence[GGUFHeader], files: Sequence[FileBytes], sources: Sources, found: Counterparts, model: Model,
+    headers: Sequence[GGUFHeader], files: Sequence[FileBytes], read: ReadByNumber, found: Counterparts, model: Model,
     jobs: int, progress: Progress,
 ) -> list[Difference]:  # fmt: skip
     mismatches = [Mismatches(pair) for pair in found.pairs]
@@ -81,7 +83,7 @@ def _check_weights(
         data = buffers.take("file", piece.nbytes)
         start = headers[pair.file].data_offset + pair.tensor.offset
         files[pair.file].readinto(start + piece.offset, data)
-        wrong, squares = compare_slice(pair, piece, data, sources.readinto, found.block, weighted, buffers)
+        wrong, squares = compare_slice(pair, piece, data, read, found.block, weighted, buffers)
         if wrong or squares:
             mismatches[number].add(piece.part, wrong, squares)
         progress(piece.nbytes)

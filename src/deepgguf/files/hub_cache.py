@@ -1,0 +1,73 @@
+"""Hugging Face's cache: which folder of it a path means, and what the model in it is called.
+
+A model lies in `models--ORGANIZATION--NAME/snapshots/COMMIT`, as symlinks into `models--ORGANIZATION--NAME/blobs`:
+https://huggingface.co/docs/huggingface_hub/guides/manage-cache
+"""
+
+import os
+from pathlib import Path
+
+from deepgguf.errors import CheckpointError, UsageError
+from deepgguf.files.regular_file import open_regular
+
+_PREFIX = "models--"
+_REF_CAP = 256  # bytes; a revision's hash has 40
+
+
+def snapshot_folder(path: Path) -> Path:
+    """The folder that holds the files: of a model's folder in the cache the snapshot that refs/main names, or the only
+    one; any other folder is itself.
+
+    Raises UsageError if there are several snapshots and no refs/main, or if it names one that is not there.
+    """
+    if not _plain(path).name.startswith(_PREFIX) or not (path / "snapshots").is_dir():
+        return path
+    main = path / "refs" / "main"
+    snapshots = sorted(p for p in (path / "snapshots").iterdir() if p.is_dir())
+    if main.is_file():
+        revision = _revision(main)
+        found_there = [p for p in snapshots if p.name == revision]
+        if not found_there:
+            raise UsageError(path, f"refs/main names the snapshot {revision}, which is not there", "download it again")
+        return found_there[0]
+    if len(snapshots) != 1:
+        raise UsageError(path, f"{len(snapshots)} snapshots and no refs/main", "give one of the folders in snapshots/")
+    return snapshots[0]
+
+
+def _revision(main: Path) -> str:
+    opened = open_regular(str(main), "refs/main")
+    try:
+        return os.pread(opened.fd, _REF_CAP, 0).decode("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        raise CheckpointError("refs/main", "is not a revision's hash", "download the checkpoint again") from None
+
+
+def folder_name(folder: Path) -> str:
+    """What the checkpoint is called: the folder's name, in the cache the NAME of `models--ORGANIZATION--NAME`."""
+    folder = _plain(folder)
+    model = folder.parent.parent if folder.parent.name == "snapshots" else folder
+    if model.name.startswith(_PREFIX):
+        return model.name.split("--", 2)[-1]
+    return folder.name or "checkpoint"
+
+
+def hub_repository(folder: Path) -> tuple[str | None, str | None]:
+    """(ORGANIZATION/NAME, commit) of a snapshot's folder; (None, None) for folders outside the cache."""
+    *_, model, snapshots, commit = ("", "", "", *_plain(folder).parts)
+    if snapshots != "snapshots" or not model.startswith(_PREFIX):
+        return None, None
+    return model.removeprefix(_PREFIX).replace("--", "/", 1), commit
+
+
+def blobs_folder(folder: str) -> str | None:
+    """Where the symlinks of a snapshot's folder (a real path) may lead; None for folders outside the cache."""
+    parts = Path(folder).parts
+    if "snapshots" not in parts:
+        return None
+    return str(Path(*parts[: len(parts) - 1 - parts[::-1].index("snapshots")], "blobs"))
+
+
+def _plain(path: Path) -> Path:
+    """`path` absolute and without "..", but with its symlinks: one that points to a folder gives it another name."""
+    return Path(os.path.normpath(path.absolute()))
