@@ -55,19 +55,37 @@ class ImportanceEntry(msgspec.Struct, frozen=True):
         return np.divide(sums, counts, out=np.ones(len(sums), np.float32), where=counts > 0)
 
 
-class ImportanceMatrix(msgspec.Struct, frozen=True):
-    """An importance matrix's index, and the file that its values are read from.
+class ImportanceFile(msgspec.Struct, frozen=True):
+    """Where a matrix's values are read, wherever a piece is made.
 
-    `chunk_count` is the number of chunks of text it was made of, 0 if the file does not say. `digest` is the XXH3-128
-    of the file's names and values, by which a plan tells two matrices apart.
+    `digest` is the XXH3-128 of the names and values, by which a plan tells two matrices apart.
     """
 
     files: Files
     file: FileFacts
+    digest: str
+
+    def columns(self, entry: ImportanceEntry, start: int, count: int) -> Weights:
+        """The importance of `count` columns of the entry's tensor, from number `start` on: float32 [count].
+
+        Matrix i of a stack with rows of n weights has the columns i × n to (i + 1) × n. Can be called from any thread.
+        Raises CheckpointError if the file changed since it was read first, OutputError if it cannot be read.
+        """
+        if not 0 <= start <= start + count <= entry.size:
+            raise ValueError(f"{entry.name} has {entry.size} columns, not {start} to {start + count}")
+        return entry.weights(start, _floats(self.files, self.file, entry.offset + 4 * start, count))
+
+
+class ImportanceMatrix(msgspec.Struct, frozen=True):
+    """An importance matrix's index, and the file that its values are read from.
+
+    `chunk_count` is the number of chunks of text it was made of, 0 if the file does not say.
+    """
+
+    source: ImportanceFile
     entries: Mapping[str, ImportanceEntry]
     datasets: tuple[str, ...]
     chunk_count: int
-    digest: str
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -79,20 +97,9 @@ class ImportanceMatrix(msgspec.Struct, frozen=True):
         """The tensors some of whose experts have no data, and which; those are quantized with equal weights."""
         return {name: entry.unused for name, entry in self.entries.items() if entry.unused}
 
-    def weights(self, name: str, start: int, count: int) -> Weights:
-        """The importance of `count` columns of the tensor `name`, from number `start` on: float32 [count].
-
-        Matrix i of a stack with rows of n weights has the columns i × n to (i + 1) × n. Can be called from any thread.
-        Raises CheckpointError if the file changed since it was read first, OutputError if it cannot be read.
-        """
-        entry = self.entries[name]
-        if not 0 <= start <= start + count <= entry.size:
-            raise ValueError(f"{name} has {entry.size} columns, not {start} to {start + count}")
-        return entry.weights(start, _floats(self.files, self.file, entry.offset + 4 * start, count))
-
     def keys(self) -> dict[str, Value]:
         """The keys that llama-quantize writes into a file that it made with this matrix (quantize.cpp)."""
-        keys = {"quantize.imatrix.file": _short(self.file.name)}
+        keys = {"quantize.imatrix.file": _short(self.source.file.name)}
         if self.datasets:
             keys["quantize.imatrix.dataset"] = _short(self.datasets[0])
         keys["quantize.imatrix.entries_count"] = Value(ValueType.UINT32, len(self.entries))
@@ -113,8 +120,8 @@ def read_importance(path: str | os.PathLike[str]) -> ImportanceMatrix:
     file = files.facts(name)
     is_gguf = file.size >= len(MAGIC) and files.read(file, 0, len(MAGIC)).tobytes() == MAGIC
     entries, datasets, chunk_count = (_read_gguf if is_gguf else _read_legacy)(files, file)
-    digest = _checked_digest(files, file, entries)
-    return ImportanceMatrix(files, file, {entry.name: entry for entry in entries}, datasets, chunk_count, digest)
+    source = ImportanceFile(files, file, _checked_digest(files, file, entries))
+    return ImportanceMatrix(source, {entry.name: entry for entry in entries}, datasets, chunk_count)
 
 
 def _read_gguf(files: Files, file: FileFacts) -> tuple[list[ImportanceEntry], tuple[str, ...], int]:
