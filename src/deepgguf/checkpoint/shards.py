@@ -139,9 +139,8 @@ def _index_warnings(index: _Index, shards: Shards) -> Iterator[str]:
     """Where the index differs from the headers; CheckpointError if it names a tensor that no shard has."""
     stray = next((name for name in index.weight_map if name not in shards.tensors), None)
     if stray is not None:
-        raise CheckpointError(
-            f"{INDEX}, tensor {stray}", f"is not in {index.weight_map[stray]}, where the index has it, nor elsewhere"
-        )
+        found = f"is not in {index.weight_map[stray]}, where the index has it, nor elsewhere"
+        raise CheckpointError(f"{INDEX}, tensor {stray}", found)
     misplaced = [t for t in shards.tensors.values() if index.weight_map.get(t.name) != shards.files[t.file].name]
     if misplaced:
         first, more = misplaced[0], f" (and {len(misplaced) - 1} more)" if len(misplaced) > 1 else ""

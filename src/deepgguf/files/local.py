@@ -75,7 +75,7 @@ class LocalFiles(Files):
     def names(self) -> Sequence[str]:
         """The names of everything in the folder, sorted."""
         try:
-            return sorted(os.listdir(self._folder))
+            return sorted(path.name for path in Path(self._folder).iterdir())
         except OSError as e:
             raise unreadable(self._folder, e, _WANTED) from None
 

@@ -24,9 +24,9 @@ class OpenFile:
 
 
 def open_regular(real: str, name: str) -> OpenFile:
-    """Opens the file at the real path `real`, which the checkpoint calls `name`; its version is its time of change in ns.
+    """Opens the file at the real path `real`, which the checkpoint calls `name`.
 
-    Raises CheckpointError if it may not be read.
+    Its version is its time of change in nanoseconds. Raises CheckpointError if it may not be read.
     """
     try:
         _must_be_regular(name, Path(real).stat())

@@ -5,7 +5,7 @@ from deepgguf.files.files import Files
 
 
 def read_whole(files: Files, name: str, cap: int) -> bytes:
-    """The bytes of a file; CheckpointError if it has more than `cap` or cannot be read, OutputError if reading fails."""
+    """The bytes of a file; CheckpointError if it has more than `cap` or may not be read, OutputError if that fails."""
     file = files.facts(name)
     if file.size > cap:
         raise CheckpointError(name, f"{file.size:,} bytes, more than the {cap:,} that are allowed")
