@@ -154,12 +154,12 @@ def test_mla_is_attention_with_one_head_of_keys_for_llamacpp(keys):
 
 def test_another_rope_scaling_than_yarn_is_refused(keys):
     with pytest.raises(CheckpointError, match="'linear', expected 'yarn'"):
-        keys(V3 | {"rope_scaling": {"type": "linear", "factor": 2}})
+        keys(V3 | {"rope_scaling": {"type": "linear", "factor": 2}}, tensors=weights(V3))
 
 
 def test_an_unknown_architecture_is_named_with_the_known_ones(keys):
     with pytest.raises(CheckpointError, match=r"LlamaForCausalLM.*DeepseekV3ForCausalLM"):
-        keys(V3 | {"architectures": ["LlamaForCausalLM"]})
+        keys(V3 | {"architectures": ["LlamaForCausalLM"]}, tensors=weights(V3))
 
 
 def test_deepseekocr_has_a_rope_dimension_count_of_zero_for_llamacpp(tmp_path):

@@ -4,17 +4,15 @@ import json
 import math
 import shutil
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from deepgguf.samples.language_model import language_model
 from deepgguf.samples.make import TOKENIZER_FILES, TOKENIZERS
 from deepgguf.samples.recipe import elements
-from deepgguf.samples.tensors import SampleTensor
-from deepgguf.samples.vision_encoders import vision_encoders
+from deepgguf.samples.tensors import tensors_of
 
 NUMPY = {"F32": "<f4", "F16": "<f2", "I64": "<i8"}
 
@@ -110,15 +108,10 @@ def floats(tensor: Stored) -> np.ndarray:
 
 def weights(config: Mapping[str, Any], dtype: str | None = None) -> dict[str, Stored]:
     """Made-up weights for every tensor that a checkpoint with `config` has; all of `dtype`, if one is given."""
-    made = {t.name: Stored(t.dtype, t.shape, elements(t, 0, math.prod(t.shape)).tobytes()) for t in _tensors(config)}
+    made = {
+        t.name: Stored(t.dtype, t.shape, elements(t, 0, math.prod(t.shape)).tobytes()) for t in tensors_of(dict(config))
+    }
     return made if dtype is None else {name: stored(floats(t), dtype) for name, t in made.items()}
-
-
-def _tensors(config: Mapping[str, Any]) -> Iterator[SampleTensor]:
-    language = dict(config.get("language_config", config))
-    yield from language_model(language)
-    if "vision_config" in config:
-        yield from vision_encoders(config["vision_config"], language["hidden_size"])
 
 
 def without(config: Mapping[str, Any], *keys: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ LONGEST = 16384  # bytes of an input
 MODULES = {
     "safetensors": ["checkpoint.safetensors", "checkpoint.header_entries", "checkpoint.json_text"],
     "index": ["checkpoint.shards", "checkpoint.json_text"],
-    "config": ["architectures.config_schema", "architectures.language_model", "architectures.deepseek_ocr"],
+    "config": ["models.config_schema", "models.language_model", "models.deepseek_ocr"],
     "tokenizer": ["checkpoint.tokenizer", "checkpoint.json_text"],
     "gguf": ["gguf.decode"],
 }
@@ -177,8 +177,8 @@ def index(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
 def config(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
     from itertools import islice
 
-    from deepgguf.architectures import find_architecture
     from deepgguf.formats.json_text import parse_json
+    from deepgguf.models import find_family
     from deepgguf.samples.configs import config as sample_config
 
     extra = ["lm_head.weight", "model.layers.4.mlp.gate.weight", "model.layers.0.self_attn.rotary_emb.inv_freq", ""]
@@ -186,12 +186,12 @@ def config(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
     def parse(data: bytes) -> None:
         value = parse_json(data, "config.json")
         if isinstance(value, dict):
-            architecture = find_architecture(value, "config.json")
-            model = architecture.parse(value, "config.json")
-            expected = [tensor.name for tensor in islice(architecture.tensors(model), 500)]
+            family = find_family(value, "config.json")
+            model = family.parse(value, "config.json")
+            expected = [row.source for row in islice(family.table(model, 0), 500)]
             for name in (*expected, *extra):
-                architecture.drop_reason(model, name)
-            architecture.limits(model)
+                family.drop_reason(model, name)
+            family.limits(model)
 
     return parse, [
         json.dumps(sample_config(kind, "sample")).encode() for kind in ("v3-fp8", "v3-tied", "v2-lite", "ocr")
@@ -204,7 +204,7 @@ def tokenizer(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
 
     from deepgguf.checkpoint.tokenizer import read_tokenizer
     from deepgguf.files.local import LocalFiles
-    from deepgguf.layouts.tokenizer_keys import llamacpp_tokenizer_keys, ollama_tokenizer_keys
+    from deepgguf.models.tokenizer_keys import llamacpp_tokenizer_keys, ollama_tokenizer_keys
 
     files = ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"]
 

@@ -12,7 +12,7 @@ from deepgguf.checkpoint.tokenizer import read_tokenizer
 from deepgguf.errors import CheckpointError
 from deepgguf.files.local import LocalFiles
 from deepgguf.formats.gguf.encode import encode_header
-from deepgguf.layouts.tokenizer_keys import llamacpp_tokenizer_keys, ollama_tokenizer_keys
+from deepgguf.models.tokenizer_keys import llamacpp_tokenizer_keys, ollama_tokenizer_keys
 
 SPLIT = {"type": "Split", "pattern": {"Regex": "\\p{N}{1,3}"}, "behavior": "Isolated"}
 TOKENIZER = {

@@ -13,18 +13,35 @@ from typing import Any
 ACCIDENTS = Path(__file__)
 
 
-def long_name() -> None:
-    """A layout with a name of 64 bytes."""
-    from deepgguf.layouts import language_names
+def _rename(old: str, new: str) -> None:
+    """Gives an output of every family's table another name."""
+    from msgspec.structs import replace
 
-    language_names._NAMES["output_norm"] = f"output_norm{'x' * 46}"
+    from deepgguf.models import known_families
+
+    def renamed(row: Any) -> Any:
+        outputs = {
+            target: tuple(replace(o, name=new) if o.name == old else o for o in made)
+            for target, made in row.outputs.items()
+        }
+        return replace(row, outputs=outputs)
+
+    def table(whole: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments: map(renamed, whole(*arguments))
+
+    families = known_families()
+    for name, family in families.items():
+        families[name] = replace(family, table=table(family.table))
+
+
+def long_name() -> None:
+    """A model's table with a name of 64 bytes."""
+    _rename("output_norm.weight", f"output_norm{'x' * 46}.weight")
 
 
 def same_name() -> None:
-    """A layout that gives two tensors one name."""
-    from deepgguf.layouts import language_names
-
-    language_names._NAMES["token_embd"] = "output_norm"
+    """A model's table that gives two tensors one name."""
+    _rename("token_embd.weight", "output_norm.weight")
 
 
 def short_writes() -> None:

@@ -10,7 +10,7 @@ from deepgguf.checkpoint.shards import SourceTensor
 from deepgguf.formats.gguf.types import BLOCKS, PLAIN, GGMLType, TensorInfo
 from deepgguf.planning.pieces import cut, piece_at, pieces
 from deepgguf.planning.schema import PIECE_WEIGHTS, Part, PlannedTensor
-from deepgguf.tensors.view import View, keep, split_heads
+from deepgguf.tensors.view import View
 
 QUANTIZED = (GGMLType.Q8_0, GGMLType.Q4_0, GGMLType.MXFP4, GGMLType.Q4_K, GGMLType.Q6_K, GGMLType.IQ4_XS)
 TYPES = st.sampled_from([*sorted(PLAIN), *QUANTIZED])
@@ -29,7 +29,7 @@ def whole_tensors(draw: st.DrawFn) -> PlannedTensor:
     """A matrix, or a stack of them, kept as it is."""
     type = draw(TYPES)
     cols = draw(st.integers(1, 40)) * BLOCKS[type].weights
-    return planned(keep((draw(st.integers(1, 4000)), cols)), type, draw(st.integers(1, 5)))
+    return planned(View.whole((draw(st.integers(1, 4000)), cols)), type, draw(st.integers(1, 5)))
 
 
 @st.composite
@@ -50,7 +50,7 @@ def split_tensors(draw: st.DrawFn) -> PlannedTensor:
     left = draw(st.integers(0, 300))
     start, stop = draw(st.sampled_from([(0, taken), (left, left + taken)]))
     heads = draw(st.integers(1, 140))
-    rows = split_heads((heads * (taken + left), cols), heads, start, stop, transposed=transposed)
+    rows = View.of_heads((heads * (taken + left), cols), heads, start, stop, transposed=transposed)
     return planned(rows, type)
 
 
@@ -102,7 +102,7 @@ def test_the_edges_of_fp8_blocks_cost_at_most_twice_the_bound(tensor):
 @pytest.mark.parametrize("cols", [1, 512, 2048, 7168])
 def test_a_matrix_is_cut_at_the_edges_of_fp8_blocks(cols):
     rows = 2 * PIECE_WEIGHTS // cols + 5
-    made = list(pieces(planned(keep((rows, cols)), GGMLType.BF16), 128))
+    made = list(pieces(planned(View.whole((rows, cols)), GGMLType.BF16), 128))
     assert len(made) > 1
     assert [p.row % 128 for p in made] == [0] * len(made)
 
@@ -116,14 +116,14 @@ def test_any_piece_can_be_had_by_its_number_alone(tensor, block_rows, data):
 
 
 def test_small_heads_go_together_and_a_transposed_head_is_never_cut():
-    k_b = planned(split_heads((128 * 256, 512), 128, 0, 128, transposed=True), GGMLType.BF16)
+    k_b = planned(View.of_heads((128 * 256, 512), 128, 0, 128, transposed=True), GGMLType.BF16)
     made = list(pieces(k_b))
     assert {(p.row, p.rows) for p in made} == {(0, 128)}
     assert [p.groups for p in made] == [8] * 16
 
 
 def test_a_stack_of_v3s_experts_is_cut_within_each_expert():
-    stack = planned(keep((2048, 7168)), GGMLType.Q4_K, parts=256)
+    stack = planned(View.whole((2048, 7168)), GGMLType.Q4_K, parts=256)
     how = cut(stack, 128)
     assert how.per_part == 2048 // 128
     assert how.count == 256 * 16

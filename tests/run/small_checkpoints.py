@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 
 from deepgguf.samples import configs
-from deepgguf.samples.language_model import language_model
 from deepgguf.samples.make import TOKENIZER_FILES, TOKENIZERS
 from deepgguf.samples.shards import split
-from deepgguf.samples.tensors import SampleTensor
-from deepgguf.samples.vision_encoders import vision_encoders
+from deepgguf.samples.tensors import tensors_of
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,
@@ -32,20 +30,20 @@ SMALL_MLA = {"q_lora_rank": 32, "kv_lora_rank": 32, "qk_nope_head_dim": 8, "qk_r
 def small_v3(folder: Path) -> Path:
     """DeepSeek-V3 with two layers, 32 wide."""
     config = configs.config("v3", "sample") | SMALL | SMALL_MLA
-    return _write(folder, config, list(language_model(config, mtp_experts=1)))
+    return _write(folder, config)
 
 
 def medium_v3(folder: Path, layers: int = 9) -> Path:
     """DeepSeek-V3 of 1.1 GB, for runs that last seconds, and so have records in their journal when they are killed."""
     sizes = {"hidden_size": 512, "moe_intermediate_size": 512, "num_hidden_layers": layers, "n_routed_experts": 88}
     config = configs.config("v3", "sample") | SMALL | SMALL_MLA | sizes
-    return _write(folder, config, list(language_model(config, mtp_experts=1)))
+    return _write(folder, config)
 
 
 def small_ocr(folder: Path) -> Path:
     """DeepSeek-OCR with two layers of the language model and one of each encoder."""
     config = configs.config("ocr", "sample")
-    language = config["language_config"] = config["language_config"] | SMALL
+    config["language_config"] = config["language_config"] | SMALL
     vision = config["vision_config"]
     width = {
         "clip-l-14-224": vision["width"]["clip-l-14-224"] | {"layers": 1, "width": 32, "heads": 2},
@@ -53,15 +51,15 @@ def small_ocr(folder: Path) -> Path:
         | {"layers": 1, "width": 32, "heads": 2, "downsample_channels": [8, 8], "global_attn_indexes": []},
     }
     config["vision_config"] = vision | {"width": width}
-    return _write(folder, config, [*language_model(language), *vision_encoders(config["vision_config"], 32)])
+    return _write(folder, config)
 
 
-def _write(folder: Path, config: dict[str, Any], tensors: list[SampleTensor]) -> Path:
+def _write(folder: Path, config: dict[str, Any]) -> Path:
     folder.mkdir()
     for name in TOKENIZER_FILES:
         shutil.copyfile(TOKENIZERS / "sample-v3" / name, folder / name)
     (folder / "config.json").write_text(json.dumps(config))
-    (shard,) = split(tensors, 1)
+    (shard,) = split(list(tensors_of(config)), 1)
     numbers = np.random.default_rng(1)
     with (folder / shard.file).open("wb") as file:
         file.write(shard.header)

@@ -8,10 +8,11 @@ from planting import convert, rewrite, the_difference, with_value
 
 from deepgguf.api import compare
 from deepgguf.files.local import LocalFiles
+from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.formats.gguf.decode import read_header
 from deepgguf.formats.gguf.types import GGUFHeader, Value, ValueType
 from deepgguf.verification.compare_keys import key_differences
-from deepgguf.verification.with_source import find_architecture, find_counterparts, read_checkpoint, read_source
+from deepgguf.verification.counterparts import find_counterparts, read_source
 
 FREE = {"general.name", "general.size_label", "general.version", "general.organization", "general.basename"}
 EVERY_LAYOUT = [
@@ -30,18 +31,14 @@ class Compared:
 
     def __init__(self, file: Path, source: Path) -> None:
         self.header: GGUFHeader = read_header(file)
-        self.checkpoint = read_checkpoint(LocalFiles(source))
-        architecture = find_architecture(self.checkpoint.config, "config.json")
-        model = architecture.parse(self.checkpoint.config, "config.json")
-        catalog = read_source(architecture, model, self.checkpoint.shards.tensors)
-        name = str(self.header.keys["general.architecture"].value)
-        self.counterparts = find_counterparts(name, [self.header], catalog)
+        self.source = read_source(read_checkpoint(LocalFiles(source)))
+        self.counterparts = find_counterparts([self.header], self.source)
         # Without these the keys mean another layout or model; that is another test.
         self.bound = {name for name in self.header.keys if name not in FREE | {"general.architecture"}}
 
     def differences(self, keys: dict[str, Value]) -> list[str]:
         header = msgspec.structs.replace(self.header, keys=keys)
-        return [d.where.split(",")[0] for d in key_differences([header], self.checkpoint, self.counterparts)]
+        return [d.where.split(",")[0] for d in key_differences([header], self.source, self.counterparts)]
 
 
 @pytest.fixture

@@ -1,22 +1,22 @@
 """Headers and config to a plan. All that can be known to be wrong is found here, before a byte is written."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from deepgguf.architectures import find_architecture
-from deepgguf.architectures.architecture import Model
 from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.checkpoint.fp8 import WEIGHT_DTYPE
 from deepgguf.errors import CheckpointError, UsageError
 from deepgguf.formats.gguf.encode import lay_out
-from deepgguf.formats.gguf.types import PLAIN, GGMLType, TensorInfo, Value, ValueType
-from deepgguf.layouts import find_layout
-from deepgguf.layouts.layout import FileKind, KeyFacts, Layout, Output
-from deepgguf.planning.match import Matched, match
+from deepgguf.formats.gguf.types import BLOCKS, PLAIN, GGMLType, TensorInfo, Value, ValueType
+from deepgguf.models import find_family
+from deepgguf.models.family import AnyTarget, KeyFacts
+from deepgguf.models.match import Matched, is_scale, match
+from deepgguf.models.table import FileKind, Output
 from deepgguf.planning.options import Options, check_options
-from deepgguf.planning.schema import Part, Plan, PlannedFile, PlannedTensor
+from deepgguf.planning.schema import Dropped, Part, Plan, PlannedFile, PlannedTensor
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.planning.split import split_file
 from deepgguf.planning.warnings import importance_warnings, tokenizer_warnings
@@ -25,46 +25,48 @@ from deepgguf.recipes.tensor import ModelFacts, TensorToType
 from deepgguf.tensors.view import View
 
 _CONFIG = "config.json"
+_BLOCK = re.compile(r"blk\.(\d+)\.")
 
 
 class _Sourced(msgspec.Struct, frozen=True):
-    """An output with its source tensors, their dtype, and its unquantized type."""
+    """An output with its source tensors, its shape, their dtype, and its unquantized type."""
 
     output: Output
+    shape: tuple[int, ...]
     parts: tuple[Part, ...]
     dtype: str
     plain_type: GGMLType
 
     @property
     def weights(self) -> int:
-        return self.output.rows.elements * len(self.parts)
+        return self.output.view.elements * len(self.parts)
 
 
 def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
     """The plan of converting `checkpoint`. CheckpointError or UsageError say what stands in the way."""
     check_options(options)
-    architecture = find_architecture(checkpoint.config, _CONFIG)
-    model = architecture.parse(checkpoint.config, _CONFIG)
-    layout = find_layout(options.target, architecture.name)
-    matched = match(architecture, model, checkpoint.shards.tensors)
-    outputs = layout.outputs(model, matched.expected)
+    family = find_family(checkpoint.config, _CONFIG)
+    model = family.parse(checkpoint.config, _CONFIG)
+    target = family.targets.get(options.target)
+    if target is None:
+        found = f"{options.target} has no layout for {family.name}"
+        raise UsageError("--target", found, f"choose from {', '.join(sorted(family.targets))}")
+    matched = match(family, model, checkpoint.config, checkpoint.shards.tensors)
     files: list[PlannedFile] = []
-    for kind in _kinds(layout, options):
+    for kind in _kinds(target, options):
+        # Only the text file is quantized.
         chosen = (
-            options
-            if kind is FileKind.TEXT or options.recipe is None
-            else msgspec.structs.replace(options, type="auto")
+            options if kind is FileKind.TEXT or not options.recipe else msgspec.structs.replace(options, type="auto")
         )
-        sourced = [_source(o, matched, layout, chosen) for o in outputs if o.file is kind]
-        file = _plan_file(kind, sourced, checkpoint, model, layout, chosen)
-        if kind is FileKind.TEXT:
-            files += split_file(file, options.split_max_size, options.split_max_tensors)
-        else:
-            files.append(file)  # clip.cpp loads an mmproj from one file only
+        file = _plan_file(kind, _sourced(kind, matched, target, chosen), checkpoint, model, target, chosen)
+        # clip.cpp loads an mmproj from one file only.
+        files += (
+            split_file(file, options.split_max_size, options.split_max_tensors) if kind is FileKind.TEXT else [file]
+        )
     warnings = [
         *checkpoint.warnings,
-        *architecture.limits(model),
-        *layout.limits(model),
+        *family.limits(model),
+        *target.limits(model),
         *tokenizer_warnings(checkpoint),
     ]
     if options.importance:
@@ -72,67 +74,101 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
     return Plan(
         source=checkpoint.files.place,
         name=checkpoint.name,
-        target=layout.target,
-        architecture=layout.architecture,
+        target=options.target,
+        architecture=target.files[FileKind.TEXT].architecture,
         type=options.type,
         sources=checkpoint.shards.files,
         files=tuple(files),
-        dropped=matched.dropped,
-        scales_paired=matched.scales_paired,
+        dropped=_dropped(matched, checkpoint),
+        scales_paired=len(matched.scales),
         block=matched.block,
         warnings=tuple(warnings),
-        run=layout.run(tuple(f"{options.folder}/{file.name}" for file in files)),
+        run=target.run(tuple(f"{options.folder}/{file.name}" for file in files)),
     )
 
 
-def _kinds(layout: Layout, options: Options) -> list[FileKind]:
-    kinds = [kind for kind in FileKind if kind in layout.keys and options.only in ("", kind)]
+def _kinds(target: AnyTarget, options: Options) -> list[FileKind]:
+    kinds = [kind for kind in FileKind if kind in target.files and options.only in ("", kind)]
     if not kinds:
-        raise UsageError("--only", f"this model has no {options.only} file for {layout.target}", "leave it out")
+        raise UsageError("--only", f"this model has no {options.only} file for {options.target}", "leave it out")
     return kinds
 
 
-def _source(output: Output, matched: Matched, layout: Layout, options: Options) -> _Sourced:
-    parts = tuple(matched.parts[role] for role in output.roles)
+def _sourced(kind: FileKind, matched: Matched, target: AnyTarget, options: Options) -> list[_Sourced]:
+    """The outputs of a file, in its order."""
+    found = []
+    for row, sources in matched.rows:
+        outputs = [output for output in row.outputs.get(options.target, ()) if output.file is kind]
+        if outputs:
+            parts = tuple(Part(source, matched.scales.get(source.name)) for source in sources)
+            for output in outputs:
+                dtype = _dtype(output, parts)
+                plain_type = target.unquantized_type(output.storage, dtype, options.plain_type)
+                found.append(_Sourced(output, row.output_shape(output), parts, dtype, plain_type))
+    return sorted(found, key=_file_order)
+
+
+def _file_order(sourced: _Sourced) -> tuple[float, bytes]:
+    """By block number, then what belongs to no block; by name, bytewise (Ollama: fs/ggml/gguf.go, WriteGGUF)."""
+    name = sourced.output.name
+    block = _BLOCK.match(name)
+    return (int(block[1]) if block else float("inf"), name.encode())
+
+
+def _dtype(output: Output, parts: tuple[Part, ...]) -> str:
     first = parts[0].source
     odd = next((p.source for p in parts if p.source.dtype != first.dtype), None)
     if odd:
         found = f"dtype {odd.dtype}, but {first.name} has {first.dtype}"
         raise CheckpointError(f"tensor {odd.name}", found, f"all experts stacked in {output.name} must be alike")
-    chosen = options.plain_type
-    types = layout.plain_types[output.storage]
-    plain_type = types[first.dtype] if chosen is None else layout.chosen_types[output.storage][chosen]
-    return _Sourced(output, parts, first.dtype, plain_type)
+    return first.dtype
+
+
+def _dropped(matched: Matched, checkpoint: Checkpoint) -> tuple[Dropped, ...]:
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in matched.left_out.items():
+        by_reason.setdefault(reason, []).append(name)
+    tensors, found = checkpoint.shards.tensors, []
+    for reason, names in sorted(by_reason.items()):
+        scales = sum(map(is_scale, names))
+        nbytes = sum(tensors[name].nbytes for name in names)
+        found.append(Dropped(reason, len(names) - scales, scales, nbytes, names[0]))
+    return tuple(found)
 
 
 def _plan_file(
-    kind: FileKind, sourced: Sequence[_Sourced], checkpoint: Checkpoint, model: Model, layout: Layout, options: Options
-) -> PlannedFile:
-    keys = layout.keys[kind](
-        KeyFacts(
-            model=model,
-            tokenizer=checkpoint.tokenizer,
-            card=checkpoint.card,
-            name=checkpoint.name,
-            model_id=checkpoint.model_id,
-            fp8_tensors=tuple(s.output.name for s in sourced if s.dtype == WEIGHT_DTYPE),
-            parameters=_parameters(sourced),
-            processor=checkpoint.processor,
-        )
+    kind: FileKind, sourced: Sequence[_Sourced], checkpoint: Checkpoint, model: object, target: AnyTarget,
+    options: Options,
+) -> PlannedFile:  # fmt: skip
+    file = target.files[kind]
+    facts = KeyFacts(
+        architecture=file.architecture,
+        tokenizer=checkpoint.tokenizer,
+        card=checkpoint.card,
+        name=checkpoint.name,
+        model_id=checkpoint.model_id,
+        fp8_tensors=tuple(s.output.name for s in sourced if s.dtype == WEIGHT_DTYPE),
+        parameters=_parameters(sourced),
+        processor=checkpoint.processor,
     )
-    typed = _types(sourced, layout, options, keys)
-    infos = lay_out((s.output.name, t.type, s.output.shape) for s, t in zip(sourced, typed, strict=True))
+    keys = file.keys(model, facts)
+    typed = _types(sourced, target, options, keys)
+    infos = lay_out((s.output.name, t.type, s.shape) for s, t in zip(sourced, typed, strict=True))
     tensors = tuple(_tensor(s, t, info) for s, t, info in zip(sourced, typed, infos, strict=True))
-    keys["general.file_type"] = Value(ValueType.UINT32, _file_type(sourced, layout, options))
+    plain_type = options.plain_type or _main_type(sourced)
+    file_type = options.recipe.file_type if options.recipe else target.file_types[plain_type]
+    keys["general.file_type"] = Value(ValueType.UINT32, file_type)
     if options.recipe and options.importance:
         keys |= options.importance.keys
-    return sized_file(_file_name(kind, sourced, checkpoint, options), kind, keys, tensors)
+    type = options.type.upper() if options.recipe else plain_type.name
+    name = options.output or f"{checkpoint.name}-{type}.gguf"
+    return sized_file(name if kind is FileKind.TEXT else f"{kind}-{name}", kind, keys, tensors)
 
 
 def _types(
-    sourced: Sequence[_Sourced], layout: Layout, options: Options, keys: dict[str, Value]
+    sourced: Sequence[_Sourced], target: AnyTarget, options: Options, keys: dict[str, Value]
 ) -> tuple[TypedTensor, ...]:
-    plain = [TensorToType(s.output.name, s.output.shape, s.plain_type) for s in sourced]
+    plain = [TensorToType(s.output.name, s.shape, s.plain_type) for s in sourced]
     if options.recipe is None:
         return tuple(TypedTensor(t.name, t.type, t.type, Origin.KEPT) for t in plain)
     choices = TypeChoices(
@@ -142,8 +178,9 @@ def _types(
         token_embedding_type=options.token_embedding_type,
         importance=options.importance.sizes if options.importance else None,
     )
-    facts = ModelFacts(*(_number(keys, f"{layout.architecture}.{name}") for name in _FACTS))
-    return choose_types(facts, plain, choices, layout.exceptions)
+    architecture = target.files[FileKind.TEXT].architecture
+    facts = ModelFacts(*(_number(keys, f"{architecture}.{name}") for name in _FACTS))
+    return choose_types(facts, plain, choices, target.exceptions)
 
 
 _FACTS = ("block_count", "expert_count", "attention.head_count", "attention.head_count_kv")
@@ -156,16 +193,22 @@ def _number(keys: dict[str, Value], name: str) -> int:
 
 
 def _tensor(sourced: _Sourced, typed: TypedTensor, info: TensorInfo) -> PlannedTensor:
-    note = ""
-    if typed.origin in (Origin.FALLBACK, Origin.UNFIT, Origin.PINNED, Origin.CHOSEN) and typed.type is not typed.wanted:
-        note = f"{typed.origin.value}: wanted {typed.wanted.name}, rows of {info.shape[-1]}"
-    rows = _flat(sourced) if info.type in PLAIN else sourced.output.rows
+    rows = _flat(sourced) if info.type in PLAIN else sourced.output.view
+    note = _note(typed, info.shape[-1])
     return PlannedTensor(info, sourced.dtype, rows, sourced.parts, sourced.plain_type, note, typed.weighted)
+
+
+def _note(typed: TypedTensor, row: int) -> str:
+    """Why a tensor has another type than its recipe's."""
+    if typed.type is not typed.wanted:
+        block = BLOCKS[typed.wanted].weights
+        return f"rows of {row} are not a multiple of {block}: {typed.type.name} instead of {typed.wanted.name}"
+    return typed.origin.value if typed.origin in (Origin.PINNED, Origin.CHOSEN) else ""
 
 
 def _flat(sourced: _Sourced) -> View:
     """Where every weight stands alone, any run of them will do as a piece: rows of one."""
-    rows = sourced.output.rows
+    rows = sourced.output.view
     if rows.groups > 1 or rows.transposed or sourced.dtype == WEIGHT_DTYPE:
         return rows
     return View(1, rows.elements, 1, 0, rows.elements)
@@ -188,15 +231,3 @@ def _parameters(sourced: Iterable[_Sourced]) -> tuple[int, int, int, int]:
             expert += s.weights // len(s.parts)
             experts = len(s.parts)
     return total, total - expert * experts, expert, experts
-
-
-def _file_type(sourced: Sequence[_Sourced], layout: Layout, options: Options) -> int:
-    return options.recipe.file_type if options.recipe else layout.file_types[_main_type(sourced)]
-
-
-def _file_name(kind: FileKind, sourced: Sequence[_Sourced], checkpoint: Checkpoint, options: Options) -> str:
-    prefix = "" if kind is FileKind.TEXT else f"{kind}-"
-    if options.output:
-        return prefix + options.output
-    type = options.type.upper() if options.recipe else _main_type(sourced).name
-    return f"{prefix}{checkpoint.name}-{type}.gguf"

@@ -99,8 +99,8 @@ class Origin(enum.Enum):
     RECIPE = "the recipe"
     CHOSEN = "the user's choice"
     PINNED = "the target's exception"
-    FALLBACK = "a fallback, the wanted type not fitting the rows"
-    UNFIT = "unquantized, no type fitting the rows"
+    FALLBACK = "a fallback, because the wanted type does not fit the rows"
+    UNFIT = "unquantized, because no type fits the rows"
     KEPT = "unquantized by rule"
 
 

@@ -14,11 +14,9 @@ from deepgguf.checkpoint.tokenizer import read_tokenizer
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.files.local import LocalFiles
 from deepgguf.samples.configs import JSON, companions, config
-from deepgguf.samples.language_model import language_model
 from deepgguf.samples.recipe import elements
 from deepgguf.samples.shards import Shard, index, scattered, split
-from deepgguf.samples.tensors import SampleTensor
-from deepgguf.samples.vision_encoders import vision_encoders
+from deepgguf.samples.tensors import SampleTensor, tensors_of
 
 TOKENIZERS = Path(__file__).parent / "tokenizers"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -99,12 +97,8 @@ def sample_tensors(kind: str, size: str, tokens: int = 0) -> list[SampleTensor]:
 
     UsageError: no such kind or size.
     """
-    content = config(kind, size, tokens)
-    if kind != "ocr":
-        # Converters drop the MTP layer, so that one expert stands for all in the small checkpoints.
-        return list(language_model(content, mtp_experts=1 if size == "sample" else None))
-    language = content["language_config"]
-    return [*language_model(language), *vision_encoders(content["vision_config"], language["hidden_size"])]
+    # Converters drop the MTP layer, so that one expert stands for all in the small checkpoints.
+    return list(tensors_of(config(kind, size, tokens), mtp_experts=1 if size == "sample" else None))
 
 
 def pieces(shard: Shard) -> Iterator[Piece]:

@@ -1,9 +1,15 @@
-"""A sample's tensor: its name, its shape, and the kind of numbers that fill it."""
+"""The tensors of a sample, from its family's table: their names, their shapes, and the numbers that fill them."""
 
 import enum
 import math
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
 
 import msgspec
+
+from deepgguf.models import find_family
+from deepgguf.models.table import Kind, Row
 
 
 class Fill(enum.Enum):
@@ -54,3 +60,34 @@ class SampleTensor(msgspec.Struct, frozen=True):
     def nbytes(self) -> int:
         """Bytes of all elements."""
         return self.count * self.item_bytes
+
+
+_FILLS = {Kind.NORM: Fill.NORM, Kind.ROUTER: Fill.ROUTER, Kind.ROUTER_BIAS: Fill.CORRECTION_BIAS}
+
+
+def tensors_of(config: dict[str, Any], mtp_experts: int | None = None) -> Iterator[SampleTensor]:
+    """All tensors of a checkpoint with this config.json, MTP layers included, in the order of its modules.
+
+    `mtp_experts` is the number of routed experts in an MTP layer, by default as many as in any other. CheckpointError:
+    the config is not that of a model that deepgguf knows.
+    """
+    family = find_family(config, "config.json")
+    rows = family.table(family.parse(config, "config.json"), config.get("num_nextn_predict_layers", 0))
+    block = (config.get("quantization_config") or {}).get("weight_block_size")
+    for experts, alike in groupby(rows, key=lambda row: row.experts):
+        group = list(alike)
+        if experts and not group[0].outputs and mtp_experts is not None:
+            experts = mtp_experts
+        for expert in range(max(1, experts)):
+            for row in group:
+                yield from _with_scales(row, row.source.replace("{}", str(expert)), block)
+
+
+def _with_scales(row: Row, name: str, block: tuple[int, int] | None) -> Iterator[SampleTensor]:
+    """A matrix that an FP8 checkpoint quantizes is followed there by its scales, one per block."""
+    if block is None or row.kind is not Kind.LINEAR:
+        yield SampleTensor(name, row.shape, _FILLS.get(row.kind, Fill.WEIGHT))
+    else:
+        yield SampleTensor(name, row.shape, Fill.FP8)
+        blocks = tuple(-(-size // step) for size, step in zip(row.shape, block, strict=True))
+        yield SampleTensor(f"{name}_scale_inv", blocks, Fill.SCALE)

@@ -1,16 +1,22 @@
-"""Keep, split and transpose in one form: which rows of a source matrix make a part of an output tensor.
+"""What an output takes of a source tensor: all of it, or rows of every head, transposed or reshaped.
 
 A source is a matrix of `groups` x `group_rows` rows (a group is a head). Of every group the rows [start, stop) are
-taken, and turned over if `transposed`. Keeping a tensor is one group, all rows.
+taken, and transposed if `transposed`. A whole tensor is one group, all rows.
 """
 
 from math import prod
+from typing import Self
 
 import msgspec
 
+Shape = tuple[int, ...]
+
 
 class View(msgspec.Struct, frozen=True, gc=False):
-    """Rows [start, stop) of each of `groups` groups of `group_rows` rows of `cols` elements."""
+    """Rows [start, stop) of each of `groups` groups of `group_rows` rows of `cols` elements.
+
+    `form` is the shape that the result is given, row-major; empty for (groups, rows, columns).
+    """
 
     groups: int
     group_rows: int
@@ -18,6 +24,29 @@ class View(msgspec.Struct, frozen=True, gc=False):
     start: int
     stop: int
     transposed: bool = False
+    form: Shape = ()
+
+    @classmethod
+    def whole(cls, shape: Shape) -> Self:
+        """All of a tensor of this shape (row-major), as rows of its last dimension."""
+        rows = prod(shape[:-1])
+        return cls(1, rows, shape[-1], 0, rows, form=shape)
+
+    @classmethod
+    def of_heads(cls, shape: Shape, heads: int, start: int, stop: int, *, transposed: bool = False) -> Self:
+        """Rows [start, stop) of every head of a (heads x rows per head, columns) matrix."""
+        rows, cols = shape
+        return cls(heads, rows // heads, cols, start, stop, transposed)
+
+    def reshaped(self, shape: Shape) -> Self:
+        """The same elements in the same order, as a tensor of this shape."""
+        return msgspec.structs.replace(self, form=shape)
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the result, row-major."""
+        taken = (self.cols, self.taken) if self.transposed else (self.taken, self.cols)
+        return self.form or (self.groups, *taken)
 
     @property
     def taken(self) -> int:
@@ -26,27 +55,10 @@ class View(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def row_length(self) -> int:
-        """Elements in a row of the output."""
+        """Elements in a row of the result."""
         return self.taken if self.transposed else self.cols
 
     @property
     def elements(self) -> int:
-        """Elements of the part."""
+        """Elements of the result."""
         return self.groups * self.taken * self.cols
-
-
-def keep(shape: tuple[int, ...]) -> View:
-    """All of a tensor of this shape (row-major), as rows of its last dimension."""
-    rows = prod(shape[:-1])
-    return View(1, rows, shape[-1], 0, rows)
-
-
-def split_heads(shape: tuple[int, ...], heads: int, start: int, stop: int, *, transposed: bool = False) -> View:
-    """Rows [start, stop) of every head of a (heads x rows per head, columns) matrix."""
-    rows, cols = shape
-    return View(heads, rows // heads, cols, start, stop, transposed)
-
-
-def predict(rows: View) -> tuple[int, ...]:
-    """The shape of a split: (heads, rows, columns), the last two exchanged if transposed."""
-    return (rows.groups, rows.cols, rows.taken) if rows.transposed else (rows.groups, rows.taken, rows.cols)

@@ -1,17 +1,18 @@
 """Every key of a file against what config and tokenizer make: presence, type, value, array items one by one."""
 
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.errors import printable
-from deepgguf.formats.gguf.types import GGUFHeader, Value, ValueType
-from deepgguf.verification.counterparts import Counterparts
-from deepgguf.verification.expected_keys import Facts, expected_keys
+from deepgguf.formats.gguf.types import PLAIN, GGMLType, GGUFHeader, Value, ValueType
+from deepgguf.models.family import KeyFacts
+from deepgguf.models.storage import F32
+from deepgguf.verification.counterparts import Counterparts, Source
 from deepgguf.verification.report import Difference
-from deepgguf.verification.storage_rules import possible_file_types
 
 # Keys whose presence and value are free, with their types: what is said of a model, and of an importance matrix.
 _FREE = (
@@ -27,30 +28,40 @@ _FREE = (
     (r"quantize\.imatrix\.(entries|chunks)_count", (ValueType.UINT32, None)),
 )
 _FILE_TYPE = "general.file_type"
+# llama.h, enum llama_ftype: what the mixtures of quantized types are called.
+_MIXTURES = frozenset({2, 3, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 21, 25, 30, 38})
 
 
-def key_differences(headers: Sequence[GGUFHeader], checkpoint: Checkpoint, found: Counterparts) -> list[Difference]:
+def key_differences(headers: Sequence[GGUFHeader], source: Source, found: Counterparts) -> list[Difference]:
     """All keys of the first file, which has the model's, and that the others have none but those of the split."""
     keys = {name: value for name, value in headers[0].keys.items() if not name.startswith("split.")}
-    facts = facts_of(headers, found)
-    expected = expected_keys(facts, checkpoint)
-    differences = [*_compare(keys, expected), *_file_type(keys, headers, facts)]
+    differences = [*_compare(keys, _expected(source, found)), *_file_type(keys, headers, found)]
     for header in headers[1:]:
         for name in header.keys:
             if not name.startswith("split."):
-                differences.append(
-                    Difference(f"key {printable(name)}", f"stands in {printable(header.path)}, not the first file")
-                )
+                where = f"key {printable(name)}"
+                differences.append(Difference(where, f"is in {printable(header.path)}, not in the first file"))
     return differences
 
 
-def facts_of(headers: Sequence[GGUFHeader], found: Counterparts) -> Facts:
-    """Architecture and target: only Ollama's layout has vision and language in one, or kv_b unsplit."""
-    architecture = str(headers[0].keys["general.architecture"].value)
-    split = any(t.name.endswith("attn_k_b.weight") for header in headers for t in header.tensors)
-    ollama = architecture == "deepseekocr" or (architecture == "deepseek2" and not split)
-    from_fp8 = tuple(pair.tensor.name for pair in found.pairs if pair.scales[0] is not None)
-    return Facts(architecture, ollama, from_fp8)
+def _expected(source: Source, found: Counterparts) -> dict[str, Value]:
+    """Every key whose value follows from the checkpoint, but for general.file_type."""
+    checkpoint, file = source.checkpoint, found.target.files[found.kind]
+    facts = KeyFacts(
+        architecture=file.architecture,
+        tokenizer=checkpoint.tokenizer,
+        card=checkpoint.card,
+        name=checkpoint.name,
+        model_id=checkpoint.model_id,
+        fp8_tensors=tuple(pair.tensor.name for pair in found.pairs if pair.scales[0] is not None),
+        parameters=(0, 0, 0, 0),  # only the size label is made of them, and that is free
+        processor=checkpoint.processor,
+    )
+    return {name: value for name, value in file.keys(source.model, facts).items() if _free_type(name) is None}
+
+
+def _free_type(name: str) -> tuple[ValueType, ValueType | None] | None:
+    return next((type for pattern, type in _FREE if re.fullmatch(pattern, name)), None)
 
 
 def _compare(keys: Mapping[str, Value], expected: Mapping[str, Value]) -> Iterator[Difference]:
@@ -66,7 +77,7 @@ def _compare(keys: Mapping[str, Value], expected: Mapping[str, Value]) -> Iterat
         if name in expected or name == _FILE_TYPE:
             continue
         where = f"key {printable(name)}"
-        free = next((type for pattern, type in _FREE if re.fullmatch(pattern, name)), None)
+        free = _free_type(name)
         if free is None:
             yield Difference(where, "is extra", "no such key", _shown(value))
         elif free != _type(value):
@@ -98,13 +109,26 @@ def _equal(type: ValueType, expected: object, found: object) -> bool:
     return expected == found
 
 
-def _file_type(keys: Mapping[str, Value], headers: Sequence[GGUFHeader], facts: Facts) -> Iterator[Difference]:
-    possible = possible_file_types(facts.ollama, [tensor for header in headers for tensor in header.tensors])
+def _file_type(keys: Mapping[str, Value], headers: Sequence[GGUFHeader], found: Counterparts) -> Iterator[Difference]:
+    possible = _possible_file_types(headers, found)
     value = keys.get(_FILE_TYPE)
     if value is None or value.type is not ValueType.UINT32 or value.value not in possible:
         expected = " or ".join(str(number) for number in sorted(possible))
-        found = _shown(value) if value else "no such key"
-        yield Difference(f"key {_FILE_TYPE}", "by the tensors' types", f"UINT32 {expected}", found)
+        shown = _shown(value) if value else "no such key"
+        yield Difference(f"key {_FILE_TYPE}", "by the tensors' types", f"UINT32 {expected}", shown)
+
+
+def _possible_file_types(headers: Sequence[GGUFHeader], found: Counterparts) -> frozenset[int]:
+    """Any mixture's for quantized tensors; else that of most weights, or of a matrix: of what was asked for."""
+    weights: Counter[GGMLType] = Counter()
+    for header in headers:
+        for tensor in header.tensors:
+            weights[tensor.type] += math.prod(tensor.shape)
+    if not PLAIN.issuperset(weights):
+        return _MIXTURES
+    types = {pair.tensor.type for pair in found.pairs if not pair.always_f32}
+    most = weights.most_common(1)[0][0] if weights else F32
+    return frozenset(found.target.file_types[type] for type in {most, *types})
 
 
 def _type(value: Value) -> tuple[ValueType, ValueType | None]:

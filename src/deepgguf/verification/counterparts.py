@@ -1,177 +1,129 @@
 """Every tensor of a file beside the source tensors that it is made of; what is missing, extra or of a wrong shape."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from deepgguf.architectures.architecture import Architecture, Model
-from deepgguf.architectures.tensors import Component
-from deepgguf.checkpoint.fp8 import pair_scales
+from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.checkpoint.shards import SourceTensor
 from deepgguf.errors import printable
-from deepgguf.formats.gguf.types import GGUFHeader, TensorInfo
+from deepgguf.formats.gguf.types import GGMLType, GGUFHeader, TensorInfo
+from deepgguf.models import find_family
+from deepgguf.models.family import AnyFamily, AnyTarget
+from deepgguf.models.match import Matched, match
+from deepgguf.models.storage import ALWAYS_F32
+from deepgguf.models.table import FileKind, Output, Row
+from deepgguf.tensors.view import View
 from deepgguf.verification.report import Difference
-from deepgguf.verification.source_names import source_names
-from deepgguf.verification.storage_rules import must_be_f32
 
-Shape = tuple[int, ...]
-Arrangement = Literal["whole", "k_b", "v_b"]
-
-_SCALES = ("_scale_inv", "_scale", ".scale")
-_EXPERTS = "_exps.weight"
+_CONFIG = "config.json"
 
 
 class Counterpart(msgspec.Struct, frozen=True):
-    """A tensor of file number `file`, and its sources, one per expert in a stack.
+    """A tensor of file number `file`, what it takes of its sources, and these, one per expert in a stack.
 
-    `arrangement` is "k_b" or "v_b" for the halves of a kv_b that was split per head. `scales` go with FP8 sources.
+    `scales` go with FP8 sources. `always_f32`: whether it is F32 in every file of its kind.
     """
 
     file: int
     tensor: TensorInfo
-    arrangement: Arrangement
+    view: View
     sources: tuple[SourceTensor, ...]
     scales: tuple[SourceTensor | None, ...]
+    always_f32: bool
 
 
 class Counterparts(msgspec.Struct, frozen=True):
-    """What can be compared, what cannot, and the source tensors left out: how many for each reason."""
+    """The target that the file was made for, and which file of its set it is; what can be compared, and what cannot.
 
+    `block`: the rows and columns of an FP8 source that share a scale.
+    """
+
+    target: AnyTarget
+    kind: FileKind
     pairs: tuple[Counterpart, ...]
     differences: tuple[Difference, ...]
-    dropped: dict[str, int]
     block: tuple[int, int]
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A checkpoint's catalog: what the config promises, what is there, the scales of FP8 weights, what is left out."""
+    """A checkpoint, its family and typed config, and the sources of every row of the family's table."""
 
-    model: Model
-    tensors: Mapping[str, SourceTensor]
-    promised: Mapping[str, Component]
-    scales: Mapping[str, str]
-    block: tuple[int, int]
-    reasons: Mapping[str, str]
+    checkpoint: Checkpoint
+    family: AnyFamily
+    model: object
+    matched: Matched
 
-
-def read_source(architecture: Architecture, model: Model, tensors: Mapping[str, SourceTensor]) -> Source:
-    """The catalog. CheckpointError if the scales are not what they should be."""
-    promised = {t.name: t.role.component for t in architecture.tensors(model)}
-    reasons = {}
-    for name in tensors:
-        reason = None if name in promised else architecture.drop_reason(model, name)
-        weight = next((name.removesuffix(s) for s in _SCALES if name.endswith(s)), "")
-        if reason is None and weight and weight not in promised:
-            reason = architecture.drop_reason(model, weight)
-        if reason:
-            reasons[name] = reason
-    pairing = pair_scales({n: t for n, t in tensors.items() if n not in reasons}, model.language.fp8_block)
-    return Source(model, tensors, promised, pairing.scales, pairing.block, reasons)
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many source tensors are left out, by reason."""
+        return dict(Counter(self.matched.left_out.values()))
 
 
-def find_counterparts(architecture: str, headers: Sequence[GGUFHeader], source: Source) -> Counterparts:
-    """Maps every tensor of the files back to the source."""
+def read_source(checkpoint: Checkpoint) -> Source:
+    """What `checkpoint` holds. CheckpointError if its tensors are not those that its config promises."""
+    family = find_family(checkpoint.config, _CONFIG)
+    model = family.parse(checkpoint.config, _CONFIG)
+    return Source(checkpoint, family, model, match(family, model, checkpoint.config, checkpoint.shards.tensors))
+
+
+_Outputs = Mapping[str, tuple[Row, tuple[SourceTensor, ...], Output]]
+
+
+def find_counterparts(headers: Sequence[GGUFHeader], source: Source) -> Counterparts | None:
+    """Maps every tensor of the files back to the source; None if no target has files of this architecture.
+
+    Where several have, the file is of the one that has most of its tensors: only Ollama's has kv_b unsplit.
+    """
+    value = headers[0].keys.get("general.architecture")
+    found: list[tuple[AnyTarget, FileKind, _Outputs]] = [
+        (target, kind, _outputs(source.matched, name, kind))
+        for name, target in source.family.targets.items()
+        for kind, file in target.files.items()
+        if value is not None and file.architecture == value.value
+    ]
+    if not found:
+        return None
+    names = {tensor.name for header in headers for tensor in header.tensors}
+    target, kind, outputs = max(found, key=lambda one: len(names & one[2].keys()))
     pairs: list[Counterpart] = []
     differences: list[Difference] = []
-    made_of: dict[str, set[Arrangement]] = {}
     for number, header in enumerate(headers):
         for tensor in header.tensors:
-            found = _counterpart(architecture, number, tensor, source)
-            if isinstance(found, Difference):
-                differences.append(found)
-                continue
-            for one in found.sources:
-                made_of.setdefault(one.name, set()).add(found.arrangement)
-            wrong = _shape_difference(found, source.model) or _type_difference(architecture, tensor)
-            if wrong:
-                differences.append(wrong)
+            pair = _counterpart(number, tensor, outputs, source.matched)
+            if isinstance(pair, Difference):
+                differences.append(pair)
             else:
-                pairs.append(found)
-    differences += _missing(architecture, source, made_of)
-    differences += _unknown(source)
-    dropped: dict[str, int] = {}
-    for reason in source.reasons.values():
-        dropped[reason] = dropped.get(reason, 0) + 1
-    return Counterparts(tuple(pairs), tuple(differences), dropped, source.block)
+                pairs.append(pair)
+    differences += _missing(outputs, names)
+    return Counterparts(target, kind, tuple(pairs), tuple(differences), source.matched.block)
 
 
-def _counterpart(architecture: str, file: int, tensor: TensorInfo, source: Source) -> Counterpart | Difference:
+def _outputs(matched: Matched, target: str, kind: FileKind) -> _Outputs:
+    return {
+        output.name: (row, sources, output)
+        for row, sources in matched.rows
+        for output in row.outputs.get(target, ())
+        if output.file is kind
+    }
+
+
+def _counterpart(file: int, tensor: TensorInfo, outputs: _Outputs, matched: Matched) -> Counterpart | Difference:
     where = f"tensor {printable(tensor.name)}"
-    experts = source.model.language.n_routed_experts
-    names = source_names(architecture, tensor.name, experts)
-    if not names:
-        return Difference(where, f"is extra: {architecture} has no tensor of this name")
-    for name in names:
-        if name in source.reasons:
-            return Difference(
-                where, f"is extra: its source {printable(name)} is to be left out ({source.reasons[name]})"
-            )
-        if name not in source.tensors or name not in source.promised:
-            return Difference(where, f"is extra: the source has no tensor {printable(name)}")
-    arrangement: Arrangement = "whole"
-    if tensor.name.endswith(("attn_k_b.weight", "attn_v_b.weight")):
-        arrangement = "k_b" if tensor.name.endswith("attn_k_b.weight") else "v_b"
-    sources = tuple(source.tensors[name] for name in names)
-    scales = tuple(source.tensors[source.scales[name]] if name in source.scales else None for name in names)
-    return Counterpart(file, tensor, arrangement, sources, scales)
+    if tensor.name not in outputs:
+        return Difference(where, "is extra: nothing in the source becomes a tensor of this name")
+    row, sources, output = outputs[tensor.name]
+    shape, always_f32 = row.output_shape(output), output.storage == ALWAYS_F32
+    if tensor.shape != shape:
+        return Difference(where, "the shape, row-major", f"{list(shape)}", f"{list(tensor.shape)}")
+    if always_f32 and tensor.type is not GGMLType.F32:
+        return Difference(where, "the type", "F32", tensor.type.name)
+    scales = tuple(matched.scales.get(one.name) for one in sources)
+    return Counterpart(file, tensor, output.view, sources, scales, always_f32)
 
 
-def _shape_difference(pair: Counterpart, model: Model) -> Difference | None:
-    first, c = pair.sources[0], model.language
-    shape: Shape = first.shape
-    if pair.arrangement == "k_b":
-        shape = (c.num_attention_heads, first.shape[1], c.qk_nope_head_dim)
-    elif pair.arrangement == "v_b":
-        shape = (c.num_attention_heads, c.v_head_dim, first.shape[1])
-    elif pair.tensor.name.endswith(_EXPERTS):
-        shape = (len(pair.sources), *first.shape)
-    elif pair.tensor.name == "v.view_seperator":
-        shape = (1, *first.shape)
-    odd = next((s for s in pair.sources if s.shape != first.shape), None)
-    where = f"tensor {printable(pair.tensor.name)}"
-    if odd:
-        return Difference(
-            where, f"its source {odd.name} has another shape than {first.name}", f"{first.shape}", f"{odd.shape}"
-        )
-    if pair.tensor.shape != shape:
-        return Difference(where, "the shape, row-major", f"{list(shape)}", f"{list(pair.tensor.shape)}")
-    return None
-
-
-def _type_difference(architecture: str, tensor: TensorInfo) -> Difference | None:
-    if must_be_f32(architecture, tensor) and tensor.type.name != "F32":
-        return Difference(f"tensor {printable(tensor.name)}", "the type", "F32", tensor.type.name)
-    return None
-
-
-def _missing(architecture: str, source: Source, made_of: Mapping[str, set[Arrangement]]) -> Iterator[Difference]:
-    """Promised source tensors from which nothing was made; of a split kv_b both halves must be there."""
-    for name, component in source.promised.items():
-        if not _in_file(architecture, component):
-            continue
-        found: Iterable[Arrangement] = made_of.get(name, ())
-        where = f"source tensor {printable(name)}"
-        if name not in source.tensors:
-            yield Difference(where, "config.json promises it, but no shard holds it")
-        elif not found:
-            yield Difference(where, "is missing: no tensor of the file is made of it")
-        elif "whole" in found and len({*found}) > 1:
-            yield Difference(where, "is in the file twice, whole and split")
-        elif len({*found} & {"k_b", "v_b"}) == 1:
-            yield Difference(where, f"only its half {next(iter(found))} is in the file")
-
-
-def _in_file(architecture: str, component: Component) -> bool:
-    """llama.cpp has the vision part in a file of its own."""
-    if architecture == "clip":
-        return component is not Component.LANGUAGE
-    return architecture == "deepseekocr" or component is Component.LANGUAGE
-
-
-def _unknown(source: Source) -> Iterator[Difference]:
-    """Source tensors that are neither promised nor left out for a reason."""
-    scales = set(source.scales.values())
-    for name in source.tensors:
-        if name not in source.promised and name not in source.reasons and name not in scales:
-            yield Difference(f"source tensor {printable(name)}", "is unknown: there is no reason to leave it out")
+def _missing(outputs: _Outputs, names: set[str]) -> Iterator[Difference]:
+    for name, (row, _, _) in outputs.items():
+        if name not in names:
+            yield Difference(f"tensor {printable(name)}", f"is missing: it would be made of {printable(row.source)}")

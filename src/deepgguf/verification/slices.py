@@ -1,11 +1,9 @@
 """A tensor in slices of about half a megabyte, each beside the source rows that it comes from."""
 
 from collections.abc import Iterator
-from math import prod
 
 import msgspec
 
-from deepgguf.architectures.architecture import Model
 from deepgguf.formats.gguf.types import row_bytes
 from deepgguf.verification.counterparts import Counterpart
 
@@ -31,32 +29,17 @@ class Slice(msgspec.Struct, frozen=True, gc=False):
     nbytes: int
 
 
-def slices(pair: Counterpart, model: Model) -> Iterator[Slice]:
-    """All slices of a tensor, in the order of its bytes."""
-    if pair.arrangement == "whole":
-        return _whole(pair)
-    c = model.language
-    k_b = pair.arrangement == "k_b"
-    return _heads(pair, c.qk_nope_head_dim, c.v_head_dim, k_b=k_b)
-
-
-def _whole(pair: Counterpart) -> Iterator[Slice]:
-    shape, type = pair.sources[0].shape, pair.tensor.type
-    rows, cols = prod(shape[:-1]), shape[-1]
-    per_row, step = row_bytes(type, cols), max(1, SLICE_WEIGHTS // cols)
+def slices(pair: Counterpart) -> Iterator[Slice]:
+    """All slices of a tensor, in the order of its bytes; a transposed head is one slice."""
+    view, per_row = pair.view, row_bytes(pair.tensor.type, pair.view.row_length)
+    head_bytes = view.taken * view.cols // view.row_length * per_row
+    step = view.taken if view.transposed else max(1, SLICE_WEIGHTS // view.cols)
+    offset = 0
     for part in range(len(pair.sources)):
-        for row in range(0, rows, step):
-            count = min(step, rows - row)
-            offset = (part * rows + row) * per_row
-            yield Slice(part, -1, row, row, count, cols, False, offset, count * per_row)
-
-
-def _heads(pair: Counterpart, nope: int, value: int, *, k_b: bool) -> Iterator[Slice]:
-    """kv_b has for every head its `nope` rows of keys, then its `value` rows of values."""
-    rank = pair.sources[0].shape[1]
-    heads = pair.tensor.shape[0]
-    rows = nope if k_b else value
-    nbytes = rank * row_bytes(pair.tensor.type, nope) if k_b else value * row_bytes(pair.tensor.type, rank)
-    for head in range(heads):
-        source_row = head * (nope + value) + (0 if k_b else nope)
-        yield Slice(0, head, 0, source_row, rows, rank, k_b, head * nbytes, nbytes)
+        for head in range(view.groups):
+            first, number = head * view.group_rows + view.start, head if view.groups > 1 else -1
+            for row in range(0, view.taken, step):
+                rows = min(step, view.taken - row)
+                nbytes = head_bytes if view.transposed else rows * per_row
+                yield Slice(part, number, row, first + row, rows, view.cols, view.transposed, offset, nbytes)
+                offset += nbytes

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from deepgguf.architectures import find_architecture
-from deepgguf.architectures.architecture import Architecture, Model
-from deepgguf.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.executors.threads import Buffers, run_in_threads
 from deepgguf.files.files import ReadByNumber
 from deepgguf.files.find import find_files
 from deepgguf.formats.gguf.types import PLAIN, GGUFHeader
+from deepgguf.models.family import AnyFamily
 from deepgguf.verification.compare_keys import key_differences
 from deepgguf.verification.compare_slices import compare_slice
 from deepgguf.verification.counterparts import Counterparts, find_counterparts, read_source
@@ -17,56 +16,38 @@ from deepgguf.verification.file_bytes import FileBytes
 from deepgguf.verification.mismatches import Mismatches
 from deepgguf.verification.report import Difference, SourceCheck
 from deepgguf.verification.slices import Slice, slices
-from deepgguf.verification.source_names import NAMES
 
 Progress = Callable[[int], None]
-
-# general.architecture -> what config.json calls the model's class.
-_MODELS = {
-    "deepseek2": ("DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM"),
-    "deepseekocr": ("DeepseekOCRForCausalLM",),
-    "deepseek2-ocr": ("DeepseekOCRForCausalLM",),
-    "clip": ("DeepseekOCRForCausalLM",),
-}
 
 
 def check_source(
     headers: Sequence[GGUFHeader], files: Sequence[FileBytes], path: Path, *, jobs: int, progress: Progress
 ) -> tuple[SourceCheck, list[Difference]]:
     """Compares tensors and keys. CheckpointError if the checkpoint in `path` is at fault itself."""
-    checkpoint = read_checkpoint(find_files(path))
-    architecture = find_architecture(checkpoint.config, "config.json")
-    model = architecture.parse(checkpoint.config, "config.json")
-    value = headers[0].keys.get("general.architecture")
-    name = value.value if value else None
-    if not isinstance(name, str) or architecture.name not in _MODELS.get(name, ()):
-        expected = " or ".join(known for known, classes in _MODELS.items() if architecture.name in classes)
-        wrong = Difference("key general.architecture", f"the source is a {architecture.name}", expected, repr(name))
-        return SourceCheck(checkpoint.name, 0, 0, 0, {}), [wrong]
-    return _check(headers, files, checkpoint, architecture, model, name, jobs, progress)
-
-
-def _check(
-    headers: Sequence[GGUFHeader], files: Sequence[FileBytes], checkpoint: Checkpoint, architecture: Architecture,
-    model: Model, name: str, jobs: int, progress: Progress,
-) -> tuple[SourceCheck, list[Difference]]:  # fmt: skip
-    assert name in NAMES
-    source = read_source(architecture, model, checkpoint.shards.tensors)
-    found = find_counterparts(name, headers, source)
-    differences = key_differences(headers, checkpoint, found)
-    differences += found.differences
+    source = read_source(read_checkpoint(find_files(path)))
+    checkpoint = source.checkpoint
+    found = find_counterparts(headers, source)
+    if found is None:
+        return SourceCheck(checkpoint.name, 0, 0, 0, {}), [_another_model(headers[0], source.family)]
+    differences = [*key_differences(headers, source, found), *found.differences]
     with checkpoint.files as sources:
         read = sources.by_number(checkpoint.shards.files)
-        differences += _check_weights(headers, files, read, found, model, jobs, progress)
+        differences += _check_weights(headers, files, read, found, jobs, progress)
         sources.check_unchanged(checkpoint.shards.files)
     exact = sum(pair.tensor.type in PLAIN for pair in found.pairs)
     keys = sum(len(header.keys) for header in headers)
-    check = SourceCheck(checkpoint.name, exact, len(found.pairs) - exact, keys, found.dropped)
-    return check, differences
+    return SourceCheck(checkpoint.name, exact, len(found.pairs) - exact, keys, source.dropped), differences
+
+
+def _another_model(header: GGUFHeader, family: AnyFamily) -> Difference:
+    value = header.keys.get("general.architecture")
+    known = {file.architecture for target in family.targets.values() for file in target.files.values()}
+    text, expected = f"the source is a {family.name}", " or ".join(sorted(known))
+    return Difference("key general.architecture", text, expected, repr(value.value) if value else "no such key")
 
 
 def _check_weights(
-    headers: Sequence[GGUFHeader], files: Sequence[FileBytes], read: ReadByNumber, found: Counterparts, model: Model,
+    headers: Sequence[GGUFHeader], files: Sequence[FileBytes], read: ReadByNumber, found: Counterparts,
     jobs: int, progress: Progress,
 ) -> list[Difference]:  # fmt: skip
     mismatches = [Mismatches(pair) for pair in found.pairs]
@@ -74,7 +55,7 @@ def _check_weights(
 
     def tasks() -> Iterator[tuple[int, Slice]]:
         for number, pair in enumerate(found.pairs):
-            for piece in slices(pair, model):
+            for piece in slices(pair):
                 yield number, piece
 
     def work(task: tuple[int, Slice], buffers: Buffers) -> None:

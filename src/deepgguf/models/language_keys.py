@@ -1,8 +1,8 @@
 """Keys of the language model that both targets write alike."""
 
-from deepgguf.architectures.language_model import LanguageConfig
 from deepgguf.formats.gguf.types import Value
-from deepgguf.layouts.values import float32, string, uint32
+from deepgguf.models.language_model import LanguageConfig
+from deepgguf.models.values import float32, string, uint32
 
 # llama-hparams.h, enum llama_expert_gating_func_type.
 GATING_FUNCTIONS = {"softmax": 1, "sigmoid": 2}

@@ -5,7 +5,7 @@ import enum
 from deepgguf.checkpoint.tokenizer import Tokenizer
 from deepgguf.errors import CheckpointError
 from deepgguf.formats.gguf.types import Value, ValueType
-from deepgguf.layouts.values import array, boolean, present, string, uint32
+from deepgguf.models.values import array, boolean, present, string, uint32
 
 _MOST_PADDING = 1 << 20  # tokens; every one of them takes memory, and a number in config.json costs nothing
 

@@ -1,0 +1,162 @@
+"""DeepSeek-OCR: `DeepseekOCRForCausalLM`, a DeepSeek MoE language model behind SAM and CLIP (arXiv 2510.18234).
+
+Ollama has everything in one file (convert/convert_deepseekocr.go). llama.cpp has SAM, CLIP and the projector in an
+mmproj beside it (conversion/deepseek.py, DeepseekOCRVisionModel; the engine's side is tools/mtmd/models/deepseekocr.cpp
+and clip.cpp).
+"""
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from deepgguf.errors import CheckpointError
+from deepgguf.formats.gguf.types import Value, ValueType
+from deepgguf.models import deepseek_v2
+from deepgguf.models.config_schema import JsonObject, json_object, to_config
+from deepgguf.models.family import Family, KeyFacts, TargetFile
+from deepgguf.models.language_keys import group_keys, size_keys
+from deepgguf.models.language_model import LanguageConfig, language_drop_reason, language_table, parse_language_config
+from deepgguf.models.llamacpp import llamacpp_general, llamacpp_target
+from deepgguf.models.ollama import ollama_target
+from deepgguf.models.table import FileKind, Row
+from deepgguf.models.tokenizer_keys import llamacpp_tokenizer_keys, ollama_tokenizer_keys
+from deepgguf.models.values import array, boolean, float32, present, string, uint32
+from deepgguf.models.vision_encoders import VisionConfig, vision_table
+from deepgguf.recipes.choice import Exceptions
+
+# The nested language_config is one of DeepSeek-V2's class; DeepSeek-OCR turns MLA off and then has no such dimensions.
+_DEFAULTS: JsonObject = {
+    **deepseek_v2.DEFAULTS,
+    "use_mla": False,
+    "q_lora_rank": None,
+    "kv_lora_rank": None,
+    "qk_nope_head_dim": 0,
+    "qk_rope_head_dim": 0,
+    "v_head_dim": 0,
+}
+_HALF = [0.5, 0.5, 0.5]
+
+
+class OcrConfig(msgspec.Struct, frozen=True):
+    """The language model, and what sees."""
+
+    language: LanguageConfig
+    vision: VisionConfig
+
+
+def _parse(config: JsonObject, where: str) -> OcrConfig:
+    raw = json_object(config.get("language_config"), where, "language_config")
+    language = parse_language_config(raw, _DEFAULTS, f"{where}: language_config")
+    if language.use_mla:
+        raise CheckpointError(where, "language_config.use_mla is true, expected false", "no engine runs this variant")
+    return OcrConfig(language, _vision(config, where))
+
+
+def _vision(config: JsonObject, where: str) -> VisionConfig:
+    raw = json_object(config.get("vision_config"), where, "vision_config")
+    width = json_object(raw.get("width"), where, "vision_config.width")
+    encoders = {"clip": width.get("clip-l-14-224"), "sam": width.get("sam_vit_b")}
+    return to_config({**raw, **encoders}, {}, VisionConfig, f"{where}: vision_config")
+
+
+def _table(c: OcrConfig, mtp_layers: int) -> Iterator[Row]:
+    yield from language_table(c.language, mtp_layers)
+    yield from vision_table(c.vision, c.language.hidden_size)
+
+
+def _drop_reason(c: OcrConfig, name: str) -> str | None:
+    return language_drop_reason(c.language, name)
+
+
+def _ollama_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
+    """The keys of Ollama's converter, and those that its engine has to guess otherwise (size_keys, vocab_size)."""
+    c, vision = config.language, config.vision
+    general = {"architecture": string(facts.architecture), "quantization_version": uint32(2)}
+    own = {
+        **size_keys(c),
+        "attention.head_count_kv": uint32(c.num_key_value_heads),
+        "vocab_size": uint32(c.vocab_size),
+        "vision.block_count": uint32(vision.clip.layers),
+        "vision.embedding_length": uint32(vision.clip.width),
+        "vision.head_count": uint32(vision.clip.heads),
+        "vision.image_size": uint32(vision.clip.image_size),
+        "vision.patch_size": uint32(vision.clip.patch_size),
+        "sam.block_count": uint32(vision.sam.layers),
+        "sam.embedding_length": uint32(vision.sam.width),
+        "sam.head_count": uint32(vision.sam.heads),
+        "sam.global_attention_indexes": array(ValueType.INT32, vision.sam.global_attn_indexes),
+    }
+    tokenizer = ollama_tokenizer_keys(facts.tokenizer, c.vocab_size)
+    return present(general, "general.") | present(own, f"{facts.architecture}.") | tokenizer
+
+
+def _llamacpp_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
+    """As llama.cpp's converter writes them; rope.dimension_count 0 (no MLA, so no rope part of a head) is intended."""
+    c = config.language
+    own = {
+        **size_keys(c),
+        **group_keys(c),
+        "vocab_size": uint32(c.vocab_size),
+        "attention.head_count_kv": uint32(c.num_key_value_heads),
+        "rope.dimension_count": uint32(c.qk_rope_head_dim),
+    }
+    tokenizer = llamacpp_tokenizer_keys(facts.tokenizer, c.vocab_size)
+    return llamacpp_general(facts, "model") | present(own, f"{facts.architecture}.") | tokenizer
+
+
+def _mmproj_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
+    """What clip.cpp reads. feed_forward_length is 4 x heads: upstream's quirk, not the MLP's width."""
+    clip, sam = config.vision.clip, config.vision.sam
+    own = {
+        "has_vision_encoder": boolean(True),
+        "projector_type": string("deepseekocr"),
+        "use_gelu": boolean(True),
+        "vision.projection_dim": uint32(config.language.hidden_size),
+        "vision.image_size": uint32(clip.image_size),
+        "vision.patch_size": uint32(clip.patch_size),
+        "vision.embedding_length": uint32(clip.width),
+        "vision.feed_forward_length": uint32(4 * clip.heads),
+        "vision.block_count": uint32(clip.layers),
+        "vision.attention.head_count": uint32(clip.heads),
+        "vision.attention.layer_norm_epsilon": float32(1e-6),
+        "vision.image_mean": _channels(facts.processor, "image_mean"),
+        "vision.image_std": _channels(facts.processor, "image_std"),
+        "vision.projector.scale_factor": uint32(1),
+        "vision.window_size": uint32(14),
+        "vision.preproc_min_tiles": uint32(2),
+        "vision.preproc_max_tiles": uint32(9),
+        "vision.sam.block_count": uint32(sam.layers),
+        "vision.sam.embedding_length": uint32(sam.width),
+        "vision.sam.head_count": uint32(sam.heads),
+    }
+    return llamacpp_general(facts, "mmproj") | present(own, f"{facts.architecture}.")
+
+
+def _channels(processor: Mapping[str, object], key: str) -> Value | None:
+    """Three numbers, one per colour, from the (pre)processor's config; one half each where it has none."""
+    values = processor.get(key, _HALF)
+    if not (isinstance(values, list) and len(values) == 3 and all(type(v) in (int, float) for v in values)):
+        raise CheckpointError("processor_config.json", f"{key} is {values!r}, expected three numbers")
+    return array(ValueType.FLOAT32, [float(v) for v in values])
+
+
+def _llamacpp_limits(c: OcrConfig) -> tuple[str, ...]:
+    """clip.cpp builds SAM with 12 blocks, whatever the file says."""
+    layers = c.vision.sam.layers
+    return () if layers == 12 else (f"llama.cpp builds SAM with 12 blocks; this one has {layers}",)
+
+
+_LLAMACPP_FILES = {
+    FileKind.TEXT: TargetFile("deepseek2-ocr", _llamacpp_keys),
+    FileKind.MMPROJ: TargetFile("clip", _mmproj_keys),
+}
+FAMILY = Family(
+    name="DeepseekOCRForCausalLM",
+    parse=_parse,
+    table=_table,
+    drop_reason=_drop_reason,
+    targets={
+        "ollama": ollama_target(TargetFile("deepseekocr", _ollama_keys), Exceptions(kept_prefixes=("v.", "s.", "mm."))),
+        "llama.cpp": llamacpp_target(_LLAMACPP_FILES, _llamacpp_limits),
+    },
+)

@@ -1,0 +1,35 @@
+"""DeepSeek-V3, R1, V3.1: `DeepseekV3ForCausalLM` (arXiv 2412.19437), which the engines run as a DeepSeek-V2."""
+
+from deepgguf.models import deepseek_v2
+from deepgguf.models.config_schema import JsonObject
+from deepgguf.models.family import Family
+from deepgguf.models.language_model import LanguageConfig, language_drop_reason, language_table, parse_language_config
+
+# What configuration_deepseek.py of DeepSeek-V3 gives a field that config.json leaves out.
+DEFAULTS: JsonObject = {
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": False,
+    "moe_layer_freq": 1,
+    "scoring_func": "sigmoid",
+    "norm_topk_prob": True,
+    "routed_scaling_factor": 2.5,
+    "topk_method": "noaux_tc",
+    "n_group": 8,
+    "topk_group": 4,
+    "q_lora_rank": 1536,
+    "use_mla": True,
+}
+
+
+def _parse(config: JsonObject, where: str) -> LanguageConfig:
+    return parse_language_config(config, DEFAULTS, where)
+
+
+FAMILY = Family(
+    name="DeepseekV3ForCausalLM",
+    parse=_parse,
+    table=language_table,
+    drop_reason=language_drop_reason,
+    targets=deepseek_v2.FAMILY.targets,
+)

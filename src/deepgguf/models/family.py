@@ -1,0 +1,83 @@
+"""The declaration of a model family: its config, its table of tensors, and what each target makes of it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from deepgguf.checkpoint.model_card import ModelCard
+from deepgguf.checkpoint.tokenizer import Tokenizer
+from deepgguf.formats.gguf.types import GGMLType, Value
+from deepgguf.models.config_schema import JsonObject
+from deepgguf.models.table import FileKind, Row
+from deepgguf.recipes.choice import NO_EXCEPTIONS, Exceptions
+
+C = TypeVar("C")  # a family's config struct
+
+
+class KeyFacts(msgspec.Struct, frozen=True):
+    """What keys are made of beside the config: the file's architecture, the checkpoint's other files, the tensors.
+
+    `name`: of the checkpoint's folder, `model_id`: in its config. `fp8_tensors`: the names of outputs that came from
+    FP8. `parameters`: (total, shared, of one expert of every block, number of experts), for size labels. `processor`:
+    the (pre)processor's config.
+    """
+
+    architecture: str
+    tokenizer: Tokenizer
+    card: ModelCard
+    name: str
+    model_id: str | None
+    fp8_tensors: tuple[str, ...]
+    parameters: tuple[int, int, int, int]
+    processor: Mapping[str, object]
+
+
+class TargetFile(msgspec.Struct, Generic[C], frozen=True):
+    """A file of a target's file set: `general.architecture`, and its keys, all but `general.file_type`."""
+
+    architecture: str
+    keys: Callable[[C, KeyFacts], dict[str, Value]]
+
+
+class Target(msgspec.Struct, Generic[C], frozen=True):
+    """What a target makes of a family.
+
+    `plain_types[storage][source dtype]`: the type without a choice; `chosen_types[storage][type]`: what a choice of
+    type becomes. `file_types[type]`: general.file_type of an unquantized file of that type. `run(files)`: the command
+    that runs the result. `exceptions`: what the target does otherwise than llama-quantize. `limits(config)`: sentences
+    about what the target's engine cannot do.
+    """
+
+    files: Mapping[FileKind, TargetFile[C]]
+    plain_types: Mapping[str, Mapping[str, GGMLType]]
+    chosen_types: Mapping[str, Mapping[GGMLType, GGMLType]]
+    file_types: Mapping[GGMLType, int]
+    run: Callable[[tuple[str, ...]], str]
+    exceptions: Exceptions = NO_EXCEPTIONS
+    limits: Callable[[C], tuple[str, ...]] = lambda config: ()
+
+    def unquantized_type(self, storage: str, dtype: str, chosen: GGMLType | None) -> GGMLType:
+        """The type of a tensor with this storage and source dtype, if `chosen` was asked for."""
+        return self.plain_types[storage][dtype] if chosen is None else self.chosen_types[storage][chosen]
+
+
+class Family(msgspec.Struct, Generic[C], frozen=True):
+    """A model class of Hugging Face.
+
+    `name` is what config.json calls it. `parse(config, where)` gives the typed config or a CheckpointError.
+    `table(config, mtp_layers)` yields every tensor that the checkpoint must contain, and those of so many layers of
+    multi-token prediction, which no target has. `drop_reason(config, name)` says why another tensor is left out, or
+    None if it is unknown. `limits(config)`: sentences about what no engine can do with the model.
+    """
+
+    name: str
+    parse: Callable[[JsonObject, str], C]
+    table: Callable[[C, int], Iterator[Row]]
+    drop_reason: Callable[[C, str], str | None]
+    targets: Mapping[str, Target[C]]
+    limits: Callable[[C], tuple[str, ...]] = lambda config: ()
+
+
+AnyFamily = Family[Any]
+AnyTarget = Target[Any]

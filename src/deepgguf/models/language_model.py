@@ -1,0 +1,244 @@
+"""The DeepSeek language model that V2, V3 and DeepSeek-OCR share: attention (MLA or plain), dense and MoE blocks.
+
+Shapes: DeepSeek-V2 (arXiv 2405.04434, section 2), DeepSeek-V3 (arXiv 2412.19437, section 2.1) and the published
+modeling_deepseek.py of each.
+"""
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from deepgguf.errors import CheckpointError
+from deepgguf.models.config_schema import (
+    JsonObject,
+    NotNegative,
+    Positive,
+    PositiveFloat,
+    json_object,
+    to_config,
+)
+from deepgguf.models.storage import ALWAYS_F32, MATRIX
+from deepgguf.models.table import Kind, Output, Row
+from deepgguf.tensors.view import Shape, View
+
+_BLOCK = re.compile(r"model\.layers\.(\d{1,9})\.")
+_COMPUTED = re.compile(r"(.*\.)?(rotary_emb\.inv_freq|embeddings\.position_ids)")
+
+
+class Yarn(msgspec.Struct, frozen=True):
+    """YaRN (arXiv 2309.00071): how the rotary positions are stretched."""
+
+    factor: PositiveFloat
+    original_max_position_embeddings: Positive
+    beta_fast: PositiveFloat | None = 32.0
+    beta_slow: PositiveFloat | None = 1.0
+    mscale: float | None = 1.0
+    mscale_all_dim: float | None = None
+
+
+class LanguageConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of a DeepSeek config.json that decide keys, names or shapes, under their own names."""
+
+    vocab_size: Positive
+    hidden_size: Positive
+    intermediate_size: Positive
+    num_hidden_layers: Positive
+    num_attention_heads: Positive
+    num_key_value_heads: Positive
+    max_position_embeddings: Positive
+    rms_norm_eps: PositiveFloat | None
+    rope_theta: PositiveFloat | None
+    tie_word_embeddings: bool | None
+
+    first_k_dense_replace: NotNegative
+    moe_layer_freq: Positive
+    moe_intermediate_size: Positive
+    n_routed_experts: Positive
+    n_shared_experts: Positive
+    num_experts_per_tok: Positive
+    norm_topk_prob: bool | None
+    routed_scaling_factor: float | None
+    scoring_func: str | None
+    topk_method: str | None
+    n_group: NotNegative | None
+    topk_group: NotNegative | None
+
+    use_mla: bool
+    q_lora_rank: Positive | None
+    kv_lora_rank: Positive | None
+    qk_nope_head_dim: NotNegative
+    qk_rope_head_dim: NotNegative
+    v_head_dim: NotNegative
+
+    yarn: Yarn | None = None
+
+    @property
+    def q_width(self) -> int:
+        """Rows of the query projection: heads x (nope + rope dimensions)."""
+        return self.num_attention_heads * (self.qk_nope_head_dim + self.qk_rope_head_dim)
+
+
+def parse_language_config(raw: JsonObject, defaults: JsonObject, where: str) -> LanguageConfig:
+    """The typed config; absent fields take `defaults`. CheckpointError names the key that is wrong."""
+    config = to_config({**raw, **_rope(raw, defaults, where)}, defaults, LanguageConfig, where)
+    _check_language(config, where)
+    return config
+
+
+def _check_language(c: LanguageConfig, where: str) -> None:
+    def refuse(key: str, found: object, expected: str) -> None:
+        raise CheckpointError(where, f"{key} is {found}, expected {expected}", "the engines cannot run such a model")
+
+    if c.moe_layer_freq != 1:
+        refuse("moe_layer_freq", c.moe_layer_freq, "1")
+    if c.first_k_dense_replace > c.num_hidden_layers:
+        refuse("first_k_dense_replace", c.first_k_dense_replace, f"at most num_hidden_layers {c.num_hidden_layers}")
+    if c.num_experts_per_tok > c.n_routed_experts:
+        refuse("num_experts_per_tok", c.num_experts_per_tok, f"at most n_routed_experts {c.n_routed_experts}")
+    if c.scoring_func not in (None, "softmax", "sigmoid"):
+        refuse("scoring_func", repr(c.scoring_func), "'softmax' or 'sigmoid'")
+    if c.n_group and c.n_routed_experts % c.n_group:
+        refuse("n_group", c.n_group, f"a divisor of n_routed_experts {c.n_routed_experts}")
+    if c.n_group and c.topk_group and c.topk_group > c.n_group:
+        refuse("topk_group", c.topk_group, f"at most n_group {c.n_group}")
+    if c.use_mla:
+        for key in ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"):
+            if not getattr(c, key):
+                refuse(key, getattr(c, key), "a positive number")
+    elif c.hidden_size % c.num_attention_heads or c.num_attention_heads % c.num_key_value_heads:
+        refuse("num_attention_heads", c.num_attention_heads, "a divisor of hidden_size, a multiple of its KV heads")
+
+
+def _rope(raw: JsonObject, defaults: JsonObject, where: str) -> JsonObject:
+    """`rope_theta` and `yarn`, from `rope_parameters` (transformers 5) or `rope_scaling` and `rope_theta` (4)."""
+    key = "rope_parameters" if raw.get("rope_parameters") is not None else "rope_scaling"
+    scaling = raw.get(key)
+    if scaling is None:
+        return {"rope_theta": raw.get("rope_theta", defaults["rope_theta"]), "yarn": None}
+    scaling = json_object(scaling, where, key)
+    theta = scaling.get("rope_theta", raw.get("rope_theta", defaults["rope_theta"]))
+    kind = scaling.get("rope_type", scaling.get("type"))
+    if kind in (None, "default"):
+        return {"rope_theta": theta, "yarn": None}
+    if kind != "yarn":
+        raise CheckpointError(where, f"{key}.type is {kind!r}, expected 'yarn'", "no engine scales DeepSeek otherwise")
+    return {"rope_theta": theta, "yarn": dict(scaling)}
+
+
+def language_table(c: LanguageConfig, mtp_layers: int) -> Iterator[Row]:
+    """Every tensor of the language model, block by block; lazy, so that absurd counts cost nothing."""
+    yield _row("model.embed_tokens.weight", Kind.VOCABULARY, (c.vocab_size, c.hidden_size), "token_embd.weight")
+    for block in range(c.num_hidden_layers):
+        yield from _block(c, block, dense=block < c.first_k_dense_replace)
+    for block in range(c.num_hidden_layers, c.num_hidden_layers + mtp_layers):
+        yield from _mtp_layer(c, block)
+    yield _row("model.norm.weight", Kind.NORM, (c.hidden_size,), "output_norm.weight")
+    if not c.tie_word_embeddings:
+        yield _row("lm_head.weight", Kind.VOCABULARY, (c.vocab_size, c.hidden_size), "output.weight")
+
+
+def language_drop_reason(c: LanguageConfig, name: str) -> str | None:
+    """Why a source tensor that is no part of the converted model is left out; None if it may not be."""
+    block = _BLOCK.match(name)
+    if block and int(block[1]) >= c.num_hidden_layers:
+        return "multi-token prediction (MTP) layers"
+    if name == "lm_head.weight" and c.tie_word_embeddings:
+        return "lm_head, tied to the token embedding"
+    if _COMPUTED.fullmatch(name):
+        return "buffers that the engines compute"
+    return None
+
+
+def block_row(block: int, source: str, kind: Kind, shape: Shape, name: str, experts: int = 0) -> Row:
+    """A tensor of block number `block`, by its names within the block, which both targets take whole."""
+    return _row(f"model.layers.{block}.{source}", kind, shape, f"blk.{block}.{name}", experts)
+
+
+_STORAGE = {Kind.NORM: ALWAYS_F32, Kind.ROUTER: ALWAYS_F32, Kind.ROUTER_BIAS: ALWAYS_F32}
+
+
+def _row(source: str, kind: Kind, shape: Shape, name: str, experts: int = 0) -> Row:
+    """Both targets have the same names (gguf-py, constants.py, TENSOR_NAMES)."""
+    outputs = (Output(name, View.whole(shape), _STORAGE.get(kind, MATRIX)),)
+    return Row(source, kind, shape, {"ollama": outputs, "llama.cpp": outputs}, experts)
+
+
+def _block(c: LanguageConfig, block: int, *, dense: bool) -> Iterator[Row]:
+    hidden = (c.hidden_size,)
+    yield block_row(block, "input_layernorm.weight", Kind.NORM, hidden, "attn_norm.weight")
+    yield from _latent_attention(c, block) if c.use_mla else _plain_attention(c, block)
+    yield block_row(block, "post_attention_layernorm.weight", Kind.NORM, hidden, "ffn_norm.weight")
+    if dense:
+        yield from _mlp(block, "mlp.", "", c.intermediate_size, c.hidden_size)
+    else:
+        yield from _mixture(c, block)
+
+
+def _latent_attention(c: LanguageConfig, block: int) -> Iterator[Row]:
+    p, hidden, heads, rank = "self_attn.", c.hidden_size, c.num_attention_heads, c.kv_lora_rank or 0
+    if c.q_lora_rank is None:
+        yield block_row(block, f"{p}q_proj.weight", Kind.LINEAR, (c.q_width, hidden), "attn_q.weight")
+    else:
+        yield block_row(block, f"{p}q_a_proj.weight", Kind.LINEAR, (c.q_lora_rank, hidden), "attn_q_a.weight")
+        yield block_row(block, f"{p}q_a_layernorm.weight", Kind.NORM, (c.q_lora_rank,), "attn_q_a_norm.weight")
+        yield block_row(block, f"{p}q_b_proj.weight", Kind.LINEAR, (c.q_width, c.q_lora_rank), "attn_q_b.weight")
+    latent = (rank + c.qk_rope_head_dim, hidden)
+    yield block_row(block, f"{p}kv_a_proj_with_mqa.weight", Kind.LINEAR, latent, "attn_kv_a_mqa.weight")
+    yield block_row(block, f"{p}kv_a_layernorm.weight", Kind.NORM, (rank,), "attn_kv_a_norm.weight")
+    yield _kv_b(c, block, (heads * (c.qk_nope_head_dim + c.v_head_dim), rank))
+    yield block_row(block, f"{p}o_proj.weight", Kind.LINEAR, (hidden, heads * c.v_head_dim), "attn_output.weight")
+
+
+def _kv_b(c: LanguageConfig, block: int, shape: Shape) -> Row:
+    """Whole for Ollama. For llama.cpp, so that MLA is absorbed, split: k_b has of every head the nope rows, transposed,
+    v_b the rest (DeepSeek-V2, section 2.1.2: W_UK and W_UV; conversion/deepseek.py).
+    """
+    whole = block_row(block, "self_attn.kv_b_proj.weight", Kind.LINEAR, shape, "attn_kv_b.weight")
+    heads, nope = c.num_attention_heads, c.qk_nope_head_dim
+    k_b = View.of_heads(shape, heads, 0, nope, transposed=True)
+    v_b = View.of_heads(shape, heads, nope, nope + c.v_head_dim)
+    split = (
+        Output(f"blk.{block}.attn_k_b.weight", k_b, MATRIX),
+        Output(f"blk.{block}.attn_v_b.weight", v_b, MATRIX),
+    )
+    return msgspec.structs.replace(whole, outputs={**whole.outputs, "llama.cpp": split})
+
+
+def _plain_attention(c: LanguageConfig, block: int) -> Iterator[Row]:
+    hidden = c.hidden_size
+    kv = hidden // c.num_attention_heads * c.num_key_value_heads
+    for word, rows in (("q", hidden), ("k", kv), ("v", kv)):
+        yield block_row(block, f"self_attn.{word}_proj.weight", Kind.LINEAR, (rows, hidden), f"attn_{word}.weight")
+    yield block_row(block, "self_attn.o_proj.weight", Kind.LINEAR, (hidden, hidden), "attn_output.weight")
+
+
+def _mlp(block: int, path: str, suffix: str, width: int, hidden: int, experts: int = 0) -> Iterator[Row]:
+    for word, shape in (("gate", (width, hidden)), ("up", (width, hidden)), ("down", (hidden, width))):
+        name = f"ffn_{word}{suffix}.weight"
+        yield block_row(block, f"{path}{word}_proj.weight", Kind.LINEAR, shape, name, experts)
+
+
+def _mixture(c: LanguageConfig, block: int) -> Iterator[Row]:
+    hidden, experts, width = c.hidden_size, c.n_routed_experts, c.moe_intermediate_size
+    yield block_row(block, "mlp.gate.weight", Kind.ROUTER, (experts, hidden), "ffn_gate_inp.weight")
+    if c.topk_method == "noaux_tc":
+        bias = "mlp.gate.e_score_correction_bias"
+        yield block_row(block, bias, Kind.ROUTER_BIAS, (experts,), "exp_probs_b.bias")
+    yield from _mlp(block, "mlp.experts.{}.", "_exps", width, hidden, experts)
+    yield from _mlp(block, "mlp.shared_experts.", "_shexp", width * c.n_shared_experts, hidden)
+
+
+def _mtp_layer(c: LanguageConfig, block: int) -> Iterator[Row]:
+    """A layer of multi-token prediction (DeepSeek-V3, section 2.2); no target has one."""
+    p, hidden = f"model.layers.{block}.", c.hidden_size
+    for row in _block(c, block, dense=False):
+        yield msgspec.structs.replace(row, outputs={})
+    for name in ("enorm", "hnorm", "shared_head.norm"):
+        yield Row(f"{p}{name}.weight", Kind.NORM, (hidden,), {})
+    for name, shape in (
+        ("eh_proj", (hidden, 2 * hidden)),
+        ("embed_tokens", (c.vocab_size, hidden)),
+        ("shared_head.head", (c.vocab_size, hidden)),
+    ):
+        yield Row(f"{p}{name}.weight", Kind.VOCABULARY, shape, {})

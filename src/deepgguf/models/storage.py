@@ -1,0 +1,24 @@
+"""The ways of storing a tensor unquantized; each target has a table of types for them (models.llamacpp, models.ollama)."""
+
+from collections.abc import Mapping
+
+from deepgguf.formats.gguf.types import GGMLType
+
+F32, F16, BF16 = GGMLType.F32, GGMLType.F16, GGMLType.BF16
+
+# VISION: a matrix of a vision encoder, where Ollama wants F16. PATCH: SAM's patch embedding, which llama.cpp stores as
+# F16 in an F16 file and as F32 in any other.
+ALWAYS_F32 = "always F32"
+MATRIX = "matrix"
+VISION = "vision matrix"
+PATCH = "SAM's patch embedding"
+
+FROM_ANY_TO_F32 = dict.fromkeys(("BF16", "F16", "F32", "F8_E4M3"), F32)
+
+_AS_CHOSEN = {F32: F32, F16: F16, BF16: BF16}
+CHOSEN: Mapping[str, Mapping[GGMLType, GGMLType]] = {
+    ALWAYS_F32: dict.fromkeys(_AS_CHOSEN, F32),
+    MATRIX: _AS_CHOSEN,
+    VISION: _AS_CHOSEN,
+    PATCH: {F32: F32, F16: F16, BF16: F32},
+}

@@ -1,0 +1,69 @@
+"""A model's table: a row for every tensor of the checkpoint, or for a tensor of every expert, and what becomes of it."""
+
+import enum
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from deepgguf.tensors.view import Shape, View
+
+
+class Kind(enum.Enum):
+    """What a tensor is; how it is stored follows from this."""
+
+    VOCABULARY = "a row for every token: the embedding or the output matrix"
+    LINEAR = "a matrix of the language model, quantized in FP8 checkpoints"
+    NORM = "the weights of a norm"
+    ROUTER = "the matrix that scores experts"
+    ROUTER_BIAS = "what is added to the scores of experts"
+    MATRIX = "a matrix of an encoder or a projector"
+    CONVOLUTION = "the kernels of a convolution"
+    PATCH = "the kernels of SAM's patch embedding"
+    POSITIONS = "a table of positions"
+    BIAS = "a bias"
+    VECTOR = "any other vector"
+
+
+class FileKind(enum.StrEnum):
+    """Which file of a file set a tensor goes to."""
+
+    TEXT = "text"
+    MMPROJ = "mmproj"
+
+
+class Output(msgspec.Struct, frozen=True, gc=False):
+    """A tensor of a target's file: its name, what it takes of the source, how it is stored, and in which file.
+
+    `storage` is a key of the target's tables of types (see models.storage).
+    """
+
+    name: str
+    view: View
+    storage: str
+    file: FileKind = FileKind.TEXT
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """A tensor of the checkpoint: its name, kind and shape (row-major).
+
+    `outputs`: what each target makes of it; nothing, where it is left out. With `experts`, the row stands for a tensor
+    of every expert; "{}" in `source` is the expert's number. Their outputs are stacked along a new first dimension.
+    """
+
+    source: str
+    kind: Kind
+    shape: Shape
+    outputs: Mapping[str, tuple[Output, ...]]
+    experts: int = 0
+
+    @property
+    def sources(self) -> Iterator[str]:
+        """The names in the checkpoint, by expert."""
+        if not self.experts:
+            return iter((self.source,))
+        before, after = self.source.split("{}")
+        return (f"{before}{expert}{after}" for expert in range(self.experts))
+
+    def output_shape(self, output: Output) -> Shape:
+        """The shape of one of its outputs, row-major."""
+        return (self.experts, *output.view.shape) if self.experts else output.view.shape
