@@ -134,12 +134,8 @@ def _read_gguf(files: Files, file: FileFacts) -> tuple[list[ImportanceEntry], tu
         _refuse(file, f"has only one of in_sum2 and counts for {min(unpaired)}")
     if sum(info.nbytes // 4 for info in counts.values()) > MAX_COUNTS or len(sums) > MAX_ENTRIES:
         _refuse(file, f"has more than {MAX_ENTRIES:,} entries or {MAX_COUNTS:,} counts")
-    entries = []
-    for name in sorted(sums):
-        n_counts = _count_of_counts(file, name, sums[name], counts[name])
-        numbers = _floats(files, file, header.data_offset + counts[name].offset, n_counts)
-        offset, size = header.data_offset + sums[name].offset, sums[name].nbytes // 4
-        entries.append(ImportanceEntry(name, offset, size, _rounded(file, name, numbers)))
+    start = header.data_offset
+    entries = [_gguf_entry(files, file, start, name, sums[name], counts[name]) for name in sorted(sums)]
     return entries, datasets, chunk_count
 
 
@@ -159,19 +155,19 @@ def _tensors_by_suffix(header: GGUFHeader, suffix: str) -> dict[str, TensorInfo]
     return {info.name.removesuffix(suffix): info for info in header.tensors if info.name.endswith(suffix)}
 
 
-def _count_of_counts(file: FileFacts, name: str, sums: TensorInfo, counts: TensorInfo) -> int:
+def _gguf_entry(
+    files: Files, file: FileFacts, data_offset: int, name: str, sums: TensorInfo, counts: TensorInfo
+) -> ImportanceEntry:
     if sums.type is not GGMLType.F32 or counts.type is not GGMLType.F32:
         _refuse(file, f"in_sum2 and counts of {name} are {sums.type.name} and {counts.type.name}, not F32")
     size, n_counts = sums.nbytes // 4, counts.nbytes // 4
     if not size or not n_counts or size % n_counts:
         _refuse(file, f"{name} has {size} values, which {n_counts} counts do not divide")
-    return n_counts
-
-
-def _rounded(file: FileFacts, name: str, numbers: Weights) -> tuple[int, ...]:
+    numbers = _floats(files, file, data_offset + counts.offset, n_counts)
     if not np.all((numbers >= 0) & (numbers < 2**53)):
         _refuse(file, f"{name} has a count that is negative or not finite")
-    return tuple(int(count) for count in np.floor(numbers.astype(np.float64) + 0.5))  # llama.cpp's lround
+    rounded = np.floor(numbers.astype(np.float64) + 0.5)  # llama.cpp's lround
+    return ImportanceEntry(name, data_offset + sums.offset, size, tuple(int(count) for count in rounded))
 
 
 def _read_legacy(files: Files, file: FileFacts) -> tuple[list[ImportanceEntry], tuple[str, ...], int]:
