@@ -145,9 +145,9 @@ def _metadata(file: FileFacts, header: GGUFHeader) -> tuple[tuple[str, ...], int
             _refuse(file, f"lacks the key {key}", "make it with a newer llama-imatrix")
     named, chunks = header.keys["imatrix.datasets"], header.keys["imatrix.chunk_count"]
     if named.item_type is not ValueType.STRING or not isinstance(named.value, (list, tuple)):
-        _refuse(file, "the key imatrix.datasets is no array of strings")
+        _refuse(file, "the key imatrix.datasets is not an array of strings")
     if chunks.type is not ValueType.UINT32 or not isinstance(chunks.value, int):
-        _refuse(file, "the key imatrix.chunk_count is no UINT32")
+        _refuse(file, "the key imatrix.chunk_count is not a UINT32")
     return tuple(map(str, named.value)), chunks.value
 
 
