@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import struct
 from pathlib import Path
 
@@ -164,6 +165,14 @@ def test_matrices_of_other_values_have_other_digests(tmp_path):
 def test_a_symlink_to_another_folder_is_the_users_choice(tmp_path):
     (tmp_path / "link.gguf").symlink_to(GOLDENS / "imatrix-ocr.gguf")
     assert read_importance(tmp_path / "link.gguf").source.file.name == "link.gguf"
+
+
+def test_a_pickled_matrix_gives_the_same_weights():
+    matrix = read_importance(GOLDENS / "imatrix-ocr.gguf")
+    travelled = pickle.loads(pickle.dumps(matrix))
+    assert (travelled.sizes, travelled.digest) == (matrix.sizes, matrix.digest)
+    for name in matrix.entries:
+        assert all_weights(travelled, name).tobytes() == all_weights(matrix, name).tobytes()
 
 
 def test_a_file_that_changed_since_is_an_error(tmp_path):

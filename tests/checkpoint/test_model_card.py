@@ -211,11 +211,11 @@ def test_tabs_indent_as_two_spaces():
         (b"a: " + b"[" * 17 + b"]" * 17, "the head is nested deeper than 16 levels in line 2"),
         (b"[" * 60_000, "the head is nested deeper than 16 levels in line 2"),
         (b"a: [" + b"1," * 20_000 + b"]", "the head has more than 10,000 values"),
-        (b"- a\n", "the head is no mapping of names to values"),
-        (b"mit\n", "the head is no mapping of names to values"),
+        (b"- a\n", "the head is not a mapping of names to values"),
+        (b"mit\n", "the head is not a mapping of names to values"),
         (b"a: \xff\n", "the head is not UTF-8 at byte 3"),
-        (b'a: "\\UFFFFFFFF"\n', "the head is no YAML: an escape or a version number is out of range"),
-        (b"%YAML " + b"9" * 5000 + b".1\n", "the head is no YAML: an escape or a version number is out of range"),
+        (b'a: "\\UFFFFFFFF"\n', "the head is not YAML: an escape or a version number is out of range"),
+        (b"%YAML " + b"9" * 5000 + b".1\n", "the head is not YAML: an escape or a version number is out of range"),
     ],
 )
 def test_a_hostile_or_broken_head_is_a_warning(head, why):
@@ -227,7 +227,7 @@ def test_a_hostile_or_broken_head_is_a_warning(head, why):
 )
 def test_what_is_no_yaml_is_a_warning_of_one_line(head):
     (warning,) = warnings_of(b"---\n" + head + b"---\n")
-    assert warning.startswith("README.md: the head is no YAML: ")
+    assert warning.startswith("README.md: the head is not YAML: ")
     assert warning.isprintable()
 
 

@@ -24,9 +24,8 @@ class TestLocalFiles(Conformance):
         path = Path(files.place, name)
         before = path.stat()
         path.write_bytes(content)
-        os.utime(
-            path, ns=(before.st_atime_ns, before.st_mtime_ns + 1)
-        )  # two writes can fall into one tick of the clock
+        # Two writes can fall into one tick of the clock.
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
 
 
 def folder_of(folder: Path, *contents: bytes, limit: int = 64) -> LocalFiles:

@@ -43,7 +43,7 @@ def test_one_key_in_two_objects_is_no_duplicate():
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
 def test_python_s_extra_constants_are_refused(word):
-    assert refused(f'{{"a": {word}}}'.encode()) == f"{word} is no JSON number"
+    assert refused(f'{{"a": {word}}}'.encode()) == f"{word} is not a JSON number"
 
 
 def test_a_number_beyond_the_doubles_is_refused_instead_of_becoming_infinite():

@@ -71,7 +71,7 @@ def test_padding_with_spaces_after_the_header_is_allowed():
 
 def test_four_bit_elements_come_in_pairs():
     assert parse_header(header(dtype="F4", data_offsets=[0, 6]), 100, 106, "a")[0].nbytes == 6
-    with pytest.raises(CheckpointError, match="12 bits of F4 are no whole number of bytes"):
+    with pytest.raises(CheckpointError, match="12 bits of F4 are not a whole number of bytes"):
         parse_header(header(dtype="F4", shape=[3], data_offsets=[0, 1]), 100, 101, "a")
 
 

@@ -84,7 +84,7 @@ def test_row_06_duplicate_field(folder, shard):
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
 def test_row_07_nan_where_an_integer_belongs(folder, shard, word):
     put_header_text(shard, json.dumps(header(shard)).replace('"shape": [', f'"shape": [{word}, ', 1).encode())
-    assert refused(folder) == f"{shard.name}: {word} is no JSON number"
+    assert refused(folder) == f"{shard.name}: {word} is not a JSON number"
 
 
 @pytest.mark.parametrize("value", [1.0, 1.5, True, None, "256", [256]])
@@ -126,7 +126,7 @@ def test_row_08_offsets_not_a_pair(folder, shard, offsets):
 @pytest.mark.parametrize("offsets", [[8, 0], [-8, 0], [-(2**64), -1], [0, -1]])
 def test_row_08_end_before_start_or_before_the_data(folder, shard, offsets):
     name = edit_tensor(shard, data_offsets=offsets)
-    assert f"{shard.name}, tensor {name}: data_offsets {offsets} are no range of bytes" in refused(folder)
+    assert f"{shard.name}, tensor {name}: data_offsets {offsets} are not a range of bytes" in refused(folder)
 
 
 def shift_after_first(content: dict, by: int) -> None:

@@ -28,7 +28,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
     @property
     def model_id(self) -> str | None:
-        """What config.json calls the model, ORGANIZATION/NAME or a path; None if that is no name that can be shown."""
+        """What config.json calls the model, ORGANIZATION/NAME or a path; None if that cannot be shown as a name."""
         named = self.config.get("_name_or_path")
         return named if isinstance(named, str) and named.isprintable() and len(named) <= _LONGEST_ID else None
 

@@ -141,12 +141,8 @@ def _read_gguf(files: Files, file: FileFacts) -> tuple[list[ImportanceEntry], tu
         _refuse(file, f"has only one of in_sum2 and counts for {min(unpaired)}")
     if sum(info.nbytes // 4 for info in counts.values()) > MAX_COUNTS or len(sums) > MAX_ENTRIES:
         _refuse(file, f"has more than {MAX_ENTRIES:,} entries or {MAX_COUNTS:,} counts")
-    entries = []
-    for name in sorted(sums):
-        n_counts = _count_of_counts(file, name, sums[name], counts[name])
-        numbers = _floats(files, file, header.data_offset + counts[name].offset, n_counts)
-        offset, size = header.data_offset + sums[name].offset, sums[name].nbytes // 4
-        entries.append(ImportanceEntry(name, offset, size, _rounded(file, name, numbers)))
+    start = header.data_offset
+    entries = [_gguf_entry(files, file, start, name, sums[name], counts[name]) for name in sorted(sums)]
     return entries, datasets, chunk_count
 
 
@@ -156,9 +152,9 @@ def _metadata(file: FileFacts, header: GGUFHeader) -> tuple[tuple[str, ...], int
             _refuse(file, f"lacks the key {key}", "make it with a newer llama-imatrix")
     named, chunks = header.keys["imatrix.datasets"], header.keys["imatrix.chunk_count"]
     if named.item_type is not ValueType.STRING or not isinstance(named.value, (list, tuple)):
-        _refuse(file, "the key imatrix.datasets is no array of strings")
+        _refuse(file, "the key imatrix.datasets is not an array of strings")
     if chunks.type is not ValueType.UINT32 or not isinstance(chunks.value, int):
-        _refuse(file, "the key imatrix.chunk_count is no UINT32")
+        _refuse(file, "the key imatrix.chunk_count is not a UINT32")
     return tuple(map(str, named.value)), chunks.value
 
 
@@ -166,19 +162,19 @@ def _tensors_by_suffix(header: GGUFHeader, suffix: str) -> dict[str, TensorInfo]
     return {info.name.removesuffix(suffix): info for info in header.tensors if info.name.endswith(suffix)}
 
 
-def _count_of_counts(file: FileFacts, name: str, sums: TensorInfo, counts: TensorInfo) -> int:
+def _gguf_entry(
+    files: Files, file: FileFacts, data_offset: int, name: str, sums: TensorInfo, counts: TensorInfo
+) -> ImportanceEntry:
     if sums.type is not GGMLType.F32 or counts.type is not GGMLType.F32:
         _refuse(file, f"in_sum2 and counts of {name} are {sums.type.name} and {counts.type.name}, not F32")
     size, n_counts = sums.nbytes // 4, counts.nbytes // 4
     if not size or not n_counts or size % n_counts:
         _refuse(file, f"{name} has {size} values, which {n_counts} counts do not divide")
-    return n_counts
-
-
-def _rounded(file: FileFacts, name: str, numbers: Weights) -> tuple[int, ...]:
+    numbers = _floats(files, file, data_offset + counts.offset, n_counts)
     if not np.all((numbers >= 0) & (numbers < 2**53)):
         _refuse(file, f"{name} has a count that is negative or not finite")
-    return tuple(int(count) for count in np.floor(numbers.astype(np.float64) + 0.5))  # llama.cpp's lround
+    rounded = np.floor(numbers.astype(np.float64) + 0.5)  # llama.cpp's lround
+    return ImportanceEntry(name, data_offset + sums.offset, size, tuple(int(count) for count in rounded))
 
 
 def _read_legacy(files: Files, file: FileFacts) -> tuple[list[ImportanceEntry], tuple[str, ...], int]:

@@ -16,7 +16,7 @@ from deepgguf.errors import DeepggufError, printable
 from deepgguf.files.files import Files
 from deepgguf.formats.gguf.types import Value, ValueType
 
-MAX_HEAD_BYTES = 64 << 10  # of a README.md; what is behind is no head
+MAX_HEAD_BYTES = 64 << 10  # of a README.md; what follows is not part of the head
 CARD = "README.md"
 HUB = "https://huggingface.co"
 

@@ -41,7 +41,7 @@ class _Part(msgspec.Struct, frozen=True):
 def name_parts(model_id: str, parameters: int = 0) -> NameParts:
     """`ORGANIZATION/NAME` or `NAME` taken apart at its hyphens.
 
-    `parameters`, if known, tells a size (70B) from a context length (32K): what is far from it is no size.
+    `parameters`, if known, tells a size (70B) from a context length (32K): what is far from it is not a size.
     """
     if " " in model_id:
         return NameParts(model_id)

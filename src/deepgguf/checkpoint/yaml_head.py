@@ -37,11 +37,11 @@ def yaml_head(document: bytes) -> dict[str, object]:
         raise YamlHeadError(_reason(e)) from None
     except (ValueError, OverflowError):
         # PyYAML lets through what int() says of a directive's version and chr() of an escape like \UFFFFFFFF.
-        raise YamlHeadError("the head is no YAML: an escape or a version number is out of range") from None
+        raise YamlHeadError("the head is not YAML: an escape or a version number is out of range") from None
     if members is None:
         return {}
     if not isinstance(members, dict):
-        raise YamlHeadError("the head is no mapping of names to values")
+        raise YamlHeadError("the head is not a mapping of names to values")
     return members
 
 
@@ -80,4 +80,4 @@ def _reason(error: yaml.YAMLError) -> str:
     """PyYAML's problem in one line."""
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
     mark = getattr(error, "problem_mark", None)
-    return f"the head is no YAML: {problem}" + (f" in line {mark.line + 2}" if mark else "")
+    return f"the head is not YAML: {problem}" + (f" in line {mark.line + 2}" if mark else "")

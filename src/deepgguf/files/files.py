@@ -109,6 +109,12 @@ class Files(ABC):
         self.close()
 
 
+def flat(buffer: Buffer) -> memoryview:
+    """The bytes of the contiguous `buffer`, of shape [nbytes]."""
+    view = buffer.data if isinstance(buffer, np.ndarray) else memoryview(buffer)
+    return view.cast("B") if view.nbytes else memoryview(bytearray())
+
+
 def changed(file: FileFacts) -> CheckpointError:
     """The error for a file that is no longer what `file` says."""
     return CheckpointError(

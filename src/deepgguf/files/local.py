@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-
 from deepgguf.errors import CheckpointError, OutputError, UsageError
-from deepgguf.files.files import Buffer, FileFacts, Files, changed
+from deepgguf.files.files import Buffer, FileFacts, Files, changed, flat
 from deepgguf.files.hub_cache import blobs_folder, folder_name, hub_repository, snapshot_folder
 from deepgguf.files.regular_file import OpenFile, open_regular, unreadable
 
@@ -85,12 +83,7 @@ class LocalFiles(Files):
 
     def readinto(self, file: FileFacts, offset: int, buffer: Buffer) -> None:
         """Reads by pread, as often as it takes."""
-        opened = self._opened(file)
-        view = buffer.data if isinstance(buffer, np.ndarray) else memoryview(buffer)
-        if view.nbytes == 0:
-            return
-        view = view.cast("B")
-        done = 0
+        opened, view, done = self._opened(file), flat(buffer), 0
         while done < len(view):
             try:
                 got = os.preadv(opened.fd, [view[done:]], offset + done)

@@ -52,7 +52,7 @@ def _float(number: str) -> float:
 
 
 def _constant(word: str) -> NoReturn:
-    raise _RefusedError(f"{word} is no JSON number")
+    raise _RefusedError(f"{word} is not a JSON number")
 
 
 _PLAIN = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant)

@@ -101,14 +101,14 @@ def _extent(entry: Entry, where: str) -> int:
             raise CheckpointError(where, f"shape {list(entry.shape)}, every dimension must be at least 1")
         bits *= dimension
     if bits % 8:
-        raise CheckpointError(where, f"{bits} bits of {entry.dtype} are no whole number of bytes")
+        raise CheckpointError(where, f"{bits} bits of {entry.dtype} are not a whole number of bytes")
     return bits // 8
 
 
 def _misplaced(entry: Entry, position: int, nbytes: int) -> str:
     start, stop = entry.data_offsets
     if start < 0 or stop < start:
-        return f"data_offsets {[start, stop]} are no range of bytes"
+        return f"data_offsets {[start, stop]} are not a range of bytes"
     if stop - start != nbytes:
         needs = f"{entry.dtype} {list(entry.shape)} needs {nbytes:,}"
         return f"data_offsets {[start, stop]} hold {stop - start:,} bytes, {needs}"

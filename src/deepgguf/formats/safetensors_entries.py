@@ -21,7 +21,7 @@ _COLONS = 1 + len(Entry.__struct_fields__)  # an entry is a member, and so is ea
 
 
 def header_entries(text: bytes, where: str) -> dict[str, Entry]:
-    """The entries of the header `text`, by tensor; CheckpointError, which begins with `where`, if it is none."""
+    """The entries of the header `text`, by tensor; CheckpointError, which begins with `where`, if it is not one."""
     if not text.startswith(b"{"):
         raise CheckpointError(where, "the header does not begin with '{'", "download the file again")
     entries = quick_entries(text)
