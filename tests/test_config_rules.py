@@ -162,6 +162,22 @@ def test_an_unknown_architecture_is_named_with_the_known_ones(keys):
         keys(V3 | {"architectures": ["LlamaForCausalLM"]}, tensors=weights(V3))
 
 
+@pytest.mark.parametrize("name", ["DeepseekV4ForCausalLM", "DeepseekV32ForCausalLM", "DeepSeekMTPModel"])
+def test_a_deepseek_model_that_is_not_known_yet_is_not_taken_for_another_family(keys, name):
+    with pytest.raises(CheckpointError) as caught:
+        keys(V3 | {"architectures": [name]}, tensors=weights(V3))
+    assert str(caught.value) == (
+        f"config.json: architectures is ['{name}'], "
+        "expected one of DeepseekOCRForCausalLM, DeepseekV2ForCausalLM, DeepseekV3ForCausalLM; "
+        "this version of deepgguf does not support this DeepSeek model"
+    )
+
+
+def test_a_model_of_another_family_is_told_so(keys):
+    with pytest.raises(CheckpointError, match="this model belongs to another family, and deepgguf converts DeepSeek"):
+        keys(V3 | {"architectures": ["LlamaForCausalLM"]}, tensors=weights(V3))
+
+
 def test_deepseekocr_has_a_rope_dimension_count_of_zero_for_llamacpp(tmp_path):
     folder = write_checkpoint(tmp_path / "ocr", OCR, weights(OCR))
     assert plan(folder, target="llama.cpp").files[0].keys["deepseek2-ocr.rope.dimension_count"].value == 0

@@ -22,6 +22,7 @@ from deepgguf.api import compare
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.types import GGMLType, row_bytes
 from deepgguf.verification.decoders import decode
+from tiny_checkpoint import OCR, V2, weights, without, write_checkpoint
 
 KINDS = ["v3", "v3-fp8", "v3-tied", "v2-lite", "ocr"]
 TARGETS = ["ollama", "llama.cpp"]
@@ -40,6 +41,20 @@ def test_a_sound_conversion_has_no_difference(sample, converted, kind, target, t
 def test_a_sound_mmproj_has_no_difference(sample, tmp_path):
     convert(sample("ocr"), tmp_path / "ocr.gguf", only="mmproj")
     assert compare(tmp_path / "mmproj-ocr.gguf", sample("ocr")).differences == ()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_v2_config_without_q_lora_rank_has_no_difference(tmp_path, target):
+    config = V2 | {"q_lora_rank": 1536}  # what configuration_deepseek.py gives a config that leaves it out
+    source = write_checkpoint(tmp_path / "v2", without(config, "q_lora_rank"), weights(config))
+    assert differences(convert(source, tmp_path / "v2.gguf", target), source) == []
+
+
+@pytest.mark.parametrize("type", ["auto", "f32", "f16", "bf16"])
+def test_an_mmproj_with_more_weights_in_f32_than_in_its_own_type_has_no_difference(tmp_path, type):
+    source = write_checkpoint(tmp_path / "ocr", OCR, weights(OCR))
+    convert(source, tmp_path / "ocr.gguf", type=type, only="mmproj")
+    assert differences(tmp_path / "mmproj-ocr.gguf", source) == []
 
 
 @pytest.mark.parametrize("kind", ["v3", "v3-fp8"])

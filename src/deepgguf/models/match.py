@@ -80,9 +80,10 @@ def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping
 
 
 def _weight_of(name: str) -> str:
-    if not is_scale(name):
-        return name
-    return next(name.removesuffix(suffix) for suffix in _SCALE_SUFFIXES if name.endswith(suffix))
+    for suffix in _SCALE_SUFFIXES:
+        if name.endswith(suffix):
+            return name.removesuffix(suffix)
+    return name
 
 
 def _check_all_used(kept: Iterable[str], used: set[str]) -> None:

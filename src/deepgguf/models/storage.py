@@ -1,4 +1,4 @@
-"""The ways of storing a tensor unquantized; each target has a table of types for them (models.llamacpp, models.ollama)."""
+"""The ways of storing a tensor unquantized; each target has a table of types for them (`llamacpp.py`, `ollama.py`)."""
 
 from collections.abc import Mapping
 

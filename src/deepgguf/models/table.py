@@ -1,4 +1,4 @@
-"""A model's table: a row for every tensor of the checkpoint, or for a tensor of every expert, and what becomes of it."""
+"""A model's table: a row for every tensor of the checkpoint, or for a tensor of every expert, and what it becomes."""
 
 import enum
 from collections.abc import Iterator, Mapping

@@ -54,15 +54,10 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
     matched = match(family, model, checkpoint.config, checkpoint.shards.tensors)
     files: list[PlannedFile] = []
     for kind in _kinds(target, options):
-        # Only the text file is quantized.
-        chosen = (
-            options if kind is FileKind.TEXT or not options.recipe else msgspec.structs.replace(options, type="auto")
-        )
+        whole = kind is not FileKind.TEXT  # clip.cpp loads an mmproj from one file only, and it is not quantized
+        chosen = msgspec.structs.replace(options, type="auto") if whole and options.recipe else options
         file = _plan_file(kind, _sourced(kind, matched, target, chosen), checkpoint, model, target, chosen)
-        # clip.cpp loads an mmproj from one file only.
-        files += (
-            split_file(file, options.split_max_size, options.split_max_tensors) if kind is FileKind.TEXT else [file]
-        )
+        files += [file] if whole else split_file(file, options.split_max_size, options.split_max_tensors)
     warnings = [
         *checkpoint.warnings,
         *family.limits(model),
