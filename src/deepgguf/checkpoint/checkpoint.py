@@ -5,12 +5,14 @@ from pathlib import Path
 
 import msgspec
 
+from deepgguf.checkpoint.catalog import declared_block
 from deepgguf.checkpoint.model_card import ModelCard, read_model_card
 from deepgguf.checkpoint.shards import Shards, open_shards
 from deepgguf.checkpoint.tokenizer import Tokenizer, read_tokenizer
 from deepgguf.errors import CheckpointError
 from deepgguf.files.folder import checkpoint_name, resolve_checkpoint
 from deepgguf.formats.json_text import read_json
+from deepgguf.tensors.source_tensor import SourceTensor
 
 _CONFIG_CAP = 32 << 20
 _LONGEST_ID = 200  # characters; the Hub allows 96 for each of its halves
@@ -29,6 +31,11 @@ class Checkpoint(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
 
     @property
+    def tensors(self) -> Mapping[str, SourceTensor]:
+        """All tensors by name, in the order of shards and their data."""
+        return self.shards.tensors
+
+    @property
     def model_id(self) -> str | None:
         """What config.json calls the model, ORGANIZATION/NAME or a path; None if that is no name that can be shown."""
         named = self.config.get("_name_or_path")
@@ -45,7 +52,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         name=checkpoint_name(path),
         config=dict(config),
         processor=dict(_processor(folder)),
-        shards=open_shards(folder),
+        shards=open_shards(folder, declared_block(config)),
         tokenizer=read_tokenizer(folder),
         card=card,
         warnings=tuple(warnings),

@@ -3,31 +3,22 @@
 import math
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import msgspec
 
+from deepgguf.checkpoint.catalog import catalog
 from deepgguf.errors import CheckpointError
 from deepgguf.files.local import LocalSource, SourceFile
 from deepgguf.formats.json_text import read_json
-from deepgguf.formats.safetensors import read_header
+from deepgguf.formats.safetensors import TensorHeader, read_header
+from deepgguf.tensors.source_tensor import SourceTensor
 
 INDEX = "model.safetensors.index.json"
 INDEX_CAP = 64_000_000  # bytes; DeepSeek-V3's has 9,000,000
 
 _NUMBERED = re.compile(r"(?P<stem>.*)-(?P<number>\d{1,6})-of-(?P<count>\d{1,6})\.safetensors")
-
-
-class SourceTensor(msgspec.Struct, frozen=True, gc=False):
-    """A tensor of the checkpoint: `nbytes` bytes from byte `offset` of `Shards.files[file]`, row-major."""
-
-    name: str
-    file: int
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int
-    nbytes: int
 
 
 class Shards(msgspec.Struct, frozen=True):
@@ -46,9 +37,10 @@ class _Index(msgspec.Struct, frozen=True):
     metadata: _Metadata | None = None
 
 
-def open_shards(folder: Path) -> Shards:
+def open_shards(folder: Path, block: tuple[int, int] | None = None) -> Shards:
     """The catalog of a checkpoint's tensors, from the headers of its safetensors files and their index, if any.
 
+    `block` has the rows and columns that share a scale of FP8, as config.json says.
     With model.safetensors.index.json its shards are the checkpoint, without one all safetensors files are.
 
     Raises CheckpointError if a shard is missing or damaged, a tensor stands in two of them, or index and headers
@@ -63,25 +55,29 @@ def open_shards(folder: Path) -> Shards:
         raise CheckpointError(INDEX, "names other shards, but there is a model.safetensors too", "remove one of them")
     _check_numbers(names)
     files: list[SourceFile] = []
-    tensors: dict[str, SourceTensor] = {}
+    headers: list[list[TensorHeader]] = []
     for name in names:
         with LocalSource(folder / name) as source:
-            _add(tensors, source, files)
+            files.append(source.file)
+            headers.append(read_header(source))
+    places = _places(files, headers)
     if index:
-        _check_index(index, files, tensors)
-    if not tensors:
+        _check_index(index, files, places, sum(header.nbytes for shard in headers for header in shard))
+    if not places:
         raise CheckpointError(folder.name, "the safetensors files hold no tensors")
-    return Shards(tuple(files), tensors)
+    return Shards(tuple(files), catalog(headers, block))
 
 
-def _add(tensors: dict[str, SourceTensor], source: LocalSource, files: list[SourceFile]) -> None:
-    file = len(files)
-    files.append(source.file)
-    for t in read_header(source):
-        if t.name in tensors:
-            other = files[tensors[t.name].file].name
-            raise CheckpointError(f"{source.file.name}, tensor {t.name}", f"stands in {other} too")
-        tensors[t.name] = SourceTensor(t.name, file, t.dtype, t.shape, t.offset, t.nbytes)
+def _places(files: Sequence[SourceFile], headers: Sequence[Sequence[TensorHeader]]) -> dict[str, int]:
+    """The file of every tensor, by its number; CheckpointError if one stands in two."""
+    places: dict[str, int] = {}
+    for file, shard in enumerate(headers):
+        for header in shard:
+            if header.name in places:
+                other = files[places[header.name]].name
+                raise CheckpointError(f"{files[file].name}, tensor {header.name}", f"stands in {other} too")
+            places[header.name] = file
+    return places
 
 
 def _read_index(folder: Path) -> _Index:
@@ -124,19 +120,18 @@ def _check_numbers(names: Collection[str]) -> None:
             raise CheckpointError(f"{stem}-{stray}-of-{count}.safetensors", f"numbers go from 1 to {int(count)}")
 
 
-def _check_index(index: _Index, files: list[SourceFile], tensors: dict[str, SourceTensor]) -> None:
+def _check_index(index: _Index, files: list[SourceFile], places: dict[str, int], total: int) -> None:
     """Index and headers must name the same tensors in the same shards, and the same total size."""
     shard_of = index.weight_map
-    for name, t in tensors.items():
-        shard = files[t.file].name
+    for name, file in places.items():
+        shard = files[file].name
         if shard_of.get(name) != shard:
             says = f"in {shard_of[name]}" if name in shard_of else "nowhere"
             raise CheckpointError(f"{INDEX}, tensor {name}", f"lies in {shard}, but the index has it {says}")
-    if len(shard_of) != len(tensors):
-        name = next(n for n in shard_of if n not in tensors)
+    if len(shard_of) != len(places):
+        name = next(n for n in shard_of if n not in places)
         raise CheckpointError(f"{INDEX}, tensor {name}", f"is not in {shard_of[name]}, where the index has it")
     declared = index.metadata.total_size if index.metadata else None
-    total = sum(t.nbytes for t in tensors.values())
     if declared is not None and declared != total:
         shown = declared if isinstance(declared, float) and not math.isfinite(declared) else f"{int(declared):,}"
         raise CheckpointError(

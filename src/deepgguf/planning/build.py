@@ -8,36 +8,38 @@ import msgspec
 from deepgguf.architectures import find_architecture
 from deepgguf.architectures.architecture import Model
 from deepgguf.checkpoint.checkpoint import Checkpoint
-from deepgguf.checkpoint.fp8 import WEIGHT_DTYPE
+from deepgguf.encodings import PLAIN
+from deepgguf.encodings.fp8 import Fp8
+from deepgguf.encodings.plain import Plain
 from deepgguf.errors import CheckpointError, UsageError
 from deepgguf.formats.gguf.encode import lay_out
-from deepgguf.formats.gguf.types import PLAIN, GGMLType, TensorInfo, Value, ValueType
+from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value, ValueType
 from deepgguf.layouts import find_layout
 from deepgguf.layouts.layout import FileKind, KeyFacts, Layout, Output
 from deepgguf.planning.match import Matched, match
 from deepgguf.planning.options import Options, check_options
-from deepgguf.planning.schema import Part, Plan, PlannedFile, PlannedTensor
+from deepgguf.planning.schema import Plan, PlannedFile, PlannedTensor
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.planning.split import split_file
 from deepgguf.planning.warnings import importance_warnings, tokenizer_warnings
 from deepgguf.recipes.choice import Origin, TypeChoices, TypedTensor, choose_types
 from deepgguf.recipes.tensor import ModelFacts, TensorToType
+from deepgguf.tensors.source_tensor import SourceTensor
 from deepgguf.tensors.view import View
 
 _CONFIG = "config.json"
 
 
 class _Sourced(msgspec.Struct, frozen=True):
-    """An output with its source tensors, their dtype, and its unquantized type."""
+    """An output with its source tensors, and its unquantized type."""
 
     output: Output
-    parts: tuple[Part, ...]
-    dtype: str
+    sources: tuple[SourceTensor, ...]
     plain_type: GGMLType
 
     @property
     def weights(self) -> int:
-        return self.output.rows.elements * len(self.parts)
+        return self.output.rows.elements * len(self.sources)
 
 
 def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
@@ -46,7 +48,7 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
     architecture = find_architecture(checkpoint.config, _CONFIG)
     model = architecture.parse(checkpoint.config, _CONFIG)
     layout = find_layout(options.target, architecture.name)
-    matched = match(architecture, model, checkpoint.shards.tensors)
+    matched = match(architecture, model, checkpoint.tensors)
     outputs = layout.outputs(model, matched.expected)
     files: list[PlannedFile] = []
     for kind in _kinds(layout, options):
@@ -78,8 +80,6 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
         sources=checkpoint.shards.files,
         files=tuple(files),
         dropped=matched.dropped,
-        scales_paired=matched.scales_paired,
-        block=matched.block,
         warnings=tuple(warnings),
         run=layout.run(tuple(f"{options.folder}/{file.name}" for file in files)),
     )
@@ -93,16 +93,17 @@ def _kinds(layout: Layout, options: Options) -> list[FileKind]:
 
 
 def _source(output: Output, matched: Matched, layout: Layout, options: Options) -> _Sourced:
-    parts = tuple(matched.parts[role] for role in output.roles)
-    first = parts[0].source
-    odd = next((p.source for p in parts if p.source.dtype != first.dtype), None)
+    sources = tuple(matched.sources[role] for role in output.roles)
+    first = sources[0]
+    dtype = first.encoding.dtype
+    odd = next((source for source in sources if source.encoding.dtype != dtype), None)
     if odd:
-        found = f"dtype {odd.dtype}, but {first.name} has {first.dtype}"
+        found = f"dtype {odd.encoding.dtype}, but {first.name} has {dtype}"
         raise CheckpointError(f"tensor {odd.name}", found, f"all experts stacked in {output.name} must be alike")
     chosen = options.plain_type
     types = layout.plain_types[output.storage]
-    plain_type = types[first.dtype] if chosen is None else layout.chosen_types[output.storage][chosen]
-    return _Sourced(output, parts, first.dtype, plain_type)
+    plain_type = types[dtype] if chosen is None else layout.chosen_types[output.storage][chosen]
+    return _Sourced(output, sources, plain_type)
 
 
 def _plan_file(
@@ -115,7 +116,7 @@ def _plan_file(
             card=checkpoint.card,
             name=checkpoint.name,
             model_id=checkpoint.model_id,
-            fp8_tensors=tuple(s.output.name for s in sourced if s.dtype == WEIGHT_DTYPE),
+            fp8_tensors=tuple(s.output.name for s in sourced if isinstance(s.sources[0].encoding, Fp8)),
             parameters=_parameters(sourced),
             processor=checkpoint.processor,
         )
@@ -160,13 +161,13 @@ def _tensor(sourced: _Sourced, typed: TypedTensor, info: TensorInfo) -> PlannedT
     if typed.origin in (Origin.FALLBACK, Origin.UNFIT, Origin.PINNED, Origin.CHOSEN) and typed.type is not typed.wanted:
         note = f"{typed.origin.value}: wanted {typed.wanted.name}, rows of {info.shape[-1]}"
     rows = _flat(sourced) if info.type in PLAIN else sourced.output.rows
-    return PlannedTensor(info, sourced.dtype, rows, sourced.parts, sourced.plain_type, note, typed.weighted)
+    return PlannedTensor(info, rows, sourced.sources, sourced.plain_type, note, typed.weighted)
 
 
 def _flat(sourced: _Sourced) -> View:
     """Where every weight stands alone, any run of them will do as a piece: rows of one."""
     rows = sourced.output.rows
-    if rows.groups > 1 or rows.transposed or sourced.dtype == WEIGHT_DTYPE:
+    if rows.groups > 1 or rows.transposed or not isinstance(sourced.sources[0].encoding, Plain):
         return rows
     return View(1, rows.elements, 1, 0, rows.elements)
 
@@ -184,9 +185,9 @@ def _parameters(sourced: Iterable[_Sourced]) -> tuple[int, int, int, int]:
     total = expert = experts = 0
     for s in sourced:
         total += s.weights
-        if len(s.parts) > 1:
-            expert += s.weights // len(s.parts)
-            experts = len(s.parts)
+        if len(s.sources) > 1:
+            expert += s.weights // len(s.sources)
+            experts = len(s.sources)
     return total, total - expert * experts, expert, experts
 
 

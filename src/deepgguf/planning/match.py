@@ -6,24 +6,19 @@ import msgspec
 
 from deepgguf.architectures.architecture import Architecture, Model
 from deepgguf.architectures.tensors import ExpectedTensor, Role
-from deepgguf.checkpoint.fp8 import WEIGHT_DTYPE, pair_scales
-from deepgguf.checkpoint.shards import SourceTensor
+from deepgguf.encodings import weight_of
+from deepgguf.encodings.opaque import Opaque
 from deepgguf.errors import CheckpointError
-from deepgguf.planning.schema import Dropped, Part
-
-# Safetensors dtypes of weights that deepgguf can read.
-WEIGHT_DTYPES = frozenset({"BF16", "F16", "F32", WEIGHT_DTYPE})
-_SCALE_SUFFIXES = ("_scale_inv", "_scale", ".scale")
+from deepgguf.planning.schema import Dropped
+from deepgguf.tensors.source_tensor import SourceTensor
 
 
 class Matched(msgspec.Struct, frozen=True):
     """The checkpoint's tensors by role, and what is left out."""
 
     expected: tuple[ExpectedTensor, ...]
-    parts: dict[Role, Part]
+    sources: dict[Role, SourceTensor]
     dropped: tuple[Dropped, ...]
-    block: tuple[int, int]
-    scales_paired: int
 
 
 def match(architecture: Architecture, model: Model, tensors: Mapping[str, SourceTensor]) -> Matched:
@@ -34,12 +29,8 @@ def match(architecture: Architecture, model: Model, tensors: Mapping[str, Source
         expected.append(tensor)
     names = {tensor.name for tensor in expected}
     reasons = _left_out(architecture, model, names, tensors)
-    kept = {name: tensor for name, tensor in tensors.items() if name not in reasons}
-    pairing = pair_scales(kept, model.language.fp8_block)
-    _check_all_used(kept, names, pairing.scales)
-    scales = pairing.scales
-    parts = {t.role: Part(kept[t.name], kept[scales[t.name]] if t.name in scales else None) for t in expected}
-    return Matched(tuple(expected), parts, _summary(reasons, tensors), pairing.block, len(scales))
+    _check_all_used(names, reasons, tensors)
+    return Matched(tuple(expected), {t.role: tensors[t.name] for t in expected}, _summary(reasons, tensors))
 
 
 def _check(expected: ExpectedTensor, tensors: Mapping[str, SourceTensor]) -> None:
@@ -50,9 +41,8 @@ def _check(expected: ExpectedTensor, tensors: Mapping[str, SourceTensor]) -> Non
     if found.shape != expected.shape:
         shapes = f"shape {list(found.shape)}, expected {list(expected.shape)} by config.json"
         raise CheckpointError(f"tensor {expected.name}", shapes, "config.json and weights belong to different models")
-    if found.dtype not in WEIGHT_DTYPES:
-        dtypes = f"dtype {found.dtype}, expected one of {', '.join(sorted(WEIGHT_DTYPES))}"
-        raise CheckpointError(f"tensor {expected.name}", dtypes, "convert the original checkpoint")
+    if isinstance(found.encoding, Opaque):
+        found.encoding.refuse()
 
 
 def _left_out(
@@ -61,22 +51,19 @@ def _left_out(
     """The reason for every tensor that is dropped; a scale goes with its weight."""
     reasons = {}
     for name in tensors:
-        if name not in names and (weight := _weight_of(name)) not in names:
+        if name not in names and (weight := weight_of(name)) not in names:
             reason = architecture.drop_reason(model, weight)
             if reason:
                 reasons[name] = reason
     return reasons
 
 
-def _weight_of(name: str) -> str:
-    if not name.endswith(_SCALE_SUFFIXES):
-        return name
-    return next(name.removesuffix(s) for s in _SCALE_SUFFIXES if name.endswith(s))
-
-
-def _check_all_used(kept: Mapping[str, SourceTensor], names: set[str], scales: Mapping[str, str]) -> None:
-    used = names.union(scales.values())
-    unknown = [name for name in kept if name not in used]
+def _check_all_used(names: set[str], reasons: Mapping[str, str], tensors: Mapping[str, SourceTensor]) -> None:
+    unknown = [name for name in tensors if name not in names and name not in reasons]
+    for name in unknown:
+        encoding = tensors[name].encoding
+        if isinstance(encoding, Opaque) and weight_of(name) != name:
+            encoding.refuse()
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         found = f"is unknown{more}: config.json does not promise it and there is no reason to drop it"
@@ -91,5 +78,6 @@ def _summary(reasons: Mapping[str, str], tensors: Mapping[str, SourceTensor]) ->
 
 
 def _dropped(reason: str, left_out: list[SourceTensor]) -> Dropped:
-    scales = sum(_weight_of(t.name) != t.name for t in left_out)
-    return Dropped(reason, len(left_out) - scales, scales, sum(t.nbytes for t in left_out), left_out[0].name)
+    orphans = sum(weight_of(t.name) != t.name for t in left_out)
+    scales = orphans + sum(len(t.blobs) - 1 for t in left_out)
+    return Dropped(reason, len(left_out) - orphans, scales, sum(t.nbytes for t in left_out), left_out[0].name)

@@ -10,6 +10,7 @@ import msgspec
 
 from deepgguf.formats.gguf.types import row_bytes
 from deepgguf.planning.schema import PIECE_WEIGHTS, PlannedTensor
+from deepgguf.tensors.view import View
 
 
 class Piece(msgspec.Struct, frozen=True, gc=False):
@@ -37,29 +38,29 @@ class Cut(msgspec.Struct, frozen=True, gc=False):
     count: int
 
 
-def cut(tensor: PlannedTensor, block_rows: int = 1, piece_weights: int = PIECE_WEIGHTS) -> Cut:
-    """The cut of `tensor` into pieces of about `piece_weights`; `block_rows` is the height of an FP8 block.
+def cut(tensor: PlannedTensor, piece_weights: int = PIECE_WEIGHTS) -> Cut:
+    """The cut of `tensor` into pieces of about `piece_weights`.
 
-    Whole groups go together while they fit; a larger group is cut into runs of rows, at the edges of FP8 blocks where
-    that costs little. A transposed group is never cut.
+    Whole groups go together while they fit; a larger group is cut into runs of rows, at the edges of the source's
+    blocks where that costs little. A transposed group is never cut.
     """
     rows = tensor.rows
     weights = rows.taken * rows.cols
     if weights <= piece_weights or rows.transposed:
         groups, run = min(rows.groups, max(1, piece_weights // weights)), rows.taken
     else:
-        groups, run = 1, min(rows.taken, _rows_per_piece(rows.cols, block_rows, piece_weights))
+        groups, run = 1, min(rows.taken, _rows_per_piece(rows.cols, tensor.sources[0].encoding.cut_rows, piece_weights))
     per_group = -(-rows.taken // run)
     per_part = -(-rows.groups // groups) * per_group
-    return Cut(groups, run, per_group, per_part, per_part * len(tensor.parts))
+    return Cut(groups, run, per_group, per_part, per_part * len(tensor.sources))
 
 
-def _rows_per_piece(cols: int, block_rows: int, piece_weights: int) -> int:
-    """Rows of `cols` weights in a piece: a multiple of `block_rows` if that is no more than twice the piece's size."""
+def _rows_per_piece(cols: int, cut_rows: int, piece_weights: int) -> int:
+    """Rows of `cols` weights in a piece: a multiple of `cut_rows` if that is no more than twice the piece's size."""
     rows = max(1, piece_weights // cols)
-    if rows >= block_rows:
-        return rows - rows % block_rows
-    return block_rows if block_rows * cols <= 2 * piece_weights else rows
+    if rows >= cut_rows:
+        return rows - rows % cut_rows
+    return cut_rows if cut_rows * cols <= 2 * piece_weights else rows
 
 
 def piece_at(tensor: PlannedTensor, how: Cut, index: int) -> Piece:
@@ -77,7 +78,15 @@ def piece_at(tensor: PlannedTensor, how: Cut, index: int) -> Piece:
     return Piece(part, group, groups, row, count, offset, groups * group_bytes)
 
 
-def pieces(tensor: PlannedTensor, block_rows: int = 1) -> Iterator[Piece]:
+def runs(rows: View, piece: Piece) -> list[tuple[int, int]]:
+    """The rows of the source matrix that make `piece`, as (first, how many): one run where they lie together."""
+    first = piece.group * rows.group_rows + rows.start + piece.row
+    if piece.groups == 1 or rows.taken == rows.group_rows:
+        return [(first, piece.groups * piece.rows)]
+    return [(first + i * rows.group_rows, piece.rows) for i in range(piece.groups)]
+
+
+def pieces(tensor: PlannedTensor, piece_weights: int = PIECE_WEIGHTS) -> Iterator[Piece]:
     """All pieces of `tensor`, in the order of its bytes."""
-    how = cut(tensor, block_rows)
+    how = cut(tensor, piece_weights)
     return (piece_at(tensor, how, index) for index in range(how.count))

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from deepgguf.checkpoint.shards import SourceTensor
 from deepgguf.files.local import SourceFile
 from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value
+from deepgguf.tensors.source_tensor import SourceTensor
 from deepgguf.tensors.view import View
 
 SCHEMA = 1
@@ -13,25 +13,17 @@ SCHEMA = 1
 PIECE_WEIGHTS = 1 << 19
 
 
-class Part(msgspec.Struct, frozen=True, gc=False):
-    """One source tensor of an output tensor, and its FP8 scales if it has any."""
-
-    source: SourceTensor
-    scale: SourceTensor | None = None
-
-
 class PlannedTensor(msgspec.Struct, frozen=True):
-    """An output tensor: its parts one after the other, of each the rows `rows`.
+    """An output tensor: its sources one after the other, of each the rows `rows`.
 
-    `info.shape` is row-major; `dtype` is that of every part. `plain_type` is the type without quantization. `note`
+    `info.shape` is row-major. `plain_type` is the type without quantization. `note`
     says why a quantized file keeps this tensor in another type than its recipe's; `weighted`, whether its quantization
     uses the importance matrix.
     """
 
     info: TensorInfo
-    dtype: str
     rows: View
-    parts: tuple[Part, ...]
+    sources: tuple[SourceTensor, ...]
     plain_type: GGMLType
     note: str = ""
     weighted: bool = False
@@ -39,7 +31,12 @@ class PlannedTensor(msgspec.Struct, frozen=True):
     @property
     def weights(self) -> int:
         """Number of elements."""
-        return self.rows.elements * len(self.parts)
+        return self.rows.elements * len(self.sources)
+
+    @property
+    def dtype(self) -> str:
+        """What safetensors call the elements of its sources, which are alike."""
+        return self.sources[0].encoding.dtype
 
 
 class PlannedFile(msgspec.Struct, frozen=True):
@@ -64,7 +61,7 @@ class Dropped(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A conversion, complete. `type` is what was asked for, `block` the FP8 block (rows, columns).
+    """A conversion, complete. `type` is what was asked for.
 
     Pieces have about `piece_weights`; the bytes do not depend on it, their digests do.
     """
@@ -77,8 +74,6 @@ class Plan(msgspec.Struct, frozen=True):
     sources: tuple[SourceFile, ...]
     files: tuple[PlannedFile, ...]
     dropped: tuple[Dropped, ...]
-    scales_paired: int
-    block: tuple[int, int]
     warnings: tuple[str, ...]
     run: str
     piece_weights: int = PIECE_WEIGHTS
@@ -88,3 +83,9 @@ class Plan(msgspec.Struct, frozen=True):
     def size(self) -> int:
         """Bytes of all files."""
         return sum(file.size for file in self.files)
+
+    @property
+    def scales_paired(self) -> int:
+        """Source tensors that have scales beside their weights."""
+        planned = (tensor for file in self.files for tensor in file.tensors)
+        return len({source.name for tensor in planned for source in tensor.sources if len(source.blobs) > 1})

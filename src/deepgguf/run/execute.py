@@ -68,7 +68,7 @@ def execute(
         runs: list[FileRun] = []
         stack.enter_context(_keep_or_discard(disk, runs))
         _open_runs(plan, disk, paths, identities, settings, runs)
-        work = _Work(sources, plan.block, importance, progress, observe)
+        work = _Work(sources, importance, progress, observe)
         with _recorder(runs, work.failures):
             run_in_threads(settings.jobs, _tasks(runs), work)
         reports = _finish(plan, disk, sources, runs, identities, settings)
@@ -81,12 +81,11 @@ class _Work:
     def __init__(
         self,
         sources: Sources,
-        block: tuple[int, int],
         importance: Importance | None,
         progress: Progress,
         observe: Observe | None,
     ) -> None:
-        self._sources, self._block, self._importance = sources, block, importance
+        self._sources, self._importance = sources, importance
         self._progress, self._observe = progress, observe
         self._lock = threading.Lock()
         self.failures: list[Exception] = []
@@ -102,7 +101,7 @@ class _Work:
         piece = piece_at(planned, run.tally.cuts[tensor], index)
         there = run.part is not None and run.still_there(number, run.part.fd)
         if not there and run.part:
-            made = make_piece(planned, piece, self._sources.readinto, self._block, buffers, self._importance)
+            made = make_piece(planned, piece, self._sources.readinto, buffers, self._importance)
             if self._observe:
                 self._observe(planned.info, made.out, made.floats)
             digest = xxhash.xxh3_128_digest(made.out.data)

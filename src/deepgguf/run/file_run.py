@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import xxhash
 
+from deepgguf.encodings.encoding import Counts
 from deepgguf.errors import DeepggufError, OutputError, UsageError
 from deepgguf.formats.gguf.encode import encode_header
 from deepgguf.planning.pieces import piece_at
@@ -13,7 +14,6 @@ from deepgguf.planning.schema import PlannedFile
 from deepgguf.run.disk import Disk
 from deepgguf.run.journal import Finished, Journal, JournalHeader, read_journal, reopen_journal, start_journal
 from deepgguf.run.part_file import PartFile, Paths
-from deepgguf.run.piece import Counts
 from deepgguf.run.settings import Settings
 from deepgguf.run.tally import Tally
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 import xxhash
 
+from deepgguf.encodings.encoding import Counts
 from deepgguf.errors import OutputError
 from deepgguf.run.disk import Disk
-from deepgguf.run.piece import Counts
 
 SCHEMA = 1
 _RUN = struct.Struct("<QI")

@@ -80,6 +80,6 @@ def make_manifest(
 
 
 def _tensor(tensor: PlannedTensor, result: TensorResult, plan: Plan) -> ManifestTensor:
-    info, how = tensor.info, cut(tensor, plan.block[0], plan.piece_weights)
+    info, how = tensor.info, cut(tensor, plan.piece_weights)
     lengths = tuple(piece_at(tensor, how, i).nbytes for i in range(how.per_part))
     return ManifestTensor(info.name, info.type.name, info.offset, info.nbytes, result.digest, lengths)

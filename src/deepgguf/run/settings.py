@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from deepgguf.run.piece import Counts
+from deepgguf.encodings.encoding import Counts
 from deepgguf.run.tally import TensorResult
 
 

@@ -7,12 +7,13 @@ from itertools import accumulate
 import msgspec
 import xxhash
 
+from deepgguf.encodings import PLAIN
+from deepgguf.encodings.encoding import Counts
 from deepgguf.errors import NonFiniteError
-from deepgguf.formats.gguf.types import PLAIN, GGMLType
+from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.planning.pieces import Cut, cut
 from deepgguf.planning.schema import Plan, PlannedFile
 from deepgguf.run.journal import Finished
-from deepgguf.run.piece import Counts
 
 
 class TensorResult(msgspec.Struct, frozen=True):
@@ -28,7 +29,7 @@ class Tally:
 
     def __init__(self, file: PlannedFile, plan: Plan, *, allow_nonfinite: bool) -> None:
         self._file, self._allow = file, allow_nonfinite
-        self.cuts: tuple[Cut, ...] = tuple(cut(tensor, plan.block[0], plan.piece_weights) for tensor in file.tensors)
+        self.cuts: tuple[Cut, ...] = tuple(cut(tensor, plan.piece_weights) for tensor in file.tensors)
         self._starts = [0, *accumulate(c.count for c in self.cuts)]
         self._left = [c.count for c in self.cuts]
         self._digests: list[dict[int, bytes]] = [{} for _ in self.cuts]

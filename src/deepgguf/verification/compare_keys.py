@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
+from deepgguf.encodings.fp8 import Fp8
 from deepgguf.errors import printable
 from deepgguf.formats.gguf.types import GGUFHeader, Value, ValueType
 from deepgguf.verification.counterparts import Counterparts
@@ -49,7 +50,7 @@ def facts_of(headers: Sequence[GGUFHeader], found: Counterparts) -> Facts:
     architecture = str(headers[0].keys["general.architecture"].value)
     split = any(t.name.endswith("attn_k_b.weight") for header in headers for t in header.tensors)
     ollama = architecture == "deepseekocr" or (architecture == "deepseek2" and not split)
-    from_fp8 = tuple(pair.tensor.name for pair in found.pairs if pair.scales[0] is not None)
+    from_fp8 = tuple(pair.tensor.name for pair in found.pairs if isinstance(pair.sources[0].encoding, Fp8))
     return Facts(architecture, ollama, from_fp8)
 
 

@@ -7,10 +7,11 @@ import msgspec
 
 from deepgguf.architectures.architecture import Architecture, Model
 from deepgguf.architectures.tensors import Component
-from deepgguf.checkpoint.fp8 import pair_scales
-from deepgguf.checkpoint.shards import SourceTensor
+from deepgguf.encodings import weight_of
+from deepgguf.encodings.opaque import Opaque
 from deepgguf.errors import printable
 from deepgguf.formats.gguf.types import GGUFHeader, TensorInfo
+from deepgguf.tensors.source_tensor import SourceTensor
 from deepgguf.verification.report import Difference
 from deepgguf.verification.source_names import source_names
 from deepgguf.verification.storage_rules import must_be_f32
@@ -18,21 +19,19 @@ from deepgguf.verification.storage_rules import must_be_f32
 Shape = tuple[int, ...]
 Arrangement = Literal["whole", "k_b", "v_b"]
 
-_SCALES = ("_scale_inv", "_scale", ".scale")
 _EXPERTS = "_exps.weight"
 
 
 class Counterpart(msgspec.Struct, frozen=True):
     """A tensor of file number `file`, and its sources, one per expert in a stack.
 
-    `arrangement` is "k_b" or "v_b" for the halves of a kv_b that was split per head. `scales` go with FP8 sources.
+    `arrangement` is "k_b" or "v_b" for the halves of a kv_b that was split per head.
     """
 
     file: int
     tensor: TensorInfo
     arrangement: Arrangement
     sources: tuple[SourceTensor, ...]
-    scales: tuple[SourceTensor | None, ...]
 
 
 class Counterparts(msgspec.Struct, frozen=True):
@@ -41,33 +40,29 @@ class Counterparts(msgspec.Struct, frozen=True):
     pairs: tuple[Counterpart, ...]
     differences: tuple[Difference, ...]
     dropped: dict[str, int]
-    block: tuple[int, int]
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A checkpoint's catalog: what the config promises, what is there, the scales of FP8 weights, what is left out."""
+    """A checkpoint's catalog: what the config promises, what is there, what is left out."""
 
     model: Model
     tensors: Mapping[str, SourceTensor]
     promised: Mapping[str, Component]
-    scales: Mapping[str, str]
-    block: tuple[int, int]
     reasons: Mapping[str, str]
 
 
 def read_source(architecture: Architecture, model: Model, tensors: Mapping[str, SourceTensor]) -> Source:
-    """The catalog. CheckpointError if the scales are not what they should be."""
+    """The catalog. CheckpointError if a tensor that is needed cannot be read."""
     promised = {t.name: t.role.component for t in architecture.tensors(model)}
     reasons = {}
-    for name in tensors:
-        reason = None if name in promised else architecture.drop_reason(model, name)
-        weight = next((name.removesuffix(s) for s in _SCALES if name.endswith(s)), "")
-        if reason is None and weight and weight not in promised:
-            reason = architecture.drop_reason(model, weight)
+    for name, tensor in tensors.items():
+        weight = weight_of(name)
+        reason = None if weight in promised else architecture.drop_reason(model, weight)
         if reason:
             reasons[name] = reason
-    pairing = pair_scales({n: t for n, t in tensors.items() if n not in reasons}, model.language.fp8_block)
-    return Source(model, tensors, promised, pairing.scales, pairing.block, reasons)
+        elif isinstance(tensor.encoding, Opaque) and (name in promised or weight != name):
+            tensor.encoding.refuse()
+    return Source(model, tensors, promised, reasons)
 
 
 def find_counterparts(architecture: str, headers: Sequence[GGUFHeader], source: Source) -> Counterparts:
@@ -91,9 +86,9 @@ def find_counterparts(architecture: str, headers: Sequence[GGUFHeader], source: 
     differences += _missing(architecture, source, made_of)
     differences += _unknown(source)
     dropped: dict[str, int] = {}
-    for reason in source.reasons.values():
-        dropped[reason] = dropped.get(reason, 0) + 1
-    return Counterparts(tuple(pairs), tuple(differences), dropped, source.block)
+    for name, reason in source.reasons.items():
+        dropped[reason] = dropped.get(reason, 0) + len(source.tensors[name].blobs)
+    return Counterparts(tuple(pairs), tuple(differences), dropped)
 
 
 def _counterpart(architecture: str, file: int, tensor: TensorInfo, source: Source) -> Counterpart | Difference:
@@ -113,8 +108,7 @@ def _counterpart(architecture: str, file: int, tensor: TensorInfo, source: Sourc
     if tensor.name.endswith(("attn_k_b.weight", "attn_v_b.weight")):
         arrangement = "k_b" if tensor.name.endswith("attn_k_b.weight") else "v_b"
     sources = tuple(source.tensors[name] for name in names)
-    scales = tuple(source.tensors[source.scales[name]] if name in source.scales else None for name in names)
-    return Counterpart(file, tensor, arrangement, sources, scales)
+    return Counterpart(file, tensor, arrangement, sources)
 
 
 def _shape_difference(pair: Counterpart, model: Model) -> Difference | None:
@@ -171,7 +165,6 @@ def _in_file(architecture: str, component: Component) -> bool:
 
 def _unknown(source: Source) -> Iterator[Difference]:
     """Source tensors that are neither promised nor left out for a reason."""
-    scales = set(source.scales.values())
     for name in source.tensors:
-        if name not in source.promised and name not in source.reasons and name not in scales:
+        if name not in source.promised and name not in source.reasons:
             yield Difference(f"source tensor {printable(name)}", "is unknown: there is no reason to leave it out")

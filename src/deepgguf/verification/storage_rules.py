@@ -9,7 +9,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from deepgguf.formats.gguf.types import PLAIN, GGMLType, TensorInfo
+from deepgguf.encodings import PLAIN
+from deepgguf.formats.gguf.types import GGMLType, TensorInfo
 
 _MMPROJ_MATRIX = re.compile(
     r"mm\.model\.fc\.weight"

@@ -6,9 +6,10 @@ from pathlib import Path
 from deepgguf.architectures import find_architecture
 from deepgguf.architectures.architecture import Architecture, Model
 from deepgguf.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from deepgguf.encodings import PLAIN
 from deepgguf.executors.threads import Buffers, run_in_threads
 from deepgguf.files.local import Sources
-from deepgguf.formats.gguf.types import PLAIN, GGUFHeader
+from deepgguf.formats.gguf.types import GGUFHeader
 from deepgguf.verification.compare_keys import key_differences
 from deepgguf.verification.compare_slices import compare_slice
 from deepgguf.verification.counterparts import Counterparts, find_counterparts, read_source
@@ -50,7 +51,7 @@ def _check(
     model: Model, name: str, jobs: int, progress: Progress,
 ) -> tuple[SourceCheck, list[Difference]]:  # fmt: skip
     assert name in NAMES
-    source = read_source(architecture, model, checkpoint.shards.tensors)
+    source = read_source(architecture, model, checkpoint.tensors)
     found = find_counterparts(name, headers, source)
     differences = key_differences(headers, checkpoint, found)
     differences += found.differences
@@ -81,7 +82,7 @@ def _check_weights(
         data = buffers.take("file", piece.nbytes)
         start = headers[pair.file].data_offset + pair.tensor.offset
         files[pair.file].readinto(start + piece.offset, data)
-        wrong, squares = compare_slice(pair, piece, data, sources.readinto, found.block, weighted, buffers)
+        wrong, squares = compare_slice(pair, piece, data, sources.readinto, weighted, buffers)
         if wrong or squares:
             mismatches[number].add(piece.part, wrong, squares)
         progress(piece.nbytes)
