@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 import deepgguf
 from conversion import arguments, bench_checkpoint, run
 from deepgguf.api import plan
-from deepgguf.formats.gguf.types import PLAIN, GGMLType
+from deepgguf.encodings import PLAIN
+from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.planning.schema import PlannedTensor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "kernels"))

@@ -2,10 +2,10 @@ import math
 
 import numpy as np
 import pytest
+from deepgguf.checkpoint.fp8 import Pairing, check_scales, pair_scales, scale_values
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepgguf.checkpoint.fp8 import Pairing, check_scales, pair_scales, scale_values
 from deepgguf.checkpoint.shards import SourceTensor
 from deepgguf.errors import CheckpointError, NonFiniteError
 

@@ -25,7 +25,9 @@ from ours import quantizable
 from rows import IMPORTANCES, MAKERS, make_importance, make_rows
 
 from deepgguf import kernels
-from deepgguf.formats.gguf.types import BLOCKS, SCALES, GGMLType, row_bytes
+from deepgguf.encodings import encoding_of
+from deepgguf.encodings.quantized import Quantized
+from deepgguf.formats.gguf.types import GGMLType, block_of, row_bytes
 
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[1] / "src" / "deepgguf" / "kernels"
@@ -114,10 +116,16 @@ def quantizers() -> Iterator[Job]:
                 yield Job(sent, out, (0, 0, 0), type.name, type)
 
 
+def f16_scales(type: GGMLType) -> tuple[int, ...]:
+    """Where a block of the type holds its F16 scales."""
+    encoding = encoding_of(type)
+    return encoding.f16_scales if isinstance(encoding, Quantized) else ()
+
+
 def without_sign_of_nan(data: Bytes, type: GGMLType) -> Bytes:
     """The blocks with every scale that is NaN (F16) made positive."""
-    blocks = data.reshape(-1, BLOCKS[type].nbytes).copy()
-    for at in SCALES.get(type, ()):
+    blocks = data.reshape(-1, block_of(type).nbytes).copy()
+    for at in f16_scales(type):
         scale = blocks[:, at] | blocks[:, at + 1].astype(np.uint16) << 8
         blocks[(scale & 0x7FFF) > 0x7C00, at + 1] &= 0x7F
     return blocks
@@ -185,10 +193,10 @@ def compare(name: str, jobs: list[Job], elsewhere: Callable[[bytes], bytes]) -> 
         counts = struct.unpack_from("<3q", answer, position + got.size)
         position += got.size + 24
         miscounted += counts != job.counts
-        nbytes = BLOCKS[job.type].nbytes
+        nbytes = block_of(job.type).nbytes
         total += got.size // nbytes
         as_they_are = int((got != job.expected).reshape(-1, nbytes).any(axis=1).sum())
-        if job.type in SCALES:
+        if f16_scales(job.type):
             ours, theirs = without_sign_of_nan(job.expected, job.type), without_sign_of_nan(got, job.type)
             different += int((ours != theirs).any(axis=1).sum())
         else:

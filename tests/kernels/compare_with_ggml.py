@@ -16,14 +16,14 @@ from ours import quantizable, quantize
 from rows import IMPORTANCES, MAKERS, make_importance, make_rows
 
 from deepgguf import kernels
-from deepgguf.formats.gguf.types import BLOCKS, GGMLType
+from deepgguf.formats.gguf.types import GGMLType, block_of
 
 COLUMNS = 1024
 
 
 def differing(type: GGMLType, ours: NDArray[np.uint8], ggmls: NDArray[np.uint8]) -> int:
     """How many blocks are not the same bytes."""
-    return int((ours != ggmls).reshape(-1, BLOCKS[type].nbytes).any(axis=1).sum())
+    return int((ours != ggmls).reshape(-1, block_of(type).nbytes).any(axis=1).sum())
 
 
 def compare(type: GGMLType, blocks: int, seed: int, weighted: bool) -> dict[str, int]:
@@ -31,7 +31,7 @@ def compare(type: GGMLType, blocks: int, seed: int, weighted: bool) -> dict[str,
     levels = kernels.levels()
     found = dict.fromkeys(levels, 0)
     kinds, importances = [*["normal"] * len(MAKERS), *MAKERS], list(IMPORTANCES)
-    rows = -(-blocks // (len(kinds) * COLUMNS // BLOCKS[type].weights))
+    rows = -(-blocks // (len(kinds) * COLUMNS // block_of(type).weights))
     for i, kind in enumerate(kinds):
         weights = make_rows(kind, seed + i, rows, COLUMNS)
         for part, chunk in enumerate(np.array_split(weights, len(importances))):

@@ -9,7 +9,7 @@ from ours import assert_same_blocks, quantizable, quantize
 from rows import IMPORTANCES, MAKERS, make_importance, make_rows
 
 from deepgguf import kernels
-from deepgguf.formats.gguf.types import BLOCKS, GGMLType, row_bytes
+from deepgguf.formats.gguf.types import GGMLType, block_of, row_bytes
 
 # `level` is the same for all examples of a test, so it need not be set up again for each.
 many = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -44,7 +44,7 @@ def test_rows_of_every_kind_with_importance_become_ggmls_blocks(type: GGMLType, 
 @many
 @given(kind=st.sampled_from(list(MAKERS)), seed=seeds, rows=st.integers(1, 5), blocks=st.integers(1, 9))
 def test_any_rows_become_ggmls_blocks(type: GGMLType, level: str, kind: str, seed: int, rows: int, blocks: int) -> None:
-    assert_same_blocks(type, make_rows(kind, seed, rows, BLOCKS[type].weights * blocks))
+    assert_same_blocks(type, make_rows(kind, seed, rows, block_of(type).weights * blocks))
 
 
 @any_type
@@ -59,7 +59,7 @@ def test_any_rows_become_ggmls_blocks(type: GGMLType, level: str, kind: str, see
 def test_any_rows_with_any_importance_become_ggmls_blocks(
     type: GGMLType, level: str, kind: str, importance: str, seed: int, rows: int, blocks: int
 ) -> None:
-    cols = BLOCKS[type].weights * blocks
+    cols = block_of(type).weights * blocks
     assert_same_blocks(type, make_rows(kind, seed, rows, cols), make_importance(importance, seed, cols))
 
 

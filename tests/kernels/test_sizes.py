@@ -5,7 +5,7 @@ import pytest
 from ours import quantizable
 
 from deepgguf import kernels
-from deepgguf.formats.gguf.types import BLOCKS, row_bytes
+from deepgguf.formats.gguf.types import block_of, row_bytes
 
 
 def test_thirteen_types_have_a_kernel():
@@ -14,7 +14,7 @@ def test_thirteen_types_have_a_kernel():
 
 @pytest.mark.parametrize("type", quantizable(), ids=lambda type: type.name)
 def test_a_row_of_half_a_block_is_refused(type):
-    half = BLOCKS[type].weights // 2
+    half = block_of(type).weights // 2
     with pytest.raises(ValueError, match="no whole number of blocks"):
         kernels.quantize(np.zeros(half, np.float32), half, type, None, np.empty(9, np.uint8), 9)
 

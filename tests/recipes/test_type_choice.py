@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepgguf.errors import CheckpointError, UsageError
-from deepgguf.formats.gguf.types import BLOCKS, GGMLType
+from deepgguf.formats.gguf.types import GGMLType, block_of
 from deepgguf.recipes.choice import (
     NO_EXCEPTIONS,
     Exceptions,
@@ -298,4 +298,4 @@ def test_an_embeddings_entry_of_another_size_is_left_aside():
 def test_a_chosen_type_always_fits_the_rows(recipe, row, name, layer, n_expert):
     facts = ModelFacts(n_layer=61, n_expert=n_expert, n_head=16, n_head_kv=16)
     result = first(recipe, tensor(f"blk.{layer}.{name}.weight", 4, row), OUTPUT, facts=facts)
-    assert row % BLOCKS[result.type].weights == 0
+    assert row % block_of(result.type).weights == 0

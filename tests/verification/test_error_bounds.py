@@ -7,15 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from deepgguf.formats.gguf.types import BLOCKS, GGMLType
-from deepgguf.verification.decoders import LEVELS, decode
+from deepgguf.encodings import PLAIN, WRITTEN
+from deepgguf.formats.gguf.types import GGMLType, block_of
+from deepgguf.verification.decoders import decode
 from deepgguf.verification.error_bounds import LARGEST_RELATIVE_RMS, allowed_error
 
 COLS = 512
-QUANTIZED = sorted(LEVELS)
+QUANTIZED = sorted(WRITTEN - PLAIN)
 UNWEIGHTED_ONLY = {GGMLType.Q8_0, GGMLType.MXFP4}
 SEARCHED_LEVELS = {GGMLType.Q4_0, GGMLType.Q4_1, GGMLType.Q5_0, GGMLType.Q5_1}
-A_BYTE_OF_CODES = {t: BLOCKS[t].nbytes - 1 for t in QUANTIZED} | {
+A_BYTE_OF_CODES = {t: block_of(t).nbytes - 1 for t in QUANTIZED} | {
     GGMLType.Q2_K: 40,
     GGMLType.Q3_K: 40,
     GGMLType.Q6_K: 5,

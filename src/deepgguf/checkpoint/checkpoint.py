@@ -1,7 +1,10 @@
 """A checkpoint as the plan sees it: everything but the weights' bytes, read once."""
 
+from collections.abc import Mapping
+
 import msgspec
 
+from deepgguf.checkpoint.catalog import declared_block
 from deepgguf.checkpoint.model_card import ModelCard, read_model_card
 from deepgguf.checkpoint.shards import Shards, open_shards
 from deepgguf.checkpoint.tokenizer import Tokenizer, read_tokenizer
@@ -9,6 +12,7 @@ from deepgguf.errors import CheckpointError
 from deepgguf.executors.executor import Executor
 from deepgguf.files.files import Files
 from deepgguf.formats.json_text import read_json
+from deepgguf.tensors.source_tensor import SourceTensor
 
 _CONFIG_CAP = 32 << 20
 _LONGEST_ID = 200  # characters; the Hub allows 96 for each of its halves
@@ -27,6 +31,11 @@ class Checkpoint(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
 
     @property
+    def tensors(self) -> Mapping[str, SourceTensor]:
+        """All tensors by name, in the order of shards and their data."""
+        return self.shards.tensors
+
+    @property
     def model_id(self) -> str | None:
         """What config.json calls the model, ORGANIZATION/NAME or a path; None if that cannot be shown as a name."""
         named = self.config.get("_name_or_path")
@@ -37,7 +46,7 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
     """What `files` hold, the headers of shards read by `executor`. CheckpointError if anything is wrong with it."""
     config = _read_object(files, "config.json")
     card, card_warnings = read_model_card(files)
-    shards, shard_warnings = open_shards(files, executor)
+    shards, shard_warnings = open_shards(files, declared_block(config), executor)
     tokenizer, tokenizer_warnings = read_tokenizer(files)
     return Checkpoint(
         files=files,

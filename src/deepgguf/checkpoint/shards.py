@@ -1,32 +1,23 @@
 """The shards of a checkpoint and the tensors in them, one catalog for all."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 
 import msgspec
 
+from deepgguf.checkpoint.catalog import catalog
 from deepgguf.errors import CheckpointError, printable
 from deepgguf.executors.executor import Executor
 from deepgguf.files.files import FileFacts, Files
 from deepgguf.formats.json_text import read_json
 from deepgguf.formats.safetensors import TensorHeader, read_header
+from deepgguf.tensors.source_tensor import SourceTensor
 
 INDEX = "model.safetensors.index.json"
 INDEX_CAP = 64_000_000  # bytes; DeepSeek-V3's has 9,000,000
 
 _NUMBERED = re.compile(r"(?P<stem>.*)-(?P<number>\d{1,6})-of-(?P<count>\d{1,6})\.safetensors")
-
-
-class SourceTensor(msgspec.Struct, frozen=True, gc=False):
-    """A tensor of the checkpoint: `nbytes` bytes from byte `offset` of `Shards.files[file]`, row-major."""
-
-    name: str
-    file: int
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int
-    nbytes: int
 
 
 class Shards(msgspec.Struct, frozen=True):
@@ -49,12 +40,20 @@ class _Shard(msgspec.Struct, frozen=True):
     name: str
 
 
-def open_shards(files: Files, executor: Executor | None = None) -> tuple[Shards, tuple[str, ...]]:
+class _Read(msgspec.Struct, frozen=True):
+    number: int
+    file: FileFacts
+    headers: list[TensorHeader]
+
+
+def open_shards(
+    files: Files, block: tuple[int, int] | None = None, executor: Executor | None = None
+) -> tuple[Shards, tuple[str, ...]]:
     """The catalog of a checkpoint's tensors, from the headers of its safetensors files, and warnings.
 
     With model.safetensors.index.json its shards are the checkpoint, without one all safetensors files are. What lies
-    where is what the headers say: where the index differs that is a warning. Headers are read one after the other, or
-    by `executor`.
+    where is what the headers say: where the index differs that is a warning. `block` has the rows and columns
+    that share a scale of FP8, as config.json says. Headers are read one after the other, or by `executor`.
 
     Raises CheckpointError if a shard is missing or damaged, a tensor stands in two of them, or the index names one that
     no shard has; its message names file and tensor.
@@ -71,28 +70,30 @@ def open_shards(files: Files, executor: Executor | None = None) -> tuple[Shards,
     _check_numbers(names)
     tasks = [_Shard(files, number, name) for number, name in enumerate(names)]
     read = executor.map(_read_shard, tasks) if executor else chain.from_iterable(map(_read_shard, tasks))
-    shards = _catalog(sorted(read, key=lambda shard: shard[0]))
-    if not shards.tensors:
+    shards = sorted(read, key=lambda shard: shard.number)
+    places = _places(shards)
+    if not places:
         raise CheckpointError(files.checkpoint_name, "the safetensors files hold no tensors")
-    return shards, tuple(_index_warnings(index, shards)) if index else ()
+    total = sum(header.nbytes for shard in shards for header in shard.headers)
+    warnings = tuple(_index_warnings(index, places, total)) if index else ()
+    return Shards(tuple(shard.file for shard in shards), catalog([shard.headers for shard in shards], block)), warnings
 
 
-def _read_shard(shard: _Shard) -> list[tuple[int, FileFacts, list[TensorHeader]]]:
+def _read_shard(shard: _Shard) -> list[_Read]:
     file = shard.files.facts(shard.name)
-    return [(shard.number, file, read_header(shard.files, file))]
+    return [_Read(shard.number, file, read_header(shard.files, file))]
 
 
-def _catalog(read: Iterable[tuple[int, FileFacts, list[TensorHeader]]]) -> Shards:
-    files: list[FileFacts] = []
-    tensors: dict[str, SourceTensor] = {}
-    for number, file, headers in read:
-        files.append(file)
-        for t in headers:
-            if t.name in tensors:
-                other = files[tensors[t.name].file].name
-                raise CheckpointError(f"{file.name}, tensor {t.name}", f"stands in {other} too")
-            tensors[t.name] = SourceTensor(t.name, number, t.dtype, t.shape, t.offset, t.nbytes)
-    return Shards(tuple(files), tensors)
+def _places(read: Sequence[_Read]) -> dict[str, str]:
+    """The shard of every tensor; CheckpointError if one stands in two."""
+    places: dict[str, str] = {}
+    for shard in read:
+        for header in shard.headers:
+            if header.name in places:
+                where = f"{shard.file.name}, tensor {header.name}"
+                raise CheckpointError(where, f"stands in {places[header.name]} too")
+            places[header.name] = shard.file.name
+    return places
 
 
 def _read_index(files: Files) -> _Index:
@@ -135,22 +136,22 @@ def _check_numbers(names: Collection[str]) -> None:
             raise CheckpointError(f"{stem}-{stray}-of-{count}.safetensors", f"numbers go from 1 to {int(count)}")
 
 
-def _index_warnings(index: _Index, shards: Shards) -> Iterator[str]:
+def _index_warnings(index: _Index, places: Mapping[str, str], total: int) -> Iterator[str]:
     """Where the index differs from the headers; CheckpointError if it names a tensor that no shard has."""
-    stray = next((name for name in index.weight_map if name not in shards.tensors), None)
+    stray = next((name for name in index.weight_map if name not in places), None)
     if stray is not None:
         found = f"is not in {index.weight_map[stray]}, where the index has it, nor elsewhere"
         raise CheckpointError(f"{INDEX}, tensor {stray}", found)
-    misplaced = [t for t in shards.tensors.values() if index.weight_map.get(t.name) != shards.files[t.file].name]
+    misplaced = [name for name, shard in places.items() if index.weight_map.get(name) != shard]
     if misplaced:
         first, more = misplaced[0], f" (and {len(misplaced) - 1} more)" if len(misplaced) > 1 else ""
-        says = f"in {index.weight_map[first.name]}" if first.name in index.weight_map else "nowhere"
-        lies = f"tensor {printable(first.name)} lies in {shards.files[first.file].name}, but the index has it {says}"
+        says = f"in {index.weight_map[first]}" if first in index.weight_map else "nowhere"
+        lies = f"tensor {printable(first)} lies in {places[first]}, but the index has it {says}"
         yield f"{INDEX}: {lies}{more}; the shards' own headers are used"
     if index.metadata is not None and not isinstance(index.metadata, dict):
         yield f"{INDEX}: metadata is {printable(repr(index.metadata))}, expected an object; it is ignored"
     elif index.metadata:
-        declared, total = index.metadata.get("total_size"), sum(t.nbytes for t in shards.tensors.values())
+        declared = index.metadata.get("total_size")
         if declared is not None and declared != total:
             found = f"total_size is {printable(repr(declared))}, but the tensors have {total:,} bytes"
             yield f"{INDEX}: {found}; the shards' own headers are used"

@@ -1,6 +1,7 @@
-"""What a stored form says of itself. Whoever reads, writes, cuts, sizes or checks weights asks here and nowhere else."""
+"""What a stored form says of itself; who reads, writes, cuts, sizes or checks weights asks here and nowhere else."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import msgspec
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepgguf.formats.gguf.types import GGMLType
+from deepgguf.formats.safetensors import TensorHeader
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -48,15 +50,28 @@ class Stored(NamedTuple):
 class Encoding(msgspec.Struct, frozen=True, tag=True):
     """A stored form: how a tensor's weights lie in its blobs (the weights themselves first, then scales and the like).
 
-    A form without parameters is one instance; FP8 is one for each size of block and dtype of scales. Instances are plain
-    data: they compare by value, can be pickled, and go into the plan's identity.
+    A form without parameters is one instance; FP8 is one for each size of block and dtype of scales. Instances are
+    plain data: they compare by value, can be pickled, and go into the plan's identity.
     """
 
-    name: ClassVar[str]
-    """The field's name for it, in lower case: bf16, fp8, q4_k."""
+    dtype: ClassVar[str] = ""
+    """What safetensors call the elements of the weights; empty for forms that no checkpoint has."""
+
+    companions: ClassVar[tuple[str, ...]] = ()
+    """The endings, after the weights' name, of the tensors that may belong to them."""
 
     type: ClassVar[GGMLType | None] = None
     """Its number in a GGUF file; None for forms that only sources have."""
+
+    @classmethod
+    def describe(
+        cls, weights: TensorHeader, beside: Sequence[TensorHeader], block: tuple[int, int] | None
+    ) -> "Encoding":
+        """The form of weights with this class's dtype; `beside` are the checkpoint's companions of them.
+
+        `block` is `weight_block_size` of the config. CheckpointError if they do not fit together.
+        """
+        return cls()
 
     @property
     @abstractmethod
@@ -70,6 +85,10 @@ class Encoding(msgspec.Struct, frozen=True, tag=True):
     def cut_rows(self) -> int:
         """Rows between two cuts that cost nothing: the height of FP8's blocks; 1 where any row will do."""
         return 1
+
+    def repacks(self, source: "Encoding") -> bool:
+        """Whether weights stored as `source` can take this form without becoming numbers in between."""
+        return source == self
 
     @abstractmethod
     def ranges(self, cols: int, first: int, rows: int) -> tuple[Range, ...]:

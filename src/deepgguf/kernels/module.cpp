@@ -68,34 +68,15 @@ std::string select_level(const std::string & name) {
     throw std::invalid_argument("DEEPGGUF_SIMD: this machine has no level '" + name + "'; it has " + names);
 }
 
-int64_t element_bytes(int type) {
-    switch (type) {
-        case F32: return 4;
-        case F16: case BF16: return 2;
-        default: throw std::invalid_argument("not a type of single elements: " + std::to_string(type));
-    }
-}
-
 struct Block {
     int64_t weights, bytes;
 };
 
-// ggml-common.h, the structs block_*; the same table as gguf/types.py has, so that a wrong size cannot reach a kernel.
 Block block_of(int type) {
     switch (type) {
-        case Q4_0: case IQ4_NL: return {32, 18};
-        case Q4_1: return {32, 20};
-        case Q5_0: return {32, 22};
-        case Q5_1: return {32, 24};
-        case Q8_0: return {32, 34};
-        case MXFP4: return {32, 17};
-        case Q2_K: return {256, 84};
-        case Q3_K: return {256, 110};
-        case Q4_K: return {256, 144};
-        case Q5_K: return {256, 176};
-        case Q6_K: return {256, 210};
-        case IQ4_XS: return {256, 136};
-        default: throw std::invalid_argument("quantize: not a type of blocks: " + std::to_string(type));
+#define TYPE(name, number, weights, bytes) case name: return {weights, bytes};
+#include "types.def"
+        default: throw std::invalid_argument("not a type of tensor: " + std::to_string(type));
     }
 }
 
@@ -106,9 +87,11 @@ void require(bool holds, const char * what) {
 Result result(const Counts & counts) { return {counts.nan, counts.inf, counts.overflow}; }
 
 Result cast(In src, int from, Out dst, int to) {
-    const int64_t n = static_cast<int64_t>(src.size()) / element_bytes(from);
-    require(n * element_bytes(from) == static_cast<int64_t>(src.size()), "cast: source is no whole number of elements");
-    require(n * element_bytes(to) == static_cast<int64_t>(dst.size()), "cast: destination has another number of elements");
+    const int64_t from_bytes = block_of(from).bytes, to_bytes = block_of(to).bytes;
+    require(active.cast[from][to], "cast: no kernel for these types");
+    const int64_t n = static_cast<int64_t>(src.size()) / from_bytes;
+    require(n * from_bytes == static_cast<int64_t>(src.size()), "cast: source is not a whole number of elements");
+    require(n * to_bytes == static_cast<int64_t>(dst.size()), "cast: destination has another number of elements");
     Counts counts;
     nb::gil_scoped_release release;
     active.cast[from][to](src.data(), dst.data(), n, counts);
@@ -116,13 +99,15 @@ Result cast(In src, int from, Out dst, int to) {
 }
 
 Result fp8(In src, int64_t cols, int64_t row0, Floats scales, int64_t block_rows, int64_t block_cols, Out dst, int to) {
+    const Block element = block_of(to);
+    require(active.fp8[to], "fp8: no kernel for this type");
     require(cols > 0 && block_rows > 0 && block_cols > 0 && row0 >= 0, "fp8: sizes must be positive");
     const int64_t rows = static_cast<int64_t>(src.size()) / cols;
     const int64_t scale_cols = (cols + block_cols - 1) / block_cols;
     const int64_t scale_rows = rows ? (row0 + rows - 1) / block_rows - row0 / block_rows + 1 : 0;
     require(rows * cols == static_cast<int64_t>(src.size()), "fp8: source is no whole number of rows");
     require(scale_rows * scale_cols == static_cast<int64_t>(scales.size()), "fp8: wrong number of scales");
-    require(rows * cols * element_bytes(to) == static_cast<int64_t>(dst.size()), "fp8: destination has another size");
+    require(rows * cols * element.bytes == static_cast<int64_t>(dst.size()), "fp8: destination has another size");
     Counts counts;
     nb::gil_scoped_release release;
     active.fp8[to]({src.data(), rows, cols, row0, scales.data(), scale_cols, block_rows, block_cols}, dst.data(), counts);
@@ -130,10 +115,10 @@ Result fp8(In src, int64_t cols, int64_t row0, Floats scales, int64_t block_rows
 }
 
 void quantize(Floats src, int64_t cols, int type, std::optional<Floats> importance, Out dst, int64_t row_bytes) {
-    require(type >= 0 && type < TYPES && active.quantize[type], "quantize: no kernel for this type");
+    const Block block = block_of(type);
+    require(active.quantize[type], "quantize: no kernel for this type");
     require(cols > 0 && static_cast<int64_t>(src.size()) % cols == 0, "quantize: source is no whole number of rows");
     const int64_t rows = static_cast<int64_t>(src.size()) / cols;
-    const Block block = block_of(type);
     require(cols % block.weights == 0 && row_bytes == cols / block.weights * block.bytes,
             "quantize: a row is no whole number of blocks, or its bytes are others");
     require(rows * row_bytes == static_cast<int64_t>(dst.size()), "quantize: destination has another size");
@@ -149,6 +134,13 @@ NB_MODULE(_kernels, m) {
     using namespace deepgguf;
     const char * forced = std::getenv("DEEPGGUF_SIMD");
     select_level(forced && *forced ? forced : levels().back().name);
+    nb::enum_<Type> types(m, "GGMLType", nb::is_arithmetic(), "Every type of tensor that ggml has (ggml.h, enum ggml_type).");
+#define TYPE(name, ...) types.value(#name, name);
+#include "types.def"
+    m.def("block_of", [](int type) {
+        const Block block = block_of(type);
+        return std::make_tuple(block.weights, block.bytes);
+    }, nb::arg("type"));
     m.def("levels", [] {
         std::vector<std::string> names;
         for (const Table & level : levels()) names.push_back(level.name);

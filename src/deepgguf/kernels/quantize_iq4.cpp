@@ -169,10 +169,8 @@ struct Iq4Xs {
 
 }  // namespace
 
-void add_iq4(Table & table) {
-    table.quantize[IQ4_NL] = quantize_blocks<Iq4Nl>;
-    table.quantize[IQ4_XS] = quantize_superblocks<Iq4Xs>;
-}
+void add_IQ4_NL(Table & table) { table.quantize[IQ4_NL] = quantize_blocks<Iq4Nl>; }
+void add_IQ4_XS(Table & table) { table.quantize[IQ4_XS] = quantize_superblocks<Iq4Xs>; }
 
 }  // namespace DEEPGGUF_LEVEL
 }  // namespace deepgguf

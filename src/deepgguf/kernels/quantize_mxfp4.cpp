@@ -63,7 +63,7 @@ struct Mxfp4 {
 
 }  // namespace
 
-void add_mxfp4(Table & table) { table.quantize[MXFP4] = quantize_blocks<Mxfp4>; }
+void add_MXFP4(Table & table) { table.quantize[MXFP4] = quantize_blocks<Mxfp4>; }
 
 }  // namespace DEEPGGUF_LEVEL
 }  // namespace deepgguf

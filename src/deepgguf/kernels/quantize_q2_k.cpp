@@ -78,7 +78,7 @@ struct Q2K {
 
 }  // namespace
 
-void add_q2_k(Table & table) { table.quantize[Q2_K] = quantize_superblocks<Q2K>; }
+void add_Q2_K(Table & table) { table.quantize[Q2_K] = quantize_superblocks<Q2K>; }
 
 }  // namespace DEEPGGUF_LEVEL
 }  // namespace deepgguf

@@ -84,7 +84,7 @@ struct Q3K {
 
 }  // namespace
 
-void add_q3_k(Table & table) { table.quantize[Q3_K] = quantize_superblocks<Q3K>; }
+void add_Q3_K(Table & table) { table.quantize[Q3_K] = quantize_superblocks<Q3K>; }
 
 }  // namespace DEEPGGUF_LEVEL
 }  // namespace deepgguf

@@ -44,10 +44,8 @@ template <int MAX> struct Symmetric {
 
 }  // namespace
 
-void add_q4_0_q5_0(Table & table) {
-    table.quantize[Q4_0] = quantize_blocks<Symmetric<8>>;
-    table.quantize[Q5_0] = quantize_blocks<Symmetric<16>>;
-}
+void add_Q4_0(Table & table) { table.quantize[Q4_0] = quantize_blocks<Symmetric<8>>; }
+void add_Q5_0(Table & table) { table.quantize[Q5_0] = quantize_blocks<Symmetric<16>>; }
 
 }  // namespace DEEPGGUF_LEVEL
 }  // namespace deepgguf

@@ -67,10 +67,8 @@ template <int MAX> struct Affine {
 
 }  // namespace
 
-void add_q4_1_q5_1(Table & table) {
-    table.quantize[Q4_1] = quantize_blocks<Affine<15>>;
-    table.quantize[Q5_1] = quantize_blocks<Affine<31>>;
-}
+void add_Q4_1(Table & table) { table.quantize[Q4_1] = quantize_blocks<Affine<15>>; }
+void add_Q5_1(Table & table) { table.quantize[Q5_1] = quantize_blocks<Affine<31>>; }
 
 }  // namespace DEEPGGUF_LEVEL
 }  // namespace deepgguf

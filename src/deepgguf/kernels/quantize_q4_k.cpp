@@ -22,7 +22,7 @@ struct Q4K {
 
 }  // namespace
 
-void add_q4_k(Table & table) { table.quantize[Q4_K] = quantize_superblocks<Q4K>; }
+void add_Q4_K(Table & table) { table.quantize[Q4_K] = quantize_superblocks<Q4K>; }
 
 }  // namespace DEEPGGUF_LEVEL
 }  // namespace deepgguf

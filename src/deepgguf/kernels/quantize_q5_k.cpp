@@ -34,7 +34,7 @@ struct Q5K {
 
 }  // namespace
 
-void add_q5_k(Table & table) { table.quantize[Q5_K] = quantize_superblocks<Q5K>; }
+void add_Q5_K(Table & table) { table.quantize[Q5_K] = quantize_superblocks<Q5K>; }
 
 }  // namespace DEEPGGUF_LEVEL
 }  // namespace deepgguf

@@ -64,7 +64,7 @@ struct Q6K {
 
 }  // namespace
 
-void add_q6_k(Table & table) { table.quantize[Q6_K] = quantize_superblocks<Q6K>; }
+void add_Q6_K(Table & table) { table.quantize[Q6_K] = quantize_superblocks<Q6K>; }
 
 }  // namespace DEEPGGUF_LEVEL
 }  // namespace deepgguf

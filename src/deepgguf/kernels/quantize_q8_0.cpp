@@ -61,7 +61,7 @@ void quantize(const float * src, void * dst, int64_t rows, int64_t cols, const f
 
 }  // namespace
 
-void add_q8_0(Table & table) { table.quantize[Q8_0] = quantize; }
+void add_Q8_0(Table & table) { table.quantize[Q8_0] = quantize; }
 
 }  // namespace DEEPGGUF_LEVEL
 }  // namespace deepgguf

@@ -8,11 +8,19 @@
 
 namespace deepgguf {
 
-// ggml's numbers of types (ggml.h, enum ggml_type).
 enum Type : int {
-    F32 = 0, F16 = 1, Q4_0 = 2, Q4_1 = 3, Q5_0 = 6, Q5_1 = 7, Q8_0 = 8, Q2_K = 10, Q3_K = 11, Q4_K = 12, Q5_K = 13,
-    Q6_K = 14, IQ4_NL = 20, IQ4_XS = 23, BF16 = 30, MXFP4 = 39, TYPES = 48
+#define TYPE(name, number, ...) name = number,
+#include "types.def"
 };
+
+// Places in a table that has one for every number.
+static constexpr int places() {
+    int count = 0;
+#define TYPE(name, number, ...) if (number >= count) count = number + 1;
+#include "types.def"
+    return count;
+}
+constexpr int TYPES = places();
 
 // What a kernel saw on its way: elements that are NaN or infinite in the source (for FP8, after the scale), and finite
 // elements that became infinite because the destination's type is too narrow.

@@ -7,6 +7,7 @@ import msgspec
 
 from deepgguf.checkpoint.model_card import ModelCard
 from deepgguf.checkpoint.tokenizer import Tokenizer
+from deepgguf.encodings.encoding import Encoding
 from deepgguf.formats.gguf.types import GGMLType, Value
 from deepgguf.models.config_schema import JsonObject
 from deepgguf.models.table import FileKind, Row
@@ -43,23 +44,21 @@ class TargetFile(msgspec.Struct, Generic[C], frozen=True):
 class Target(msgspec.Struct, Generic[C], frozen=True):
     """What a target makes of a family.
 
-    `plain_types[storage][source dtype]`: the type without a choice; `chosen_types[storage][type]`: what a choice of
-    type becomes. `file_types[type]`: general.file_type of an unquantized file of that type. `run(files)`: the command
-    that runs the result. `exceptions`: what the target does otherwise than llama-quantize. `limits(config)`: sentences
+    `plain_types[storage][plain type of the source]`: the type without a choice; `chosen_types[storage][type]`: what a choice of
+    type becomes. `file_types[type]`: general.file_type of an unquantized file of that type. `exceptions`: what the target does otherwise than llama-quantize. `limits(config)`: sentences
     about what the target's engine cannot do.
     """
 
     files: Mapping[FileKind, TargetFile[C]]
-    plain_types: Mapping[str, Mapping[str, GGMLType]]
+    plain_types: Mapping[str, Mapping[GGMLType, GGMLType]]
     chosen_types: Mapping[str, Mapping[GGMLType, GGMLType]]
     file_types: Mapping[GGMLType, int]
-    run: Callable[[tuple[str, ...]], str]
     exceptions: Exceptions = NO_EXCEPTIONS
     limits: Callable[[C], tuple[str, ...]] = lambda config: ()
 
-    def unquantized_type(self, storage: str, dtype: str, chosen: GGMLType | None) -> GGMLType:
-        """The type of a tensor with this storage and source dtype, if `chosen` was asked for."""
-        return self.plain_types[storage][dtype] if chosen is None else self.chosen_types[storage][chosen]
+    def unquantized_type(self, storage: str, stored: Encoding, chosen: GGMLType | None) -> GGMLType:
+        """The type of a tensor with this storage whose source is `stored`, if `chosen` was asked for."""
+        return self.plain_types[storage][stored.plain] if chosen is None else self.chosen_types[storage][chosen]
 
 
 class Family(msgspec.Struct, Generic[C], frozen=True):

@@ -1,4 +1,4 @@
-"""What all files for llama.cpp share: types, the general keys made from the model card, and how they are run."""
+"""What all files for llama.cpp share: types, and the general keys made from the model card."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,10 +10,10 @@ from deepgguf.models.table import FileKind
 from deepgguf.models.values import present, string, uint32
 
 # conversion/base.py, prepare_tensors.
-_PLAIN: Mapping[str, Mapping[str, GGMLType]] = {
+_PLAIN: Mapping[str, Mapping[GGMLType, GGMLType]] = {
     ALWAYS_F32: FROM_ANY_TO_F32,
-    MATRIX: {"BF16": BF16, "F16": F16, "F32": F32, "F8_E4M3": BF16},
-    PATCH: {"BF16": F32, "F16": F16, "F32": F32, "F8_E4M3": F32},
+    MATRIX: {BF16: BF16, F16: F16, F32: F32},
+    PATCH: {BF16: F32, F16: F16, F32: F32},
 }
 # llama.h, enum llama_ftype.
 _FILE_TYPES = {F32: 0, F16: 1, BF16: 32}
@@ -23,16 +23,10 @@ def llamacpp_target(
     files: Mapping[FileKind, TargetFile[C]], limits: Callable[[C], tuple[str, ...]] = lambda config: ()
 ) -> Target[C]:
     """A target whose files are run by llama.cpp."""
-    return Target(files, _PLAIN, CHOSEN, _FILE_TYPES, _run, limits=limits)
+    return Target(files, _PLAIN, CHOSEN, _FILE_TYPES, limits=limits)
 
 
 def llamacpp_general(facts: KeyFacts, kind: str) -> dict[str, Value]:
     """Architecture and type ("model", "mmproj"), and what the card says of name, size, license, origin."""
     own = {"architecture": string(facts.architecture), "type": string(kind), "quantization_version": uint32(2)}
     return general_keys(facts.card, facts.name, facts.parameters, facts.model_id) | present(own, "general.")
-
-
-def _run(files: tuple[str, ...]) -> str:
-    """llama.cpp's chat on the terminal; the mmproj, if there is one, comes second."""
-    mmproj = next((file for file in files[1:] if "mmproj-" in file), None)
-    return f"llama-mtmd-cli -m {files[0]} --mmproj {mmproj}" if mmproj else f"llama-cli -m {files[0]}"

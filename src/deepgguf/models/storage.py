@@ -13,7 +13,7 @@ MATRIX = "matrix"
 VISION = "vision matrix"
 PATCH = "SAM's patch embedding"
 
-FROM_ANY_TO_F32 = dict.fromkeys(("BF16", "F16", "F32", "F8_E4M3"), F32)
+FROM_ANY_TO_F32 = dict.fromkeys((F32, F16, BF16), F32)
 
 _AS_CHOSEN = {F32: F32, F16: F16, BF16: BF16}
 CHOSEN: Mapping[str, Mapping[GGMLType, GGMLType]] = {

@@ -7,21 +7,24 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
-from deepgguf.checkpoint.fp8 import WEIGHT_DTYPE
+from deepgguf.encodings import PLAIN
+from deepgguf.encodings.encoding import Encoding
+from deepgguf.encodings.fp8 import Fp8
 from deepgguf.errors import CheckpointError, UsageError
 from deepgguf.formats.gguf.encode import lay_out
-from deepgguf.formats.gguf.types import BLOCKS, PLAIN, GGMLType, TensorInfo, Value, ValueType
+from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value, ValueType, block_of
 from deepgguf.models import find_family
 from deepgguf.models.family import AnyTarget, KeyFacts
-from deepgguf.models.match import Matched, is_scale, match
+from deepgguf.models.match import Matched, match
 from deepgguf.models.table import FileKind, Output
 from deepgguf.planning.options import Options, check_options
-from deepgguf.planning.schema import Dropped, Part, Plan, PlannedFile, PlannedTensor
+from deepgguf.planning.schema import Dropped, Plan, PlannedFile, PlannedTensor
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.planning.split import split_file
 from deepgguf.planning.warnings import importance_warnings, tokenizer_warnings
 from deepgguf.recipes.choice import Origin, TypeChoices, TypedTensor, choose_types
 from deepgguf.recipes.tensor import ModelFacts, TensorToType
+from deepgguf.tensors.source_tensor import SourceTensor
 from deepgguf.tensors.view import View
 
 _CONFIG = "config.json"
@@ -29,17 +32,20 @@ _BLOCK = re.compile(r"blk\.(\d+)\.")
 
 
 class _Sourced(msgspec.Struct, frozen=True):
-    """An output with its source tensors, its shape, their dtype, and its unquantized type."""
+    """An output with its shape, its source tensors, and its unquantized type."""
 
     output: Output
     shape: tuple[int, ...]
-    parts: tuple[Part, ...]
-    dtype: str
+    sources: tuple[SourceTensor, ...]
     plain_type: GGMLType
 
     @property
+    def stored(self) -> Encoding:
+        return self.sources[0].encoding
+
+    @property
     def weights(self) -> int:
-        return self.output.view.elements * len(self.parts)
+        return self.output.view.elements * len(self.sources)
 
 
 def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
@@ -51,7 +57,7 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
     if target is None:
         found = f"{options.target} has no layout for {family.name}"
         raise UsageError("--target", found, f"choose from {', '.join(sorted(family.targets))}")
-    matched = match(family, model, checkpoint.config, checkpoint.shards.tensors)
+    matched = match(family, model, checkpoint.config, checkpoint.tensors)
     files: list[PlannedFile] = []
     for kind in _kinds(target, options):
         whole = kind is not FileKind.TEXT  # clip.cpp loads an mmproj from one file only, and it is not quantized
@@ -67,7 +73,7 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
     if options.importance:
         warnings += importance_warnings(files, options.importance)
     return Plan(
-        source=checkpoint.files.place,
+        source=checkpoint.files,
         name=checkpoint.name,
         target=options.target,
         architecture=target.files[FileKind.TEXT].architecture,
@@ -75,10 +81,8 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
         sources=checkpoint.shards.files,
         files=tuple(files),
         dropped=_dropped(matched, checkpoint),
-        scales_paired=len(matched.scales),
-        block=matched.block,
         warnings=tuple(warnings),
-        run=target.run(tuple(f"{options.folder}/{file.name}" for file in files)),
+        importance=options.importance.source if options.importance else None,
     )
 
 
@@ -95,11 +99,10 @@ def _sourced(kind: FileKind, matched: Matched, target: AnyTarget, options: Optio
     for row, sources in matched.rows:
         outputs = [output for output in row.outputs.get(options.target, ()) if output.file is kind]
         if outputs:
-            parts = tuple(Part(source, matched.scales.get(source.name)) for source in sources)
             for output in outputs:
-                dtype = _dtype(output, parts)
-                plain_type = target.unquantized_type(output.storage, dtype, options.plain_type)
-                found.append(_Sourced(output, row.output_shape(output), parts, dtype, plain_type))
+                _check_alike(output, sources)
+                plain_type = target.unquantized_type(output.storage, sources[0].encoding, options.plain_type)
+                found.append(_Sourced(output, row.output_shape(output), sources, plain_type))
     return sorted(found, key=_file_order)
 
 
@@ -110,24 +113,25 @@ def _file_order(sourced: _Sourced) -> tuple[float, bytes]:
     return (int(block[1]) if block else float("inf"), name.encode())
 
 
-def _dtype(output: Output, parts: tuple[Part, ...]) -> str:
-    first = parts[0].source
-    odd = next((p.source for p in parts if p.source.dtype != first.dtype), None)
+def _check_alike(output: Output, sources: Sequence[SourceTensor]) -> None:
+    first = sources[0]
+    odd = next((source for source in sources if source.encoding != first.encoding), None)
     if odd:
-        found = f"dtype {odd.dtype}, but {first.name} has {first.dtype}"
+        found = f"dtype {odd.encoding.dtype}, but {first.name} has {first.encoding.dtype}"
+        if odd.encoding.dtype == first.encoding.dtype:
+            found = f"its scales are stored otherwise than those of {first.name}"
         raise CheckpointError(f"tensor {odd.name}", found, f"all experts stacked in {output.name} must be alike")
-    return first.dtype
 
 
 def _dropped(matched: Matched, checkpoint: Checkpoint) -> tuple[Dropped, ...]:
     by_reason: dict[str, list[str]] = {}
     for name, reason in matched.left_out.items():
         by_reason.setdefault(reason, []).append(name)
-    tensors, found = checkpoint.shards.tensors, []
+    found = []
     for reason, names in sorted(by_reason.items()):
-        scales = sum(map(is_scale, names))
-        nbytes = sum(tensors[name].nbytes for name in names)
-        found.append(Dropped(reason, len(names) - scales, scales, nbytes, names[0]))
+        left_out = [checkpoint.tensors[name] for name in names]
+        scales = sum(len(tensor.blobs) - 1 for tensor in left_out)
+        found.append(Dropped(reason, len(names), scales, sum(tensor.nbytes for tensor in left_out), names[0]))
     return tuple(found)
 
 
@@ -142,19 +146,19 @@ def _plan_file(
         card=checkpoint.card,
         name=checkpoint.name,
         model_id=checkpoint.model_id,
-        fp8_tensors=tuple(s.output.name for s in sourced if s.dtype == WEIGHT_DTYPE),
+        fp8_tensors=tuple(s.output.name for s in sourced if isinstance(s.stored, Fp8)),
         parameters=_parameters(sourced),
         processor=checkpoint.processor,
     )
     keys = file.keys(model, facts)
     typed = _types(sourced, target, options, keys)
     infos = lay_out((s.output.name, t.type, s.shape) for s, t in zip(sourced, typed, strict=True))
-    tensors = tuple(_tensor(s, t, info) for s, t, info in zip(sourced, typed, infos, strict=True))
+    tensors = tuple(_tensor(s, t, info, options) for s, t, info in zip(sourced, typed, infos, strict=True))
     plain_type = options.plain_type or _main_type(sourced)
     file_type = options.recipe.file_type if options.recipe else target.file_types[plain_type]
     keys["general.file_type"] = Value(ValueType.UINT32, file_type)
     if options.recipe and options.importance:
-        keys |= options.importance.keys
+        keys |= options.importance.keys()
     type = options.type.upper() if options.recipe else plain_type.name
     name = options.output or f"{checkpoint.name}-{type}.gguf"
     return sized_file(name if kind is FileKind.TEXT else f"{kind}-{name}", kind, keys, tensors)
@@ -187,26 +191,27 @@ def _number(keys: dict[str, Value], name: str) -> int:
     return value
 
 
-def _tensor(sourced: _Sourced, typed: TypedTensor, info: TensorInfo) -> PlannedTensor:
-    rows = _flat(sourced) if info.type in PLAIN else sourced.output.view
+def _tensor(sourced: _Sourced, typed: TypedTensor, info: TensorInfo, options: Options) -> PlannedTensor:
+    view = _flat(sourced) if info.type in PLAIN else sourced.output.view
     note = _note(typed, info.shape[-1])
-    return PlannedTensor(info, sourced.dtype, rows, sourced.parts, sourced.plain_type, note, typed.weighted)
+    importance = options.importance.entries[info.name] if typed.weighted and options.importance else None
+    return PlannedTensor(info, view, sourced.sources, sourced.plain_type, note, importance)
 
 
 def _note(typed: TypedTensor, row: int) -> str:
     """Why a tensor has another type than its recipe's."""
     if typed.type is not typed.wanted:
-        block = BLOCKS[typed.wanted].weights
+        block = block_of(typed.wanted).weights
         return f"rows of {row} are not a multiple of {block}: {typed.type.name} instead of {typed.wanted.name}"
     return typed.origin.value if typed.origin in (Origin.PINNED, Origin.CHOSEN) else ""
 
 
 def _flat(sourced: _Sourced) -> View:
     """Where every weight stands alone, any run of them will do as a piece: rows of one."""
-    rows = sourced.output.view
-    if rows.groups > 1 or rows.transposed or sourced.dtype == WEIGHT_DTYPE:
-        return rows
-    return View(1, rows.elements, 1, 0, rows.elements)
+    view = sourced.output.view
+    if view.groups > 1 or view.transposed or sourced.stored.type not in PLAIN:
+        return view
+    return View(1, view.elements, 1, 0, view.elements)
 
 
 def _main_type(sourced: Iterable[_Sourced]) -> GGMLType:
@@ -222,7 +227,7 @@ def _parameters(sourced: Iterable[_Sourced]) -> tuple[int, int, int, int]:
     total = expert = experts = 0
     for s in sourced:
         total += s.weights
-        if len(s.parts) > 1:
-            expert += s.weights // len(s.parts)
-            experts = len(s.parts)
+        if len(s.sources) > 1:
+            expert += s.weights // len(s.sources)
+            experts = len(s.sources)
     return total, total - expert * experts, expert, experts

@@ -15,7 +15,6 @@ def file_identity(plan: Plan, file: PlannedFile, importance_digest: str = "") ->
         plan.target,
         plan.architecture,
         plan.type,
-        plan.block,
         sources,
         importance_digest,
         plan.piece_weights,

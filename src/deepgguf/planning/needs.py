@@ -17,7 +17,7 @@ _PER_NUMBER = 45
 
 def memory_needed(plan: Plan, jobs: int) -> int:
     """Peak resident memory of `convert` with `jobs` threads, in bytes: it depends on jobs, hardly on the model."""
-    parts = sum(len(t.parts) for file in plan.files for t in file.tensors)
+    parts = sum(len(t.sources) for file in plan.files for t in file.tensors)
     arrays = sum(_array_bytes(value) for file in plan.files for value in file.keys.values())
     return _PROCESS + jobs * worker_bytes(plan) + parts * _PER_SOURCE + arrays
 
@@ -29,7 +29,7 @@ def worker_bytes(plan: Plan) -> int:
         numbering = Numbering(file, plan.piece_weights)
         for number, tensor in enumerate(file.tensors):
             piece = numbering.piece(Place(number, 0))
-            largest = max(largest, scratch(tensor.output, tensor.parts[0].encoding, piece).nbytes)
+            largest = max(largest, scratch(tensor.output, tensor.stored, piece).nbytes)
     return largest + (WINDOW_BYTES if plan.source.whole_windows else 0)
 
 

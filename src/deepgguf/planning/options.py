@@ -1,11 +1,10 @@
 """What the user may ask for, checked as far as no checkpoint is needed."""
 
-from collections.abc import Mapping
-
 import msgspec
 
+from deepgguf.checkpoint.importance import ImportanceMatrix
 from deepgguf.errors import UsageError
-from deepgguf.formats.gguf.types import GGMLType, Value
+from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.recipes.patterns import TypePattern
 from deepgguf.recipes.recipe import RECIPES, Recipe
 
@@ -21,19 +20,6 @@ _FLAGS = {
     "token_embedding_type": "--token-embedding-type",
     "importance": "--imatrix",
 }
-
-
-class ImportanceFacts(msgspec.Struct, frozen=True):
-    """What the plan needs of an importance matrix.
-
-    `sizes`: number of values by tensor; `keys`: what it leaves in the file; `unused`: the experts without data by
-    tensor; `digest`: its XXH3-128.
-    """
-
-    sizes: Mapping[str, int]
-    keys: Mapping[str, Value]
-    unused: Mapping[str, tuple[int, ...]]
-    digest: str
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -54,7 +40,7 @@ class Options(msgspec.Struct, frozen=True):
     patterns: tuple[TypePattern, ...] = ()
     output_type: GGMLType | None = None
     token_embedding_type: GGMLType | None = None
-    importance: ImportanceFacts | None = None
+    importance: ImportanceMatrix | None = None
 
     @property
     def recipe(self) -> Recipe | None:

@@ -10,15 +10,16 @@ import msgspec
 
 from deepgguf.formats.gguf.types import row_bytes
 from deepgguf.planning.schema import PIECE_WEIGHTS, PlannedTensor
+from deepgguf.tensors.view import View
 
 
 class Piece(msgspec.Struct, frozen=True, gc=False):
-    """Rows [row, row + rows) of each of the groups [group, group + groups) of one part (see tensors.view).
+    """Rows [row, row + rows) of each of the groups [group, group + groups) of source number `source` (see tensors.view).
 
     `row` counts from the group's first taken row. `offset` and `nbytes` are bytes of the output tensor.
     """
 
-    part: int
+    source: int
     group: int
     groups: int
     row: int
@@ -28,56 +29,64 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
 
 
 class Cut(msgspec.Struct, frozen=True, gc=False):
-    """How a tensor's parts are cut: whole groups by `groups`, or one group by runs of `rows` rows."""
+    """How what is taken of each source is cut: whole groups by `groups`, or one group by runs of `rows` rows."""
 
     groups: int
     rows: int
     per_group: int
-    per_part: int
+    per_source: int
     count: int
 
 
-def cut(tensor: PlannedTensor, block_rows: int = 1, piece_weights: int = PIECE_WEIGHTS) -> Cut:
-    """The cut of `tensor` into pieces of about `piece_weights`; `block_rows` is the height of an FP8 block.
+def cut(tensor: PlannedTensor, piece_weights: int = PIECE_WEIGHTS) -> Cut:
+    """The cut of `tensor` into pieces of about `piece_weights`.
 
-    Whole groups go together while they fit; a larger group is cut into runs of rows, at the edges of FP8 blocks where
-    that costs little. A transposed group is never cut.
+    Whole groups go together while they fit; a larger group is cut into runs of rows, at the edges of the source's
+    blocks where that costs little. A transposed group is never cut.
     """
-    rows = tensor.rows
-    weights = rows.taken * rows.cols
-    if weights <= piece_weights or rows.transposed:
-        groups, run = min(rows.groups, max(1, piece_weights // weights)), rows.taken
+    view = tensor.view
+    weights = view.taken * view.cols
+    if weights <= piece_weights or view.transposed:
+        groups, run = min(view.groups, max(1, piece_weights // weights)), view.taken
     else:
-        groups, run = 1, min(rows.taken, _rows_per_piece(rows.cols, block_rows, piece_weights))
-    per_group = -(-rows.taken // run)
-    per_part = -(-rows.groups // groups) * per_group
-    return Cut(groups, run, per_group, per_part, per_part * len(tensor.parts))
+        groups, run = 1, min(view.taken, _rows_per_piece(view.cols, tensor.stored.cut_rows, piece_weights))
+    per_group = -(-view.taken // run)
+    per_source = -(-view.groups // groups) * per_group
+    return Cut(groups, run, per_group, per_source, per_source * len(tensor.sources))
 
 
-def _rows_per_piece(cols: int, block_rows: int, piece_weights: int) -> int:
-    """Rows of `cols` weights in a piece: a multiple of `block_rows` if that is no more than twice the piece's size."""
+def _rows_per_piece(cols: int, cut_rows: int, piece_weights: int) -> int:
+    """Rows of `cols` weights in a piece: a multiple of `cut_rows` if that is no more than twice the piece's size."""
     rows = max(1, piece_weights // cols)
-    if rows >= block_rows:
-        return rows - rows % block_rows
-    return block_rows if block_rows * cols <= 2 * piece_weights else rows
+    if rows >= cut_rows:
+        return rows - rows % cut_rows
+    return cut_rows if cut_rows * cols <= 2 * piece_weights else rows
 
 
 def piece_at(tensor: PlannedTensor, how: Cut, index: int) -> Piece:
     """The piece number `index` of `tensor`, in the order of its bytes."""
-    rows, type = tensor.rows, tensor.info.type
-    part, rest = divmod(index, how.per_part)
+    view, type = tensor.view, tensor.info.type
+    source, rest = divmod(index, how.per_source)
     nth, run = divmod(rest, how.per_group)
     group, row = nth * how.groups, run * how.rows
-    groups, count = min(how.groups, rows.groups - group), min(how.rows, rows.taken - row)
-    group_bytes = rows.taken * rows.cols // rows.row_length * row_bytes(type, rows.row_length)
-    offset = (part * rows.groups + group) * group_bytes
-    if count < rows.taken:
-        per_row = row_bytes(type, rows.cols)
-        return Piece(part, group, groups, row, count, offset + row * per_row, count * per_row)
-    return Piece(part, group, groups, row, count, offset, groups * group_bytes)
+    groups, count = min(how.groups, view.groups - group), min(how.rows, view.taken - row)
+    group_bytes = view.taken * view.cols // view.row_length * row_bytes(type, view.row_length)
+    offset = (source * view.groups + group) * group_bytes
+    if count < view.taken:
+        per_row = row_bytes(type, view.cols)
+        return Piece(source, group, groups, row, count, offset + row * per_row, count * per_row)
+    return Piece(source, group, groups, row, count, offset, groups * group_bytes)
 
 
-def pieces(tensor: PlannedTensor, block_rows: int = 1) -> Iterator[Piece]:
+def runs(view: View, piece: Piece) -> list[tuple[int, int]]:
+    """The rows of the source matrix that make `piece`, as (first, how many): one run where they lie together."""
+    first = piece.group * view.group_rows + view.start + piece.row
+    if piece.groups == 1 or view.taken == view.group_rows:
+        return [(first, piece.groups * piece.rows)]
+    return [(first + i * view.group_rows, piece.rows) for i in range(piece.groups)]
+
+
+def pieces(tensor: PlannedTensor, piece_weights: int = PIECE_WEIGHTS) -> Iterator[Piece]:
     """All pieces of `tensor`, in the order of its bytes."""
-    how = cut(tensor, block_rows)
+    how = cut(tensor, piece_weights)
     return (piece_at(tensor, how, index) for index in range(how.count))

@@ -2,44 +2,66 @@
 
 import msgspec
 
-from deepgguf.checkpoint.shards import SourceTensor
-from deepgguf.files.files import FileFacts
+from deepgguf.checkpoint.importance import ImportanceEntry, ImportanceFile
+from deepgguf.encodings import encoding_of
+from deepgguf.encodings.encoding import Encoding
+from deepgguf.encodings.plain import Plain
+from deepgguf.encodings.quantized import Quantized
+from deepgguf.files.files import FileFacts, Files
 from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value
+from deepgguf.tensors.source_tensor import SourceTensor
 from deepgguf.tensors.view import View
 
-SCHEMA = 1
+SCHEMA = 2
 
 # Weights of a piece: with source, intermediate and output it stays within a core's share of the cache.
 PIECE_WEIGHTS = 1 << 19
 
 
-class Part(msgspec.Struct, frozen=True, gc=False):
-    """One source tensor of an output tensor, and its FP8 scales if it has any."""
+class OutputTensor(msgspec.Struct, frozen=True):
+    """What becomes of a source tensor: the output, what it takes of the source, the importance of its columns.
 
-    source: SourceTensor
-    scale: SourceTensor | None = None
-
-
-class PlannedTensor(msgspec.Struct, frozen=True):
-    """An output tensor: its parts one after the other, of each the rows `rows`.
-
-    `info.shape` is row-major; `dtype` is that of every part. `plain_type` is the type without quantization. `note`
-    says why a quantized file keeps this tensor in another type than its recipe's; `weighted`, whether its quantization
-    uses the importance matrix.
+    `info.shape` is row-major.
     """
 
     info: TensorInfo
-    dtype: str
-    rows: View
-    parts: tuple[Part, ...]
+    view: View
+    importance: ImportanceEntry | None
+
+    @property
+    def encoding(self) -> Plain | Quantized:
+        """The form that it is written in."""
+        return encoding_of(self.info.type)
+
+
+class PlannedTensor(msgspec.Struct, frozen=True):
+    """An output tensor: what `view` takes of each of its sources, one after the other; all have the same encoding.
+
+    `info.shape` is row-major. `plain_type` is the type without quantization. `note` says why a quantized file keeps this
+    tensor in another type than its recipe's. `importance` is the entry of the importance matrix by which it is quantized.
+    """
+
+    info: TensorInfo
+    view: View
+    sources: tuple[SourceTensor, ...]
     plain_type: GGMLType
     note: str = ""
-    weighted: bool = False
+    importance: ImportanceEntry | None = None
+
+    @property
+    def output(self) -> OutputTensor:
+        """What becomes of each source."""
+        return OutputTensor(self.info, self.view, self.importance)
+
+    @property
+    def stored(self) -> Encoding:
+        """The form of the sources."""
+        return self.sources[0].encoding
 
     @property
     def weights(self) -> int:
         """Number of elements."""
-        return self.rows.elements * len(self.parts)
+        return self.view.elements * len(self.sources)
 
 
 class PlannedFile(msgspec.Struct, frozen=True):
@@ -64,12 +86,13 @@ class Dropped(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A conversion, complete. `type` is what was asked for, `block` the FP8 block (rows, columns).
+    """A conversion, complete: what decides a byte is here. `type` is what was asked for.
 
-    Pieces have about `piece_weights`; the bytes do not depend on it, their digests do.
+    `sources` are the files of `source` that hold weights, by number. Pieces have about `piece_weights`; the bytes do not
+    depend on it, their digests do.
     """
 
-    source: str
+    source: Files
     name: str
     target: str
     architecture: str
@@ -77,10 +100,8 @@ class Plan(msgspec.Struct, frozen=True):
     sources: tuple[FileFacts, ...]
     files: tuple[PlannedFile, ...]
     dropped: tuple[Dropped, ...]
-    scales_paired: int
-    block: tuple[int, int]
     warnings: tuple[str, ...]
-    run: str
+    importance: ImportanceFile | None = None
     piece_weights: int = PIECE_WEIGHTS
     schema: int = SCHEMA
 
@@ -88,3 +109,9 @@ class Plan(msgspec.Struct, frozen=True):
     def size(self) -> int:
         """Bytes of all files."""
         return sum(file.size for file in self.files)
+
+    @property
+    def scales_paired(self) -> int:
+        """How many source tensors that are used have scales beside them."""
+        names = {s.name for file in self.files for t in file.tensors for s in t.sources if len(s.blobs) > 1}
+        return len(names)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.encodings.plain import Plain
 from deepgguf.formats.gguf.types import GGMLType, block_of
-from deepgguf.planning.pieces import Piece
+from deepgguf.planning.pieces import Piece, runs
 from deepgguf.planning.schema import OutputTensor
 
 
@@ -31,7 +31,7 @@ def scratch(output: OutputTensor, source: Encoding, piece: Piece) -> Scratch:
     """What making `piece` of `output` takes, where its source is stored as `source`."""
     view, target = output.view, output.encoding
     weights = piece.groups * piece.rows * view.cols
-    first, rows = next(view.runs(piece))
+    first, rows = runs(view, piece)[0]
     blobs = tuple(range.nbytes for range in source.ranges(view.cols, first, rows))
     if target.repacks(source) and not view.transposed:
         return Scratch(blobs, 0, 0, 0, piece.nbytes)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
-from deepgguf.planning.options import ImportanceFacts
+from deepgguf.checkpoint.importance import ImportanceMatrix
 from deepgguf.planning.schema import PlannedFile
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
@@ -21,7 +21,7 @@ def tokenizer_warnings(checkpoint: Checkpoint) -> Iterator[str]:
         )
 
 
-def importance_warnings(files: Iterable[PlannedFile], importance: ImportanceFacts) -> Iterator[str]:
+def importance_warnings(files: Iterable[PlannedFile], importance: ImportanceMatrix) -> Iterator[str]:
     """Quantized tensors that the importance matrix does not know, and experts that its text never reached, by layer."""
     quantized = [t for file in files for t in file.tensors if t.info.type is not t.plain_type]
     missing = [t.info.name for t in quantized if t.info.name not in importance.sizes]
@@ -30,8 +30,8 @@ def importance_warnings(files: Iterable[PlannedFile], importance: ImportanceFact
     by_layer: dict[int, set[int]] = {}
     for tensor in quantized:
         block = _BLOCK.match(tensor.info.name)
-        if block and tensor.weighted:
-            by_layer.setdefault(int(block[1]), set()).update(importance.unused.get(tensor.info.name, ()))
+        if block and tensor.importance:
+            by_layer.setdefault(int(block[1]), set()).update(tensor.importance.unused)
     for layer, experts in sorted(by_layer.items()):
         if experts:
             numbers = _some([str(expert) for expert in sorted(experts)])

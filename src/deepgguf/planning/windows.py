@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from deepgguf.planning.numbering import Numbering, Place
-from deepgguf.planning.pieces import Piece
+from deepgguf.planning.pieces import Piece, runs
 from deepgguf.planning.schema import OutputTensor, Plan
 from deepgguf.tensors.source_tensor import SourceTensor
 
@@ -47,8 +47,8 @@ class Share(msgspec.Struct, frozen=True):
     def ranges(self) -> Iterator[FileRange]:
         """The bytes of every blob that the pieces need, from the first to the last."""
         view = self.output.view
-        first, stop = view.rows_of(self.pieces[0])[0], view.rows_of(self.pieces[-1])[1]
-        ranges = self.source.encoding.ranges(view.cols, first, stop - first)
+        (first, _), (last, count) = runs(view, self.pieces[0])[0], runs(view, self.pieces[-1])[-1]
+        ranges = self.source.encoding.ranges(view.cols, first, last + count - first)
         for blob, (start, nbytes) in zip(self.source.blobs, ranges, strict=True):
             yield FileRange(blob.file, blob.offset + start, blob.offset + start + nbytes)
 
@@ -75,14 +75,14 @@ class Window(msgspec.Struct, frozen=True):
         return tuple(joined)
 
 
-class _Part(NamedTuple):
-    """Where a part's weights begin in the source, and which part of which output it is."""
+class _Origin(NamedTuple):
+    """Where a source tensor's weights begin, and which source of which output it is."""
 
     source_file: int
     offset: int
     file: int
     tensor: int
-    part: int
+    source: int
 
 
 Unfinished = Callable[[int, int], bool]
@@ -94,35 +94,35 @@ def windows(plan: Plan, unfinished: Unfinished = lambda file, number: True) -> I
     numberings = [Numbering(file, plan.piece_weights) for file in plan.files]
     shares: list[Share] = []
     nbytes, source_file = 0, -1
-    for part in sorted(_parts(plan)):
-        for share in _shares(numberings[part.file], part, unfinished):
+    for origin in sorted(_origins(plan)):
+        for share in _shares(numberings[origin.file], origin, unfinished):
             size = share.nbytes
-            if shares and (part.source_file != source_file or nbytes + size > WINDOW_BYTES):
+            if shares and (origin.source_file != source_file or nbytes + size > WINDOW_BYTES):
                 yield Window(tuple(shares))
                 shares, nbytes = [], 0
-            source_file = part.source_file
+            source_file = origin.source_file
             shares.append(share)
             nbytes += size
     if shares:
         yield Window(tuple(shares))
 
 
-def _parts(plan: Plan) -> Iterator[_Part]:
+def _origins(plan: Plan) -> Iterator[_Origin]:
     for file_number, file in enumerate(plan.files):
         for number, tensor in enumerate(file.tensors):
-            for part, source in enumerate(tensor.parts):
-                yield _Part(source.blobs[0].file, source.blobs[0].offset, file_number, number, part)
+            for source, stored in enumerate(tensor.sources):
+                yield _Origin(stored.blobs[0].file, stored.blobs[0].offset, file_number, number, source)
 
 
-def _shares(numbering: Numbering, part: _Part, unfinished: Unfinished) -> Iterator[Share]:
-    """The part's unfinished pieces in runs of at most a window."""
-    tensor, how = numbering.file.tensors[part.tensor], numbering.cuts[part.tensor]
-    source, start = tensor.parts[part.part], numbering.tensor_start(part.tensor)
-    most = max(1, how.per_part * WINDOW_BYTES // source.nbytes)
-    first = numbering.number(Place(part.tensor, part.part * how.per_part))
-    for numbers in _runs(first, how.per_part, most, lambda number: unfinished(part.file, number)):
+def _shares(numbering: Numbering, origin: _Origin, unfinished: Unfinished) -> Iterator[Share]:
+    """The unfinished pieces of one source tensor in runs of at most a window."""
+    tensor, how = numbering.file.tensors[origin.tensor], numbering.cuts[origin.tensor]
+    source, start = tensor.sources[origin.source], numbering.tensor_start(origin.tensor)
+    most = max(1, how.per_source * WINDOW_BYTES // source.nbytes)
+    first = numbering.number(Place(origin.tensor, origin.source * how.per_source))
+    for numbers in _runs(first, how.per_source, most, lambda number: unfinished(origin.file, number)):
         pieces = tuple(numbering.piece(numbering.place(number)) for number in numbers)
-        yield Share(part.file, start, numbers[0], tensor.output, source, pieces)
+        yield Share(origin.file, start, numbers[0], tensor.output, source, pieces)
 
 
 def _runs(first: int, count: int, most: int, wanted: Callable[[int], bool]) -> Iterator[range]:

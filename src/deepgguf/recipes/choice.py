@@ -5,11 +5,13 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from deepgguf.encodings import encoding_of
+from deepgguf.encodings.quantized import Quantized
 from deepgguf.errors import CheckpointError, UsageError
-from deepgguf.formats.gguf.types import PLAIN, GGMLType
+from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.recipes.fallback import fitting_type
 from deepgguf.recipes.mixture import Place, mixture_type
-from deepgguf.recipes.patterns import CHOOSABLE, TypePattern, first_match
+from deepgguf.recipes.patterns import TypePattern, first_match
 from deepgguf.recipes.recipe import Recipe
 from deepgguf.recipes.tensor import Category, ModelFacts, TensorToType, visiting_key
 
@@ -51,9 +53,6 @@ _NEVER_QUANTIZED = (
     "a.rvq.codebook",
     "mm.a.code_embd",
 )
-# Quantizers that read weights; Q8_0, MXFP4 and the plain types do without (ggml-quants.c).
-_WEIGHTED_TYPES = CHOOSABLE - PLAIN - {GGMLType.Q8_0, GGMLType.MXFP4}
-
 _WAYS_OUT = "give one with --imatrix, or choose q2_k"
 
 _NEVER_QUANTIZED_NAMES = frozenset({"position_embd.weight", "token_types.weight"})
@@ -208,4 +207,5 @@ def _is_weighted(tensor: TensorToType, type: GGMLType, choices: TypeChoices) -> 
     if found != expected and tensor.category is not Category.TOKEN_EMBEDDING:
         found_text = f"the importance matrix has {found} values, the tensor needs {expected}"
         raise CheckpointError(tensor.name, found_text, "use the matrix that was made of this model")
-    return found == expected and type in _WEIGHTED_TYPES
+    encoding = encoding_of(type)
+    return found == expected and isinstance(encoding, Quantized) and encoding.takes_importance

@@ -1,21 +1,13 @@
-"""What becomes of a tensor whose rows are no whole number of the wanted type's blocks."""
+"""What becomes of a tensor whose rows are not a whole number of the wanted type's blocks."""
 
-from deepgguf.formats.gguf.types import BLOCKS, GGMLType
-
-# llama-quant.cpp, tensor_type_fallback: for types of 256 weights a block, the next better one of 32.
-_NARROWER = {
-    GGMLType.IQ4_XS: GGMLType.IQ4_NL,
-    GGMLType.Q2_K: GGMLType.Q4_0,
-    GGMLType.Q3_K: GGMLType.Q4_0,
-    GGMLType.Q4_K: GGMLType.Q5_0,
-    GGMLType.Q5_K: GGMLType.Q5_1,
-    GGMLType.Q6_K: GGMLType.Q8_0,
-}
+from deepgguf.encodings import encoding_of
+from deepgguf.encodings.quantized import Quantized
+from deepgguf.formats.gguf.types import GGMLType, block_of
 
 
 def fits(type: GGMLType, row: int) -> bool:
     """Whether a row of so many weights is a whole number of the type's blocks."""
-    return row % BLOCKS[type].weights == 0
+    return row % block_of(type).weights == 0
 
 
 def fitting_type(wanted: GGMLType, row: int) -> GGMLType | None:
@@ -26,7 +18,8 @@ def fitting_type(wanted: GGMLType, row: int) -> GGMLType | None:
     """
     if fits(wanted, row):
         return wanted
-    narrower = _NARROWER.get(wanted)
+    encoding = encoding_of(wanted)
+    narrower = encoding.narrower if isinstance(encoding, Quantized) else None
     if narrower is None:
         return None
     return narrower if fits(narrower, row) else GGMLType.F16

@@ -6,7 +6,8 @@ that are neither Falcon nor Llama 70B. Whether the type fits the tensor's rows i
 
 import msgspec
 
-from deepgguf.formats.gguf.types import BLOCKS, GGMLType
+from deepgguf.formats.gguf.types import GGMLType
+from deepgguf.recipes.fallback import fits
 from deepgguf.recipes.recipe import Recipe
 from deepgguf.recipes.tensor import Category, ModelFacts, TensorToType
 
@@ -51,7 +52,7 @@ def mixture_type(recipe: Recipe, facts: ModelFacts, tensor: TensorToType, place:
 
 
 def _output(recipe: Recipe, tensor: TensorToType) -> GGMLType:
-    if recipe.name == "mxfp4_moe" or recipe.type is GGMLType.Q8_0 or tensor.row % BLOCKS[recipe.type].weights:
+    if recipe.name == "mxfp4_moe" or recipe.type is GGMLType.Q8_0 or not fits(recipe.type, tensor.row):
         return GGMLType.Q8_0
     return GGMLType.Q6_K
 

@@ -7,9 +7,9 @@ from functools import cached_property
 
 import msgspec
 
+from deepgguf.encodings import WRITTEN
 from deepgguf.errors import UsageError
-from deepgguf.formats.gguf.types import PLAIN, GGMLType
-from deepgguf.recipes.recipe import RECIPES
+from deepgguf.formats.gguf.types import GGMLType
 
 # std::regex (ECMAScript) and Python's re agree on everything but these; what they read differently is refused.
 _READ_DIFFERENTLY = re.compile(
@@ -22,9 +22,6 @@ _READ_DIFFERENTLY = re.compile(
     """,
     re.VERBOSE,
 )
-
-# What a tensor can be made into; GGMLType has types too that are only read.
-CHOOSABLE = PLAIN | {recipe.type for recipe in RECIPES.values()}
 
 _LOWER_CASE = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
@@ -59,12 +56,12 @@ def parse_tensor_type(option: str) -> TypePattern:
 
 def parse_type(name: str) -> GGMLType:
     """The type of that name, in whatever case (quantize.cpp, parse_ggml_type); UsageError if deepgguf has none."""
-    named = {type.name: type for type in CHOOSABLE}
+    named = {type.name: type for type in WRITTEN}
     try:
         return named[name.upper()]
     except KeyError:
-        known = ", ".join(type.name.lower() for type in sorted(CHOOSABLE))
-        raise UsageError(name, "is no tensor type that deepgguf writes", f"choose one of {known}") from None
+        known = ", ".join(type.name.lower() for type in sorted(WRITTEN))
+        raise UsageError(name, "is not a tensor type that deepgguf writes", f"choose one of {known}") from None
 
 
 def first_match(patterns: Iterable[TypePattern], name: str) -> TypePattern | None:

@@ -13,7 +13,7 @@ from deepgguf.encodings.quantized import Quantized
 from deepgguf.errors import NonFiniteError
 from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType, row_bytes
-from deepgguf.planning.pieces import Piece
+from deepgguf.planning.pieces import Piece, runs
 from deepgguf.planning.scratch import Scratch, rounds_first, scratch
 from deepgguf.planning.windows import Share
 
@@ -73,7 +73,7 @@ class _Work(NamedTuple):
     def decode(self, type: GGMLType, out: Bytes) -> Counts:
         """All source rows as F32, F16 or BF16, in the source's order."""
         counts, done = Counts(), 0
-        for first, rows in self.share.output.view.runs(self.piece):
+        for first, rows in runs(self.share.output.view, self.piece):
             stored = self._stored(first, rows)
             nbytes = rows * row_bytes(type, stored.cols)
             counts = counts.plus(self.share.source.encoding.decode(stored, type, out[done : done + nbytes]))
@@ -98,7 +98,7 @@ class _Work(NamedTuple):
     def copy(self, out: Bytes) -> None:
         """The stored rows themselves."""
         done = 0
-        for first, rows in self.share.output.view.runs(self.piece):
+        for first, rows in runs(self.share.output.view, self.piece):
             (stored,) = self._stored(first, rows).blobs
             out[done : done + stored.size] = stored
             done += stored.size
@@ -132,7 +132,7 @@ def _quantize(share: Share, piece: Piece, floats: Floats, importance: Importance
     assert importance is not None
     weights, nbytes = floats.size // piece.groups, out.size // piece.groups
     for group in range(piece.groups):
-        matrix = piece.part * share.output.view.groups + piece.group + group
+        matrix = piece.source * share.output.view.groups + piece.group + group
         columns = importance.columns(entry, matrix * length, length)
         run, made = floats[group * weights :][:weights], out[group * nbytes :][:nbytes]
         target.encode(run, length, columns, made)

@@ -7,7 +7,8 @@ from functools import cache
 import numpy as np
 
 from deepgguf import kernels
-from deepgguf.formats.gguf.types import PLAIN, GGMLType, row_bytes
+from deepgguf.encodings import PLAIN
+from deepgguf.formats.gguf.types import GGMLType, row_bytes
 
 _ROW = 4096
 _ROWS = 64

@@ -2,6 +2,7 @@
 
 import xxhash
 
+from deepgguf.encodings import PLAIN
 from deepgguf.encodings.encoding import Counts
 from deepgguf.errors import NonFiniteError
 from deepgguf.planning.numbering import Numbering
@@ -65,7 +66,7 @@ class Tally:
         if not counts.nan and not counts.inf:
             return
         found = f"{counts.nan} weights are NaN and {counts.inf} infinite"
-        if not planned.encoding.is_plain:
+        if type not in PLAIN:
             raise NonFiniteError(where, f"{found}, which {type.name} cannot hold", "choose --type bf16")
         if not self._allow:
             advice = "the checkpoint is damaged; --allow-nonfinite converts it as it is"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import numpy as np
 import xxhash
 
+from deepgguf.encodings.encoding import Stored
 from deepgguf.executors.buffers import Buffers
 from deepgguf.planning.schema import Plan
 from deepgguf.planning.windows import Share, Window
@@ -51,5 +52,7 @@ class Worker:
     def _squares(self, share: Share, made: Made) -> Squares | None:
         if made.floats is None or not self._measure_error:
             return None
-        error = share.output.encoding.values_of(made.out, share.output.view.row_length).reshape(-1) - made.floats
+        length = share.output.view.row_length
+        stored = Stored(share.output.info.name, 0, made.floats.size // length, length, (made.out,))
+        error = share.output.encoding.values(stored).reshape(-1) - made.floats
         return Squares(float(np.dot(error, error)), float(np.dot(made.floats, made.floats)))

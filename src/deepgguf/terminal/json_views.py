@@ -76,6 +76,6 @@ def _tensor(tensor: PlannedTensor) -> dict[str, object]:
         "offset": info.offset,
         "nbytes": info.nbytes,
         "from": tensor.dtype,
-        "parts": len(tensor.parts),
+        "parts": len(tensor.sources),
         **({"note": tensor.note} if tensor.note else {}),
     }

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from deepgguf.encodings.fp8 import Fp8
 from deepgguf.errors import printable
 from deepgguf.planning.schema import Plan, PlannedFile
 from deepgguf.planning.totals import PlanTotals
@@ -36,9 +37,7 @@ def _facts(plan: Plan, memory: int, jobs: int, free_disk: int, free_memory: int 
         "from": f"{printable(plan.source)}  ({len(plan.sources)} shards, {size(sources)})",
         "to": f"{plan.architecture} for {plan.target}, {plan.type}",
         "parameters": f"{weights:,}",
-        "scales paired": f"{plan.scales_paired:,} (blocks of {plan.block[0]} × {plan.block[1]})"
-        if plan.scales_paired
-        else "",
+        "scales paired": _scales(plan),
         "disk": f"{size(plan.size)} needed{_free(plan.size, free_disk)}",
         "memory": f"{size(memory)} needed with {jobs} jobs{_free(memory, free_memory)}",
     }
@@ -46,6 +45,13 @@ def _facts(plan: Plan, memory: int, jobs: int, free_disk: int, free_memory: int 
         if fact:
             table.add_row(name, Text.from_markup(fact) if fact.endswith("[/]") else Text(fact))
     return table
+
+
+def _scales(plan: Plan) -> str:
+    encodings = (source.encoding for file in plan.files for tensor in file.tensors for source in tensor.sources)
+    blocks = sorted({encoding.block for encoding in encodings if isinstance(encoding, Fp8)})
+    shown = ", ".join(f"{rows} × {columns}" for rows, columns in blocks)
+    return f"{plan.scales_paired:,} (blocks of {shown})" if blocks else ""
 
 
 def _free(needed: int, free: int | None) -> str:

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from deepgguf.encodings import PLAIN
+from deepgguf.encodings.fp8 import Fp8
 from deepgguf.errors import printable
-from deepgguf.formats.gguf.types import PLAIN, GGMLType, GGUFHeader, Value, ValueType
+from deepgguf.formats.gguf.types import GGMLType, GGUFHeader, Value, ValueType
 from deepgguf.models.family import KeyFacts
 from deepgguf.models.storage import F32
 from deepgguf.verification.counterparts import Counterparts, Source
@@ -53,7 +55,7 @@ def _expected(source: Source, found: Counterparts) -> dict[str, Value]:
         card=checkpoint.card,
         name=checkpoint.name,
         model_id=checkpoint.model_id,
-        fp8_tensors=tuple(pair.tensor.name for pair in found.pairs if pair.scales[0] is not None),
+        fp8_tensors=tuple(pair.tensor.name for pair in found.pairs if isinstance(pair.sources[0].encoding, Fp8)),
         parameters=(0, 0, 0, 0),  # only the size label is made of them, and that is free
         processor=checkpoint.processor,
     )

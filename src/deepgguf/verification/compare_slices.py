@@ -5,9 +5,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from deepgguf.checkpoint.shards import SourceTensor
+from deepgguf.encodings import PLAIN
+from deepgguf.encodings.fp8 import Fp8
 from deepgguf.executors.threads import Buffers
-from deepgguf.formats.gguf.types import BLOCKS, PLAIN, GGMLType
+from deepgguf.formats.gguf.types import GGMLType, block_of
+from deepgguf.tensors.source_tensor import SourceTensor
 from deepgguf.verification.counterparts import Counterpart
 from deepgguf.verification.decoders import decode
 from deepgguf.verification.error_bounds import allowed_error
@@ -16,7 +18,6 @@ from deepgguf.verification.slices import Slice
 from deepgguf.verification.source_values import (
     BIT_TYPES,
     SAME,
-    WIDTHS,
     Bits,
     Bytes,
     Floats,
@@ -32,8 +33,7 @@ ReadSource = Callable[[int, int, NDArray[np.uint8]], None]
 
 
 def compare_slice(
-    pair: Counterpart, piece: Slice, data: Bytes, read: ReadSource, block: tuple[int, int], weighted: bool,
-    buffers: Buffers,
+    pair: Counterpart, piece: Slice, data: Bytes, read: ReadSource, weighted: bool, buffers: Buffers
 ) -> tuple[Wrong | None, Squares | None]:  # fmt: skip
     """The wrong weights of `data`, the slice's bytes in the file, and for quantized types the sums for their errors.
 
@@ -41,35 +41,35 @@ def compare_slice(
     """
     source = _read_rows(pair.sources[piece.part], piece, read, buffers)
     if pair.tensor.type in PLAIN:
-        return _compare_bits(pair, piece, data, source, read, block, buffers), None
-    return _compare_within_bounds(pair, piece, data, source, read, block, weighted, buffers)
+        return _compare_bits(pair, piece, data, source, read, buffers), None
+    return _compare_within_bounds(pair, piece, data, source, read, weighted, buffers)
 
 
 def _read_rows(tensor: SourceTensor, piece: Slice, read: ReadSource, buffers: Buffers) -> Bytes:
-    row_size = piece.cols * WIDTHS[tensor.dtype]
-    data: Bytes = buffers.take("source", piece.rows * row_size)
-    read(tensor.file, tensor.offset + piece.source_row * row_size, data)
+    codes, blob = tensor.encoding.ranges(piece.cols, piece.source_row, piece.rows)[0], tensor.blobs[0]
+    data: Bytes = buffers.take("source", codes.nbytes)
+    read(blob.file, blob.offset + codes.start, data)
     return data
 
 
-def _read_scales(scale: SourceTensor, piece: Slice, read: ReadSource, block: tuple[int, int]) -> Floats:
+def _read_scales(tensor: SourceTensor, encoding: Fp8, piece: Slice, read: ReadSource) -> Floats:
     """The scales of the blocks that the slice's rows touch, [block rows, block columns]."""
-    first, last = piece.source_row // block[0], (piece.source_row + piece.rows - 1) // block[0]
-    row_size = scale.nbytes // scale.shape[0]
-    data = np.empty((last - first + 1) * row_size, np.uint8)
-    read(scale.file, scale.offset + first * row_size, data)
-    return scale_floats(scale.dtype, data).reshape(last - first + 1, scale.shape[1])
+    scales, blob = encoding.ranges(piece.cols, piece.source_row, piece.rows)[1], tensor.blobs[1]
+    data = np.empty(scales.nbytes, np.uint8)
+    read(blob.file, blob.offset + scales.start, data)
+    return scale_floats(encoding.scale, data).reshape(-1, -(-piece.cols // encoding.block[1]))
 
 
 def _expected_bits(
-    pair: Counterpart, piece: Slice, source: Bytes, type: GGMLType, read: ReadSource, block: tuple[int, int],
-    buffers: Buffers,
+    pair: Counterpart, piece: Slice, source: Bytes, type: GGMLType, read: ReadSource, buffers: Buffers,
 ) -> Bits:  # fmt: skip
     """The slice's source rows as bits of `type`, [rows, cols]."""
-    dtype, scale = pair.sources[piece.part].dtype, pair.scales[piece.part]
-    if scale is not None:
-        scales = _read_scales(scale, piece, read, block)
-        return fp8_bits(type, source.reshape(piece.rows, piece.cols), scales, piece.source_row, block, buffers)
+    tensor = pair.sources[piece.part]
+    encoding = tensor.encoding
+    if isinstance(encoding, Fp8):
+        scales = _read_scales(tensor, encoding, piece, read)
+        return fp8_bits(type, source.reshape(piece.rows, piece.cols), scales, piece.source_row, encoding.block, buffers)
+    dtype = encoding.dtype
     if SAME[dtype] is type:
         same: Bits = source.view(BIT_TYPES[type])
         return same.reshape(piece.rows, piece.cols)
@@ -77,11 +77,10 @@ def _expected_bits(
 
 
 def _compare_bits(
-    pair: Counterpart, piece: Slice, data: Bytes, source: Bytes, read: ReadSource, block: tuple[int, int],
-    buffers: Buffers,
+    pair: Counterpart, piece: Slice, data: Bytes, source: Bytes, read: ReadSource, buffers: Buffers,
 ) -> Wrong | None:  # fmt: skip
     type = pair.tensor.type
-    expected = _expected_bits(pair, piece, source, type, read, block, buffers)
+    expected = _expected_bits(pair, piece, source, type, read, buffers)
     found: Bits = data.view(BIT_TYPES[type])
     if not piece.transposed and np.array_equal(_words(expected), _words(found)):
         return None
@@ -102,15 +101,15 @@ def _words(bits: Bits) -> NDArray[np.unsignedinteger]:
 
 
 def _compare_within_bounds(
-    pair: Counterpart, piece: Slice, data: Bytes, source: Bytes, read: ReadSource, block: tuple[int, int],
-    weighted: bool, buffers: Buffers,
+    pair: Counterpart, piece: Slice, data: Bytes, source: Bytes, read: ReadSource, weighted: bool,
+    buffers: Buffers,
 ) -> tuple[Wrong | None, Squares]:  # fmt: skip
     """FP8 is compared after its rounding to BF16, of which it was quantized."""
-    type, dtype = pair.tensor.type, pair.sources[piece.part].dtype
+    type, dtype = pair.tensor.type, pair.sources[piece.part].encoding.dtype
     if dtype in SAME:
         values = to_floats(dtype, source).reshape(piece.rows, piece.cols)
     else:
-        bits = _expected_bits(pair, piece, source, GGMLType.BF16, read, block, buffers)
+        bits = _expected_bits(pair, piece, source, GGMLType.BF16, read, buffers)
         values = from_bits(GGMLType.BF16, bits)
     if piece.transposed:
         values = np.ascontiguousarray(values.T)
@@ -130,7 +129,7 @@ def _compare_within_bounds(
 
 def _in_finite_blocks(type: GGMLType, values: Floats) -> NDArray[np.bool_]:
     """False for the blocks with NaN or Inf in the source, of which no type can say anything."""
-    weights = BLOCKS[type].weights
+    weights = block_of(type).weights
     finite = np.isfinite(values).reshape(-1, weights).all(axis=1)
     return np.repeat(finite, weights).reshape(values.shape)
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
-from deepgguf.checkpoint.shards import SourceTensor
 from deepgguf.errors import printable
 from deepgguf.formats.gguf.types import GGMLType, GGUFHeader, TensorInfo
 from deepgguf.models import find_family
@@ -14,6 +13,7 @@ from deepgguf.models.family import AnyFamily, AnyTarget
 from deepgguf.models.match import Matched, match
 from deepgguf.models.storage import ALWAYS_F32
 from deepgguf.models.table import FileKind, Output, Row
+from deepgguf.tensors.source_tensor import SourceTensor
 from deepgguf.tensors.view import View
 from deepgguf.verification.report import Difference
 
@@ -23,28 +23,23 @@ _CONFIG = "config.json"
 class Counterpart(msgspec.Struct, frozen=True):
     """A tensor of file number `file`, what it takes of its sources, and these, one per expert in a stack.
 
-    `scales` go with FP8 sources. `always_f32`: whether it is F32 in every file of its kind.
+    `always_f32`: whether it is F32 in every file of its kind.
     """
 
     file: int
     tensor: TensorInfo
     view: View
     sources: tuple[SourceTensor, ...]
-    scales: tuple[SourceTensor | None, ...]
     always_f32: bool
 
 
 class Counterparts(msgspec.Struct, frozen=True):
-    """The target that the file was made for, and which file of its set it is; what can be compared, and what cannot.
-
-    `block`: the rows and columns of an FP8 source that share a scale.
-    """
+    """The target that the file was made for, and which file of its set it is; what can be compared, and what cannot."""
 
     target: AnyTarget
     kind: FileKind
     pairs: tuple[Counterpart, ...]
     differences: tuple[Difference, ...]
-    block: tuple[int, int]
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -65,7 +60,7 @@ def read_source(checkpoint: Checkpoint) -> Source:
     """What `checkpoint` holds. CheckpointError if its tensors are not those that its config promises."""
     family = find_family(checkpoint.config, _CONFIG)
     model = family.parse(checkpoint.config, _CONFIG)
-    return Source(checkpoint, family, model, match(family, model, checkpoint.config, checkpoint.shards.tensors))
+    return Source(checkpoint, family, model, match(family, model, checkpoint.config, checkpoint.tensors))
 
 
 _Outputs = Mapping[str, tuple[Row, tuple[SourceTensor, ...], Output]]
@@ -91,13 +86,13 @@ def find_counterparts(headers: Sequence[GGUFHeader], source: Source) -> Counterp
     differences: list[Difference] = []
     for number, header in enumerate(headers):
         for tensor in header.tensors:
-            pair = _counterpart(number, tensor, outputs, source.matched)
+            pair = _counterpart(number, tensor, outputs)
             if isinstance(pair, Difference):
                 differences.append(pair)
             else:
                 pairs.append(pair)
     differences += _missing(outputs, names)
-    return Counterparts(target, kind, tuple(pairs), tuple(differences), source.matched.block)
+    return Counterparts(target, kind, tuple(pairs), tuple(differences))
 
 
 def _outputs(matched: Matched, target: str, kind: FileKind) -> _Outputs:
@@ -109,7 +104,7 @@ def _outputs(matched: Matched, target: str, kind: FileKind) -> _Outputs:
     }
 
 
-def _counterpart(file: int, tensor: TensorInfo, outputs: _Outputs, matched: Matched) -> Counterpart | Difference:
+def _counterpart(file: int, tensor: TensorInfo, outputs: _Outputs) -> Counterpart | Difference:
     where = f"tensor {printable(tensor.name)}"
     if tensor.name not in outputs:
         return Difference(where, "is extra: nothing in the source becomes a tensor of this name")
@@ -119,8 +114,7 @@ def _counterpart(file: int, tensor: TensorInfo, outputs: _Outputs, matched: Matc
         return Difference(where, "the shape, row-major", f"{list(shape)}", f"{list(tensor.shape)}")
     if always_f32 and tensor.type is not GGMLType.F32:
         return Difference(where, "the type", "F32", tensor.type.name)
-    scales = tuple(matched.scales.get(one.name) for one in sources)
-    return Counterpart(file, tensor, output.view, sources, scales, always_f32)
+    return Counterpart(file, tensor, output.view, sources, always_f32)
 
 
 def _missing(outputs: _Outputs, names: set[str]) -> Iterator[Difference]:

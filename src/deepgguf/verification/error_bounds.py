@@ -8,7 +8,7 @@ weight the nearest of the levels that the scales make.
   and the IQ4 types choose it by the scale before its rounding to float16: both the level taken and the one that would
   be nearest now may be off by half a unit in the last place of float16, times the level.
 - Beyond the range the last level is nearest. How far beyond a weight may be is not bounded by the scale, since a search
-  may give a weight up for the sake of others; it is bounded here by the block's largest weight (`_GIVEN_UP`), from what
+  may give a weight up for the sake of others; it is bounded here by the block's largest weight (`given_up`), from what
   was measured over normal, uniform, heavy-tailed, sparse and constant rows, with a margin.
 - Where an importance matrix was used, Q4_0, Q4_1, Q5_0 and Q5_1 keep the levels of the search with a scale fitted
   afterwards, and weights that do not matter may get any level: only the bound by the largest weight remains.
@@ -21,8 +21,10 @@ error of the whole tensor shows: see `LARGEST_RELATIVE_RMS`.
 import numpy as np
 from numpy.typing import NDArray
 
-from deepgguf.formats.gguf.types import BLOCKS, GGMLType
-from deepgguf.verification.decoders import LEVELS, Bytes, Floats, split_groups
+from deepgguf.encodings import encoding_of
+from deepgguf.encodings.encoding import Bytes, Floats
+from deepgguf.encodings.quantized import Quantized
+from deepgguf.formats.gguf.types import GGMLType, block_of
 
 LARGEST_RELATIVE_RMS = 0.75
 """Root mean square of the errors of a tensor over that of its source. The worst measured is 0.60, of weights whose
@@ -36,33 +38,8 @@ _ROUNDING = 2.0**-18  # float32 arithmetic of the choice itself, with cancellati
 
 _RUN = 2**16  # weights at a time: more than the cache holds takes eight times as long
 
-_LEVEL_BEFORE_ROUNDING = frozenset(
-    {
-        GGMLType.Q8_0,
-        GGMLType.Q4_0,
-        GGMLType.Q4_1,
-        GGMLType.Q5_0,
-        GGMLType.Q5_1,
-        GGMLType.IQ4_NL,
-        GGMLType.IQ4_XS,
-    }
-)
-_LEVEL_FROM_SEARCH = frozenset({GGMLType.Q4_0, GGMLType.Q4_1, GGMLType.Q5_0, GGMLType.Q5_1})
-
-# The largest whole number that a float16 scale is multiplied by to make a group's step.
-_LARGEST_SUBSCALE = {
-    GGMLType.Q2_K: 15,
-    GGMLType.Q3_K: 32,
-    GGMLType.Q4_K: 63,
-    GGMLType.Q5_K: 63,
-    GGMLType.Q6_K: 128,
-    GGMLType.IQ4_XS: 32,
-}
-
-# How far beyond its levels a weight may be, over the block's largest weight. Measured: 0.28, for Q2_K 0.58, with an
-# importance matrix 5.9: a line fitted to the weights that matter can pass the others at any distance.
-_GIVEN_UP = 0.5
-_GIVEN_UP_Q2_K = 0.8
+# How far beyond its levels a weight may be with an importance matrix, over the block's largest weight. Measured: 5.9,
+# as a line fitted to the weights that matter can pass the others at any distance.
 _GIVEN_UP_WEIGHTED = 16.0
 
 
@@ -80,25 +57,27 @@ def allowed_error(type: GGMLType, data: Bytes, source: Floats, *, weighted: bool
             return np.abs(source) * np.float32(_HALF_ULP) + np.float32(_TINY_ULP)
         case GGMLType.BF16:
             return np.abs(source) * np.float32(2.0**-8) + np.float32(2.0**-134)
+    encoding = encoding_of(type)
+    assert isinstance(encoding, Quantized)
     rows = max(1, _RUN // source.shape[1])
     allowed = np.empty(source.shape, np.float32)
     for run in (slice(start, start + rows) for start in range(0, len(source), rows)):
-        allowed[run] = _allowed_in_blocks(type, data[run], source[run], weighted)
+        allowed[run] = _allowed_in_blocks(encoding, data[run], source[run], weighted)
     return allowed
 
 
-def _allowed_in_blocks(type: GGMLType, data: Bytes, source: Floats, weighted: bool) -> Floats:
-    groups = split_groups(type, data, source.shape[1])
+def _allowed_in_blocks(encoding: Quantized, data: Bytes, source: Floats, weighted: bool) -> Floats:
+    groups = encoding.split(data, source.shape[1])
     weights = source.reshape(groups.levels.shape).astype(np.float64)
     step = groups.step[..., None].astype(np.float64)
     offset = np.zeros_like(step) if groups.offset is None else groups.offset[..., None].astype(np.float64)
-    largest = np.abs(weights).reshape(-1, BLOCKS[type].weights).max(axis=1)[:, None, None]
-    given_up = _given_up(type, weighted) * largest + _underflow(type)
-    if weighted and type in _LEVEL_FROM_SEARCH:
+    largest = np.abs(weights).reshape(-1, block_of(encoding.type).weights).max(axis=1)[:, None, None]
+    given_up = (_GIVEN_UP_WEIGHTED if weighted else encoding.given_up) * largest + _underflow(encoding)
+    if weighted and encoding.level_from_search:
         allowed = np.broadcast_to(given_up, weights.shape)
     else:
-        inside, beyond = _distances(LEVELS[type], weights, step, offset)
-        allowed = inside + np.minimum(beyond, given_up) + _slack(type, weights, step, offset)
+        inside, beyond = _distances(encoding.levels, weights, step, offset)
+        allowed = inside + np.minimum(beyond, given_up) + _slack(encoding, weights, step, offset)
     return allowed.astype(np.float32).reshape(source.shape)
 
 
@@ -117,23 +96,17 @@ def _nearest(levels: Floats, place: _Doubles) -> _Doubles:
     return np.take(levels, np.searchsorted((levels[1:] + levels[:-1]) / 2, place)).astype(np.float64)
 
 
-def _slack(type: GGMLType, weights: _Doubles, step: _Doubles, offset: _Doubles) -> _Doubles:
+def _slack(encoding: Quantized, weights: _Doubles, step: _Doubles, offset: _Doubles) -> _Doubles:
     """What rounding adds: of the arithmetic, and of the scales where the level was chosen before they were rounded."""
-    span = float(np.abs(LEVELS[type]).max())
+    span = float(np.abs(encoding.levels).max())
     slack = _ROUNDING * (span * np.abs(step) + np.abs(offset) + np.abs(weights))
-    if type in _LEVEL_BEFORE_ROUNDING:
-        tiny = _TINY_ULP * _LARGEST_SUBSCALE.get(type, 1)
+    if encoding.level_before_rounding:
+        tiny = _TINY_ULP * encoding.largest_subscale
         slack += 2 * span * np.maximum(_HALF_ULP * np.abs(step), tiny)
         slack += 2 * np.maximum(_HALF_ULP * np.abs(offset), tiny)
     return slack
 
 
-def _given_up(type: GGMLType, weighted: bool) -> float:
-    if weighted:
-        return _GIVEN_UP_WEIGHTED
-    return _GIVEN_UP_Q2_K if type is GGMLType.Q2_K else _GIVEN_UP
-
-
-def _underflow(type: GGMLType) -> float:
+def _underflow(encoding: Quantized) -> float:
     """The largest weight of a block whose scales are too small for float16 and become 0 or the smallest one."""
-    return 0.0 if type is GGMLType.MXFP4 else 2 * _TINY_ULP * _LARGEST_SUBSCALE.get(type, 1) * len(LEVELS[type])
+    return 2 * _TINY_ULP * encoding.largest_subscale * len(encoding.levels) if encoding.f16_scales else 0.0

@@ -6,10 +6,11 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+from deepgguf.encodings import PLAIN
 from deepgguf.errors import printable
 from deepgguf.executors.threads import Buffers, run_in_threads
 from deepgguf.formats.gguf.split_set import read_split_set
-from deepgguf.formats.gguf.types import PLAIN, GGUFHeader
+from deepgguf.formats.gguf.types import GGUFHeader
 from deepgguf.verification.file_bytes import FileBytes, manifest_path
 from deepgguf.verification.hashes import header_differences, padding_differences, tensor_difference, whole_sha256
 from deepgguf.verification.report import Difference, Report, VerifiedFile

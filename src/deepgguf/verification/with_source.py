@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from deepgguf.checkpoint.checkpoint import read_checkpoint
+from deepgguf.encodings import PLAIN
 from deepgguf.executors.threads import Buffers, run_in_threads
 from deepgguf.files.files import ReadByNumber
 from deepgguf.files.find import find_files
-from deepgguf.formats.gguf.types import PLAIN, GGUFHeader
+from deepgguf.formats.gguf.types import GGUFHeader
 from deepgguf.models.family import AnyFamily
 from deepgguf.verification.compare_keys import key_differences
 from deepgguf.verification.compare_slices import compare_slice
@@ -64,7 +65,7 @@ def _check_weights(
         data = buffers.take("file", piece.nbytes)
         start = headers[pair.file].data_offset + pair.tensor.offset
         files[pair.file].readinto(start + piece.offset, data)
-        wrong, squares = compare_slice(pair, piece, data, read, found.block, weighted, buffers)
+        wrong, squares = compare_slice(pair, piece, data, read, weighted, buffers)
         if wrong or squares:
             mismatches[number].add(piece.part, wrong, squares)
         progress(piece.nbytes)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from deepgguf.errors import GGUFError, OutputError, UsageError
 from deepgguf.formats.gguf.decode import decode_header, read_header
 from deepgguf.formats.gguf.encode import encode_header, lay_out
-from deepgguf.formats.gguf.types import BLOCKS, GGMLType, GGUFHeader, TensorInfo, Value, ValueType
+from deepgguf.formats.gguf.types import GGMLType, GGUFHeader, TensorInfo, Value, ValueType, block_of
 
 INTEGERS = {
     ValueType.UINT8: (0, 2**8 - 1),
@@ -45,7 +45,7 @@ TYPES_OF_BOTH = [type for type in GGMLType if type in set(GGMLQuantizationType) 
 
 def tensors_of(types: list[GGMLType]) -> st.SearchStrategy[Shapes]:
     return st.dictionaries(NAMES, st.tuples(st.sampled_from(types), SHAPES, st.integers(1, 3)), max_size=6).map(
-        lambda tensors: [(name, type, (*rest, n * BLOCKS[type].weights)) for name, (type, rest, n) in tensors.items()]
+        lambda tensors: [(name, type, (*rest, n * block_of(type).weights)) for name, (type, rest, n) in tensors.items()]
     )
 
 
@@ -90,12 +90,12 @@ def test_the_package_gguf_reads_the_same(
 
 def test_types_and_blocks_are_those_of_the_package_gguf() -> None:
     theirs = {type.name: (type.value, *GGML_QUANT_SIZES[type]) for type in GGMLQuantizationType if type.name != "Q8_1"}
-    ours = {type.name: (type.value, *BLOCKS[type]) for type in GGMLType}
+    ours = {type.name: (type.value, *block_of(type)) for type in GGMLType}
     assert {name: ours[name] for name in theirs} == theirs
 
 
 def test_a_q8_1_block_is_that_of_ggml_not_of_the_package_gguf() -> None:
-    assert BLOCKS[GGMLType.Q8_1] == (32, 2 * 2 + 32)  # ggml-common.h, block_q8_1: two half floats, 32 int8
+    assert block_of(GGMLType.Q8_1) == (32, 2 * 2 + 32)  # ggml-common.h, block_q8_1: two half floats, 32 int8
 
 
 def test_a_header_of_many_chunks_is_read_whole(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from deepgguf.errors import CheckpointError
 from deepgguf.formats.gguf.encode import encode_header, header_size, lay_out
-from deepgguf.formats.gguf.types import BLOCKS, GGMLType, TensorInfo, Value, ValueType
+from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value, ValueType, block_of
 
 
 def test_an_empty_header_is_24_bytes_padded_to_32() -> None:
@@ -109,10 +109,10 @@ def test_offsets_are_the_running_padded_sum() -> None:
     assert [(info.offset, info.nbytes) for info in infos] == [(0, 12), (32, 288), (320, 2), (352, 4)]
 
 
-@pytest.mark.parametrize("type", BLOCKS)
+@pytest.mark.parametrize("type", GGMLType)
 def test_a_tensor_of_every_type_has_its_blocks_bytes(type: GGMLType) -> None:
-    (info,) = lay_out([("w", type, (3, 2 * BLOCKS[type].weights))])
-    assert info.nbytes == 6 * BLOCKS[type].nbytes
+    (info,) = lay_out([("w", type, (3, 2 * block_of(type).weights))])
+    assert info.nbytes == 6 * block_of(type).nbytes
 
 
 def test_a_name_may_have_63_bytes_and_no_more() -> None:
@@ -132,7 +132,7 @@ def test_a_name_may_have_63_bytes_and_no_more() -> None:
         ([("w", GGMLType.F32, (1, 2, 3, 4, 5))], "w: has 5 dimensions"),
         ([("w", GGMLType.F32, (2, 0))], r"w: has the shape \[2, 0\]"),
         ([("w", GGMLType.F32, (-1,))], r"w: has the shape \[-1\]"),
-        ([("w", GGMLType.Q4_K, (2, 255))], "w: a row of 255 weights is no whole number of Q4_K blocks of 256"),
+        ([("w", GGMLType.Q4_K, (2, 255))], "w: a row of 255 weights is not a whole number of Q4_K blocks of 256"),
         ([("w", GGMLType.F32, (2**40, 2**21))], r"w: .*2\^63"),
         ([("v", GGMLType.F32, (2**60,)), ("w", GGMLType.F32, (2**60,))], r"w: .*2\^63"),
     ],

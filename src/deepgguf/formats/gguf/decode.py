@@ -19,7 +19,6 @@ import numpy as np
 
 from deepgguf.errors import GGUFError, OutputError, UsageError, printable
 from deepgguf.formats.gguf.types import (
-    BLOCKS,
     MAX_DIMENSIONS,
     MAX_NAME_BYTES,
     GGMLType,
@@ -27,6 +26,7 @@ from deepgguf.formats.gguf.types import (
     TensorInfo,
     Value,
     ValueType,
+    block_of,
 )
 
 Read = Callable[[int, int], bytes]
@@ -348,7 +348,7 @@ def _tensor(cursor: _Cursor, name: str, what: str) -> TensorInfo:
         cursor.refuse(f"{what} has the dimensions {list(stored)}, and none may be 0", at=begin)
     type = _tensor_type(cursor, what)
     offset = cursor.u64(f"the offset of {what}")
-    block = BLOCKS[type]
+    block = block_of(type)
     if stored[0] % block.weights:
         found = f"{what} has rows of {stored[0]} weights, no whole number of {type.name} blocks of {block.weights}"
         cursor.refuse(found, at=begin)

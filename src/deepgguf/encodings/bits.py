@@ -1,0 +1,61 @@
+"""How blocks pack numbers: fields of bits, F16 scales, the six-bit scales of Q4_K and Q5_K; in NumPy."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepgguf.encodings.encoding import Bytes, Floats
+
+Codes = NDArray[np.integer[Any]]
+
+NONLINEAR = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
+"""The levels of IQ4_NL and IQ4_XS, denser around zero (ggml-common.h, kvalues_iq4nl)."""
+
+
+def integers(first: int, last: int) -> Floats:
+    """Levels that are whole numbers, from `first` to `last`."""
+    return np.arange(first, last + 1, dtype=np.float32)
+
+
+def half(blocks: Bytes, at: int) -> Floats:
+    """The float16 at byte `at` of every block, as float32 [blocks, 1]."""
+    return np.ascontiguousarray(blocks[:, at : at + 2]).view("<f2").astype(np.float32)
+
+
+def fields(data: Bytes, run: int, bits: int) -> Codes:
+    """Fields of 1, 2 or 4 bits of every run of bytes: all lowest fields of the run, then all second ones, and so on.
+
+    [blocks, n] to [blocks, n × 8 / bits].
+    """
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)[:, None]
+    runs = data.reshape(len(data), -1, 1, run)
+    return (runs >> shifts & ((1 << bits) - 1)).reshape(len(data), -1)
+
+
+def nibbles(data: Bytes, run: int) -> Codes:
+    """As `fields` of 4 bits, in one group: [blocks, n] to [blocks, 1, 2 n]."""
+    return fields(data, run, bits=4)[:, None]
+
+
+def fifth_bits(data: Bytes) -> Codes:
+    """The bits of 4 bytes, lowest first, each as 0 or 16: [blocks, 4] to [blocks, 1, 32]."""
+    return fields(data, 1, bits=1)[:, None] << 4
+
+
+def to_levels(codes: Codes, lowest: int = 0) -> Floats:
+    """Codes that count levels from `lowest`."""
+    return codes.astype(np.float32) + np.float32(lowest)
+
+
+def six_bit_scales(blocks: Bytes) -> tuple[Floats, Floats]:
+    """Step and offset, float32 [blocks, 8], of the 8 groups of Q4_K and Q5_K: d, dmin, 12 bytes of scales and mins.
+
+    Groups 0 to 3 have theirs in the lower six bits of bytes 0 to 3 and 4 to 7. Groups 4 to 7 have the lower four bits
+    in the halves of bytes 8 to 11, and the upper two in the upper two bits of bytes 0 to 7.
+    """
+    packed = blocks[:, 4:16]
+    upper = packed[:, :8] >> 6 << 4
+    scales = np.concatenate((packed[:, :4] & 63, packed[:, 8:] & 15 | upper[:, :4]), axis=1)
+    mins = np.concatenate((packed[:, 4:8] & 63, packed[:, 8:] >> 4 | upper[:, 4:]), axis=1)
+    return half(blocks, 0) * scales.astype(np.float32), -(half(blocks, 2) * mins.astype(np.float32))

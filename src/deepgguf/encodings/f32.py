@@ -1,0 +1,18 @@
+"""F32: IEEE 754's single precision, little-endian."""
+
+import numpy as np
+
+from deepgguf.encodings.encoding import Floats, Stored
+from deepgguf.encodings.plain import Plain
+from deepgguf.formats.gguf.types import GGMLType
+
+
+class F32(Plain, frozen=True):
+    """Elements of F32."""
+
+    dtype = "F32"
+    type = GGMLType.F32
+
+    def values(self, stored: Stored) -> Floats:
+        """Exact, as float32 holds them all."""
+        return stored.blobs[0].view("<f4").astype(np.float32).reshape(stored.rows, stored.cols)

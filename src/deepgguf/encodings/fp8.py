@@ -1,0 +1,131 @@
+"""FP8 as DeepSeek stores it: E4M3 codes, and one scale for every block of a matrix, as a tensor of its own."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from deepgguf import kernels
+from deepgguf.encodings.encoding import Bytes, Counts, Encoding, Floats, Range, Stored
+from deepgguf.errors import CheckpointError, NonFiniteError
+from deepgguf.formats.gguf.types import GGMLType
+from deepgguf.formats.safetensors import TensorHeader
+
+# Bytes of a scale; U8 holds E8M0, from writers that lack the type.
+_SCALES = {"F32": 4, "F16": 2, "BF16": 2, "F8_E8M0": 1, "U8": 1}
+
+
+def _e4m3() -> Floats:
+    """E4M3 (arXiv 2209.05433, table 1), by code: bias 7, no infinities, NaN where all but the sign is 1s."""
+    code = np.arange(256)
+    exponent, mantissa = code >> 3 & 15, code & 7
+    magnitude = np.where(exponent == 0, mantissa * 2.0**-9, (8 + mantissa) * 2.0 ** (exponent - 10.0))
+    magnitude[(code & 127) == 127] = np.nan
+    return np.where(code & 128, -magnitude, magnitude).astype(np.float32)
+
+
+class Fp8(Encoding, frozen=True):
+    """E4M3 with a scale for every `block` (rows, columns); the last blocks are cut to the tensor's edge.
+
+    `scale` is the scales' dtype, `suffix` what their name adds to that of the weights. One scale for a whole tensor is
+    a block of its shape, one for each row a block of (1, columns).
+    """
+
+    dtype = "F8_E4M3"
+    companions = ("_scale_inv", "_scale", ".scale")
+
+    block: tuple[int, int]
+    scale: str
+    suffix: str = "_scale_inv"
+
+    @classmethod
+    def describe(cls, weights: TensorHeader, beside: Sequence[TensorHeader], block: tuple[int, int] | None) -> "Fp8":
+        """The weights' form, with the scales of shape [⌈rows / block rows⌉, ⌈columns / block columns⌉] beside them.
+
+        CheckpointError if scales are missing, stand there twice, or have the wrong shape or dtype, and if the block
+        size is missing or not positive.
+        """
+        where = f"tensor {weights.name}"
+        if not beside:
+            raise CheckpointError(where, f"FP8, but there is no {weights.name}_scale_inv in any shard")
+        if len(beside) > 1:
+            raise CheckpointError(where, f"has scales twice, {beside[0].name} and {beside[1].name}")
+        if block is None:
+            raise CheckpointError(where, "FP8, but config.json has no quantization_config.weight_block_size")
+        if min(block) < 1:
+            raise CheckpointError("config.json", f"weight_block_size {list(block)}, both must be at least 1")
+        if len(weights.shape) != 2:
+            raise CheckpointError(where, f"FP8 of shape {list(weights.shape)}, expected two dimensions")
+        scales, where = beside[0], f"tensor {beside[0].name}"
+        expected = [-(-n // b) for n, b in zip(weights.shape, block, strict=True)]
+        if list(scales.shape) != expected:
+            blocks = f"blocks of {list(block)} in {list(weights.shape)}"
+            raise CheckpointError(where, f"shape {list(scales.shape)}, expected {expected} for {blocks}")
+        if scales.dtype not in _SCALES:
+            raise CheckpointError(where, f"scales of dtype {scales.dtype}, expected F32, F16, BF16 or E8M0")
+        return cls(block, scales.dtype, scales.name.removeprefix(weights.name))
+
+    @property
+    def plain(self) -> GGMLType:
+        """BF16, which DeepSeek's own conversion gives."""
+        return GGMLType.BF16
+
+    @property
+    def cut_rows(self) -> int:
+        """The height of a block."""
+        return self.block[0]
+
+    def ranges(self, cols: int, first: int, rows: int) -> tuple[Range, ...]:
+        """The rows' codes, and the scales of the blocks that they touch."""
+        top, bottom = first // self.block[0], (first + rows - 1) // self.block[0]
+        row = -(-cols // self.block[1]) * _SCALES[self.scale]
+        return Range(first * cols, rows * cols), Range(top * row, (bottom - top + 1) * row)
+
+    def decode(self, stored: Stored, type: GGMLType, out: Bytes) -> Counts:
+        """Codes times scales, rounded once; errors as of `check_scales`."""
+        codes, scales = stored.blobs
+        values = scale_values(scales, self.scale)
+        top = stored.first // self.block[0]
+        across = -(-stored.cols // self.block[1])
+        check_scales(values.reshape(-1, across), f"tensor {stored.tensor}{self.suffix}", top)
+        return Counts(*kernels.fp8(codes, stored.cols, stored.first, values, *self.block, out, type))
+
+    def values(self, stored: Stored) -> Floats:
+        """Codes times scales in float32; infinite where that is too large."""
+        codes, scales = stored.blobs
+        by_block = scale_values(scales, self.scale).reshape(-1, -(-stored.cols // self.block[1]))
+        rows = np.arange(stored.first, stored.first + stored.rows) // self.block[0] - stored.first // self.block[0]
+        columns = np.arange(stored.cols) // self.block[1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _e4m3()[codes].reshape(stored.rows, stored.cols) * by_block[rows[:, None], columns]
+
+
+def scale_values(data: Bytes, dtype: str) -> Floats:
+    """Scales as float32, of shape [n], from their bytes (little-endian); exact, as float32 holds every other dtype.
+
+    E8M0 (OCP Microscaling Formats, section 5.4.1) is a power of two, 2^(v − 127); 255 is NaN.
+    """
+    if dtype == "F32":
+        return np.frombuffer(data, "<f4").astype(np.float32)
+    if dtype == "F16":
+        return np.frombuffer(data, "<f2").astype(np.float32)
+    if dtype == "BF16":
+        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+    bits = np.frombuffer(data, np.uint8).astype(np.uint32) << 23  # the exponent of a float32 has the same bias
+    bits[bits == 0] = 1 << 22  # 2^-127 is a denormal float32
+    bits[bits == 255 << 23] = 0x7FC00000
+    return bits.view(np.float32)
+
+
+def check_scales(values: Floats, where: str, first_row: int = 0) -> None:
+    """Raises unless every scale is finite and positive, naming the first that is not by its block's row and column.
+
+    `values` has shape [block rows, block columns], its first row being `first_row` of the tensor's. NonFiniteError for
+    NaN and Inf, CheckpointError for zero and negative: no quantizer makes these, they are signs of damage.
+    """
+    good = (values > 0) & np.isfinite(values)
+    if good.all():
+        return
+    row, column = (int(i) for i in np.argwhere(~good)[0])
+    value = float(values[row, column])
+    error = CheckpointError if np.isfinite(value) else NonFiniteError
+    raise error(where, f"the scale of block [{first_row + row}, {column}] is {value}, expected a positive number")

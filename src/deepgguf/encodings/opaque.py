@@ -1,0 +1,39 @@
+"""What deepgguf cannot read: a tensor that may be dropped, but not converted."""
+
+from typing import NoReturn
+
+from deepgguf.encodings.encoding import Bytes, Counts, Encoding, Floats, Range, Stored
+from deepgguf.errors import CheckpointError
+from deepgguf.formats.gguf.types import GGMLType
+
+
+class Opaque(Encoding, frozen=True):
+    """An unknown dtype, scales that do not fit their weights, scales without weights: `where`, `found`, `advice`.
+
+    These are the words of the error if the tensor turns out to be needed.
+    """
+
+    where: str
+    found: str
+    advice: str = ""
+
+    def refuse(self) -> NoReturn:
+        """Raises the CheckpointError."""
+        raise CheckpointError(self.where, self.found, self.advice)
+
+    @property
+    def plain(self) -> GGMLType:
+        """None: raises the CheckpointError, as everything else here."""
+        self.refuse()
+
+    def ranges(self, cols: int, first: int, rows: int) -> tuple[Range, ...]:
+        """Raises the CheckpointError."""
+        self.refuse()
+
+    def decode(self, stored: Stored, type: GGMLType, out: Bytes) -> Counts:
+        """Raises the CheckpointError."""
+        self.refuse()
+
+    def values(self, stored: Stored) -> Floats:
+        """Raises the CheckpointError."""
+        self.refuse()
