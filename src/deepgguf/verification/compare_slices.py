@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,8 +21,11 @@ from deepgguf.verification.source_values import (
     Bits,
     Bytes,
     Floats,
-    fp8_bits,
+    Fp8Rows,
+    fp8_values,
     from_bits,
+    rounded_to,
+    same_bits,
     scale_floats,
     to_bits,
     to_floats,
@@ -31,87 +35,84 @@ ReadSource = Callable[[int, int, NDArray[np.uint8]], None]
 """(file, offset, buffer)"""
 
 
-def compare_slice(
-    pair: Counterpart, piece: Slice, data: Bytes, read: ReadSource, block: tuple[int, int], weighted: bool,
-    buffers: Buffers,
-) -> tuple[Wrong | None, Squares | None]:  # fmt: skip
-    """The wrong weights of `data`, the slice's bytes in the file, and for quantized types the sums for their errors.
+class Comparison(msgspec.Struct, frozen=True):
+    """What holds for every slice of a file: how to read its source, and how the file was made.
 
-    `weighted`: the file was made with an importance matrix.
+    `block` is how many rows and columns of an FP8 source share a scale; `weighted` says that there was an importance
+    matrix.
     """
-    source = _read_rows(pair.sources[piece.part], piece, read, buffers)
-    if pair.tensor.type in PLAIN:
-        return _compare_bits(pair, piece, data, source, read, block, buffers), None
-    return _compare_within_bounds(pair, piece, data, source, read, block, weighted, buffers)
+
+    read: ReadSource
+    block: tuple[int, int]
+    weighted: bool
 
 
-def _read_rows(tensor: SourceTensor, piece: Slice, read: ReadSource, buffers: Buffers) -> Bytes:
+def compare_slice(
+    pair: Counterpart, piece: Slice, data: Bytes, comparison: Comparison, buffers: Buffers
+) -> tuple[Wrong | None, Squares | None]:
+    """The wrong weights of `data`, the slice's bytes in the file, and for quantized types the sums for their errors."""
+    type, dtype = pair.tensor.type, pair.sources[piece.part].dtype
+    if type not in PLAIN:
+        values = _source_values(pair, piece, comparison, buffers)
+        if dtype not in SAME:  # FP8 is rounded to BF16 before it is quantized
+            values = from_bits(GGMLType.BF16, to_bits(GGMLType.BF16, values))
+        return _compare_within_bounds(type, piece, data, values, weighted=comparison.weighted)
+    found: Bits = data.view(BIT_TYPES[type])
+    if piece.transposed:
+        found = np.ascontiguousarray(found.reshape(piece.cols, piece.rows).T)
+    found = found.reshape(piece.rows, piece.cols)
+    if SAME.get(dtype) is type:
+        copied: Bits = _read_rows(pair, piece, comparison, buffers).view(BIT_TYPES[type])
+        return (None if same_bits(copied, found) else _wrong_bits(type, piece, copied, found)), None
+    values = _source_values(pair, piece, comparison, buffers)
+    right = rounded_to(type, values, found, buffers)
+    return (None if right else _wrong_bits(type, piece, to_bits(type, values), found)), None
+
+
+def _source_values(pair: Counterpart, piece: Slice, comparison: Comparison, buffers: Buffers) -> Floats:
+    """The slice's source rows as float32 [rows, cols]."""
+    source, scale = _read_rows(pair, piece, comparison, buffers), pair.scales[piece.part]
+    if scale is None:
+        return to_floats(pair.sources[piece.part].dtype, source)
+    scales = _read_scales(scale, piece, comparison)
+    return fp8_values(Fp8Rows(source, scales, piece.source_row, comparison.block), buffers)
+
+
+def _read_rows(pair: Counterpart, piece: Slice, comparison: Comparison, buffers: Buffers) -> Bytes:
+    """The slice's source rows as they are stored, uint8 [rows, bytes of a row]."""
+    tensor = pair.sources[piece.part]
     row_size = piece.cols * WIDTHS[tensor.dtype]
     data: Bytes = buffers.take("source", piece.rows * row_size)
-    read(tensor.file, tensor.offset + piece.source_row * row_size, data)
-    return data
+    comparison.read(tensor.file, tensor.offset + piece.source_row * row_size, data)
+    return data.reshape(piece.rows, row_size)
 
 
-def _read_scales(scale: SourceTensor, piece: Slice, read: ReadSource, block: tuple[int, int]) -> Floats:
+def _read_scales(scale: SourceTensor, piece: Slice, comparison: Comparison) -> Floats:
     """The scales of the blocks that the slice's rows touch, [block rows, block columns]."""
-    first, last = piece.source_row // block[0], (piece.source_row + piece.rows - 1) // block[0]
+    height = comparison.block[0]
+    first, last = piece.source_row // height, (piece.source_row + piece.rows - 1) // height
     row_size = scale.nbytes // scale.shape[0]
     data = np.empty((last - first + 1) * row_size, np.uint8)
-    read(scale.file, scale.offset + first * row_size, data)
+    comparison.read(scale.file, scale.offset + first * row_size, data)
     return scale_floats(scale.dtype, data).reshape(last - first + 1, scale.shape[1])
 
 
-def _expected_bits(
-    pair: Counterpart, piece: Slice, source: Bytes, type: GGMLType, read: ReadSource, block: tuple[int, int],
-    buffers: Buffers,
-) -> Bits:  # fmt: skip
-    """The slice's source rows as bits of `type`, [rows, cols]."""
-    dtype, scale = pair.sources[piece.part].dtype, pair.scales[piece.part]
-    if scale is not None:
-        scales = _read_scales(scale, piece, read, block)
-        return fp8_bits(type, source.reshape(piece.rows, piece.cols), scales, piece.source_row, block, buffers)
-    if SAME[dtype] is type:
-        same: Bits = source.view(BIT_TYPES[type])
-        return same.reshape(piece.rows, piece.cols)
-    return to_bits(type, to_floats(dtype, source)).reshape(piece.rows, piece.cols)
-
-
-def _compare_bits(
-    pair: Counterpart, piece: Slice, data: Bytes, source: Bytes, read: ReadSource, block: tuple[int, int],
-    buffers: Buffers,
-) -> Wrong | None:  # fmt: skip
-    type = pair.tensor.type
-    expected = _expected_bits(pair, piece, source, type, read, block, buffers)
-    found: Bits = data.view(BIT_TYPES[type])
-    if not piece.transposed and np.array_equal(_words(expected), _words(found)):
-        return None
-    oriented = expected.T if piece.transposed else expected
-    found = found.reshape(oriented.shape)
-    wrong = oriented != found
+def _wrong_bits(type: GGMLType, piece: Slice, expected: Bits, found: Bits) -> Wrong | None:
+    """Both [rows, cols] as in the source."""
+    wrong = expected != found
     if not wrong.any():
         return None
-    values = from_bits(type, np.ascontiguousarray(oriented)), from_bits(type, found)
+    values = from_bits(type, expected), from_bits(type, found)
     wrong &= ~(np.isnan(values[0]) & np.isnan(values[1]))  # a NaN may have any payload
+    if piece.transposed:
+        return _first_wrong(piece, wrong.T, values[0].T, values[1].T, None)
     return _first_wrong(piece, wrong, values[0], values[1], None)
 
 
-def _words(bits: Bits) -> NDArray[np.unsignedinteger]:
-    """The same bytes in the widest words that fit: fewer comparisons."""
-    flat = bits.reshape(-1)
-    return flat.view(np.uint64) if flat.nbytes % 8 == 0 else flat
-
-
 def _compare_within_bounds(
-    pair: Counterpart, piece: Slice, data: Bytes, source: Bytes, read: ReadSource, block: tuple[int, int],
-    weighted: bool, buffers: Buffers,
-) -> tuple[Wrong | None, Squares]:  # fmt: skip
-    """FP8 is compared after its rounding to BF16, of which it was quantized."""
-    type, dtype = pair.tensor.type, pair.sources[piece.part].dtype
-    if dtype in SAME:
-        values = to_floats(dtype, source).reshape(piece.rows, piece.cols)
-    else:
-        bits = _expected_bits(pair, piece, source, GGMLType.BF16, read, block, buffers)
-        values = from_bits(GGMLType.BF16, bits)
+    type: GGMLType, piece: Slice, data: Bytes, values: Floats, *, weighted: bool
+) -> tuple[Wrong | None, Squares]:
+    """`values` [rows, cols] as in the source."""
     if piece.transposed:
         values = np.ascontiguousarray(values.T)
     rows = data.reshape(len(values), -1)

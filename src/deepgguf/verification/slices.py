@@ -10,7 +10,7 @@ from deepgguf.formats.gguf.types import row_bytes
 from deepgguf.verification.counterparts import Counterpart
 
 # Weights of a slice: both sides of it stay in the cache from read to comparison.
-SLICE_WEIGHTS = 1 << 18
+SLICE_WEIGHTS = 1 << 19
 
 
 class Slice(msgspec.Struct, frozen=True, gc=False):

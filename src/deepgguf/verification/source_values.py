@@ -5,6 +5,7 @@ All arrays are little-endian. Bits are uint16 for F16 and BF16, uint32 for F32.
 
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,19 +23,20 @@ BIT_TYPES: dict[GGMLType, type[np.uint16] | type[np.uint32]] = {
     GGMLType.F16: np.uint16,
     GGMLType.BF16: np.uint16,
 }
-_RUN = 1 << 16  # FP8 weights at a time, so that indices and results stay in the cache
+_FP8_UNIT = np.float32(2.0**120)
 
 
-def _fp8_values() -> Floats:
-    """E4M3 (arXiv 2209.05433, table 1), by code: bias 7, no infinities, NaN where all but the sign is 1s."""
-    code = np.arange(256)
-    exponent, mantissa = code >> 3 & 15, code & 7
-    magnitude = np.where(exponent == 0, mantissa * 2.0**-9, (8 + mantissa) * 2.0 ** (exponent - 10.0))
-    magnitude[(code & 127) == 127] = np.nan
-    return np.where(code & 128, -magnitude, magnitude).astype(np.float32)
+class Fp8Rows(msgspec.Struct, frozen=True):
+    """Rows of an FP8 matrix: `codes` uint8 [rows, columns], C-contiguous, the matrix's rows from row `first`.
 
+    `scales` float32 [block rows, block columns] are those of the blocks that these rows touch; `block` is how many rows
+    and columns share a scale. Blocks may be larger than the matrix, and need not divide it.
+    """
 
-FP8_VALUES = _fp8_values()
+    codes: Bytes
+    scales: Floats
+    first: int
+    block: tuple[int, int]
 
 
 def to_floats(dtype: str, data: Bytes) -> Floats:
@@ -52,8 +54,14 @@ def to_bits(type: GGMLType, values: Floats) -> Bits:
         with np.errstate(over="ignore"):
             return values.astype(np.float16).view(np.uint16)
     bits = values.view(np.uint32)
-    rounded = (bits + (0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
-    return np.where(np.isnan(values), np.uint16(0x7FC0), rounded)
+    rounded = bits >> 16
+    rounded &= 1
+    rounded += 0x7FFF
+    rounded += bits
+    rounded >>= 16
+    half = rounded.astype(np.uint16)
+    half[np.isnan(values)] = 0x7FC0
+    return half
 
 
 def from_bits(type: GGMLType, bits: Bits) -> Floats:
@@ -72,33 +80,59 @@ def scale_floats(dtype: str, data: Bytes) -> Floats:
     return values.astype(np.float32)
 
 
-def fp8_bits(
-    type: GGMLType, data: Bytes, scales: Floats, first_row: int, block: tuple[int, int], buffers: Buffers
-) -> Bits:
-    """FP8 rows times their scales, rounded once to `type`.
+def rounded_to(type: GGMLType, values: Floats, found: Bits, buffers: Buffers) -> bool:
+    """Whether `found` are the values rounded to `type`, seen without rounding them; False leaves it open.
 
-    `data` uint8 [rows, cols], the tensor's rows from `first_row`; `scales` [block rows, block columns] of the blocks
-    that these rows touch; `block` the rows and columns that share a scale. The result, [rows, cols], is valid until
-    `buffers` is used again.
+    It stays open for F16, for NaN, and for BF16 where a value lies midway between two results.
     """
-    rows, cols = data.shape
-    bits: Bits = buffers.take("fp8 bits", rows * cols, BIT_TYPES[type]).reshape(rows, cols)
-    # One table of 256 results per block; a weight's index is its code beside its block's column.
-    index_type = np.uint16 if scales.shape[1] <= 256 else np.uint32  # the narrower, the faster
-    columns = (np.arange(cols) // block[1] * 256).astype(index_type)
-    run = max(1, _RUN // cols)
-    row = 0
-    while row < rows:
-        nth = (first_row + row) // block[0] - first_row // block[0]
-        stop = min(rows, (first_row // block[0] + nth + 1) * block[0] - first_row)
-        with np.errstate(over="ignore", invalid="ignore"):
-            table = to_bits(type, (scales[nth][:, None] * FP8_VALUES).ravel())
-        for start in range(row, stop, run):
-            codes = data[start : min(stop, start + run)]
-            index = buffers.take("fp8 index", codes.size, index_type).reshape(codes.shape)
-            np.copyto(index, codes)  # adding bytes to indices at once would cast in small buffers
-            np.add(index, columns, out=index)
-            # Every index is in range; "clip" only spares the copy that "raise" makes of `out`.
-            np.take(table, index, out=bits[start : start + len(codes)], mode="clip")
-        row = stop
-    return bits
+    if type is GGMLType.F32:
+        return same_bits(values, found)
+    if type is GGMLType.F16 or np.isnan(values.max(initial=0)):
+        return False
+    # BF16 is the upper half of F32: rounded to nearest, it is less than half of its last place away.
+    distance: Bits = buffers.take("distance", values.size, np.uint32).reshape(values.shape)
+    np.copyto(distance, found)
+    distance <<= 16
+    distance -= values.view(np.uint32)
+    distance += 0x7FFF
+    return int(distance.max(initial=0)) <= 0xFFFE
+
+
+def same_bits(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether two contiguous arrays of one size have the same bytes."""
+    width = np.uint64 if one.nbytes % 8 == 0 else np.uint8  # the wider, the fewer comparisons
+    return np.array_equal(one.reshape(-1).view(width), other.reshape(-1).view(width))
+
+
+def fp8_values(stored: Fp8Rows, buffers: Buffers) -> Floats:
+    """Codes times their scales, rounded once to float32; [rows, columns], valid until `buffers` is used again.
+
+    E4M3 (arXiv 2209.05433, table 1) has bias 7, no infinities, and NaN where all but the sign is 1s. With its sign, four
+    bits of exponent and three of mantissa where float32 has its own, bias 127, a code stands for 2^-120 of its value.
+    """
+    bits: NDArray[np.int32] = buffers.take("fp8 values", stored.codes.size, np.int32).reshape(stored.codes.shape)
+    np.copyto(bits, stored.codes.view(np.int8))  # copies of the sign fill the upper bits
+    bits <<= 20
+    bits &= np.int32(0x07F0_0000 - 0x8000_0000)
+    values: Floats = bits.view(np.float32)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        scales = stored.scales * _FP8_UNIT
+        if not np.isfinite(scales).all():
+            values *= _FP8_UNIT
+            scales = stored.scales
+        _scale(values, scales, stored.first % stored.block[0], stored.block)
+    magnitude = np.bitwise_or(stored.codes, 0x80, out=buffers.take("magnitude", bits.size).reshape(bits.shape))
+    if magnitude.max(initial=0) == 0xFF:
+        values[magnitude == 0xFF] = np.nan
+    return values
+
+
+def _scale(values: Floats, scales: Floats, above: int, block: tuple[int, int]) -> None:
+    """Multiplies by the scales in place; `above` rows of the first block come before these values."""
+    rows, cols = values.shape
+    if scales.shape[1] == 1:
+        values *= scales[(above + np.arange(rows)) // block[0]]
+        return
+    for nth, row in enumerate(scales):
+        run = values[max(0, nth * block[0] - above) : (nth + 1) * block[0] - above]
+        run *= np.repeat(row, min(block[1], cols))[:cols]

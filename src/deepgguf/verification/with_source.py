@@ -10,7 +10,7 @@ from deepgguf.executors.threads import Buffers, run_in_threads
 from deepgguf.files.local import Sources
 from deepgguf.formats.gguf.types import PLAIN, GGUFHeader
 from deepgguf.verification.compare_keys import key_differences
-from deepgguf.verification.compare_slices import compare_slice
+from deepgguf.verification.compare_slices import Comparison, compare_slice
 from deepgguf.verification.counterparts import Counterparts, find_counterparts, read_source
 from deepgguf.verification.file_bytes import FileBytes
 from deepgguf.verification.mismatches import Mismatches
@@ -69,6 +69,7 @@ def _check_weights(
 ) -> list[Difference]:  # fmt: skip
     mismatches = [Mismatches(pair) for pair in found.pairs]
     weighted = any(key.startswith("quantize.imatrix.") for key in headers[0].keys)
+    comparison = Comparison(sources.readinto, found.block, weighted)
 
     def tasks() -> Iterator[tuple[int, Slice]]:
         for number, pair in enumerate(found.pairs):
@@ -81,7 +82,7 @@ def _check_weights(
         data = buffers.take("file", piece.nbytes)
         start = headers[pair.file].data_offset + pair.tensor.offset
         files[pair.file].readinto(start + piece.offset, data)
-        wrong, squares = compare_slice(pair, piece, data, sources.readinto, found.block, weighted, buffers)
+        wrong, squares = compare_slice(pair, piece, data, comparison, buffers)
         if wrong or squares:
             mismatches[number].add(piece.part, wrong, squares)
         progress(piece.nbytes)
