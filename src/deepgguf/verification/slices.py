@@ -1,4 +1,4 @@
-"""A tensor in slices of about half a megabyte, each beside the source rows that it comes from."""
+"""A tensor in slices of about a megabyte, each beside the source rows that it comes from."""
 
 from collections.abc import Iterator
 from math import prod
@@ -6,11 +6,13 @@ from math import prod
 import msgspec
 
 from deepgguf.architectures.architecture import Model
-from deepgguf.formats.gguf.types import row_bytes
+from deepgguf.formats.gguf.types import PLAIN, row_bytes
 from deepgguf.verification.counterparts import Counterpart
 
-# Weights of a slice: both sides of it stay in the cache from read to comparison.
-SLICE_WEIGHTS = 1 << 19
+# Weights of a slice. Comparing bits is a few long calls for each: shorter ones keep two threads waiting for each other.
+# Bounds take many more arrays, which are to stay in the cache.
+EXACT_WEIGHTS = 1 << 19
+BOUNDED_WEIGHTS = 1 << 18
 
 
 class Slice(msgspec.Struct, frozen=True, gc=False):
@@ -43,7 +45,8 @@ def slices(pair: Counterpart, model: Model) -> Iterator[Slice]:
 def _whole(pair: Counterpart) -> Iterator[Slice]:
     shape, type = pair.sources[0].shape, pair.tensor.type
     rows, cols = prod(shape[:-1]), shape[-1]
-    per_row, step = row_bytes(type, cols), max(1, SLICE_WEIGHTS // cols)
+    per_row = row_bytes(type, cols)
+    step = max(1, (EXACT_WEIGHTS if type in PLAIN else BOUNDED_WEIGHTS) // cols)
     for part in range(len(pair.sources)):
         for row in range(0, rows, step):
             count = min(step, rows - row)
