@@ -1,87 +1,98 @@
 """`deepgguf verify` with the source beside reading both files once: time and memory.
 
-    python benchmarks/verify.py FOLDER [--kinds v3 v3-fp8] [--type auto] [--size bench] [--rounds 5] [--jobs 2]
+usage: verify.py [--case bf16 fp8] [--type auto] [--runs 5] [--jobs 2] [--folder DIR] [--output DIR] [--json]
 
-Makes a checkpoint of each kind in FOLDER (9 GB are needed there; a tmpfs leaves the disk out), converts it for
-llama.cpp, then alternates: reading all files once in one thread, verifying them in a process of its own. Prints the
-medians, their ratio, and the largest resident memory of any verification. Everything in FOLDER that it made is removed.
+Makes the bench checkpoints in --folder if they are not there, and converts each for llama.cpp to --output, by default
+/dev/shm (4.4 GB are needed there). Then three contestants alternate: reading all bytes of both in one thread, the same
+in --jobs threads, and the whole command. `ratio`, which has the limit, is the command's median over that of one thread's
+reading; the last but one column has it over the reading in as many threads as the command has. The memory is the
+largest of any verification.
 """
 
 import argparse
+import json
 import os
-import resource
-import shutil
 import statistics
-import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import deepgguf
+from conversion import arguments, bench_checkpoint, run
 
+CASES = {"bf16": ("v3", 2.0), "fp8": ("v3-fp8", 3.0)}
 _CHUNK = 1 << 20
+_RUN = 64 * _CHUNK  # what a thread reads before it takes the next
 
 
-def read_once(files: list[Path]) -> float:
-    """Seconds to read all bytes of the files into one buffer."""
-    buffer = bytearray(_CHUNK)
-    began = time.perf_counter()
-    for file in files:
-        descriptor = os.open(file, os.O_RDONLY)
-        while os.readv(descriptor, [buffer]):
-            pass
-        os.close(descriptor)
-    return time.perf_counter() - began
+def read_once(files: Sequence[Path], jobs: int) -> float:
+    """Seconds until `jobs` threads, each with a buffer of 1 MiB, have read all bytes of the files."""
+
+    def read(task: tuple[Path, int]) -> None:
+        file, offset = task
+        buffer, end = bytearray(_CHUNK), offset + _RUN
+        with file.open("rb", buffering=0) as opened:
+            while offset < end and (got := os.preadv(opened.fileno(), [buffer], offset)):
+                offset += got
+
+    tasks = [(file, offset) for file in files for offset in range(0, file.stat().st_size, _RUN)]
+    began = time.monotonic()
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(read, tasks))
+    return time.monotonic() - began
 
 
-def verify_once(arguments: list[str]) -> float:
-    """Seconds of one run of the command, its start included."""
-    environment = os.environ | {"PYTHONPATH": str(Path(deepgguf.__file__).parents[1])}
-    began = time.perf_counter()
-    command = [sys.executable, "-m", "deepgguf", "verify", *arguments]
-    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
-
-
-def measure(kind: str, folder: Path, options: argparse.Namespace) -> None:
-    """One line: medians, ratio, memory."""
-    source, file = folder / kind, folder / f"{kind}.gguf"
-    try:
-        deepgguf.sample(kind, source, size=options.size)
-        deepgguf.convert(source, file, target="llama.cpp", type=options.type)
+def measure(name: str, options: argparse.Namespace) -> dict[str, object]:
+    """The medians of one case, the contestants alternating after a warm-up of each."""
+    kind, limit = CASES[name]
+    source = bench_checkpoint(options.folder, kind)
+    ours = [sys.executable, "-m", "deepgguf"]
+    with tempfile.TemporaryDirectory(dir=options.output) as folder:
+        file = Path(folder) / "bench.gguf"
+        run([*ours, "convert", str(source), "-o", str(file), "--target", "llama.cpp", "--type", options.type], False)
+        verify = [*ours, "verify", str(file), str(source), "--jobs", str(options.jobs)]
         files = [*sorted(source.glob("*.safetensors")), file]
-        reads, runs = [], []
-        for _ in range(options.rounds):
-            reads.append(read_once(files))
-            runs.append(verify_once([str(file), str(source), "--jobs", str(options.jobs)]))
-        read, run = statistics.median(reads), statistics.median(runs)
+        read_once(files, 1)
+        run(verify, False)
+        rounds = [
+            (read_once(files, 1), read_once(files, options.jobs), run(verify, False)) for _ in range(options.runs)
+        ]
         nbytes = sum(path.stat().st_size for path in files)
-        memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-        print(
-            f"{kind} {options.type}: {nbytes / 1e9:.1f} GB read in {read:.2f} s, verified in {run:.2f} s, "
-            f"{run / read:.2f} times (rounds {min(b / a for a, b in zip(reads, runs, strict=True)):.2f} to "
-            f"{max(b / a for a, b in zip(reads, runs, strict=True)):.2f}), {memory / 1e6:.0f} MB",
-            flush=True,
-        )
-    finally:
-        shutil.rmtree(source, ignore_errors=True)
-        for path in folder.glob(f"{kind}.gguf*"):
-            path.unlink()
+    alone, together = (statistics.median(one[i] for one in rounds) for i in (0, 1))
+    seconds = statistics.median(one[2].wall for one in rounds)
+    return {
+        "case": name,
+        "type": options.type,
+        "bytes": nbytes,
+        "reading": alone,
+        "reading_in_threads": together,
+        "seconds": seconds,
+        "cpu": statistics.median(one[2].cpu for one in rounds),
+        "ratio": seconds / alone,
+        "ratio_in_threads": seconds / together,
+        "limit": limit,
+        "peak": max(one[2].peak for one in rounds),
+    }
 
 
 def main() -> None:
-    """Parses and measures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--kinds", nargs="+", default=["v3", "v3-fp8"])
-    parser.add_argument("--type", default="auto")
-    parser.add_argument("--size", default="bench")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=2)
+    """Measures the chosen cases and prints a table, or JSON."""
+    parser = arguments(__doc__, runs=5)
+    parser.add_argument("--case", nargs="+", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--type", default="auto", help="of the file to verify (default: auto)")
     options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    for kind in options.kinds:
-        measure(kind, options.folder, options)
+    if not options.json:
+        print("case     GB  reading  in threads  verifying    cpu  ratio  limit  ratio in threads  peak MB")
+    for name in options.case:
+        m = measure(name, options)
+        if options.json:
+            print(json.dumps(m), flush=True)
+            continue
+        times = f"{m['reading']:8.2f} {m['reading_in_threads']:11.2f} {m['seconds']:10.2f} {m['cpu']:6.2f}"
+        ratios = f"{m['ratio']:6.2f} {m['limit']:6.2f} {m['ratio_in_threads']:17.2f}"
+        print(f"{name:5} {m['bytes'] / 1e9:5.2f} {times} {ratios} {m['peak'] / 1e6:8.0f}", flush=True)
 
 
 if __name__ == "__main__":

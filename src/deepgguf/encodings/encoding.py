@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.formats.safetensors import TensorHeader
 
@@ -102,7 +103,7 @@ class Encoding(msgspec.Struct, frozen=True, tag=True):
         """
 
     @abstractmethod
-    def values(self, stored: Stored) -> Floats:
+    def values(self, stored: Stored, buffers: Buffers) -> Floats:
         """What the stored bits stand for: float32 [rows, cols], by NumPy from the format's definition.
 
         It shares no code with the kernels: verification and the tests hold them to it.

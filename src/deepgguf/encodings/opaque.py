@@ -4,6 +4,7 @@ from typing import NoReturn
 
 from deepgguf.encodings.encoding import Bytes, Counts, Encoding, Floats, Range, Stored
 from deepgguf.errors import CheckpointError
+from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType
 
 
@@ -34,6 +35,6 @@ class Opaque(Encoding, frozen=True):
         """Raises the CheckpointError."""
         self.refuse()
 
-    def values(self, stored: Stored) -> Floats:
+    def values(self, stored: Stored, buffers: Buffers) -> Floats:
         """Raises the CheckpointError."""
         self.refuse()

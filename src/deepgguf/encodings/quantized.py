@@ -8,6 +8,7 @@ import numpy as np
 
 from deepgguf import kernels
 from deepgguf.encodings.encoding import Bytes, Counts, Encoding, Floats, Range, Stored
+from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType, block_of, row_bytes
 
 
@@ -81,9 +82,9 @@ class Quantized(Encoding, frozen=True):
 
     def decode(self, stored: Stored, type: GGMLType, out: Bytes) -> Counts:
         """Blocks by their groups, then cast."""
-        return Counts(*kernels.cast(self.values(stored).reshape(-1).view(np.uint8), GGMLType.F32, out, type))
+        return Counts(*kernels.cast(self.values(stored, Buffers()).reshape(-1).view(np.uint8), GGMLType.F32, out, type))
 
-    def values(self, stored: Stored) -> Floats:
+    def values(self, stored: Stored, buffers: Buffers) -> Floats:
         """The same bits as ggml's to_float; NaN and Inf where a damaged file's scales are."""
         with np.errstate(invalid="ignore", over="ignore"):
             values = self.split(stored.blobs[0].reshape(stored.rows, -1), stored.cols).values()

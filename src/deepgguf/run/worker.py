@@ -54,5 +54,5 @@ class Worker:
             return None
         length = share.output.view.row_length
         stored = Stored(share.output.info.name, 0, made.floats.size // length, length, (made.out,))
-        error = share.output.encoding.values(stored).reshape(-1) - made.floats
+        error = share.output.encoding.values(stored, self._buffers).reshape(-1) - made.floats
         return Squares(float(np.dot(error, error)), float(np.dot(made.floats, made.floats)))

@@ -2,115 +2,83 @@
 
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from deepgguf.encodings import PLAIN
-from deepgguf.encodings.fp8 import Fp8
-from deepgguf.executors.threads import Buffers
+from deepgguf.encodings.encoding import Bytes, Floats, Stored
+from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType, block_of
-from deepgguf.tensors.source_tensor import SourceTensor
 from deepgguf.verification.counterparts import Counterpart
 from deepgguf.verification.decoders import decode
 from deepgguf.verification.error_bounds import allowed_error
 from deepgguf.verification.mismatches import Squares, Wrong
+from deepgguf.verification.plain_bits import BIT_TYPES, Bits, from_bits, rounded_to, same_bits, to_bits
 from deepgguf.verification.slices import Slice
-from deepgguf.verification.source_values import (
-    BIT_TYPES,
-    SAME,
-    Bits,
-    Bytes,
-    Floats,
-    fp8_bits,
-    from_bits,
-    scale_floats,
-    to_bits,
-    to_floats,
-)
 
 ReadSource = Callable[[int, int, NDArray[np.uint8]], None]
 """(file, offset, buffer)"""
 
 
+class Comparison(msgspec.Struct, frozen=True):
+    """What holds for every slice: how to read its source, whether the file was made with an importance matrix."""
+
+    read: ReadSource
+    buffers: Buffers
+    weighted: bool
+
+
 def compare_slice(
-    pair: Counterpart, piece: Slice, data: Bytes, read: ReadSource, weighted: bool, buffers: Buffers
-) -> tuple[Wrong | None, Squares | None]:  # fmt: skip
-    """The wrong weights of `data`, the slice's bytes in the file, and for quantized types the sums for their errors.
-
-    `weighted`: the file was made with an importance matrix.
-    """
-    source = _read_rows(pair.sources[piece.part], piece, read, buffers)
-    if pair.tensor.type in PLAIN:
-        return _compare_bits(pair, piece, data, source, read, buffers), None
-    return _compare_within_bounds(pair, piece, data, source, read, weighted, buffers)
-
-
-def _read_rows(tensor: SourceTensor, piece: Slice, read: ReadSource, buffers: Buffers) -> Bytes:
-    codes, blob = tensor.encoding.ranges(piece.cols, piece.source_row, piece.rows)[0], tensor.blobs[0]
-    data: Bytes = buffers.take("source", codes.nbytes)
-    read(blob.file, blob.offset + codes.start, data)
-    return data
-
-
-def _read_scales(tensor: SourceTensor, encoding: Fp8, piece: Slice, read: ReadSource) -> Floats:
-    """The scales of the blocks that the slice's rows touch, [block rows, block columns]."""
-    scales, blob = encoding.ranges(piece.cols, piece.source_row, piece.rows)[1], tensor.blobs[1]
-    data = np.empty(scales.nbytes, np.uint8)
-    read(blob.file, blob.offset + scales.start, data)
-    return scale_floats(encoding.scale, data).reshape(-1, -(-piece.cols // encoding.block[1]))
-
-
-def _expected_bits(
-    pair: Counterpart, piece: Slice, source: Bytes, type: GGMLType, read: ReadSource, buffers: Buffers,
-) -> Bits:  # fmt: skip
-    """The slice's source rows as bits of `type`, [rows, cols]."""
-    tensor = pair.sources[piece.part]
-    encoding = tensor.encoding
-    if isinstance(encoding, Fp8):
-        scales = _read_scales(tensor, encoding, piece, read)
-        return fp8_bits(type, source.reshape(piece.rows, piece.cols), scales, piece.source_row, encoding.block, buffers)
-    dtype = encoding.dtype
-    if SAME[dtype] is type:
-        same: Bits = source.view(BIT_TYPES[type])
-        return same.reshape(piece.rows, piece.cols)
-    return to_bits(type, to_floats(dtype, source)).reshape(piece.rows, piece.cols)
-
-
-def _compare_bits(
-    pair: Counterpart, piece: Slice, data: Bytes, source: Bytes, read: ReadSource, buffers: Buffers,
-) -> Wrong | None:  # fmt: skip
-    type = pair.tensor.type
-    expected = _expected_bits(pair, piece, source, type, read, buffers)
+    pair: Counterpart, piece: Slice, data: Bytes, comparison: Comparison
+) -> tuple[Wrong | None, Squares | None]:
+    """The wrong weights of `data`, the slice's bytes in the file, and for quantized types the sums for their errors."""
+    type, buffers = pair.tensor.type, comparison.buffers
+    encoding, stored = pair.sources[piece.source].encoding, _stored(pair, piece, comparison)
+    if type not in PLAIN:
+        values = encoding.values(stored, buffers)
+        if encoding.plain not in (encoding.type, GGMLType.F32):  # as converting first would have rounded them
+            values = from_bits(encoding.plain, to_bits(encoding.plain, values))
+        return _compare_within_bounds(type, piece, data, values, weighted=comparison.weighted)
     found: Bits = data.view(BIT_TYPES[type])
-    if not piece.transposed and np.array_equal(_words(expected), _words(found)):
-        return None
-    oriented = expected.T if piece.transposed else expected
-    found = found.reshape(oriented.shape)
-    wrong = oriented != found
+    if piece.transposed:
+        found = np.ascontiguousarray(found.reshape(piece.cols, piece.rows).T)
+    found = found.reshape(piece.rows, piece.cols)
+    if encoding.type is type:
+        copied: Bits = stored.blobs[0].view(BIT_TYPES[type]).reshape(found.shape)
+        return (None if same_bits(copied, found) else _wrong_bits(type, piece, copied, found)), None
+    values = encoding.values(stored, buffers)
+    right = rounded_to(type, values, found, buffers)
+    return (None if right else _wrong_bits(type, piece, to_bits(type, values), found)), None
+
+
+def _stored(pair: Counterpart, piece: Slice, comparison: Comparison) -> Stored:
+    """The slice's source rows as they are stored."""
+    source, blobs = pair.sources[piece.source], []
+    ranges = source.encoding.ranges(piece.cols, piece.source_row, piece.rows)
+    for number, (blob, (start, nbytes)) in enumerate(zip(source.blobs, ranges, strict=True)):
+        buffer = comparison.buffers.take(f"blob {number}", nbytes)
+        comparison.read(blob.file, blob.offset + start, buffer)
+        blobs.append(buffer)
+    return Stored(source.name, piece.source_row, piece.rows, piece.cols, tuple(blobs))
+
+
+def _wrong_bits(type: GGMLType, piece: Slice, expected: Bits, found: Bits) -> Wrong | None:
+    """Both [rows, cols] as in the source."""
+    wrong = expected != found
     if not wrong.any():
         return None
-    values = from_bits(type, np.ascontiguousarray(oriented)), from_bits(type, found)
+    values = from_bits(type, expected), from_bits(type, found)
     wrong &= ~(np.isnan(values[0]) & np.isnan(values[1]))  # a NaN may have any payload
+    if piece.transposed:
+        return _first_wrong(piece, wrong.T, values[0].T, values[1].T, None)
     return _first_wrong(piece, wrong, values[0], values[1], None)
 
 
-def _words(bits: Bits) -> NDArray[np.unsignedinteger]:
-    """The same bytes in the widest words that fit: fewer comparisons."""
-    flat = bits.reshape(-1)
-    return flat.view(np.uint64) if flat.nbytes % 8 == 0 else flat
-
-
 def _compare_within_bounds(
-    pair: Counterpart, piece: Slice, data: Bytes, source: Bytes, read: ReadSource, weighted: bool,
-    buffers: Buffers,
-) -> tuple[Wrong | None, Squares]:  # fmt: skip
-    """FP8 is compared after its rounding to BF16, of which it was quantized."""
-    type, dtype = pair.tensor.type, pair.sources[piece.part].encoding.dtype
-    if dtype in SAME:
-        values = to_floats(dtype, source).reshape(piece.rows, piece.cols)
-    else:
-        bits = _expected_bits(pair, piece, source, GGMLType.BF16, read, buffers)
-        values = from_bits(GGMLType.BF16, bits)
+    type: GGMLType, piece: Slice, data: Bytes, values: Floats, *, weighted: bool
+) -> tuple[Wrong | None, Squares]:
+    """`values` [rows, cols] as in the source."""
     if piece.transposed:
         values = np.ascontiguousarray(values.T)
     rows = data.reshape(len(values), -1)

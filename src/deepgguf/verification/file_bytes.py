@@ -5,10 +5,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from deepgguf.errors import GGUFError, OutputError
+from deepgguf.formats.gguf.types import GGUFHeader
+from deepgguf.verification.stored_hashes import StoredHashes
 
 
 class FileBytes:
@@ -21,6 +24,10 @@ class FileBytes:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise OutputError(path, f"cannot be opened: {error.strerror}") from None
+
+    def __reduce__(self) -> tuple[type["FileBytes"], tuple[str]]:
+        """Sent elsewhere, it is opened there."""
+        return FileBytes, (self._path,)
 
     def readinto(self, offset: int, buffer: NDArray[Any]) -> None:
         """Fills the contiguous `buffer` from byte `offset`. GGUFError if the file ends before."""
@@ -58,3 +65,11 @@ class FileBytes:
 def manifest_path(path: str | os.PathLike[str]) -> Path:
     """Where a conversion leaves the hashes of `path`."""
     return Path(f"{os.fspath(path)}.json")
+
+
+class OpenFile(msgspec.Struct, frozen=True):
+    """A file that is checked: its header, its bytes, and the hashes that its conversion stored, if there are any."""
+
+    header: GGUFHeader
+    data: FileBytes
+    stored: StoredHashes | None

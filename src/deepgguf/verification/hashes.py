@@ -2,24 +2,28 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import NamedTuple
 
 import xxhash
 
 from deepgguf.errors import OutputError, printable
-from deepgguf.executors.threads import Buffers
-from deepgguf.formats.gguf.types import GGUFHeader, TensorInfo
-from deepgguf.verification.file_bytes import FileBytes
+from deepgguf.executors.buffers import Buffers
+from deepgguf.formats.gguf.types import TensorInfo
+from deepgguf.verification.file_bytes import OpenFile
 from deepgguf.verification.report import Difference
-from deepgguf.verification.stored_hashes import StoredHashes, StoredTensor
+from deepgguf.verification.stored_hashes import StoredTensor
 
 _RUN = 1 << 20  # bytes hashed at a time
 
 
-def header_differences(header: GGUFHeader, stored: StoredHashes, file: FileBytes) -> Iterator[Difference]:
-    """Size, header bytes, and the list of tensors."""
+def header_differences(opened: OpenFile) -> Iterator[Difference]:
+    """Size, header bytes, and the list of tensors, if there are stored hashes."""
+    header, file, stored = opened.header, opened.data, opened.stored
+    if stored is None:
+        return
     where = f"file {printable(header.path)}"
     if header.file_size != stored.size:
         yield Difference(where, "the size in bytes", f"{stored.size:,}", f"{header.file_size:,}")
@@ -38,36 +42,59 @@ def header_differences(header: GGUFHeader, stored: StoredHashes, file: FileBytes
             yield Difference(where, text, printable(theirs[at]), printable(ours[at]))
 
 
-def tensor_difference(
-    header: GGUFHeader, tensor: TensorInfo, stored: StoredTensor, file: FileBytes, buffers: Buffers,
-    progress: Callable[[int], None],
-) -> Difference | None:  # fmt: skip
-    """The tensor's digest, XXH3-128 over the XXH3-128 of its pieces."""
-    start = header.data_offset + tensor.offset
-    whole, done = xxhash.xxh3_128(), 0
-    for length in cycle(stored.pieces):
-        piece, end = xxhash.xxh3_128(), done + length
-        while done < end:
-            run = buffers.take("hashed", min(_RUN, end - done))
-            file.readinto(start + done, run)
-            piece.update(run.data)
-            done += run.size
-            progress(run.size)
-        whole.update(piece.digest())
-        if done >= tensor.nbytes:
-            break
-    digest = whole.hexdigest()
-    if digest == stored.digest:
-        return None
-    rows = math.prod(tensor.shape[:-1])
-    text = (
-        f"XXH3-128 of bytes {start:,} to {start + tensor.nbytes:,} of the file, {rows:,} rows; compare with the source"
-    )
-    return Difference(f"tensor {printable(tensor.name)}", f"{text} to find the row", stored.digest, digest)
+class HashTask(NamedTuple):
+    """The tensor number `tensor` of the file number `file`, which has the digest `stored`."""
+
+    file: int
+    tensor: int
+    stored: StoredTensor
 
 
-def padding_differences(header: GGUFHeader, file: FileBytes) -> Iterator[Difference]:
+class Hashed(NamedTuple):
+    """So many more bytes of a tensor were hashed; at its end, `difference` says whether its digest is another."""
+
+    file: int
+    tensor: int
+    nbytes: int
+    difference: Difference | None = None
+
+
+class Hasher:
+    """Hashes tensors of some files; it can be pickled."""
+
+    def __init__(self, opened: Sequence[OpenFile]) -> None:
+        self._opened, self._buffers = tuple(opened), Buffers()
+
+    def hash(self, task: HashTask) -> Iterator[Hashed]:
+        """The tensor's digest, XXH3-128 over the XXH3-128 of its pieces, against the stored one."""
+        opened, (file, number, stored) = self._opened[task.file], task
+        tensor = opened.header.tensors[number]
+        start = opened.header.data_offset + tensor.offset
+        whole, done = xxhash.xxh3_128(), 0
+        for length in cycle(stored.pieces):
+            piece, end = xxhash.xxh3_128(), done + length
+            while done < end:
+                run = self._buffers.take("hashed", min(_RUN, end - done))
+                opened.data.readinto(start + done, run)
+                piece.update(run.data)
+                done += run.size
+                yield Hashed(file, number, run.size)
+            whole.update(piece.digest())
+            if done >= tensor.nbytes:
+                break
+        if whole.hexdigest() != stored.digest:
+            yield Hashed(file, number, 0, _tensor_difference(tensor, start, stored, whole.hexdigest()))
+
+
+def _tensor_difference(tensor: TensorInfo, start: int, stored: StoredTensor, digest: str) -> Difference:
+    place = f"XXH3-128 of bytes {start:,} to {start + tensor.nbytes:,} of the file, {math.prod(tensor.shape[:-1]):,} rows"
+    text = f"{place}; compare with the source to find the row"
+    return Difference(f"tensor {printable(tensor.name)}", text, stored.digest, digest)
+
+
+def padding_differences(opened: OpenFile) -> Iterator[Difference]:
     """Zeros between the tensors' data, as the format has it."""
+    header, file = opened.header, opened.data
     ends = [*(t.offset for t in header.tensors[1:]), header.file_size - header.data_offset]
     for tensor, end in zip(header.tensors, ends, strict=False):
         gap = end - tensor.offset - tensor.nbytes

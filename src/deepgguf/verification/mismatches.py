@@ -1,7 +1,6 @@
-"""The wrong weights, gathered over threads: per part of a tensor the first wrong weight, and how many."""
+"""The wrong weights of a tensor, gathered slice by slice: per source the first wrong weight, and how many."""
 
 import math
-import threading
 from collections.abc import Iterator
 
 import msgspec
@@ -30,43 +29,52 @@ class Squares(msgspec.Struct, frozen=True):
     weight: float = 0.0
 
 
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """What came of one slice of the pair number `pair`, of `nbytes` bytes, made of its source number `source`."""
+
+    pair: int
+    source: int
+    nbytes: int
+    wrong: Wrong | None
+    squares: Squares | None
+
+
 class Mismatches:
-    """The wrong weights of one tensor, by part (expert)."""
+    """The wrong weights of one tensor, by source (expert)."""
 
     def __init__(self, pair: Counterpart) -> None:
         self._pair = pair
         self._first: dict[int, Wrong] = {}
         self._count: dict[int, int] = {}
         self._squares: dict[int, Squares] = {}
-        self._lock = threading.Lock()
 
-    def add(self, part: int, wrong: Wrong | None, squares: Squares | None) -> None:
+    def add(self, outcome: Outcome) -> None:
         """Notes the outcome of one slice."""
-        with self._lock:
-            if wrong:
-                self._count[part] = self._count.get(part, 0) + wrong.count
-                first = self._first.get(part)
-                if first is None or (wrong.head, wrong.row) < (first.head, first.row):
-                    self._first[part] = wrong
-            if squares:
-                before = self._squares.get(part, Squares())
-                self._squares[part] = Squares(before.error + squares.error, before.weight + squares.weight)
+        source, wrong, squares = outcome.source, outcome.wrong, outcome.squares
+        if wrong:
+            self._count[source] = self._count.get(source, 0) + wrong.count
+            first = self._first.get(source)
+            if first is None or (wrong.head, wrong.row) < (first.head, first.row):
+                self._first[source] = wrong
+        if squares:
+            before = self._squares.get(source, Squares())
+            self._squares[source] = Squares(before.error + squares.error, before.weight + squares.weight)
 
     def differences(self) -> Iterator[Difference]:
-        """One per part with wrong weights, or with errors that are too large as a whole."""
+        """One per source with wrong weights, or with errors that are too large as a whole."""
         weights = math.prod(self._pair.sources[0].shape)
         bounded = bool(self._squares)
-        for part, first in sorted(self._first.items()):
+        for source, first in sorted(self._first.items()):
             outside = "are further from the source than a right quantizer leaves them" if bounded else "differ"
-            text = f"{self._count[part]:,} of {weights:,} weights {outside}"
-            where = f"{self._where(part, first.head)}, row {first.row}, column {first.column}"
+            text = f"{self._count[source]:,} of {weights:,} weights {outside}"
+            where = f"{self._where(source, first.head)}, row {first.row}, column {first.column}"
             yield Difference(where, text, first.expected, first.found)
-        for part, squares in sorted(self._squares.items()):
+        for source, squares in sorted(self._squares.items()):
             relative = math.sqrt(squares.error / squares.weight) if squares.weight else 0.0
-            if part not in self._first and not relative <= LARGEST_RELATIVE_RMS:
+            if source not in self._first and not relative <= LARGEST_RELATIVE_RMS:
                 text = "root mean square of the errors over that of the weights"
-                yield Difference(self._where(part, -1), text, f"at most {LARGEST_RELATIVE_RMS}", f"{relative:.3g}")
+                yield Difference(self._where(source, -1), text, f"at most {LARGEST_RELATIVE_RMS}", f"{relative:.3g}")
 
-    def _where(self, part: int, head: int) -> str:
-        expert = f", expert {part}" if len(self._pair.sources) > 1 else ""
+    def _where(self, source: int, head: int) -> str:
+        expert = f", expert {source}" if len(self._pair.sources) > 1 else ""
         return f"tensor {printable(self._pair.tensor.name)}{expert}" + (f", head {head}" if head >= 0 else "")

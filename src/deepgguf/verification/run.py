@@ -1,60 +1,67 @@
 """Verification of a file or a split set: structure, stored hashes, and everything against the source."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from functools import partial
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from deepgguf.encodings import PLAIN
 from deepgguf.errors import printable
-from deepgguf.executors.threads import Buffers, run_in_threads
+from deepgguf.executors.executor import Executor
+from deepgguf.files.files import Files
 from deepgguf.formats.gguf.split_set import read_split_set
-from deepgguf.formats.gguf.types import GGUFHeader
-from deepgguf.verification.file_bytes import FileBytes, manifest_path
-from deepgguf.verification.hashes import header_differences, padding_differences, tensor_difference, whole_sha256
+from deepgguf.verification.file_bytes import FileBytes, OpenFile, manifest_path
+from deepgguf.verification.hashes import (
+    Hasher,
+    HashTask,
+    header_differences,
+    padding_differences,
+    whole_sha256,
+)
 from deepgguf.verification.report import Difference, Report, VerifiedFile
-from deepgguf.verification.stored_hashes import StoredHashes, read_stored_hashes
+from deepgguf.verification.stored_hashes import read_stored_hashes
 from deepgguf.verification.with_source import check_source
 
 Progress = Callable[[int], None]
 
 
 def check(
-    path: str | Path, source: Path | None, *, jobs: int, sha256: bool, progress: Progress = lambda nbytes: None
-) -> Report:
+    path: str | Path, source: Files | None, executor: Executor, *, sha256: bool = False,
+    progress: Progress = lambda nbytes: None,
+) -> Report:  # fmt: skip
     """What is wrong with the GGUF file `path`, or the split set that it belongs to.
 
     Without `source`: what the conversion stored beside the file. With it: every tensor and key against the checkpoint;
     then hashes are compared only where a type has a bound instead of exact values. `progress` is told of bytes.
 
-    Raises GGUFError for a file that is no sound GGUF, CheckpointError for a source that cannot be read.
+    Raises GGUFError for a file that is not a sound GGUF, CheckpointError for a source that cannot be read.
     """
     began = time.monotonic()
     headers = read_split_set(path)
     with ExitStack() as stack:
-        files = [stack.enter_context(FileBytes(header.path)) for header in headers]
-        stored = [read_stored_hashes(manifest_path(header.path)) for header in headers]
-        differences: list[Difference] = []
-        for header, file, hashes in zip(headers, files, stored, strict=True):
-            differences += padding_differences(header, file)
-            differences += header_differences(header, hashes, file) if hashes else ()
-        hashed = [_to_hash(header, hashes, source is None) for header, hashes in zip(headers, stored, strict=True)]
-        differences += _check_hashes(headers, files, stored, hashed, jobs, progress)
+        opened = [
+            OpenFile(h, stack.enter_context(FileBytes(h.path)), read_stored_hashes(manifest_path(h.path)))
+            for h in headers
+        ]
+        differences = [d for file in opened for d in (*padding_differences(file), *header_differences(file))]
+        tasks = _hash_tasks(opened, every=source is None)
+        differences += _check_hashes(opened, tasks, executor, progress)
         digests = [whole_sha256(header.path) if sha256 else "" for header in headers]
-        differences += _sha256_differences(headers, stored, digests)
+        differences += _sha256_differences(opened, digests)
         checked = None
         if source is not None:
-            checked, found = check_source(headers, files, source, jobs=jobs, progress=progress)
+            checked, found = check_source(opened, source, executor, progress)
             differences += found
-    verified = [
-        VerifiedFile(
-            Path(header.path), header.file_size, len(header.tensors), len(header.keys),
-            str(manifest_path(header.path)) if hashes else "", len(names), digest,
-        )
-        for header, hashes, names, digest in zip(headers, stored, hashed, digests, strict=True)
-    ]  # fmt: skip
+    hashed = Counter(task.file for task in tasks)
+    verified = [_verified(file, hashed[number], digests[number]) for number, file in enumerate(opened)]
     return Report(tuple(verified), checked, tuple(differences), time.monotonic() - began)
+
+
+def _verified(file: OpenFile, hashed: int, sha256: str) -> VerifiedFile:
+    header, manifest = file.header, str(manifest_path(file.header.path)) if file.stored else ""
+    path, tensors, keys = Path(header.path), len(header.tensors), len(header.keys)
+    return VerifiedFile(path, header.file_size, tensors, keys, manifest, hashed, sha256)
 
 
 def bytes_to_check(path: str | Path, *, with_source: bool) -> int:
@@ -68,42 +75,32 @@ def bytes_to_check(path: str | Path, *, with_source: bool) -> int:
     return total
 
 
-def _to_hash(header: GGUFHeader, stored: StoredHashes | None, every: bool) -> frozenset[str]:
-    """Names of the tensors whose digests are compared."""
-    if stored is None:
-        return frozenset()
-    known = {tensor.name for tensor in stored.tensors}
-    return frozenset(t.name for t in header.tensors if t.name in known and (every or t.type not in PLAIN))
+def _hash_tasks(opened: Sequence[OpenFile], *, every: bool) -> list[HashTask]:
+    """The tensors whose digests are compared: those with a stored one, all of them or the quantized ones."""
+    return [
+        HashTask(number, index, stored[tensor.name])
+        for number, file in enumerate(opened)
+        for stored in [{t.name: t for t in file.stored.tensors} if file.stored else {}]
+        for index, tensor in enumerate(file.header.tensors)
+        if tensor.name in stored and stored[tensor.name].nbytes == tensor.nbytes and (every or tensor.type not in PLAIN)
+    ]
 
 
 def _check_hashes(
-    headers: Sequence[GGUFHeader], files: Sequence[FileBytes], stored: Sequence[StoredHashes | None],
-    hashed: Sequence[frozenset[str]], jobs: int, progress: Progress,
-) -> list[Difference]:  # fmt: skip
+    opened: Sequence[OpenFile], tasks: Sequence[HashTask], executor: Executor, progress: Progress
+) -> list[Difference]:
     found: dict[tuple[int, int], Difference] = {}
-    tasks = []
-    for number, (header, file, hashes) in enumerate(zip(headers, files, stored, strict=True)):
-        by_name = {tensor.name: tensor for tensor in hashes.tensors} if hashes else {}
-        for index, tensor in enumerate(header.tensors):
-            if tensor.name in hashed[number] and by_name[tensor.name].nbytes == tensor.nbytes:
-                compare = partial(tensor_difference, header, tensor, by_name[tensor.name], file, progress=progress)
-                tasks.append(((number, index), compare))
-
-    def work(task: tuple[tuple[int, int], Callable[..., Difference | None]], buffers: Buffers) -> None:
-        place, compare = task
-        difference = compare(buffers=buffers)
-        if difference:
-            found[place] = difference
-
-    run_in_threads(jobs, tasks, work)
+    with closing(executor.map(Hasher(opened).hash, tasks)) as results:
+        for hashed in results:
+            progress(hashed.nbytes)
+            if hashed.difference:
+                found[hashed.file, hashed.tensor] = hashed.difference
     return [found[place] for place in sorted(found)]
 
 
-def _sha256_differences(
-    headers: Sequence[GGUFHeader], stored: Sequence[StoredHashes | None], digests: Sequence[str]
-) -> list[Difference]:
+def _sha256_differences(opened: Sequence[OpenFile], digests: Sequence[str]) -> list[Difference]:
     return [
-        Difference(f"file {printable(header.path)}", "SHA-256 of the whole file", hashes.sha256, digest)
-        for header, hashes, digest in zip(headers, stored, digests, strict=True)
-        if hashes and digest and hashes.sha256 and hashes.sha256 != digest
+        Difference(f"file {printable(file.header.path)}", "SHA-256 of the whole file", file.stored.sha256, digest)
+        for file, digest in zip(opened, digests, strict=True)
+        if file.stored and digest and file.stored.sha256 and file.stored.sha256 != digest
     ]

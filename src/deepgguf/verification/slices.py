@@ -1,24 +1,27 @@
-"""A tensor in slices of about half a megabyte, each beside the source rows that it comes from."""
+"""A tensor in slices of about a megabyte, each beside the source rows that it comes from."""
 
 from collections.abc import Iterator
 
 import msgspec
 
+from deepgguf.encodings import PLAIN
 from deepgguf.formats.gguf.types import row_bytes
 from deepgguf.verification.counterparts import Counterpart
 
-# Weights of a slice: both sides of it stay in the cache from read to comparison.
-SLICE_WEIGHTS = 1 << 18
+# Weights of a slice. Comparing bits is a few long calls for each: shorter ones keep two threads waiting for each other.
+# Bounds take many more arrays, which are to stay in the cache.
+EXACT_WEIGHTS = 1 << 19
+BOUNDED_WEIGHTS = 1 << 18
 
 
 class Slice(msgspec.Struct, frozen=True, gc=False):
-    """Rows [source_row, source_row + rows) of the matrix `sources[part]`, of `cols` weights each.
+    """Rows [source_row, source_row + rows) of the matrix `sources[source]`, of `cols` weights each.
 
-    In the tensor they are the bytes [offset, offset + nbytes), rows from `row` of part `part` (an expert) and `head`
+    In the tensor they are the bytes [offset, offset + nbytes), rows from `row` of what is made of that source and `head`
     (-1 where heads do not matter); if `transposed` they are its columns.
     """
 
-    part: int
+    source: int
     head: int
     row: int
     source_row: int
@@ -31,15 +34,17 @@ class Slice(msgspec.Struct, frozen=True, gc=False):
 
 def slices(pair: Counterpart) -> Iterator[Slice]:
     """All slices of a tensor, in the order of its bytes; a transposed head is one slice."""
-    view, per_row = pair.view, row_bytes(pair.tensor.type, pair.view.row_length)
+    view, type = pair.view, pair.tensor.type
+    per_row = row_bytes(type, view.row_length)
     head_bytes = view.taken * view.cols // view.row_length * per_row
-    step = view.taken if view.transposed else max(1, SLICE_WEIGHTS // view.cols)
+    weights = EXACT_WEIGHTS if type in PLAIN else BOUNDED_WEIGHTS
+    step = view.taken if view.transposed else max(1, weights // view.cols)
     offset = 0
-    for part in range(len(pair.sources)):
+    for source in range(len(pair.sources)):
         for head in range(view.groups):
             first, number = head * view.group_rows + view.start, head if view.groups > 1 else -1
             for row in range(0, view.taken, step):
                 rows = min(step, view.taken - row)
                 nbytes = head_bytes if view.transposed else rows * per_row
-                yield Slice(part, number, row, first + row, rows, view.cols, view.transposed, offset, nbytes)
+                yield Slice(source, number, row, first + row, rows, view.cols, view.transposed, offset, nbytes)
                 offset += nbytes
