@@ -157,7 +157,8 @@ def test_a_long_name_is_cut_to_what_llama_quantize_keeps(tmp_path):
 
 def test_matrices_of_other_values_have_other_digests(tmp_path):
     digests = {
-        read_importance(write_gguf(tmp_path / f"{i}.gguf", stack(floats(i), floats(1)))).source.digest for i in (1, 2, 1)
+        read_importance(write_gguf(tmp_path / f"{i}.gguf", stack(floats(i), floats(1)))).source.digest
+        for i in (1, 2, 1)
     }
     assert len(digests) == 2
 

@@ -1,6 +1,7 @@
 """Windows hold every piece once, read every byte of the source once, and are all that a worker needs."""
 
 from collections import Counter
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -37,8 +38,8 @@ def test_every_piece_is_in_one_window(checkpoint, name, target):
 def test_every_byte_of_every_source_tensor_is_read_in_one_window(checkpoint, name, target):
     plan = planned(checkpoint(name), target=target)
     read = sorted(range for window in windows(plan) for range in window.ranges())
-    assert all(a.file < b.file or a.stop <= b.start for a, b in zip(read, read[1:], strict=False))
-    sources = {source for file in plan.files for tensor in file.tensors for source in tensor.parts}
+    assert all(a.file < b.file or a.stop <= b.start for a, b in pairwise(read))
+    sources = {source for file in plan.files for tensor in file.tensors for source in tensor.sources}
     assert sum(range.nbytes for range in read) == sum(source.nbytes for source in sources)
 
 
@@ -47,7 +48,7 @@ def test_what_lies_side_by_side_is_one_request(checkpoint, name):
     plan = planned(checkpoint(name))
     for window in windows(plan):
         ranges = window.ranges()
-        assert all(a.file != b.file or a.stop < b.start for a, b in zip(ranges, ranges[1:], strict=False))
+        assert all(a.file != b.file or a.stop < b.start for a, b in pairwise(ranges))
 
 
 def test_both_halves_of_kv_b_are_made_of_one_reading(checkpoint):
@@ -66,5 +67,7 @@ def test_no_window_of_a_large_model_is_larger_than_its_bound_and_few_are_small(t
 
 def test_finished_pieces_are_left_out(checkpoint):
     plan = planned(checkpoint("v3-bf16"))
-    left = [n for window in windows(plan, lambda file, n: n % 3 == 1) for share in window.shares for n in numbers(share)]
+    left = [
+        n for window in windows(plan, lambda file, n: n % 3 == 1) for share in window.shares for n in numbers(share)
+    ]
     assert sorted(left) == [(0, n) for n in range(Numbering(plan.files[0], SMALL).count) if n % 3 == 1]

@@ -2,11 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from deepgguf.executors.threads import Buffers
-from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.verification.source_values import (
     Fp8Rows,
     fp8_values,
@@ -17,6 +12,11 @@ from deepgguf.verification.source_values import (
     to_bits,
     to_floats,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepgguf.executors.threads import Buffers
+from deepgguf.formats.gguf.types import GGMLType
 
 EVERY_CODE = np.arange(256, dtype=np.uint8)
 EXACT_TYPES = [GGMLType.BF16, GGMLType.F16, GGMLType.F32]

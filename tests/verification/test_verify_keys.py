@@ -7,8 +7,8 @@ import pytest
 from planting import convert, rewrite, the_difference, with_value
 
 from deepgguf.api import compare
-from deepgguf.files.local import LocalFiles
 from deepgguf.checkpoint.checkpoint import read_checkpoint
+from deepgguf.files.local import LocalFiles
 from deepgguf.formats.gguf.decode import read_header
 from deepgguf.formats.gguf.types import GGUFHeader, Value, ValueType
 from deepgguf.verification.compare_keys import key_differences

@@ -91,8 +91,8 @@ class Fp8(Encoding, frozen=True):
     def values(self, stored: Stored, buffers: Buffers) -> Floats:
         """Codes times their scales, rounded once to float32; infinite where that is too large.
 
-        The sign, four bits of exponent and three of mantissa of E4M3, moved to where float32 has its own, make 2^-120 of
-        the value, as the biases are 7 and 127.
+        The sign, four bits of exponent and three of mantissa of E4M3, moved to where float32 has its own, make 2^-120
+        of the value, as the biases are 7 and 127.
         """
         codes, scales = stored.blobs[0].reshape(stored.rows, stored.cols), self._scale_floats(stored)
         bits: NDArray[np.int32] = buffers.take("fp8 values", codes.size, np.int32).reshape(codes.shape)

@@ -31,8 +31,8 @@ class Threads(msgspec.Struct, frozen=True):
                 elif not crew.stop.is_set():
                     yield report
         finally:
-            # The threads are waited for by what they report, not by `join`: if a signal handler raises there, Python 3.11
-            # and 3.12 take the thread for ended while it runs on.
+            # The threads are waited for by what they report, not by `join`: if a signal handler raises there, Python
+            # 3.11 and 3.12 take the thread for ended while it runs on.
             crew.stop.set()
             while at_work:
                 at_work -= isinstance(crew.reports.get(), _Ended)

@@ -1,4 +1,4 @@
-"""The pieces of a file, numbered through it in the order of its bytes: by these numbers journal and results name them."""
+"""The pieces of a file, numbered in the order of its bytes; journal and results name them by these numbers."""
 
 from bisect import bisect_right
 from itertools import accumulate
@@ -9,10 +9,10 @@ from deepgguf.planning.schema import PlannedFile
 
 
 class Place(NamedTuple):
-    """Piece number `index` of the file's tensor number `tensor`."""
+    """Piece number `nth` of the file's tensor number `tensor`."""
 
     tensor: int
-    index: int
+    nth: int
 
 
 class Numbering:
@@ -30,7 +30,7 @@ class Numbering:
 
     def number(self, place: Place) -> int:
         """The number of the piece at `place`."""
-        return self._starts[place.tensor] + place.index
+        return self._starts[place.tensor] + place.nth
 
     def place(self, number: int) -> Place:
         """The tensor that the piece belongs to, and its number there."""
@@ -39,7 +39,7 @@ class Numbering:
 
     def piece(self, place: Place) -> Piece:
         """The piece itself."""
-        return piece_at(self.file.tensors[place.tensor], self.cuts[place.tensor], place.index)
+        return piece_at(self.file.tensors[place.tensor], self.cuts[place.tensor], place.nth)
 
     def offset(self, place: Place) -> int:
         """The byte of the file at which the piece's data begin."""

@@ -37,8 +37,9 @@ class OutputTensor(msgspec.Struct, frozen=True):
 class PlannedTensor(msgspec.Struct, frozen=True):
     """An output tensor: what `view` takes of each of its sources, one after the other; all have the same encoding.
 
-    `info.shape` is row-major. `plain_type` is the type without quantization. `note` says why a quantized file keeps this
-    tensor in another type than its recipe's. `importance` is the entry of the importance matrix by which it is quantized.
+    `info.shape` is row-major. `plain_type` is the type without quantization. `note` says why a quantized file keeps
+    this tensor in another type than its recipe's. `importance` is the entry of the importance matrix that it is
+    quantized by.
     """
 
     info: TensorInfo
@@ -88,8 +89,8 @@ class Dropped(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """A conversion, complete: what decides a byte is here. `type` is what was asked for.
 
-    `sources` are the files of `source` that hold weights, by number. Pieces have about `piece_weights`; the bytes do not
-    depend on it, their digests do.
+    `sources` are the files of `source` that hold weights, by number. Pieces have about `piece_weights`; the bytes do
+    not depend on it, their digests do.
     """
 
     source: Files

@@ -1,7 +1,7 @@
 """The unit of a task: source bytes that are read once, and every piece of every output that is made of them.
 
-Windows follow the source, not the outputs: what lies side by side in a shard is read together, whichever outputs it goes
-to. They decide nothing about the bytes; a piece is the same in any window.
+Windows follow the source, not the outputs: what lies side by side in a shard is read together, whichever outputs it
+goes to. They decide nothing about the bytes; a piece is the same in any window.
 """
 
 from collections.abc import Callable, Iterator

@@ -27,7 +27,7 @@ class Claim(NamedTuple):
 
 def verified_claims(
     path: Path, numbering: Numbering, finished: Mapping[int, Finished], executor: Executor
-) -> Iterator[Claim]:
+) -> Generator[Claim]:
     """Those of the journal's claims that `path` bears out, in any order. OutputError if it cannot be read."""
     return executor.map(_Reader(path).verified, _batches(_claims(numbering, finished)))
 

@@ -1,6 +1,7 @@
-"""A plan carried out: windows over an executor, results journalled, the parts completed, and only then given their names.
+"""A plan carried out: windows over an executor, results journalled, parts completed, and only then given their names.
 
-One coordinator, the caller's thread, consumes the results: tally, journal and progress are its own. Workers know windows.
+One coordinator, the caller's thread, consumes the results: tally, journal and progress are its own. Workers know only
+windows.
 """
 
 import hashlib
@@ -37,8 +38,8 @@ def execute(
 ) -> Report:  # fmt: skip
     """Writes the files of `plan` into `settings.folder`.
 
-    `progress` is called with the output bytes of every piece, in the calling thread. The result is the same bytes for any
-    executor and after any interruption. `disk` is where it writes, for tests to replace.
+    `progress` is called with the output bytes of every piece, in the calling thread. The result is the same bytes for
+    any executor and after any interruption. `disk` is where it writes, for tests to replace.
 
     Errors: CheckpointError if the source is at fault, then nothing is left; OutputError if reading or writing failed,
     then part and journal stay to be resumed; UsageError if an output exists.

@@ -19,7 +19,6 @@ from deepgguf.run.result import Result
 from deepgguf.run.settings import Settings
 from deepgguf.run.tally import Tally
 
-
 Progress = Callable[[int], None]
 
 
@@ -95,8 +94,8 @@ class Opener:
     def open(self, job: FileJob) -> FileRun:
         """The file, ready to be written.
 
-        OutputError if something is there and may not be resumed or discarded, or if it is of another plan or its sources
-        have changed; UsageError if the final name is taken.
+        OutputError if something is there and may not be resumed or discarded, or if it is of another plan or its
+        sources have changed; UsageError if the final name is taken.
         """
         paths = job.paths
         left = os.path.lexists(paths.part) or os.path.lexists(paths.journal)

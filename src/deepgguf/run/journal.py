@@ -1,7 +1,7 @@
 """The journal beside a part file: which pieces are on the medium, with their digests.
 
-A line of JSON (schema, plan, versions of the sources), then binary records. A record is a run of pieces: number of the first
-(u64), how many (u32), for each its XXH3-128 and its counts (3 x u32), and the record's own XXH3-64. It is appended only
+A line of JSON (schema, plan, versions of the sources), then binary records. A record is a run of pieces: number of the
+first (u64), how many (u32), for each its XXH3-128 and its counts (3 x u32), and the record's own XXH3-64. It is appended only
 after the pieces' data is synced, so what it says is true; a torn tail is dropped.
 """
 

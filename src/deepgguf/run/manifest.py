@@ -67,6 +67,6 @@ def make_manifest(plan: Plan, job: FileJob, header_digest: str, report: FileRepo
 
 def _tensor(numbering: Numbering, tensor: int, result: TensorResult) -> ManifestTensor:
     info = numbering.file.tensors[tensor].info
-    places = (Place(tensor, index) for index in range(numbering.cuts[tensor].per_source))
+    places = (Place(tensor, nth) for nth in range(numbering.cuts[tensor].per_source))
     lengths = tuple(numbering.piece(place).nbytes for place in places)
     return ManifestTensor(info.name, info.type.name, info.offset, info.nbytes, result.digest, lengths)

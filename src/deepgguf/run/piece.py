@@ -37,8 +37,8 @@ def make_piece(
 ) -> Made:
     """The bytes of `piece`, valid until `buffers` are used again, and what was counted on the way.
 
-    Raises what `read` raises, CheckpointError for scales that no quantizer makes, NonFiniteError for scales that are not
-    finite, and for a quantized block whose scale is more than F16 holds.
+    Raises what `read` raises, CheckpointError for scales that no quantizer makes, NonFiniteError for scales that are
+    not finite, and for a quantized block whose scale is more than F16 holds.
     """
     target, transposed = share.output.encoding, share.output.view.transposed
     sizes = scratch(share.output, share.source.encoding, piece)

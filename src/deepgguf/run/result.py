@@ -26,8 +26,8 @@ class Squares(msgspec.Struct, frozen=True, gc=False):
 class Result(msgspec.Struct, frozen=True, gc=False):
     """A piece that has been made: number `number` of the plan's file number `file`.
 
-    `digest` is the XXH3-128 of its `nbytes` bytes. `squares` is there if errors are measured and the piece was quantized;
-    `data` only if the worker could not write the bytes to their place at byte `offset` of the file itself.
+    `digest` is the XXH3-128 of its `nbytes` bytes. `squares` is there if errors are measured and the piece was
+    quantized, `data` only if the worker could not write the bytes to their place at byte `offset` of the file itself.
     """
 
     file: int

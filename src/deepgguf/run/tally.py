@@ -29,8 +29,8 @@ class Tally:
 
     def is_finished(self, number: int) -> bool:
         """Whether the piece is."""
-        tensor, index = self._numbering.place(number)
-        return tensor in self._results or index in self._digests[tensor]
+        tensor, nth = self._numbering.place(number)
+        return tensor in self._results or nth in self._digests[tensor]
 
     def finish(self, piece: Finished, squares: Squares | None = None) -> None:
         """Notes a finished piece; one that is reported twice counts once.
@@ -40,8 +40,8 @@ class Tally:
         """
         if self.is_finished(piece.number):
             return
-        tensor, index = self._numbering.place(piece.number)
-        self._digests[tensor][index] = piece.digest
+        tensor, nth = self._numbering.place(piece.number)
+        self._digests[tensor][nth] = piece.digest
         self._counts[tensor] = self._counts[tensor].plus(piece.counts)
         if squares:
             self._squares[tensor] = squares.plus(self._squares[tensor] or Squares())
@@ -51,7 +51,7 @@ class Tally:
     def _finish_tensor(self, tensor: int) -> None:
         planned, counts = self._numbering.file.tensors[tensor], self._counts[tensor]
         digests, self._digests[tensor] = self._digests[tensor], {}
-        joined = b"".join(digests[index] for index in range(len(digests)))
+        joined = b"".join(digests[nth] for nth in range(len(digests)))
         name, type = planned.info.name, planned.info.type.name
         digest = xxhash.xxh3_128_hexdigest(joined)
         self._results[tensor] = TensorResult(name, type, digest, counts, self._squares[tensor])

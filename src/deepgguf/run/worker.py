@@ -1,6 +1,7 @@
-"""Makes windows: reads the source, makes every piece, writes it to its place. Runs in any thread, process or machine."""
+"""Makes windows: reads the source, makes every piece, writes it to its place; in any thread, process or machine."""
 
 from collections.abc import Iterator
+
 import numpy as np
 import xxhash
 

@@ -40,16 +40,21 @@ def compare_slice(
         if encoding.plain not in (encoding.type, GGMLType.F32):  # as converting first would have rounded them
             values = from_bits(encoding.plain, to_bits(encoding.plain, values))
         return _compare_within_bounds(type, piece, data, values, weighted=comparison.weighted)
-    found: Bits = data.view(BIT_TYPES[type])
-    if piece.transposed:
-        found = np.ascontiguousarray(found.reshape(piece.cols, piece.rows).T)
-    found = found.reshape(piece.rows, piece.cols)
+    found = _found_bits(type, piece, data)
     if encoding.type is type:
         copied: Bits = stored.blobs[0].view(BIT_TYPES[type]).reshape(found.shape)
         return (None if same_bits(copied, found) else _wrong_bits(type, piece, copied, found)), None
     values = encoding.values(stored, buffers)
     right = rounded_to(type, values, found, buffers)
     return (None if right else _wrong_bits(type, piece, to_bits(type, values), found)), None
+
+
+def _found_bits(type: GGMLType, piece: Slice, data: Bytes) -> Bits:
+    """The slice's bits, [rows, cols] as in the source."""
+    bits: Bits = data.view(BIT_TYPES[type])
+    if piece.transposed:
+        bits = np.ascontiguousarray(bits.reshape(piece.cols, piece.rows).T)
+    return bits.reshape(piece.rows, piece.cols)
 
 
 def _stored(pair: Counterpart, piece: Slice, comparison: Comparison) -> Stored:

@@ -14,4 +14,5 @@ def decode(type: GGMLType, data: Bytes, cols: int) -> Floats:
     `data` uint8 [rows, row_bytes(type, cols)]; the result float32 [rows, cols], the same bits as ggml's to_float.
     Raises ValueError for a type that deepgguf does not write, and if `cols` is not a whole number of blocks.
     """
-    return encoding_of(type).values(Stored("", 0, len(data), cols, (np.ascontiguousarray(data).reshape(-1),)), Buffers())
+    stored = Stored("", 0, len(data), cols, (np.ascontiguousarray(data).reshape(-1),))
+    return encoding_of(type).values(stored, Buffers())

@@ -87,7 +87,9 @@ class Hasher:
 
 
 def _tensor_difference(tensor: TensorInfo, start: int, stored: StoredTensor, digest: str) -> Difference:
-    place = f"XXH3-128 of bytes {start:,} to {start + tensor.nbytes:,} of the file, {math.prod(tensor.shape[:-1]):,} rows"
+    place = (
+        f"XXH3-128 of bytes {start:,} to {start + tensor.nbytes:,} of the file, {math.prod(tensor.shape[:-1]):,} rows"
+    )
     text = f"{place}; compare with the source to find the row"
     return Difference(f"tensor {printable(tensor.name)}", text, stored.digest, digest)
 

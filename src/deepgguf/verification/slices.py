@@ -17,8 +17,8 @@ BOUNDED_WEIGHTS = 1 << 18
 class Slice(msgspec.Struct, frozen=True, gc=False):
     """Rows [source_row, source_row + rows) of the matrix `sources[source]`, of `cols` weights each.
 
-    In the tensor they are the bytes [offset, offset + nbytes), rows from `row` of what is made of that source and `head`
-    (-1 where heads do not matter); if `transposed` they are its columns.
+    In the tensor they are the bytes [offset, offset + nbytes), rows from `row` of what is made of that source and
+    `head` (-1 where heads do not matter); if `transposed` they are its columns.
     """
 
     source: int
