@@ -9,9 +9,9 @@ from deepgguf.verification.quantization_error import TensorError, largest_by_typ
 _LONGEST_ARRAY = 16
 
 
-def plan_view(plan: Plan, jobs: int) -> dict[str, object]:
-    """Files with their keys and tensors, what is dropped and needed, warnings."""
-    return _head(plan) | {
+def plan_view(plan: Plan, jobs: int, run: str | None) -> dict[str, object]:
+    """Files with their keys and tensors, what is dropped and needed, warnings; `run` is the command."""
+    return _head(plan, run) | {
         "memory": memory_needed(plan, jobs),
         "jobs": jobs,
         "files": [_file(file) for file in plan.files],
@@ -19,7 +19,7 @@ def plan_view(plan: Plan, jobs: int) -> dict[str, object]:
     }
 
 
-def report_view(plan: Plan, report: Report, errors: tuple[TensorError, ...] = ()) -> dict[str, object]:
+def report_view(plan: Plan, report: Report, run: str | None, errors: tuple[TensorError, ...] = ()) -> dict[str, object]:
     """Files with the digests of their tensors, bytes, seconds, counts; the quantization errors if measured."""
     files = [
         {
@@ -30,12 +30,12 @@ def report_view(plan: Plan, report: Report, errors: tuple[TensorError, ...] = ()
         }
         for file in report.files
     ]
-    run = {"seconds": report.seconds, "written": report.written, "resumed": report.resumed}
+    work = {"seconds": report.seconds, "written": report.written, "resumed": report.resumed}
     measured = {"quantization_error": errors, "largest_error": largest_by_type(errors)} if errors else {}
-    return _head(plan) | run | report.counts._asdict() | {"files": files} | measured
+    return _head(plan, run) | work | report.counts._asdict() | {"files": files} | measured
 
 
-def _head(plan: Plan) -> dict[str, object]:
+def _head(plan: Plan, run: str | None) -> dict[str, object]:
     return {
         "schema": plan.schema,
         "source": plan.source,
@@ -47,7 +47,7 @@ def _head(plan: Plan) -> dict[str, object]:
         "dropped": plan.dropped,
         "scales_paired": plan.scales_paired,
         "warnings": plan.warnings,
-        "run": plan.run,
+        "run": run,
     }
 
 

@@ -5,12 +5,12 @@ from rich.text import Text
 
 from deepgguf.errors import printable
 from deepgguf.terminal.sizes import duration, size
-from deepgguf.verification.report import Report, VerifiedFile
+from deepgguf.verification.report import Verification, VerifiedFile
 
 _MOST = 20
 
 
-def render(report: Report) -> RenderableType:
+def render(report: Verification) -> RenderableType:
     """Files, what they were compared with, and up to 20 differences."""
     lines = [_file(file, with_source=report.source is not None) for file in report.files]
     lines += [Text(f"sha256 {f.sha256}  {printable(f.path.name)}") for f in report.files if f.sha256]
@@ -23,7 +23,7 @@ def render(report: Report) -> RenderableType:
         lines += [Text(f"rightly left out: {count} tensors, {why}") for why, count in source.dropped.items()]
     lines += [Text(str(difference), style="red") for difference in report.differences[:_MOST]]
     if len(report.differences) > _MOST:
-        lines.append(Text(f"and {len(report.differences) - _MOST} more; --json has all", style="red"))
+        lines.append(Text(f"and {len(report.differences) - _MOST} more, all of them in the JSON", style="red"))
     outcome = f"{len(report.differences)} differences" if report.differences else "no difference"
     lines.append(Text(f"{outcome}, {duration(report.seconds)}", style="red" if report.differences else "green"))
     return Group(*lines)

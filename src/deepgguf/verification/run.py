@@ -12,7 +12,7 @@ from deepgguf.formats.gguf.split_set import read_split_set
 from deepgguf.formats.gguf.types import PLAIN, GGUFHeader
 from deepgguf.verification.file_bytes import FileBytes, manifest_path
 from deepgguf.verification.hashes import header_differences, padding_differences, tensor_difference, whole_sha256
-from deepgguf.verification.report import Difference, Report, VerifiedFile
+from deepgguf.verification.report import Difference, Verification, VerifiedFile
 from deepgguf.verification.stored_hashes import StoredHashes, read_stored_hashes
 from deepgguf.verification.with_source import check_source
 
@@ -21,7 +21,7 @@ Progress = Callable[[int], None]
 
 def check(
     path: str | Path, source: Path | None, *, jobs: int, sha256: bool, progress: Progress = lambda nbytes: None
-) -> Report:
+) -> Verification:
     """What is wrong with the GGUF file `path`, or the split set that it belongs to.
 
     Without `source`: what the conversion stored beside the file. With it: every tensor and key against the checkpoint;
@@ -53,7 +53,7 @@ def check(
         )
         for header, hashes, names, digest in zip(headers, stored, hashed, digests, strict=True)
     ]  # fmt: skip
-    return Report(tuple(verified), checked, tuple(differences), time.monotonic() - began)
+    return Verification(tuple(verified), checked, tuple(differences), time.monotonic() - began)
 
 
 def bytes_to_check(path: str | Path, *, with_source: bool) -> int:
