@@ -244,7 +244,10 @@ def _options(chosen: Mapping[str, Any], importance: ImportanceFacts | None) -> O
     types = chosen["tensor_types"]
     patterns = [f"{pattern}={type}" for pattern, type in types.items()] if isinstance(types, Mapping) else types
     size = chosen["split_max_size"]
-    output_type, token_type = chosen["output_tensor_type"], chosen["token_embedding_type"]
+    output_type, token_embedding_type = (
+        parse_type(chosen[name], f"`{name}`") if chosen[name] else None
+        for name in ("output_tensor_type", "token_embedding_type")
+    )
     return Options(
         target=chosen["target"],
         type=chosen["type"].lower(),
@@ -252,8 +255,8 @@ def _options(chosen: Mapping[str, Any], importance: ImportanceFacts | None) -> O
         split_max_size=0 if size is None else parse_size(size),
         split_max_tensors=chosen["split_max_tensors"] or 0,
         patterns=tuple(parse_tensor_type(pattern) for pattern in patterns),
-        output_type=parse_type(output_type) if output_type else None,
-        token_embedding_type=parse_type(token_type) if token_type else None,
+        output_type=output_type,
+        token_embedding_type=token_embedding_type,
         importance=importance,
     )
 

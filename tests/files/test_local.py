@@ -74,10 +74,9 @@ def test_a_read_error_is_one_after_which_the_run_can_go_on(tmp_path, monkeypatch
     with LocalSource(written(tmp_path / "a", b"0123456789")) as source:
         monkeypatch.setattr(os, "preadv", broken)
         with pytest.raises(
-            OutputError, match=r"^a: reading 4 bytes at byte 2 failed: Input/output error; .*--resume"
-        ) as e:
+            OutputError, match=r"^a: reading 4 bytes at byte 2 failed: Input/output error; .*resume=True"
+        ):
             source.read(2, 4)
-    assert e.value.exit_status == 4
 
 
 def test_a_device_is_refused_by_its_kind():

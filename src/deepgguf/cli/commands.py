@@ -71,7 +71,7 @@ def _plan_every_type(options: argparse.Namespace, jobs: int) -> None:
     from deepgguf.run.speed import estimated_seconds
 
     if options.output is not None:
-        raise UsageError("-o", "has no meaning for --type all, which only compares the types", "leave it out")
+        raise UsageError("`output`", "has no meaning for --type all, which only compares the types", "leave it out")
     types = api.plan_every_type(options.source, **{k: v for k, v in given(options, Choices).items() if k != "type"})
     seconds = {type: estimated_seconds(found.weights, jobs) for type, found in types.items()}
     if options.json:

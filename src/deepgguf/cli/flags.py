@@ -8,7 +8,7 @@ from typing import Any
 from deepgguf.choices import Choices, ConversionChoices, Declared, RunChoices, declared
 
 # Flags that are not the choice's own name.
-_FLAGS = {"output": "-o", "tensor_types": "--tensor-type", "manifest": "--no-manifest"}
+_FLAGS = {"tensor_types": "--tensor-type", "manifest": "--no-manifest"}
 # What messages name besides the choices of a conversion.
 _NAMED = {"output", "shards", "sparse"}
 _IN_A_MESSAGE = re.compile(r"`(\w+)(?:=([^`]*))?`")

@@ -119,7 +119,7 @@ class LocalSource:
                 raise OutputError(
                     self.file.name,
                     f"reading {len(view) - done:,} bytes at byte {offset + done:,} failed: {e.strerror}",
-                    "check the disk, then run again with --resume",
+                    "check the disk, then run again with `resume=True`",
                 ) from None
             if got == 0:
                 raise _changed(self.file)
@@ -155,7 +155,9 @@ def _must_be_regular(name: str, facts: os.stat_result) -> None:
 
 def _changed(file: SourceFile) -> CheckpointError:
     return CheckpointError(
-        file.name, f"changed or truncated while it was read, expected {file.size:,} bytes", "start over with --restart"
+        file.name,
+        f"changed or truncated while it was read, expected {file.size:,} bytes",
+        "start over with `restart=True`",
     )
 
 

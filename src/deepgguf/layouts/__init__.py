@@ -21,5 +21,5 @@ def find_layout(target: str, architecture: str) -> Layout:
     layout = known_layouts().get((target, architecture))
     if layout is None:
         targets = sorted({t for t, source in known_layouts() if source == architecture})
-        raise UsageError("--target", f"{target} has no layout for {architecture}", f"choose from {', '.join(targets)}")
+        raise UsageError("`target`", f"{target} has no layout for {architecture}", f"choose from {', '.join(targets)}")
     return layout

@@ -88,7 +88,7 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
 def _kinds(layout: Layout, options: Options) -> list[FileKind]:
     kinds = [kind for kind in FileKind if kind in layout.keys and options.only in ("", kind)]
     if not kinds:
-        raise UsageError("--only", f"this model has no {options.only} file for {layout.target}", "leave it out")
+        raise UsageError("`only`", f"this model has no {options.only} file for {layout.target}", "leave it out")
     return kinds
 
 

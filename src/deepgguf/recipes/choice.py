@@ -54,7 +54,7 @@ _NEVER_QUANTIZED = (
 # Quantizers that read weights; Q8_0, MXFP4 and the plain types do without (ggml-quants.c).
 _WEIGHTED_TYPES = CHOOSABLE - PLAIN - {GGMLType.Q8_0, GGMLType.MXFP4}
 
-_WAYS_OUT = "give one with --imatrix, or choose q2_k"
+_WAYS_OUT = "give one as `imatrix`, or choose q2_k"
 
 _NEVER_QUANTIZED_NAMES = frozenset({"position_embd.weight", "token_types.weight"})
 

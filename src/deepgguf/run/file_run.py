@@ -49,7 +49,7 @@ class FileRun:
             data = os.pread(fd, piece.nbytes, self.file.data_offset + planned.info.offset + piece.offset)
         except OSError as error:
             found = f"reading back what an interrupted run wrote failed: {error.strerror}"
-            raise OutputError(self.paths.part, found, "check the disk, then discard it with --restart") from None
+            raise OutputError(self.paths.part, found, "check the disk, then discard it with `restart=True`") from None
         return xxhash.xxh3_128_digest(data) == claim.digest
 
     def is_whole(self) -> bool:
@@ -109,7 +109,7 @@ def open_file_run(
     """
     left = os.path.lexists(paths.part) or os.path.lexists(paths.journal)
     if left and not settings.resume:
-        advice = "--resume goes on with it, --restart discards it"
+        advice = "resume it with `resume=True`, or discard it with `restart=True`"
         raise OutputError(paths.part, "an interrupted run, or one at work, left this part", advice)
     if settings.resume == "resume":
         taken_up = _take_up(disk, paths, file, tally, header, named=named)
@@ -163,9 +163,9 @@ def _read_own_journal(paths: Paths, header: JournalHeader) -> tuple[list[Finishe
         return [], 0
     if found.plan != header.plan:
         raise OutputError(paths.journal, "belongs to another plan (other source, target, type or version)",
-                          "run the command that began it, or discard it with --restart")  # fmt: skip
+                          "run the command that began it, or discard it with `restart=True`")  # fmt: skip
     if found.sources != header.sources:
-        raise OutputError(paths.journal, "the source files have changed since", "discard it with --restart")
+        raise OutputError(paths.journal, "the source files have changed since", "discard it with `restart=True`")
     return finished, end
 
 
@@ -182,6 +182,6 @@ def refuse_existing(paths: Paths, *, overwrite: bool) -> None:
     final = paths.final
     if final.is_symlink() or (final.exists() and not final.is_file()):
         kind = "a symlink" if final.is_symlink() else "not a regular file"
-        raise UsageError(final, f"is {kind}", "give another output with -o")
+        raise UsageError(final, f"is {kind}", "give another `output`")
     if final.exists() and not overwrite:
-        raise UsageError(final, "exists", "replace it with --overwrite, or give another output with -o")
+        raise UsageError(final, "exists", "replace it with `overwrite=True`, or give another `output`")

@@ -94,7 +94,7 @@ def read_journal(path: Path) -> tuple[JournalHeader | None, list[Finished], int]
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise OutputError(path, f"reading it failed: {error.strerror}", "discard it with --restart") from None
+        raise OutputError(path, f"reading it failed: {error.strerror}", "discard it with `restart=True`") from None
     line, newline, _ = data[:_HEADER_CAP].partition(b"\n")
     if not newline:
         return None, [], 0
@@ -103,7 +103,9 @@ def read_journal(path: Path) -> tuple[JournalHeader | None, list[Finished], int]
     except msgspec.DecodeError:
         header = None
     if header is None or header.schema != SCHEMA:
-        raise OutputError(path, "the journal's header is damaged or of another version", "discard it with --restart")
+        raise OutputError(
+            path, "the journal's header is damaged or of another version", "discard it with `restart=True`"
+        )
     finished: list[Finished] = []
     end = len(line) + 1
     while (record := _read_record(data, end)) is not None:

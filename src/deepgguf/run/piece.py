@@ -182,7 +182,7 @@ def _too_large(tensor: PlannedTensor, piece: Piece, row: int) -> NonFiniteError:
     type = tensor.info.type
     row += piece.offset // row_bytes(type, tensor.rows.row_length)
     found = f"row {row} has weights that are too large for the scales of {type.name}, which are F16"
-    return NonFiniteError(f"tensor {tensor.info.name}", found, "choose --type bf16, or --tensor-type for it")
+    return NonFiniteError(f"tensor {tensor.info.name}", found, 'choose `type="bf16"`, or `tensor_types` for it')
 
 
 def _quantize(tensor: PlannedTensor, piece: Piece, floats: Bytes, importance: Importance | None, out: Bytes) -> None:

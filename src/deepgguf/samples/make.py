@@ -67,7 +67,7 @@ def make_sample(
     """
     files = companions(kind, size)
     if shards < 1:
-        raise UsageError(f"{shards} shards", "a checkpoint has at least one", "give --shards 1 or more")
+        raise UsageError(f"{shards} shards", "a checkpoint has at least one", "give `shards=1` or more")
     tensors = sample_tensors(kind, size)
     parts = split(scattered(tensors) if scatter else tensors, shards)
     copies = _tokenizer_files(tokenizer or TOKENIZERS / ("sample-v2" if kind == "v2-lite" else "sample-v3"))
@@ -152,4 +152,4 @@ def _require_space(folder: Path, nbytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < nbytes:
         found = f"{nbytes:,} bytes are needed, {free:,} are free"
-        raise OutputError(folder, found, "choose another disk, or --sparse for files with holes")
+        raise OutputError(folder, found, "choose another disk, or `sparse=True` for files with holes")
