@@ -74,5 +74,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """Also what is yet to be imported."""
+    """What is public, whether it has been imported or not."""
     return sorted({*globals(), *__all__})

@@ -72,7 +72,7 @@ def test_one_part_of_a_split_set_cannot_be_run(checkpoint):
     planned = deepgguf.plan(checkpoint("v2-lite"), split_max_tensors=20, part=1)
     parts = planned.files[0].keys["split.count"].value
     assert run_command(planned, planned.folder) is None
-    assert how_to_run(planned, planned.folder) == [f"run it when all {parts} parts are there"]
+    assert how_to_run(planned, planned.folder) == [f"run it once all {parts} parts are there"]
 
 
 def test_llamacpp_gets_the_mmproj_beside_the_model(checkpoint, tmp_path):
@@ -94,5 +94,5 @@ def test_an_mmproj_alone_cannot_be_run(checkpoint):
     planned = deepgguf.plan(checkpoint("ocr"), "o.gguf", target="llama.cpp", only="mmproj")
     assert run_command(planned, planned.folder) is None
     assert how_to_run(planned, planned.folder) == [
-        "an mmproj runs together with its model only: llama-mtmd-cli -m MODEL.gguf --mmproj ./mmproj-o.gguf"
+        "an mmproj runs only together with its model: llama-mtmd-cli -m MODEL.gguf --mmproj ./mmproj-o.gguf"
     ]

@@ -1,4 +1,4 @@
-"""How a command ends that does not succeed: its exit status and its one line on standard error."""
+"""How a command that fails ends: its exit status, and its one line on standard error."""
 
 import signal
 from pathlib import Path
@@ -29,7 +29,7 @@ _STATUSES = {CheckpointError: 1, UsageError: 2, GGUFError: 3, VerificationError:
 
 
 class Stopped(BaseException):
-    """A signal that ends the run; pieces in hand are finished first."""
+    """A signal that ends the run, once the workers have finished their pieces."""
 
     def __init__(self, number: int) -> None:
         self.number = number

@@ -67,7 +67,7 @@ def bits_per_weight(file: PlannedFile) -> float:
 
 
 def _types(plan: Plan, kind: str) -> Table:
-    """Tensors alike but for the block number share a line per type."""
+    """Tensors that differ only in the number of their block share a line per type."""
     table = titled_table(
         f"Types ({kind})", "tensor", "from", "type", "tensors", "parameters", "size", "note", numbers=_NUMBERS
     )

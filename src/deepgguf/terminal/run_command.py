@@ -1,4 +1,4 @@
-"""How the files of a plan are run: the command for a shell, and what else there is to say."""
+"""How to run the files of a plan: the command for a shell, and what else a user has to know."""
 
 import os
 import re
@@ -29,9 +29,9 @@ def how_to_run(plan: Plan, folder: Path) -> list[str]:
     command, parts, text = run_command(plan, folder), _parts(plan), _paths(plan, folder, "text")
     if command is None and not text:
         alike = _shell("llama-mtmd-cli", "-m", "MODEL.gguf", "--mmproj", *_paths(plan, folder, "mmproj"))
-        return [f"an mmproj runs together with its model only: {alike}"]
+        return [f"an mmproj runs only together with its model: {alike}"]
     if command is None:
-        return [f"run it when all {parts} parts are there"]
+        return [f"run it once all {parts} parts are there"]
     lines = [f"run it: {command}"]
     if parts > 1 and plan.target == "ollama":
         joined = _shell("llama-gguf-split", "--merge", text[0], _PART.sub("", text[0]))
@@ -60,7 +60,7 @@ def _paths(plan: Plan, folder: Path, kind: str) -> list[str]:
 
 
 def _parts(plan: Plan) -> int:
-    """How many files the text model has, be they planned here or not."""
+    """How many files the text model has, whether or not this plan writes them all."""
     return max((_count(file) for file in plan.files if file.kind == "text"), default=1)
 
 

@@ -1,4 +1,4 @@
-"""What a verification has shown, in a few lines."""
+"""What a verification found, in a few lines."""
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -20,7 +20,7 @@ def render(report: Verification) -> RenderableType:
         if report.differences:
             exact = f"{source.exact + source.bounded} tensors and {source.keys} keys compared"
         lines.append(Text(f"source {printable(source.source)}: {exact}"))
-        lines += [Text(f"rightly left out: {count} tensors, {why}") for why, count in source.dropped.items()]
+        lines += [Text(f"left out as expected: {count} tensors, {why}") for why, count in source.dropped.items()]
     lines += [Text(str(difference), style="red") for difference in report.differences[:_MOST]]
     if len(report.differences) > _MOST:
         lines.append(Text(f"and {len(report.differences) - _MOST} more, all of them in the JSON", style="red"))
@@ -34,5 +34,5 @@ def _file(file: VerifiedFile, *, with_source: bool) -> Text:
     if file.hashed:
         facts += f", {file.hashed} tensors compared with the hashes in {printable(file.manifest)}"
     elif not file.manifest and not with_source:
-        facts += f"; its contents were not checked, as there is no {printable(file.path.name)}.json: give the source"
+        facts += f"; contents not checked: there is no {printable(file.path.name)}.json, give the source"
     return Text.assemble((printable(file.path), "bold"), facts)
