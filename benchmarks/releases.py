@@ -3,8 +3,9 @@
 usage: releases.py --old PYTHON [--case bf16 fp8 fp8-q4_k_m fp8-q8_0 plan] [--runs 9] [--jobs 2] [--folder DIR]
                    [--output DIR] [--json]
 
-PYTHON is the interpreter of an environment in which the other release is installed. The checkpoints are made in --folder
-if they are not there: the bench ones for conversions, DeepSeek-V3's own headers with holes for weights for `plan`.
+PYTHON is the interpreter of an environment in which the other release is installed. The checkpoints are made in
+--folder if they are not there: the bench ones for conversions, DeepSeek-V3's own headers with holes for weights for
+`plan`.
 """
 
 import argparse

@@ -160,7 +160,7 @@ def test_a_finite_number_that_overflows_bf16_stops_the_run_and_is_told_of_f32(tm
     made = weights(V3, "F32")
     made[HUGE] = stored(np.full((32, 16), np.finfo("<f4").max), "F32")
     folder = write_checkpoint(tmp_path / "x", V3, made)
-    with pytest.raises(NonFiniteError, match=r"attn_output.weight: 512 finite .* BF16; choose --type f32$"):
+    with pytest.raises(NonFiniteError, match=r'attn_output.weight: 512 finite .* BF16; choose `type="f32"`$'):
         convert(folder, tmp_path / "x.gguf", type="bf16", jobs=2)
 
 

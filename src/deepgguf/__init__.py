@@ -1,28 +1,83 @@
 """DeepSeek checkpoints to GGUF files for Ollama and llama.cpp, in one pass, with proof.
 
     plan(source, ...)             what a conversion would write, drop and need; nothing is written
-    convert(source, output, ...)  carries the plan out
+    plan(source, ...).run()       carries it out
+    convert(source, output, ...)  both
     inspect(path)                 what a GGUF file says of itself
     verify(path, source)          whether it is what its source makes
     sample(kind, folder, ...)     a small checkpoint with real structure and made-up weights
 
-Every error is a `deepgguf.errors.DeepggufError` whose text names file, tensor or key.
+`Choices` and `RunChoices` are what `plan`, `convert` and `Plan.run` take. Every error is a `DeepggufError` whose text
+names file, tensor or key.
 """
 
+import importlib
 from typing import TYPE_CHECKING
 
+from deepgguf.choices import Choices, ConversionChoices, RunChoices
+from deepgguf.errors import (
+    CheckpointError,
+    DeepggufError,
+    GGUFError,
+    NonFiniteError,
+    OutputError,
+    UsageError,
+    VerificationError,
+)
 from deepgguf.version import __version__
 
 if TYPE_CHECKING:
-    from deepgguf.api import convert, inspect, plan, sample, verify
+    from deepgguf.api import Plan, convert, inspect, plan, plan_every_type, sample, verify
+    from deepgguf.encodings.encoding import Counts
+    from deepgguf.executors.executor import Executor
+    from deepgguf.executors.threads import Threads
+    from deepgguf.files.files import FileFacts, Files
+    from deepgguf.formats.gguf.describe import (
+        Description,
+        FileDescription,
+        KeyDescription,
+        TensorDescription,
+        TypeDescription,
+    )
+    from deepgguf.planning.schema import Dropped, PlannedFile, PlannedTensor
+    from deepgguf.planning.totals import PlanTotals
+    from deepgguf.run.result import FileReport, Report, Squares, TensorResult
+    from deepgguf.samples.make import SampleSummary
+    from deepgguf.verification.report import Difference, SourceCheck, Verification, VerifiedFile
 
-__all__ = ["__version__", "convert", "inspect", "plan", "sample", "verify"]
+__all__ = [
+    "CheckpointError", "Choices", "ConversionChoices", "Counts", "DeepggufError", "Description", "Difference",
+    "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files", "GGUFError", "KeyDescription",
+    "NonFiniteError", "OutputError", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor", "Report", "RunChoices",
+    "SampleSummary", "SourceCheck", "Squares", "TensorDescription", "TensorResult", "Threads", "TypeDescription",
+    "UsageError", "Verification", "VerificationError", "VerifiedFile", "__version__", "convert", "inspect", "plan",
+    "plan_every_type", "sample", "verify",
+]  # fmt: skip
+
+# Imported when first used: `import deepgguf` costs nothing.
+_HOMES = {
+    "deepgguf.api": "Plan convert inspect plan plan_every_type sample verify",
+    "deepgguf.formats.gguf.describe": "Description FileDescription KeyDescription TensorDescription TypeDescription",
+    "deepgguf.encodings.encoding": "Counts",
+    "deepgguf.executors.executor": "Executor",
+    "deepgguf.executors.threads": "Threads",
+    "deepgguf.files.files": "FileFacts Files",
+    "deepgguf.planning.schema": "Dropped PlannedFile PlannedTensor",
+    "deepgguf.planning.totals": "PlanTotals",
+    "deepgguf.run.result": "FileReport Report Squares TensorResult",
+    "deepgguf.samples.make": "SampleSummary",
+    "deepgguf.verification.report": "Difference SourceCheck Verification VerifiedFile",
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:
-    """The functions, imported when first used: `import deepgguf` costs nothing."""
-    if name in __all__:
-        from deepgguf import api
-
-        return getattr(api, name)
+    """What is public, from its module."""
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What is public, whether it has been imported or not."""
+    return sorted({*globals(), *__all__})

@@ -1,163 +1,123 @@
 """The public functions: paths and choices in, plans, reports and descriptions out."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.checkpoint.importance import ImportanceMatrix, read_importance
+from deepgguf.choices import Choices, ConversionChoices, RunChoices, StrPath, complete, declared, parse_size
 from deepgguf.errors import UsageError, VerificationError
+from deepgguf.executors.executor import Executor
+from deepgguf.executors.threads import Threads, available_processors
+from deepgguf.files.files import Files
 from deepgguf.files.find import find_files
 from deepgguf.formats.gguf.describe import Description, describe
 from deepgguf.formats.gguf.split_set import read_split_set
 from deepgguf.planning.build import build_plan
-from deepgguf.planning.options import TYPES, ImportanceFacts, Options
-from deepgguf.planning.schema import Plan
+from deepgguf.planning.options import TYPES, Options
+from deepgguf.planning.schema import Plan as PlannedConversion
 from deepgguf.planning.totals import PlanTotals, totals
 from deepgguf.recipes.patterns import parse_tensor_type, parse_type
 from deepgguf.recipes.recipe import RECIPES
-from deepgguf.run.disk import Disk
-from deepgguf.run.execute import Observe, Progress, execute
-from deepgguf.run.settings import Report, Settings
+from deepgguf.run.execute import execute
+from deepgguf.run.result import Report
+from deepgguf.run.settings import Settings
 
 # Imported where they are used: a conversion does not wait for what only `verify` and `sample` need.
 if TYPE_CHECKING:
     from deepgguf.samples.make import SampleSummary
-    from deepgguf.verification.report import Report as Verification
+    from deepgguf.verification.report import Verification
 
-StrPath = str | os.PathLike[str]
+Progress = Callable[[int], None]
+Source = StrPath | Files
+
+
+class Plan(PlannedConversion, frozen=True, kw_only=True):
+    """A conversion, complete: files with every key and tensor, what is dropped, warnings; and `run`, which does it.
+
+    `folder` is where the files go. A plan can be pickled and run elsewhere, where its source can be read.
+    """
+
+    folder: Path
+
+    def run(
+        self, *, executor: Executor | None = None, progress: Progress | None = None, **choices: Unpack[RunChoices]
+    ) -> Report:
+        """Writes the files; the report has their paths, and digests and counts of their tensors.
+
+        `executor` does the work, by default `jobs` threads. `progress` is called in this thread with the number of
+        output bytes that are done since its last call.
+
+        Raises CheckpointError (then nothing is left), OutputError (then the run can be resumed), UsageError.
+        """
+        settings, threads = run_settings(self.folder, **choices)
+        return execute(self, settings, executor or threads, progress=progress or _no_progress)
 
 
 def plan(
-    source: StrPath,
-    output: StrPath | None = None,
-    *,
-    target: str = "ollama",
-    type: str = "auto",
-    only: str = "",
-    part: int = 0,
-    split_max_size: int = 0,
-    split_max_tensors: int = 0,
-    imatrix: StrPath | None = None,
-    tensor_types: Sequence[str] = (),
-    output_tensor_type: str = "",
-    token_embedding_type: str = "",
+    source: Source, output: StrPath | None = None, *, executor: Executor | None = None, **choices: Unpack[Choices]
 ) -> Plan:
-    """What converting the checkpoint `source` would do: files with every key and tensor, what is dropped, warnings.
+    """What converting the checkpoint `source` would do; nothing is written.
 
-    `source`: a folder, or a model in Hugging Face's cache. `output`: a file, a folder, or None for the default name
-    here. `target`: "ollama" or "llama.cpp". `type`: "auto", "f32", "f16", "bf16" or a recipe such as "q4_k_m". `only`:
-    "text" or "mmproj". `part`: only that file of a split set, from 1. `split_max_size` in bytes, 0 for no limit.
-    `imatrix`: an importance matrix, GGUF or the older form. `tensor_types`: "PATTERN=TYPE", as llama-quantize has it;
-    `output_tensor_type` and `token_embedding_type`: the type of output.weight and of token_embd.weight.
+    `source`: a folder, a model in Hugging Face's cache, or `Files`. `output`: a file, a folder, or None for the default
+    name in the current folder. `executor` reads the headers of the shards. The choices are those of `deepgguf.Choices`:
+
+        deepgguf.plan("DeepSeek-V3", type="q4_k_m", tensor_types={"attn_kv_b": "q8_0"}).run(jobs=4)
 
     Raises CheckpointError if checkpoint or importance matrix is at fault, UsageError if the choices are, OutputError
     if something cannot be read.
     """
-    importance = read_importance(Path(imatrix)) if imatrix is not None else None
-    options = Options(
-        target=target,
-        type=type.lower(),
-        output=_file_name(output),
-        folder=str(output_folder(output)),
-        only=only,
-        split_max_size=split_max_size,
-        split_max_tensors=split_max_tensors,
-        patterns=tuple(parse_tensor_type(t) for t in tensor_types),
-        output_type=parse_type(output_tensor_type) if output_tensor_type else None,
-        token_embedding_type=parse_type(token_embedding_type) if token_embedding_type else None,
-        importance=_facts(importance),
-    )
-    made = build_plan(read_checkpoint(find_files(source)), options)
-    return _one_part(made, part) if part else made
+    chosen = complete(choices, Choices)
+    options = msgspec.structs.replace(_options(chosen, _importance(chosen["imatrix"])), output=_file_name(output))
+    made = build_plan(read_checkpoint(find_files(source), executor), options)
+    if chosen["part"] is not None:
+        made = _one_part(made, chosen["part"])
+    return Plan(**msgspec.structs.asdict(made), folder=output_folder(output))
 
 
-def plan_every_type(
-    source: StrPath, *, target: str = "ollama", imatrix: StrPath | None = None
-) -> dict[str, PlanTotals]:
-    """Size and weights of every type that `source` can be converted to; q2_k_s only with an importance matrix."""
-    checkpoint = read_checkpoint(find_files(source))
-    importance = _facts(read_importance(Path(imatrix)) if imatrix is not None else None)
+def plan_every_type(source: Source, **choices: Unpack[Choices]) -> dict[str, PlanTotals]:
+    """Size and weights of every type that `source` can be converted to; q2_k_s only with an importance matrix.
+
+    What only quantized files have (`imatrix`, `tensor_types` and so on) counts for these. Errors are those of `plan`;
+    `type` and `part` are refused.
+    """
+    chosen = complete(choices, Choices)
+    for name in ("type", "part"):
+        if name in choices:
+            raise UsageError(f"`{name}`", "contradicts a plan of every type", "leave it out")
+    checkpoint, importance = read_checkpoint(find_files(source)), _importance(chosen["imatrix"])
+    quantized = _options(chosen, importance)
+    plain = _options(chosen | _NOT_QUANTIZED, None)
     found = {}
     for type in TYPES:
-        if type == "q2_k_s" and importance is None:
-            continue
-        options = Options(target=target, type=type, importance=importance if type in RECIPES else None)
-        found[type] = totals(build_plan(checkpoint, options))
+        if type != "q2_k_s" or importance is not None:
+            options = msgspec.structs.replace(quantized if type in RECIPES else plain, type=type)
+            found[type] = totals(build_plan(checkpoint, options))
     return found
 
 
 def convert(
-    source: StrPath,
+    source: Source,
     output: StrPath | None = None,
     *,
-    target: str = "ollama",
-    type: str = "auto",
-    only: str = "",
-    part: int = 0,
-    split_max_size: int = 0,
-    split_max_tensors: int = 0,
-    imatrix: StrPath | None = None,
-    tensor_types: Sequence[str] = (),
-    output_tensor_type: str = "",
-    token_embedding_type: str = "",
-    jobs: int | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    restart: bool = False,
-    allow_nonfinite: bool = False,
-    manifest: bool = True,
-    sha256: bool = False,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    **choices: Unpack[ConversionChoices],
 ) -> Report:
-    """Converts the checkpoint `source` to `output`: a file, a folder, or None for the default name here.
+    """Converts the checkpoint `source` to `output`: plans it, and carries the plan out.
 
-    The choices are those of `plan`. `jobs` is the number of threads, by default the processors of this process.
-    `resume` goes on with an interrupted run, `restart` discards it. `manifest` writes FILE.gguf.json with the tensors'
-    digests; `sha256` adds that of the whole file. Returns the files, their tensors' digests and counts.
-
-    Raises CheckpointError (then nothing is left), OutputError (then one can go on), UsageError.
+    The choices are those of `plan` and of `Plan.run`, as are `executor`, `progress`, the report and the errors.
     """
-    made = plan(
-        source, output, target=target, type=type, only=only, part=part, split_max_size=split_max_size,
-        split_max_tensors=split_max_tensors, imatrix=imatrix, tensor_types=tensor_types,
-        output_tensor_type=output_tensor_type, token_embedding_type=token_embedding_type,
-    )  # fmt: skip
-    if resume and restart:
-        raise UsageError("--resume", "contradicts --restart", "give one of them")
-    settings = Settings(
-        folder=output_folder(output),
-        jobs=jobs or available_processors(),
-        overwrite=overwrite,
-        resume="resume" if resume else "restart" if restart else "",
-        allow_nonfinite=allow_nonfinite,
-        manifest=manifest,
-        sha256=sha256,
-    )
-    return carry_out(made, settings, imatrix=imatrix)
-
-
-def carry_out(
-    made: Plan, settings: Settings, *, imatrix: StrPath | None = None, disk: Disk | None = None,
-    progress: Progress = lambda nbytes: None, observe: Observe | None = None,
-) -> Report:  # fmt: skip
-    """Executes a plan; `imatrix` is the importance matrix that it was made with.
-
-    `disk` is where it writes, for tests to replace. `progress` and `observe`, and the errors, are those of
-    `execute.run.execute`.
-    """
-    importance = read_importance(Path(imatrix)) if imatrix is not None else None
-    return execute(
-        made,
-        settings,
-        disk=disk,
-        importance=importance.weights if importance else None,
-        importance_digest=importance.digest if importance else "",
-        progress=progress,
-        observe=observe,
-    )
+    of_the_run = declared(RunChoices)
+    how = {name: choice for name, choice in choices.items() if name in of_the_run}
+    what = {name: choice for name, choice in choices.items() if name not in of_the_run}
+    run_settings(output_folder(output), **how)  # type: ignore[arg-type]  # what makes no sense is said before the work
+    made = plan(source, output, executor=executor, **what)  # type: ignore[arg-type]
+    return made.run(executor=executor, progress=progress, **how)  # type: ignore[arg-type]
 
 
 def inspect(path: StrPath) -> Description:
@@ -166,31 +126,45 @@ def inspect(path: StrPath) -> Description:
 
 
 def verify(
-    path: StrPath, source: StrPath | None = None, *, jobs: int | None = None, sha256: bool = False
+    path: StrPath,
+    source: Source | None = None,
+    *,
+    executor: Executor | None = None,
+    jobs: int | None = None,
+    sha256: bool = False,
+    progress: Progress | None = None,
 ) -> "Verification":
     """Whether the GGUF file `path`, or the split set that it belongs to, is what it should be.
 
     Its structure, by a reader that shares nothing with the writer; without `source` the hashes that the conversion
-    stored in FILE.gguf.json; with the checkpoint `source` every tensor and key, decoded and derived by code that shares
-    nothing with the conversion. `sha256` adds that of the whole file.
+    stored in FILE.gguf.json; with the checkpoint `source` every tensor and key, its weights decoded and arranged by
+    code that shares nothing with the conversion. `sha256` adds that of the whole file. `executor` does the work, by
+    default `jobs` threads. `progress` is called in this thread with the number of bytes that are checked since its last
+    call.
 
-    Raises VerificationError that names the first difference, GGUFError for a file that is no sound GGUF,
+    Raises VerificationError that names the first difference, GGUFError for a file that is not a sound GGUF,
     CheckpointError for a source that cannot be read. `compare` returns all differences instead.
     """
-    report = compare(path, source, jobs=jobs, sha256=sha256)
+    report = compare(path, source, executor=executor, jobs=jobs, sha256=sha256, progress=progress)
     refuse_differences(report)
     return report
 
 
 def compare(
-    path: StrPath, source: StrPath | None = None, *, jobs: int | None = None, sha256: bool = False,
-    progress: Progress = lambda nbytes: None,
-) -> "Verification":  # fmt: skip
-    """As `verify`, but differences are in the report."""
+    path: StrPath,
+    source: Source | None = None,
+    *,
+    executor: Executor | None = None,
+    jobs: int | None = None,
+    sha256: bool = False,
+    progress: Progress | None = None,
+) -> "Verification":
+    """As `verify`, but differences are in what it returns."""
     from deepgguf.verification.run import check
 
-    folder = None if source is None else Path(source)
-    return check(os.fspath(path), folder, jobs=jobs or available_processors(), sha256=sha256, progress=progress)
+    threads = Threads(complete({"jobs": jobs}, RunChoices)["jobs"] or available_processors())
+    files = None if source is None else find_files(source)
+    return check(os.fspath(path), files, executor or threads, sha256=sha256, progress=progress or _no_progress)
 
 
 def refuse_differences(report: "Verification") -> None:
@@ -214,7 +188,7 @@ def sample(
     """Makes a checkpoint with real structure and made-up weights in `folder`, the same bytes everywhere.
 
     `kind`: "v3", "v3-fp8", "v3-tied", "v2-lite" or "ocr"; `size`: "sample", "bench" (2.2e9 parameters) or "full"
-    (DeepSeek-V3's shapes). `scatter` parts scales from their weights; `sparse` leaves holes instead of data.
+    (DeepSeek-V3's shapes). `scatter` puts scales in other shards than their weights; `sparse` leaves holes for data.
 
     Raises UsageError if the choices make no sense or the folder is not empty, OutputError if writing fails.
     """
@@ -231,13 +205,6 @@ def output_folder(output: StrPath | None) -> Path:
     return Path(output) if _is_folder(output) else Path(output).parent
 
 
-def available_processors() -> int:
-    """The processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _is_folder(output: StrPath) -> bool:
     return os.fspath(output).endswith(os.sep) or Path(output).is_dir()
 
@@ -249,13 +216,51 @@ def _file_name(output: StrPath | None) -> str:
     return name if name.endswith(".gguf") else f"{name}.gguf"
 
 
-def _facts(importance: ImportanceMatrix | None) -> ImportanceFacts | None:
-    if importance is None:
-        return None
-    return ImportanceFacts(importance.sizes, importance.keys(), importance.unused_experts, importance.digest)
+# The choices that unquantized files do not have.
+_NOT_QUANTIZED: dict[str, Any] = {"tensor_types": (), "output_tensor_type": None, "token_embedding_type": None}
 
 
-def _one_part(made: Plan, part: int) -> Plan:
-    if not 1 <= part <= len(made.files):
-        raise UsageError("--part", f"{part} of {len(made.files)}", "give a number from 1 to the number of parts")
+def _options(chosen: Mapping[str, Any], importance: ImportanceMatrix | None) -> Options:
+    """The parsed form of complete choices."""
+    types = chosen["tensor_types"]
+    patterns = [f"{pattern}={type}" for pattern, type in types.items()] if isinstance(types, Mapping) else types
+    size = chosen["split_max_size"]
+    output_type, token_embedding_type = (
+        parse_type(chosen[name], f"`{name}`") if chosen[name] else None
+        for name in ("output_tensor_type", "token_embedding_type")
+    )
+    return Options(
+        target=chosen["target"],
+        type=chosen["type"].lower(),
+        only=chosen["only"] or "",
+        split_max_size=0 if size is None else parse_size(size),
+        split_max_tensors=chosen["split_max_tensors"] or 0,
+        patterns=tuple(parse_tensor_type(pattern) for pattern in patterns),
+        output_type=output_type,
+        token_embedding_type=token_embedding_type,
+        importance=importance,
+    )
+
+
+def run_settings(folder: Path, **choices: Unpack[RunChoices]) -> tuple[Settings, Threads]:
+    """The complete choices of a run into `folder`, and its threads; UsageError if they make no sense."""
+    chosen = complete(choices, RunChoices)
+    resume, restart, jobs = chosen.pop("resume"), chosen.pop("restart"), chosen.pop("jobs")
+    if resume and restart:
+        raise UsageError("`resume`", "contradicts `restart`", "give one of them")
+    left_part: Literal["resume", "restart"] | None = "resume" if resume else "restart" if restart else None
+    return Settings(folder=folder, left_part=left_part, **chosen), Threads(jobs or available_processors())
+
+
+def _importance(imatrix: StrPath | None) -> ImportanceMatrix | None:
+    return None if imatrix is None else read_importance(imatrix)
+
+
+def _one_part(made: PlannedConversion, part: int) -> PlannedConversion:
+    if part > len(made.files):
+        raise UsageError("`part`", f"{part} of {len(made.files)}", "give a number from 1 to the number of parts")
     return msgspec.structs.replace(made, files=(made.files[part - 1],))
+
+
+def _no_progress(nbytes: int) -> None:
+    """For those who do not want to know."""

@@ -1,16 +1,18 @@
-"""Everything that can be wrong, as one small tree; every error is one line that names where, what, and what to do.
+"""Everything that can be wrong, as one small tree; every error is one line that says where, what, and what to do.
 
-DeepggufError             exit status
-├── CheckpointError       1   the checkpoint is at fault: a file, a tensor, a key
-│   └── NonFiniteError    1   NaN or Inf in weights, or a number too large for the output's type
-├── UsageError            2   wrong arguments, or the output exists
-├── GGUFError             3   a GGUF file is not what it says it is
-├── VerificationError     3   an output differs from its source
-└── OutputError           4   input or output failed, the disk is full; the run can be taken up again
+DeepggufError
+├── CheckpointError       the checkpoint is at fault: a file, a tensor, a key
+│   └── NonFiniteError    NaN or Inf among the weights, or a number too large for the output's type
+├── UsageError            wrong arguments, or the output exists
+├── GGUFError             a GGUF file is not what it says it is
+├── VerificationError     an output differs from its source
+└── OutputError           input or output failed, or the disk is full; the run can be resumed
+
+An error names a choice of the caller as Python has it, between backticks: `type`, `resume=True`, `type="bf16"`. The
+command line puts its flag there instead: --type, --resume, --type bf16 (deepgguf.cli.flags).
 """
 
 from pathlib import PurePath
-from typing import ClassVar
 
 _SHOWN = 300
 
@@ -18,7 +20,7 @@ _SHOWN = 300
 def printable(text: object, limit: int = _SHOWN) -> str:
     """`text` for a terminal: control, bidirectional, separator and other invisible characters escaped, cut to `limit`.
 
-    Names come from files that a stranger made; what they hold must not move the cursor or turn the text around.
+    Names come from files that a stranger made; they must not move the cursor or reverse the text.
     """
     shown = str(text)
     if len(shown) > limit:
@@ -33,17 +35,42 @@ def _escape(c: str) -> str:
 class DeepggufError(Exception):
     """Anything that deepgguf refuses, with the place, the fact and the way out in one line.
 
-    `where` names file, tensor or key; `found` says what is there and what was expected; `advice` what to do next.
+    `where` names file, tensor or key; `found` says what is there and what was expected; `advice` what to do next. All
+    three are printable, and all that there is of the error: it can be pickled, whatever its class.
     """
-
-    exit_status: ClassVar[int] = 1
 
     def __init__(self, where: object, found: str, advice: str = "") -> None:
         place = str(where)
         if isinstance(where, PurePath) and len(place) > _SHOWN:
-            place = f"…{place[1 - _SHOWN :]}"  # a path's end tells more than its begin
-        self.where, self.found, self.advice = printable(place), printable(found, 1000), printable(advice, 1000)
-        super().__init__(f"{self.where}: {self.found}" + (f"; {self.advice}" if advice else ""))
+            place = f"…{place[1 - _SHOWN :]}"  # the end of a path says more than its beginning
+        super().__init__(printable(place), printable(found, 1000), printable(advice, 1000))
+
+    @property
+    def where(self) -> str:
+        """The file, tensor, key or choice."""
+        return str(self.args[0])
+
+    @property
+    def found(self) -> str:
+        """What is there, and what was expected."""
+        return str(self.args[1])
+
+    @property
+    def advice(self) -> str:
+        """What to do next; "" if that is plain."""
+        return str(self.args[2])
+
+    def __str__(self) -> str:
+        """All on one line."""
+        return f"{self.where}: {self.found}" + (f"; {self.advice}" if self.advice else "")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """As it is: __init__ would shorten again what it has shortened already."""
+        return _unpickled, (type(self), *self.args), self.__dict__ or None
+
+
+def _unpickled(type: type[DeepggufError], *texts: str) -> DeepggufError:
+    return type.__new__(type, *texts)
 
 
 class CheckpointError(DeepggufError):
@@ -57,22 +84,14 @@ class NonFiniteError(CheckpointError):
 class UsageError(DeepggufError):
     """What was asked for makes no sense, is not there yet, or would replace something."""
 
-    exit_status = 2
-
 
 class GGUFError(DeepggufError):
     """A GGUF file is not what the format says, or what its header says."""
-
-    exit_status = 3
 
 
 class VerificationError(DeepggufError):
     """An output is not what its source makes."""
 
-    exit_status = 3
-
 
 class OutputError(DeepggufError):
-    """Reading or writing failed, or the disk is full; what was written stays, and the run can be taken up again."""
-
-    exit_status = 4
+    """Reading or writing failed, or the disk is full; what was written stays, and the run can be resumed."""

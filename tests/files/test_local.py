@@ -86,7 +86,7 @@ def test_a_read_error_is_one_after_which_the_run_can_be_resumed(tmp_path, monkey
 
     monkeypatch.setattr(os, "preadv", broken)
     with pytest.raises(
-        OutputError, match=r"^0: reading 4 bytes at byte 2 failed: Input/output error; .*--resume"
+        OutputError, match=r"^0: reading 4 bytes at byte 2 failed: Input/output error; .*`resume=True`"
     ) as error:
         read(folder_of(tmp_path, b"0123456789"), "0", 2, 6)
     assert error.value.exit_status == 4

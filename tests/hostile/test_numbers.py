@@ -49,7 +49,10 @@ def test_row_44_nan_in_fp8(tmp_path):
 
 def test_row_45_overflow_when_narrowing_to_f16(folder):
     line = refused(put_bf16(folder, 0x4780, 0xC780), "--type", "f16")  # 65536 and -65536
-    assert line == "tensor blk.1.ffn_up_exps.weight: 2 finite weights are too large for F16; choose --type bf16 or f32"
+    assert (
+        line
+        == "tensor blk.1.ffn_up_exps.weight: 2 finite weights are too large for F16; choose --type bf16 or --type f32"
+    )
 
 
 def test_row_45_overflow_is_refused_even_if_infinity_is_allowed(folder):

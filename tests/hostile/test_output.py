@@ -122,7 +122,7 @@ def resumed(source: Path, out: Path, undisturbed: str) -> None:
 def test_row_63_no_room(source, mounted):
     disk = mounted.tmpfs("size=3M")
     line = refused("convert", source, "-o", disk / NAME, folder=disk, status=4)
-    assert f"{disk}: {SIZE:,} bytes are needed, 3,145,728 are free; free space, give another folder with -o" in line
+    assert f"{disk}: {SIZE:,} bytes are needed, 3,145,728 are free; free space, give another folder as --output" in line
 
 
 def test_row_63_disk_full_at_create(source, mounted):
@@ -195,7 +195,7 @@ def test_row_65_folder_without_permission(source, out, tmp_path):
 
 def test_row_65_no_such_folder(source, out):
     line = refused("convert", source, "-o", out / "none" / NAME, folder=out, status=2)
-    assert line == f"{out}/none: no such folder; make it, or give another output with -o"
+    assert line == f"{out}/none: no such folder; make it, or give another --output"
 
 
 @pytest.mark.parametrize("option", ["--overwrite", "--resume", "--restart"])
@@ -203,7 +203,7 @@ def test_row_66_output_is_a_symlink(source, out, tmp_path, option):
     (tmp_path / "precious").write_bytes(b"precious")
     (out / NAME).symlink_to(tmp_path / "precious")
     line = refused("convert", source, "-o", out / NAME, option, folder=tmp_path, status=2)
-    assert line == f"{out}/{NAME}: is a symlink; give another output with -o"
+    assert line == f"{out}/{NAME}: is a symlink; give another --output"
 
 
 @pytest.mark.parametrize("file", LEFT)
@@ -219,20 +219,20 @@ def test_row_66_part_or_journal_is_a_symlink(source, out, tmp_path, file, option
 def test_row_66_default_output_is_a_folder(source, out):
     (out / "v3-BF16.gguf").mkdir()
     line = refused("convert", source, "-o", out, "--overwrite", folder=out, status=2)
-    assert line == f"{out}/v3-BF16.gguf: is not a regular file; give another output with -o"
+    assert line == f"{out}/v3-BF16.gguf: is not a regular file; give another --output"
 
 
 def test_row_66_output_exists(source, out):
     (out / NAME).write_bytes(b"old")
     line = refused("convert", source, "-o", out / NAME, folder=out, status=2)
-    assert line == f"{out}/{NAME}: exists; replace it with --overwrite, or give another output with -o"
+    assert line == f"{out}/{NAME}: exists; replace it with --overwrite, or give another --output"
 
 
 def test_row_66_output_is_one_of_the_inputs(source):
     (source / "model.safetensors").rename(source / "model.gguf")
     (source / "model.safetensors").symlink_to("model.gguf")
     line = refused("convert", source, "-o", source / "model.gguf", "--overwrite", folder=source, status=2)
-    assert line == f"{source}/model.gguf: is one of the inputs; give another output with -o"
+    assert line == f"{source}/model.gguf: is one of the inputs; give another --output"
 
 
 def test_row_66_an_old_output_stays_until_the_new_one_is_whole(source, out, tmp_path):
@@ -257,9 +257,12 @@ def started_slowly(source: Path, out: Path, *options: str) -> "subprocess.Popen[
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        ((), "an interrupted run, or one at work, left this part; --resume goes on with it, --restart discards it"),
-        (("--resume",), "another run is writing this file; wait for it, or give another output with -o"),
-        (("--restart",), "another run is writing this file; wait for it, or give another output with -o"),
+        (
+            (),
+            "an interrupted run, or one at work, left this part; resume it with --resume, or discard it with --restart",
+        ),
+        (("--resume",), "another run is writing this file; wait for it, or give another --output"),
+        (("--restart",), "another run is writing this file; wait for it, or give another --output"),
     ],
 )
 def test_row_67_two_runs_on_one_output(source, out, undisturbed, options, found):
@@ -316,7 +319,9 @@ def test_row_71_a_signal_keeps_what_is_done(source, out, undisturbed, number, st
         process.send_signal(number)
         stdout, stderr = process.communicate()
     assert (process.returncode, stdout) == (status, b"")
-    line = f"deepgguf: {number.name}: stopped; if a part file was begun, the same command with --resume goes on\n"
+    line = (
+        f"deepgguf: {number.name}: stopped; if a conversion was under way, the same command with --resume resumes it\n"
+    )
     assert stderr.decode() == line
     assert names(out) == LEFT
     resumed(source, out, undisturbed)
@@ -333,7 +338,7 @@ def test_row_71_a_part_without_either_option_is_refused_with_both_choices(source
     with started_slowly(source, out) as process:
         process.kill()
     line = refused("convert", source, "-o", out / NAME, folder=out, status=4)
-    assert line.endswith("left this part; --resume goes on with it, --restart discards it")
+    assert line.endswith("left this part; resume it with --resume, or discard it with --restart")
     assert run_deepgguf("convert", source, "-o", out / NAME, "--restart").status == 0
     assert digest(out / NAME) == undisturbed
 

@@ -253,7 +253,7 @@ def test_tensors_under_a_kept_prefix_stay_and_do_not_count():
 
 
 def test_q2_k_s_without_an_importance_matrix_is_an_error_that_says_so():
-    with pytest.raises(UsageError, match=r"blk\.9\.ffn_up\.weight: q2_k_s needs an importance matrix.*--imatrix"):
+    with pytest.raises(UsageError, match=r"blk\.9\.ffn_up\.weight: q2_k_s needs an importance matrix.*`imatrix`"):
         typed("q2_k_s", tensor("blk.9.ffn_up.weight"), OUTPUT)
 
 

@@ -48,7 +48,9 @@ def test_the_summary_says_what_was_written_dropped_changed_and_how_large_the_err
         "quantization error, relative RMS, the largest of each type:",
     ]
     assert [line.split()[0] for line in said[7:11]] == ["Q4_K", "Q5_0", "Q6_K", "Q8_0"]
-    assert said[-1].startswith(f"run it: echo 'FROM {out}' > Modelfile && ollama create ")
+    assert (
+        said[-1] == f"run it: printf 'FROM %s\\n' {out} > Modelfile && ollama create v3 -f Modelfile && ollama run v3"
+    )
 
 
 def test_json_has_the_digest_of_every_tensor_and_the_file_s_sha256(v3, tmp_path):
@@ -66,6 +68,21 @@ def test_every_type_has_the_size_of_its_own_plan(v3):
         assert every[type]["size"] == json.loads("".join(lines("plan", v3, "--type", type, "--json")))["size"]
 
 
+def test_every_type_counts_only_the_file_that_is_asked_for(checkpoint):
+    text_of_a_model_with_pictures = (checkpoint("ocr"), "--target", "llama.cpp", "--only", "text", "--json")
+    every = json.loads("".join(lines("plan", "--type", "all", *text_of_a_model_with_pictures)))
+    for type in ("auto", "q8_0"):
+        planned = json.loads("".join(lines("plan", "--type", type, *text_of_a_model_with_pictures)))
+        assert every[type]["size"] == planned["size"]
+
+
+def test_chosen_tensor_types_count_for_every_quantized_type(v3):
+    chosen = ("--tensor-type", "ffn_down_exps=q8_0", "--json")
+    every = json.loads("".join(lines("plan", v3, "--type", "all", *chosen)))
+    assert every["q4_k_m"]["size"] == json.loads("".join(lines("plan", v3, "--type", "q4_k_m", *chosen)))["size"]
+    assert every["f16"]["size"] == json.loads("".join(lines("plan", v3, "--type", "f16", "--json")))["size"]
+
+
 def test_a_type_may_be_given_in_any_case(v3):
     assert lines("plan", v3, "--type", "Q4_K_M", "--json") == lines("plan", v3, "--type", "q4_k_m", "--json")
 
@@ -79,8 +96,15 @@ def test_a_type_may_be_given_in_any_case(v3):
         (["--only", "mmproj"], "--only: this model has no mmproj file for ollama; leave it out"),
         (["--tensor-type", "a=q8_0"], "--tensor-type: has no meaning for --type auto; choose a quantized --type"),
         (["--split-max-size", "1K"], "--split-max-size: 1000 bytes are too few for blk.0.attn_kv_a_mqa.weight"),
-        (["--split-max-tensors", "-1"], "--split-max-tensors: is negative; give a number of tensors"),
+        (["--split-max-tensors", "-1"], "--split-max-tensors: -1 is too small; give a number from 1"),
+        (["--split-max-size", "48X"], "--split-max-size: '48X' is not a size; give one such as 48G or 500M"),
+        (["--jobs", "0"], "--jobs: 0 is too small; give a number from 1"),
+        (["--tensor-type", "ffn"], "--tensor-type: 'ffn' is not of the form PATTERN=TYPE; write for instance "),
+        (["--output-tensor-type", "q9"], "--output-tensor-type: 'q9' is not a type that deepgguf writes; "),
         (["--part", "2"], "--part: 2 of 1; give a number from 1 to the number of parts"),
+        (["--type", "all", "--part", "1"], "--part: contradicts a plan of every type; leave it out"),
+        (["--type", "all", "-o", "x"], "--output: has no meaning for --type all, which only compares the types; "),
+        (["--type", "all", "--only", "mmproj"], "--only: this model has no mmproj file for ollama; leave it out"),
     ],
 )
 def test_wrong_usage_has_status_2_and_names_the_option(v3, arguments, complaint):
@@ -95,8 +119,7 @@ def test_an_existing_output_is_kept(v3, tmp_path):
     done = run("convert", v3, "-o", tmp_path / "v3.gguf")
     assert done.returncode == 2
     assert (
-        done.stderr
-        == f"deepgguf: {tmp_path}/v3.gguf: exists; replace it with --overwrite, or give another output with -o\n"
+        done.stderr == f"deepgguf: {tmp_path}/v3.gguf: exists; replace it with --overwrite, or give another --output\n"
     )
     assert (tmp_path / "v3.gguf").read_text() == "precious"
 

@@ -118,5 +118,7 @@ def flat(buffer: Buffer) -> memoryview:
 def changed(file: FileFacts) -> CheckpointError:
     """The error for a file that is no longer what `file` says."""
     return CheckpointError(
-        file.name, f"changed or truncated while it was read, expected {file.size:,} bytes", "start over with --restart"
+        file.name,
+        f"changed or truncated while it was read, expected {file.size:,} bytes",
+        "start over with `restart=True`",
     )

@@ -91,7 +91,7 @@ class LocalFiles(Files):
                 raise OutputError(
                     file.name,
                     f"reading {len(view) - done:,} bytes at byte {offset + done:,} failed: {e.strerror}",
-                    "check the disk, then run again with --resume",
+                    "check the disk, then run again with `resume=True`",
                 ) from None
             if got == 0:
                 raise changed(file)

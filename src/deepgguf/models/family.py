@@ -45,8 +45,9 @@ class Target(msgspec.Struct, Generic[C], frozen=True):
     """What a target makes of a family.
 
     `plain_types[storage][plain type of the source]`: the type without a choice; `chosen_types[storage][type]`: what a
-    choice of type becomes. `file_types[type]`: general.file_type of an unquantized file of that type. `exceptions`: what
-    the target does otherwise than llama-quantize. `limits(config)`: sentences about what the target's engine cannot do.
+    choice of type becomes. `file_types[type]`: general.file_type of an unquantized file of that type. `exceptions`:
+    what the target does otherwise than llama-quantize. `limits(config)`: sentences about what the target's engine
+    cannot do.
     """
 
     files: Mapping[FileKind, TargetFile[C]]

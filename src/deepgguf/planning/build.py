@@ -56,7 +56,7 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
     target = family.targets.get(options.target)
     if target is None:
         found = f"{options.target} has no layout for {family.name}"
-        raise UsageError("--target", found, f"choose from {', '.join(sorted(family.targets))}")
+        raise UsageError("`target`", found, f"choose from {', '.join(sorted(family.targets))}")
     matched = match(family, model, checkpoint.config, checkpoint.tensors)
     files: list[PlannedFile] = []
     for kind in _kinds(target, options):
@@ -89,7 +89,7 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
 def _kinds(target: AnyTarget, options: Options) -> list[FileKind]:
     kinds = [kind for kind in FileKind if kind in target.files and options.only in ("", kind)]
     if not kinds:
-        raise UsageError("--only", f"this model has no {options.only} file for {options.target}", "leave it out")
+        raise UsageError("`only`", f"this model has no {options.only} file for {options.target}", "leave it out")
     return kinds
 
 

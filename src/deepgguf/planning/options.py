@@ -8,17 +8,15 @@ from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.recipes.patterns import TypePattern
 from deepgguf.recipes.recipe import RECIPES, Recipe
 
-TARGETS = ("ollama", "llama.cpp")
 PLAIN_TYPES = {"f32": GGMLType.F32, "f16": GGMLType.F16, "bf16": GGMLType.BF16}
 TYPES = ("auto", *PLAIN_TYPES, *RECIPES)
-FILE_KINDS = ("text", "mmproj")
 
-# Choices that only a quantized file has, and their flags.
-_FLAGS = {
-    "patterns": "--tensor-type",
-    "output_type": "--output-tensor-type",
-    "token_embedding_type": "--token-embedding-type",
-    "importance": "--imatrix",
+# Choices that only a quantized file has, as the caller knows them.
+_QUANTIZED_ONLY = {
+    "patterns": "tensor_types",
+    "output_type": "output_tensor_type",
+    "token_embedding_type": "token_embedding_type",
+    "importance": "imatrix",
 }
 
 
@@ -54,18 +52,11 @@ class Options(msgspec.Struct, frozen=True):
 
 
 def check_options(options: Options) -> None:
-    """UsageError for a combination that makes no sense."""
-    if options.target not in TARGETS:
-        raise UsageError("--target", f"{options.target!r} is unknown", f"choose from {', '.join(TARGETS)}")
+    """UsageError for an unknown type, or a combination that makes no sense."""
     if options.type not in TYPES:
-        raise UsageError("--type", f"{options.type!r} is unknown", f"choose from {', '.join(TYPES)}")
-    if options.only and options.only not in FILE_KINDS:
-        raise UsageError("--only", f"{options.only!r} is unknown", f"choose from {', '.join(FILE_KINDS)}")
+        raise UsageError("`type`", f"{options.type!r} is unknown", f"choose from {', '.join(TYPES)}")
     if options.recipe is None:
-        for name in _FLAGS:
+        for name, choice in _QUANTIZED_ONLY.items():
             if getattr(options, name):
-                raise UsageError(_FLAGS[name], f"has no meaning for --type {options.type}", "choose a quantized --type")
-    if options.split_max_size < 0:
-        raise UsageError("--split-max-size", "is negative", "give a size such as 48G")
-    if options.split_max_tensors < 0:
-        raise UsageError("--split-max-tensors", "is negative", "give a number of tensors")
+                found = f'has no meaning for `type="{options.type}"`'
+                raise UsageError(f"`{choice}`", found, "choose a quantized `type`")

@@ -16,7 +16,8 @@ from deepgguf.tensors.view import View
 class Piece(msgspec.Struct, frozen=True, gc=False):
     """Rows [row, row + rows) of each of the groups [group, group + groups) of a view (tensors.view).
 
-    `source` is the number of the tensor that is seen. `row` counts from the group's first taken row. `offset` and `nbytes` are bytes of the output tensor.
+    `source` is the number of the tensor that is seen. `row` counts from the group's first taken row. `offset` and
+    `nbytes` are bytes of the output tensor.
     """
 
     source: int

@@ -34,7 +34,7 @@ def _groups(file: PlannedFile, max_size: int, max_tensors: int) -> Iterator[tupl
         nbytes = padded(tensor.info.nbytes)
         if max_size and header + nbytes > max_size:
             found = f"{max_size} bytes are too few for {tensor.info.name}: {header + nbytes} with the header"
-            raise UsageError("--split-max-size", found, "a tensor is never cut; allow larger files")
+            raise UsageError("`split_max_size`", found, "a tensor is never cut; allow larger files")
         if group and ((max_size and size + nbytes > max_size) or (max_tensors and len(group) >= max_tensors)):
             yield tuple(group)
             group, size = [], header

@@ -53,7 +53,7 @@ _NEVER_QUANTIZED = (
     "a.rvq.codebook",
     "mm.a.code_embd",
 )
-_WAYS_OUT = "give one with --imatrix, or choose q2_k"
+_WAYS_OUT = "give one as `imatrix`, or choose q2_k"
 
 _NEVER_QUANTIZED_NAMES = frozenset({"position_embd.weight", "token_types.weight"})
 

@@ -1,4 +1,4 @@
-"""The user's own choice of types: PATTERN=TYPE, as llama-quantize reads its option --tensor-type."""
+"""The user's own choice of types: PATTERN=TYPE, as llama-quantize reads its own."""
 
 import re
 import string
@@ -23,6 +23,8 @@ _READ_DIFFERENTLY = re.compile(
     re.VERBOSE,
 )
 
+
+_CHOICE = "`tensor_types`"
 _LOWER_CASE = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
@@ -50,18 +52,18 @@ def parse_tensor_type(option: str) -> TypePattern:
     """
     pattern, equals, type_name = option.partition("=")
     if not (pattern and equals and type_name):
-        raise UsageError(option, "is not of the form PATTERN=TYPE", "write for instance ffn_down=q6_k")
+        raise UsageError(_CHOICE, f"{option!r} is not of the form PATTERN=TYPE", "write for instance ffn_down=q6_k")
     return TypePattern(_checked(pattern), parse_type(type_name))
 
 
-def parse_type(name: str) -> GGMLType:
-    """The type of that name, in whatever case (quantize.cpp, parse_ggml_type); UsageError if deepgguf has none."""
+def parse_type(name: str, choice: str = _CHOICE) -> GGMLType:
+    """The type of that name, in whatever case (quantize.cpp, parse_ggml_type); UsageError for `choice` if unknown."""
     named = {type.name: type for type in WRITTEN}
     try:
         return named[name.upper()]
     except KeyError:
         known = ", ".join(type.name.lower() for type in sorted(WRITTEN))
-        raise UsageError(name, "is not a tensor type that deepgguf writes", f"choose one of {known}") from None
+        raise UsageError(choice, f"{name!r} is not a type that deepgguf writes", f"choose one of {known}") from None
 
 
 def first_match(patterns: Iterable[TypePattern], name: str) -> TypePattern | None:
@@ -73,15 +75,15 @@ def _checked(pattern: str) -> str:
     upper_escape = re.search(r"\\[A-Z]", pattern)
     if upper_escape:
         advice = "patterns are put in lower case, which would turn its meaning around; write a class such as [^0-9]"
-        raise UsageError(pattern, f"holds {upper_escape.group()}", advice)
+        raise UsageError(_CHOICE, f"{pattern!r} holds {upper_escape.group()}", advice)
     lowered = pattern.translate(_LOWER_CASE)
     found = _READ_DIFFERENTLY.search(lowered)
     if found:
-        raise UsageError(
-            pattern, f"holds {found.group()!r}, which llama-quantize reads differently", "write it simpler"
-        )
+        differently = f"{pattern!r} holds {found.group()!r}, which llama-quantize reads differently"
+        raise UsageError(_CHOICE, differently, "write a simpler one")
     try:
         re.compile(lowered, re.ASCII)
     except (re.error, OverflowError, RecursionError) as error:
-        raise UsageError(pattern, f"is no regular expression: {error}", "escape what is meant literally") from None
+        invalid = f"{pattern!r} is not a regular expression: {error}"
+        raise UsageError(_CHOICE, invalid, "escape what is meant literally") from None
     return lowered

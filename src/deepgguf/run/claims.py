@@ -58,4 +58,4 @@ class _Reader(NamedTuple):
                 os.close(fd)
         except OSError as error:
             found = f"reading back what an interrupted run wrote failed: {error.strerror}"
-            raise OutputError(self.path, found, "check the disk, then discard it with --restart") from None
+            raise OutputError(self.path, found, "check the disk, then discard it with `restart=True`") from None

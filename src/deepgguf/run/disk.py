@@ -15,7 +15,7 @@ _FULL = {
     errno.EDQUOT: "the quota is used up",
     errno.EFBIG: "a file-size limit is reached",
 }
-_GO_ON = "what is written stays; run again with --resume"
+_GO_ON = "what is written stays; run again with `resume=True`"
 
 
 @cache
@@ -31,7 +31,7 @@ def in_memory(device: int) -> bool:
 
 
 class Disk:
-    """The local file system. Errors become an OutputError that names the file and says how to go on."""
+    """The local file system. Errors become an OutputError that names the file and says what to do next."""
 
     def call(self, name: str, function: Callable[..., _R], *args: Any) -> _R:
         """One system call, by its name; the place where tests step in."""
@@ -44,7 +44,9 @@ class Disk:
             return self.call("create", os.open, path, flags, 0o666)
         except FileExistsError:
             raise UsageError(
-                path, "exists", "another run is at work, or left it; --resume goes on, --restart discards it"
+                path,
+                "exists",
+                "another run is at work, or left it; resume it with `resume=True`, or discard it with `restart=True`",
             ) from None
         except OSError as error:
             raise _failed("creating", path, error, "check the folder's permissions and space") from None
@@ -54,7 +56,7 @@ class Disk:
         try:
             return self.call("open", os.open, path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
-            raise _failed("opening", path, error, "check the file, or discard it with --restart") from None
+            raise _failed("opening", path, error, "check the file, or discard it with `restart=True`") from None
 
     def allocate(self, fd: int, path: Path, size: int) -> None:
         """Gives the file `size` bytes and reserves them, so that a full disk shows now and not after half an hour.

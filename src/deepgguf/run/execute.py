@@ -114,18 +114,18 @@ def _check_outputs(plan: Plan, paths: Sequence[Paths], settings: Settings) -> No
     """UsageError if a name is taken, OutputError if there is not room enough."""
     folder = settings.folder
     if not folder.is_dir():
-        raise UsageError(folder, "no such folder", "make it, or give another output with -o")
+        raise UsageError(folder, "no such folder", "make it, or give another `output`")
     sources = {plan.source.local_path(source.name) for source in plan.sources}
     for path in paths:
         if os.path.realpath(path.final) in sources:
-            raise UsageError(path.final, "is one of the inputs", "give another output with -o")
+            raise UsageError(path.final, "is one of the inputs", "give another `output`")
         if path.part.exists() or not _resumes_named(settings, paths):
             refuse_existing(path, overwrite=settings.overwrite)
     taken = sum(path.part.stat().st_blocks * 512 for path in paths if path.part.is_file())
     free = shutil.disk_usage(folder).free
     if plan.size > free + taken:
         found = f"{plan.size:,} bytes are needed, {free:,} are free"
-        raise OutputError(folder, found, "free space, give another folder with -o, or choose a smaller --type")
+        raise OutputError(folder, found, "free space, give another folder as `output`, or choose a smaller `type`")
 
 
 def _resumes_named(settings: Settings, paths: Sequence[Paths]) -> bool:

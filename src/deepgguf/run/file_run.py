@@ -100,7 +100,7 @@ class Opener:
         paths = job.paths
         left = os.path.lexists(paths.part) or os.path.lexists(paths.journal)
         if left and not self._settings.left_part:
-            advice = "--resume resumes it, --restart discards it"
+            advice = "resume it with `resume=True`, or discard it with `restart=True`"
             raise OutputError(paths.part, "an interrupted run, or one at work, left this part", advice)
         if self._settings.left_part == "resume":
             resumed = self._resume(job)
@@ -168,9 +168,9 @@ def _own_journal(job: FileJob) -> tuple[dict[int, Finished], int]:
         return {}, 0
     if found.plan != job.header.plan:
         raise OutputError(journal, "belongs to another plan (other source, target, type or version)",
-                          "run the command that began it, or discard it with --restart")  # fmt: skip
+                          "run the command that began it, or discard it with `restart=True`")  # fmt: skip
     if found.sources != job.header.sources:
-        raise OutputError(journal, "the source files have changed since", "discard it with --restart")
+        raise OutputError(journal, "the source files have changed since", "discard it with `restart=True`")
     return {claim.number: claim for claim in finished if claim.number < job.numbering.count}, end
 
 
@@ -188,6 +188,6 @@ def refuse_existing(paths: Paths, *, overwrite: bool) -> None:
     final = paths.final
     if final.is_symlink() or (final.exists() and not final.is_file()):
         kind = "a symlink" if final.is_symlink() else "not a regular file"
-        raise UsageError(final, f"is {kind}", "give another output with -o")
+        raise UsageError(final, f"is {kind}", "give another `output`")
     if final.exists() and not overwrite:
-        raise UsageError(final, "exists", "replace it with --overwrite, or give another output with -o")
+        raise UsageError(final, "exists", "replace it with `overwrite=True`, or give another `output`")

@@ -1,8 +1,8 @@
 """The journal beside a part file: which pieces are on the medium, with their digests.
 
 A line of JSON (schema, plan, versions of the sources), then binary records. A record is a run of pieces: number of the
-first (u64), how many (u32), for each its XXH3-128 and its counts (3 x u32), and the record's own XXH3-64. It is appended only
-after the pieces' data is synced, so what it says is true; a torn tail is dropped.
+first (u64), how many (u32), for each its XXH3-128 and its counts (3 x u32), and the record's own XXH3-64. It is
+appended only after the pieces' data is synced, so what it says is true; a torn tail is dropped.
 """
 
 import os
@@ -94,7 +94,7 @@ def read_journal(path: Path) -> tuple[JournalHeader | None, list[Finished], int]
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise OutputError(path, f"reading it failed: {error.strerror}", "discard it with --restart") from None
+        raise OutputError(path, f"reading it failed: {error.strerror}", "discard it with `restart=True`") from None
     line, newline, _ = data[:_HEADER_CAP].partition(b"\n")
     if not newline:
         return None, [], 0
@@ -103,7 +103,9 @@ def read_journal(path: Path) -> tuple[JournalHeader | None, list[Finished], int]
     except msgspec.DecodeError:
         header = None
     if header is None or header.schema != SCHEMA:
-        raise OutputError(path, "the journal's header is damaged or of another version", "discard it with --restart")
+        raise OutputError(
+            path, "the journal's header is damaged or of another version", "discard it with `restart=True`"
+        )
     finished: list[Finished] = []
     end = len(line) + 1
     while (record := _read_record(data, end)) is not None:

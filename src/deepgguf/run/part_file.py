@@ -59,7 +59,7 @@ class PartFile:
         except OSError:
             os.close(self.fd)
             found = "another run is writing this file"
-            raise OutputError(self.paths.part, found, "wait for it, or give another output with -o") from None
+            raise OutputError(self.paths.part, found, "wait for it, or give another `output`") from None
 
     def prepare(self) -> None:
         """Reserves the file's size and writes its header."""

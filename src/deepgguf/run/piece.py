@@ -145,4 +145,4 @@ def _check_scales(share: Share, piece: Piece, target: Quantized, floats: Floats,
         return
     row = piece.offset // row_bytes(target.type, length) + at // length
     found = f"row {row} has weights that are too large for the scales of {target.type.name}, which are F16"
-    raise NonFiniteError(f"tensor {share.output.info.name}", found, "choose --type bf16, or --tensor-type for it")
+    raise NonFiniteError(f"tensor {share.output.info.name}", found, 'choose `type="bf16"`, or `tensor_types` for it')

@@ -49,6 +49,11 @@ class TensorResult(msgspec.Struct, frozen=True):
     counts: Counts
     squares: Squares | None = None
 
+    @property
+    def relative_rms(self) -> float:
+        """The root mean square of the errors over that of the weights; 0 if that was not measured."""
+        return self.squares.relative_rms if self.squares else 0.0
+
 
 class FileReport(msgspec.Struct, frozen=True):
     """A finished file: its path, its tensors in file order, its SHA-256 if asked for."""
@@ -82,10 +87,6 @@ class Report(msgspec.Struct, frozen=True):
         largest: dict[str, TensorResult] = {}
         for tensor in (tensor for file in self.files for tensor in file.tensors if tensor.squares):
             so_far = largest.get(tensor.type)
-            if so_far is None or _error(tensor) > _error(so_far):
+            if so_far is None or tensor.relative_rms > so_far.relative_rms:
                 largest[tensor.type] = tensor
         return dict(sorted(largest.items()))
-
-
-def _error(tensor: TensorResult) -> float:
-    return tensor.squares.relative_rms if tensor.squares else 0.0

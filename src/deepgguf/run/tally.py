@@ -61,13 +61,13 @@ class Tally:
         where, type = f"tensor {planned.info.name}", planned.info.type
         if counts.overflow:
             found = f"{counts.overflow} finite weights are too large for {type.name}"
-            wider = "f32" if type.name == "BF16" else "bf16 or f32"
-            raise NonFiniteError(where, found, f"choose --type {wider}")
+            wider = '`type="f32"`' if type.name == "BF16" else '`type="bf16"` or `type="f32"`'
+            raise NonFiniteError(where, found, f"choose {wider}")
         if not counts.nan and not counts.inf:
             return
         found = f"{counts.nan} weights are NaN and {counts.inf} infinite"
         if type not in PLAIN:
-            raise NonFiniteError(where, f"{found}, which {type.name} cannot hold", "choose --type bf16")
+            raise NonFiniteError(where, f"{found}, which {type.name} cannot hold", 'choose `type="bf16"`')
         if not self._allow:
-            advice = "the checkpoint is damaged; --allow-nonfinite converts it as it is"
+            advice = "the checkpoint is damaged; `allow_nonfinite=True` converts it as it is"
             raise NonFiniteError(where, found, advice)

@@ -70,7 +70,7 @@ def make_sample(
     tokens = len(read_tokenizer(LocalFiles(tokenizer))[0].tokens) if tokenizer else 0
     files = companions(kind, config(kind, size, tokens))
     if shards < 1:
-        raise UsageError(f"{shards} shards", "a checkpoint has at least one", "give --shards 1 or more")
+        raise UsageError(f"{shards} shards", "a checkpoint has at least one", "give `shards=1` or more")
     tensors = sample_tensors(kind, size, tokens)
     parts = split(scattered(tensors) if scatter else tensors, shards)
     try:
@@ -153,4 +153,4 @@ def _require_space(folder: Path, nbytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < nbytes:
         found = f"{nbytes:,} bytes are needed, {free:,} are free"
-        raise OutputError(folder, found, "choose another disk, or --sparse for files with holes")
+        raise OutputError(folder, found, "choose another disk, or `sparse=True` for files with holes")

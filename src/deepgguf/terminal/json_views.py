@@ -3,15 +3,14 @@
 from deepgguf.formats.gguf.types import Value
 from deepgguf.planning.needs import memory_needed
 from deepgguf.planning.schema import Plan, PlannedFile, PlannedTensor
-from deepgguf.run.settings import Report
-from deepgguf.verification.quantization_error import TensorError, largest_by_type
+from deepgguf.run.result import Report, TensorResult
 
 _LONGEST_ARRAY = 16
 
 
-def plan_view(plan: Plan, jobs: int) -> dict[str, object]:
-    """Files with their keys and tensors, what is dropped and needed, warnings."""
-    return _head(plan) | {
+def plan_view(plan: Plan, jobs: int, run: str | None) -> dict[str, object]:
+    """Files with their keys and tensors, what is dropped and needed, warnings; `run` is the command."""
+    return _head(plan, run) | {
         "memory": memory_needed(plan, jobs),
         "jobs": jobs,
         "files": [_file(file) for file in plan.files],
@@ -19,7 +18,7 @@ def plan_view(plan: Plan, jobs: int) -> dict[str, object]:
     }
 
 
-def report_view(plan: Plan, report: Report, errors: tuple[TensorError, ...] = ()) -> dict[str, object]:
+def report_view(plan: Plan, report: Report, run: str | None) -> dict[str, object]:
     """Files with the digests of their tensors, bytes, seconds, counts; the quantization errors if measured."""
     files = [
         {
@@ -30,15 +29,21 @@ def report_view(plan: Plan, report: Report, errors: tuple[TensorError, ...] = ()
         }
         for file in report.files
     ]
-    run = {"seconds": report.seconds, "written": report.written, "resumed": report.resumed}
-    measured = {"quantization_error": errors, "largest_error": largest_by_type(errors)} if errors else {}
-    return _head(plan) | run | report.counts._asdict() | {"files": files} | measured
+    work = {"seconds": report.seconds, "written": report.written, "resumed": report.resumed}
+    errors = [_error(tensor) for file in report.files for tensor in file.tensors if tensor.squares]
+    largest = {type: _error(tensor) for type, tensor in report.largest_errors.items()}
+    measured: dict[str, object] = {"quantization_error": errors, "largest_error": largest} if errors else {}
+    return _head(plan, run) | work | report.counts._asdict() | {"files": files} | measured
 
 
-def _head(plan: Plan) -> dict[str, object]:
+def _error(tensor: TensorResult) -> dict[str, object]:
+    return {"name": tensor.name, "type": tensor.type, "relative_rms": tensor.relative_rms}
+
+
+def _head(plan: Plan, run: str | None) -> dict[str, object]:
     return {
         "schema": plan.schema,
-        "source": plan.source,
+        "source": plan.source.place,
         "name": plan.name,
         "target": plan.target,
         "architecture": plan.architecture,
@@ -47,7 +52,7 @@ def _head(plan: Plan) -> dict[str, object]:
         "dropped": plan.dropped,
         "scales_paired": plan.scales_paired,
         "warnings": plan.warnings,
-        "run": plan.run,
+        "run": run,
     }
 
 
@@ -75,7 +80,7 @@ def _tensor(tensor: PlannedTensor) -> dict[str, object]:
         "shape": info.shape,
         "offset": info.offset,
         "nbytes": info.nbytes,
-        "from": tensor.dtype,
+        "from": tensor.stored.dtype,
         "parts": len(tensor.sources),
         **({"note": tensor.note} if tensor.note else {}),
     }

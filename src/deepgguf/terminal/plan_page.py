@@ -34,7 +34,7 @@ def _facts(plan: Plan, memory: int, jobs: int, free_disk: int, free_memory: int 
     weights = sum(t.weights for f in plan.files for t in f.tensors)
     sources = sum(source.size for source in plan.sources)
     facts = {
-        "from": f"{printable(plan.source)}  ({len(plan.sources)} shards, {size(sources)})",
+        "from": f"{printable(plan.source.place)}  ({len(plan.sources)} shards, {size(sources)})",
         "to": f"{plan.architecture} for {plan.target}, {plan.type}",
         "parameters": f"{weights:,}",
         "scales paired": _scales(plan),
@@ -73,14 +73,14 @@ def bits_per_weight(file: PlannedFile) -> float:
 
 
 def _types(plan: Plan, kind: str) -> Table:
-    """Tensors alike but for the block number share a line per type."""
+    """Tensors that differ only in the number of their block share a line per type."""
     table = titled_table(
         f"Types ({kind})", "tensor", "from", "type", "tensors", "parameters", "size", "note", numbers=_NUMBERS
     )
     groups: dict[tuple[str, str, str, str], list[int]] = {}
     for file in plan.files:
         for t in file.tensors if file.kind == kind else ():
-            key = (_BLOCK.sub("blk.*.", t.info.name), t.dtype, t.info.type.name, t.note)
+            key = (_BLOCK.sub("blk.*.", t.info.name), t.stored.dtype, t.info.type.name, t.note)
             entry = groups.setdefault(key, [0, 0, 0])
             entry[0] += 1
             entry[1] += t.weights

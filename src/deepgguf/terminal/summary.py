@@ -1,22 +1,24 @@
 """What a conversion did, in a few lines."""
 
+from pathlib import Path
+
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from deepgguf.errors import printable
 from deepgguf.planning.schema import Plan
-from deepgguf.run.settings import Report
+from deepgguf.run.result import Report
 from deepgguf.terminal.plan_page import type_counts
+from deepgguf.terminal.run_command import how_to_run
 from deepgguf.terminal.sizes import duration, size
-from deepgguf.verification.quantization_error import TensorError, largest_by_type
 
 
-def render(plan: Plan, report: Report, errors: tuple[TensorError, ...] = ()) -> RenderableType:
-    """Files, rate, types, what was dropped, odd numbers, warnings, and the command that runs the model."""
+def render(plan: Plan, folder: Path, report: Report) -> RenderableType:
+    """Files in `folder`, rate, types, what was dropped, NaN and Inf, warnings, and how to run the model."""
     lines = [Text.assemble("wrote ", (printable(f.path), "bold"), f"  {f.size:,} bytes") for f in report.files]
     lines += [Text(f"sha256 {f.sha256}  {printable(f.path.name)}") for f in report.files if f.sha256]
     rate = report.written / max(report.seconds, 1e-9)
-    resumed = f", {size(report.resumed)} found from before" if report.resumed else ""
+    resumed = f", {size(report.resumed)} resumed" if report.resumed else ""
     lines.append(Text(f"{size(report.written)} in {duration(report.seconds)}, {size(rate)}/s{resumed}"))
     lines.append(Text("types: " + ", ".join(f"{count} {name}" for name, count in type_counts(plan).most_common())))
     for d in plan.dropped:
@@ -27,11 +29,12 @@ def render(plan: Plan, report: Report, errors: tuple[TensorError, ...] = ()) -> 
     counts = report.counts
     style = "yellow" if counts.nan or counts.inf else ""
     lines.append(Text(f"NaN {counts.nan}, Inf {counts.inf}", style=style))
-    if errors:
-        of = ", of what was made now" if report.resumed else ""
+    largest = report.largest_errors
+    if largest:
+        of = ", of what this run made" if report.resumed else ""
         lines.append(Text(f"quantization error{of}, relative RMS, the largest of each type:"))
-        for type, error in sorted(largest_by_type(errors).items()):
-            lines.append(Text(f"  {type:7} {error.relative_rms:8.4%}  {printable(error.name)}"))
+        for type, tensor in largest.items():
+            lines.append(Text(f"  {type:7} {tensor.relative_rms:8.4%}  {printable(tensor.name)}"))
     lines += [Text(f"warning: {printable(w, 1000)}", style="yellow") for w in plan.warnings]
-    lines.append(Text(f"run it: {printable(plan.run, 1000)}"))
+    lines += [Text(printable(line, 100_000)) for line in how_to_run(plan, folder)]
     return Group(*lines)

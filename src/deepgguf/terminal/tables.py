@@ -6,7 +6,7 @@ from rich.table import Table
 
 
 def titled_table(title: str, *columns: str, numbers: Collection[str] = ()) -> Table:
-    """A table under its title, without lines; the columns in `numbers` are set to the right."""
+    """A table under its title, without lines; the columns in `numbers` are right-aligned."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
@@ -14,7 +14,7 @@ def titled_table(title: str, *columns: str, numbers: Collection[str] = ()) -> Ta
 
 
 def facts_table() -> Table:
-    """A table of names and facts, to which they are yet to be added."""
+    """An empty table with a column of names and one of facts."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")

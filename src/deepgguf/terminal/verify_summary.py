@@ -1,16 +1,16 @@
-"""What a verification has shown, in a few lines."""
+"""What a verification found, in a few lines."""
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from deepgguf.errors import printable
 from deepgguf.terminal.sizes import duration, size
-from deepgguf.verification.report import Report, VerifiedFile
+from deepgguf.verification.report import Verification, VerifiedFile
 
 _MOST = 20
 
 
-def render(report: Report) -> RenderableType:
+def render(report: Verification) -> RenderableType:
     """Files, what they were compared with, and up to 20 differences."""
     lines = [_file(file, with_source=report.source is not None) for file in report.files]
     lines += [Text(f"sha256 {f.sha256}  {printable(f.path.name)}") for f in report.files if f.sha256]
@@ -20,10 +20,10 @@ def render(report: Report) -> RenderableType:
         if report.differences:
             exact = f"{source.exact + source.bounded} tensors and {source.keys} keys compared"
         lines.append(Text(f"source {printable(source.source)}: {exact}"))
-        lines += [Text(f"rightly left out: {count} tensors, {why}") for why, count in source.dropped.items()]
+        lines += [Text(f"left out as expected: {count} tensors, {why}") for why, count in source.dropped.items()]
     lines += [Text(str(difference), style="red") for difference in report.differences[:_MOST]]
     if len(report.differences) > _MOST:
-        lines.append(Text(f"and {len(report.differences) - _MOST} more; --json has all", style="red"))
+        lines.append(Text(f"and {len(report.differences) - _MOST} more, all of them in the JSON", style="red"))
     outcome = f"{len(report.differences)} differences" if report.differences else "no difference"
     lines.append(Text(f"{outcome}, {duration(report.seconds)}", style="red" if report.differences else "green"))
     return Group(*lines)
@@ -34,5 +34,5 @@ def _file(file: VerifiedFile, *, with_source: bool) -> Text:
     if file.hashed:
         facts += f", {file.hashed} tensors compared with the hashes in {printable(file.manifest)}"
     elif not file.manifest and not with_source:
-        facts += f"; its contents were not checked, as there is no {printable(file.path.name)}.json: give the source"
+        facts += f"; contents not checked: there is no {printable(file.path.name)}.json, give the source"
     return Text.assemble((printable(file.path), "bold"), facts)

@@ -49,7 +49,7 @@ class SourceCheck(msgspec.Struct, frozen=True):
     dropped: dict[str, int]
 
 
-class Report(msgspec.Struct, frozen=True):
+class Verification(msgspec.Struct, frozen=True):
     """The outcome: no `differences`, no fault found. `seconds` is the time that it took."""
 
     files: tuple[VerifiedFile, ...]

@@ -19,7 +19,7 @@ from deepgguf.verification.hashes import (
     padding_differences,
     whole_sha256,
 )
-from deepgguf.verification.report import Difference, Report, VerifiedFile
+from deepgguf.verification.report import Difference, Verification, VerifiedFile
 from deepgguf.verification.stored_hashes import read_stored_hashes
 from deepgguf.verification.with_source import check_source
 
@@ -29,7 +29,7 @@ Progress = Callable[[int], None]
 def check(
     path: str | Path, source: Files | None, executor: Executor, *, sha256: bool = False,
     progress: Progress = lambda nbytes: None,
-) -> Report:  # fmt: skip
+) -> Verification:  # fmt: skip
     """What is wrong with the GGUF file `path`, or the split set that it belongs to.
 
     Without `source`: what the conversion stored beside the file. With it: every tensor and key against the checkpoint;
@@ -55,7 +55,7 @@ def check(
             differences += found
     hashed = Counter(task.file for task in tasks)
     verified = [_verified(file, hashed[number], digests[number]) for number, file in enumerate(opened)]
-    return Report(tuple(verified), checked, tuple(differences), time.monotonic() - began)
+    return Verification(tuple(verified), checked, tuple(differences), time.monotonic() - began)
 
 
 def _verified(file: OpenFile, hashed: int, sha256: str) -> VerifiedFile:

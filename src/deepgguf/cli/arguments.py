@@ -1,0 +1,136 @@
+"""The arguments of every command. The choices of a conversion come from their declaration, see deepgguf.choices."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from deepgguf.choices import Choices, RunChoices
+from deepgguf.cli import commands
+from deepgguf.cli.endings import EXIT_STATUSES
+from deepgguf.cli.flags import add_choices
+from deepgguf.version import __version__
+
+_CONVERT = """\
+examples:
+  deepgguf convert DeepSeek-V3                           one file for Ollama, in this folder
+  deepgguf convert DeepSeek-V3 -o /models/ --type q4_k_m quantized on the way, no intermediate file
+  deepgguf convert DeepSeek-V3 --target llama.cpp --split-max-size 48G
+  deepgguf convert DeepSeek-OCR --target llama.cpp       writes the mmproj beside the model
+"""
+
+_PLAN = """\
+examples:
+  deepgguf plan DeepSeek-V3                  what would be written, dropped, needed
+  deepgguf plan DeepSeek-V3 --type q4_k_m --json
+  deepgguf plan DeepSeek-V3 --type all       every type with its size
+"""
+
+_INSPECT = """\
+examples:
+  deepgguf inspect model.gguf
+  deepgguf inspect model-00001-of-00009.gguf --tensors --json
+"""
+
+_VERIFY = """\
+examples:
+  deepgguf verify model.gguf                 structure, and the hashes in model.gguf.json
+  deepgguf verify model.gguf DeepSeek-V3     every tensor and key against the checkpoint
+  deepgguf verify model-00001-of-00009.gguf DeepSeek-V3 --json
+"""
+
+_SAMPLE = """\
+examples:
+  deepgguf sample v3 v3-sample --shards 2
+  deepgguf sample v3-fp8 v3 --size full --sparse --shards 163 --scatter
+"""
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The parsed arguments, those of the process by default; `run` is the command's function.
+
+    Wrong ones end the process with status 2, as argparse has it.
+    """
+    parser = argparse.ArgumentParser(
+        prog="deepgguf",
+        description="DeepSeek checkpoints (SafeTensors) to GGUF for Ollama and llama.cpp, in one pass, with proof.",
+        epilog=EXIT_STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"deepgguf {__version__}")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_convert, _add_plan, _add_inspect, _add_verify, _add_sample):
+        add(subparsers)
+    return parser.parse_args(arguments)
+
+
+def _command(
+    subparsers: Any, name: str, run: Callable[[argparse.Namespace], None], help: str, examples: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=help,
+        description=help,
+        epilog=examples + "\n" + EXIT_STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    """Source, output, and what decides the bytes."""
+    parser.add_argument(
+        "source", metavar="SRC", help="a folder with config.json and shards, or a model in the Hub's cache"
+    )
+    parser.add_argument("-o", "--output", metavar="OUT", help="a file, or a folder (default: NAME-TYPE.gguf here)")
+    add_choices(parser, Choices)
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="JSON on standard output")
+
+
+def _add_convert(subparsers: Any) -> None:
+    parser = _command(subparsers, "convert", commands.convert, "Convert a checkpoint to GGUF.", _CONVERT)
+    _add_what(parser)
+    add_choices(parser, RunChoices)
+    _add_json(parser)
+
+
+def _add_plan(subparsers: Any) -> None:
+    parser = _command(subparsers, "plan", commands.plan, "Show what convert would do; nothing is written.", _PLAN)
+    _add_what(parser)
+    add_choices(parser, RunChoices, only=("jobs",))
+    _add_json(parser)
+
+
+def _add_inspect(subparsers: Any) -> None:
+    parser = _command(subparsers, "inspect", commands.inspect, "Show what a GGUF file holds.", _INSPECT)
+    parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any part of a split set")
+    parser.add_argument("--tensors", action="store_true", help="list every tensor on its own line")
+    _add_json(parser)
+
+
+def _add_verify(subparsers: Any) -> None:
+    help = "Check a GGUF file, alone or against its source."
+    parser = _command(subparsers, "verify", commands.verify, help, _VERIFY)
+    parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any part of a split set")
+    parser.add_argument("source", metavar="SRC", nargs="?", help="the checkpoint that it was made from")
+    add_choices(parser, RunChoices, only=("jobs", "sha256"))
+    _add_json(parser)
+
+
+def _add_sample(subparsers: Any) -> None:
+    help = "Make a checkpoint with real structure and made-up weights."
+    parser = _command(subparsers, "sample", commands.sample, help, _SAMPLE)
+    parser.add_argument("kind", choices=("v3", "v3-fp8", "v3-tied", "v2-lite", "ocr"), metavar="KIND",
+                        help="v3, v3-fp8, v3-tied, v2-lite or ocr")  # fmt: skip
+    parser.add_argument("folder", metavar="DIR", help="a folder that does not exist or is empty")
+    parser.add_argument(
+        "--size", default="sample", metavar="SIZE", help="sample (a few MB), bench (4.4 GB), full (689 GB)"
+    )
+    parser.add_argument("--shards", type=int, default=1, metavar="N", help="number of files")
+    parser.add_argument("--scatter", action="store_true", help="put scales in other shards than their weights")
+    parser.add_argument("--sparse", action="store_true", help="real headers, holes instead of weights")
+    parser.add_argument("--tokenizer", metavar="DIR", help="take tokenizer.json and tokenizer_config.json from here")
+    _add_json(parser)

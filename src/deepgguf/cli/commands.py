@@ -1,0 +1,147 @@
+"""The commands: each takes its parsed arguments, calls the library, and writes what came of it."""
+
+import argparse
+import gc
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepgguf.choices import Choices, RunChoices
+from deepgguf.cli.flags import given
+from deepgguf.cli.output import complain, print_json, print_page
+from deepgguf.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from deepgguf.api import Plan
+
+
+def convert(options: argparse.Namespace) -> None:
+    """`deepgguf convert`."""
+    from deepgguf import api
+    from deepgguf.terminal.progress import progress_of
+    from deepgguf.terminal.run_command import run_command
+
+    how = given(options, RunChoices)
+    api.run_settings(api.output_folder(options.output), **how)  # what makes no sense is said before the work
+    made = _plan(options)
+    if options.json:
+        for warning in made.warnings:
+            complain(f"warning: {printable(warning, 1000)}")
+    total = sum(tensor.info.nbytes for file in made.files for tensor in file.tensors)
+    with progress_of(total, printable(made.files[0].name)) as progress:
+        report = made.run(progress=progress, **how)
+    if options.json:
+        from deepgguf.terminal.json_views import report_view
+
+        print_json(report_view(made, report, run_command(made, made.folder)))
+    else:
+        from deepgguf.terminal import summary
+
+        print_page(summary.render(made, made.folder, report))
+
+
+def plan(options: argparse.Namespace) -> None:
+    """`deepgguf plan`."""
+    from deepgguf import api
+
+    jobs = api.run_settings(Path(), **given(options, RunChoices))[1].jobs
+    if options.type == "all":
+        _plan_every_type(options, jobs)
+        return
+    made = _plan(options)
+    if options.json:
+        from deepgguf.terminal.json_views import plan_view
+        from deepgguf.terminal.run_command import run_command
+
+        print_json(plan_view(made, jobs, run_command(made, made.folder)))
+        return
+    from deepgguf.planning.needs import memory_needed
+    from deepgguf.terminal import plan_page
+    from deepgguf.terminal.room import free_disk, free_memory
+
+    disk, memory = free_disk(made.folder), free_memory()
+    page = plan_page.render(made, memory=memory_needed(made, jobs), jobs=jobs, free_disk=disk, free_memory=memory)
+    print_page(page)
+
+
+def _plan_every_type(options: argparse.Namespace, jobs: int) -> None:
+    from deepgguf import api
+    from deepgguf.run.speed import estimated_seconds
+
+    if options.output is not None:
+        raise UsageError("`output`", "has no meaning for --type all, which only compares the types", "leave it out")
+    types = api.plan_every_type(options.source, **{k: v for k, v in given(options, Choices).items() if k != "type"})
+    seconds = {type: estimated_seconds(found.weights, jobs) for type, found in types.items()}
+    if options.json:
+        rows = types.items()
+        print_json({t: {"size": r.size, "bits_per_weight": r.bits_per_weight, "seconds": seconds[t]} for t, r in rows})
+        return
+    from deepgguf.terminal import plan_page
+
+    print_page(plan_page.render_types(types, seconds, jobs))
+
+
+def _plan(options: argparse.Namespace) -> "Plan":
+    from deepgguf import api
+
+    # A plan is a few hundred thousand objects that all live to the end: looking for garbage among them finds none, not
+    # now and not when the process ends.
+    gc.disable()
+    made = api.plan(options.source, options.output, **given(options, Choices))
+    gc.freeze()
+    gc.enable()
+    return made
+
+
+def inspect(options: argparse.Namespace) -> None:
+    """`deepgguf inspect`."""
+    from deepgguf import api
+
+    description = api.inspect(options.file)
+    if options.json:
+        print_json(description)
+        return
+    from deepgguf.terminal import inspect_tables
+
+    print_page(inspect_tables.render(description, options.tensors))
+
+
+def verify(options: argparse.Namespace) -> None:
+    """`deepgguf verify`."""
+    from deepgguf import api
+    from deepgguf.terminal.progress import progress_of
+    from deepgguf.verification.run import bytes_to_check
+
+    total = bytes_to_check(options.file, with_source=options.source is not None)
+    with progress_of(total, printable(Path(options.file).name)) as progress:
+        report = api.compare(options.file, options.source, progress=progress, **given(options, RunChoices))
+    if options.json:
+        print_json(report)
+    else:
+        from deepgguf.terminal import verify_summary
+
+        print_page(verify_summary.render(report))
+    api.refuse_differences(report)
+
+
+def sample(options: argparse.Namespace) -> None:
+    """`deepgguf sample`."""
+    from deepgguf import api
+
+    made = api.sample(
+        options.kind,
+        options.folder,
+        size=options.size,
+        shards=options.shards,
+        scatter=options.scatter,
+        sparse=options.sparse,
+        tokenizer=options.tokenizer,
+    )
+    if options.json:
+        print_json(made)
+    else:
+        from deepgguf.terminal.sizes import size
+
+        sys.stdout.write(
+            f"{printable(made.folder)}: {made.tensors:,} tensors, {size(made.nbytes)}, {made.shards} shards\n"
+        )

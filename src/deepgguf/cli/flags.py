@@ -1,0 +1,63 @@
+"""The library's choices as flags: options for argparse from their declaration, and messages that name them."""
+
+import argparse
+import re
+from collections.abc import Collection
+from typing import Any
+
+from deepgguf.choices import Choices, ConversionChoices, Declared, RunChoices, declared
+
+# Flags that are not the choice's own name.
+_FLAGS = {"tensor_types": "--tensor-type", "manifest": "--no-manifest", "measure_error": "--report-error"}
+# What messages name besides the choices of a conversion.
+_NAMED = {"output", "shards", "sparse"}
+_IN_A_MESSAGE = re.compile(r"`(\w+)(?:=([^`]*))?`")
+
+
+def add_choices(parser: argparse.ArgumentParser, of: type[Choices | RunChoices], only: Collection[str] = ()) -> None:
+    """An option for every choice, or for those in `only`; what is not given is None, and left to the library."""
+    for name, entry in declared(of).items():
+        if not only or name in only:
+            parser.add_argument(_flag(name), dest=name, help=_help(entry), **_how(entry))
+
+
+def given(options: argparse.Namespace, of: type[Choices | RunChoices]) -> dict[str, Any]:
+    """The choices that were made on the command line."""
+    found = {name: getattr(options, name, None) for name in declared(of)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def in_flags(message: str) -> str:
+    """A message of the library, with flags where it names choices: `type="bf16"` becomes --type bf16."""
+    known = declared(ConversionChoices).keys() | _NAMED
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match[1], (match[2] or "").strip('"')
+        if name not in known:
+            return match[0]
+        return _flag(name) + ("" if value in ("", "True", "False") else f" {value}")
+
+    return _IN_A_MESSAGE.sub(flag, message)
+
+
+def _flag(name: str) -> str:
+    return _FLAGS.get(name, f"--{name.replace('_', '-')}")
+
+
+def _help(entry: Declared) -> str:
+    help, default = entry.choice.help, entry.choice.default
+    if bool in entry.types:
+        return f"do not {help}" if default else help
+    if entry.allowed:
+        help += f": {' or '.join(entry.allowed)}"
+    return f"{help} (default: {default})" if default else help
+
+
+def _how(entry: Declared) -> dict[str, Any]:
+    """The other arguments of `add_argument`."""
+    if bool in entry.types:
+        return {"action": "store_const", "const": not entry.choice.default}
+    how: dict[str, Any] = {"metavar": entry.choice.metavar}
+    if entry.choice.default == ():
+        return how | {"action": "append"}
+    return how | ({"type": int} if int in entry.types and str not in entry.types else {})

@@ -1,0 +1,70 @@
+"""How to run the files of a plan: the command for a shell, and what else a user has to know."""
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from deepgguf.planning.schema import Plan, PlannedFile
+
+_PART = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
+
+
+def run_command(plan: Plan, folder: Path) -> str | None:
+    """The shell command that runs what `plan` writes into `folder`; None if its files are not a whole model."""
+    text, mmproj = _paths(plan, folder, "text"), _paths(plan, folder, "mmproj")
+    if len(text) < _parts(plan):
+        return None
+    if plan.target == "ollama":
+        return _ollama(text)
+    # llama.cpp takes the first file of a split set.
+    return (
+        _shell("llama-mtmd-cli", "-m", text[0], "--mmproj", *mmproj) if mmproj else _shell("llama-cli", "-m", text[0])
+    )
+
+
+def how_to_run(plan: Plan, folder: Path) -> list[str]:
+    """The command, or why there is none, and what holds for a split set."""
+    command, parts, text = run_command(plan, folder), _parts(plan), _paths(plan, folder, "text")
+    if command is None and not text:
+        alike = _shell("llama-mtmd-cli", "-m", "MODEL.gguf", "--mmproj", *_paths(plan, folder, "mmproj"))
+        return [f"an mmproj runs only together with its model: {alike}"]
+    if command is None:
+        return [f"run it once all {parts} parts are there"]
+    lines = [f"run it: {command}"]
+    if parts > 1 and plan.target == "ollama":
+        joined = _shell("llama-gguf-split", "--merge", text[0], _PART.sub("", text[0]))
+        lines.append(f"an older Ollama refuses a split set; join the parts for it: {joined}")
+    elif parts > 1:
+        lines.append("llama.cpp finds the other parts beside the first")
+    return lines
+
+
+def _ollama(paths: Sequence[str]) -> str:
+    """Registers the model and runs it: one FROM for each part of a split set, each to the end of its line."""
+    stem = _PART.sub("", os.path.basename(paths[0])).removesuffix(".gguf")  # noqa: PTH119
+    # What Ollama allows of a name: at most 80 of these characters, the first a letter or digit.
+    name = re.sub(r"[^a-z0-9_.-]+", "-", stem.lower()).lstrip("-._")[:80] or "model"
+    modelfile = _shell("printf", "FROM %s\\n", *paths)
+    return f"{modelfile} > Modelfile && ollama create {name} -f Modelfile && ollama run {name}"
+
+
+def _shell(*words: str) -> str:
+    return shlex.join(words)
+
+
+def _paths(plan: Plan, folder: Path, kind: str) -> list[str]:
+    """The paths of one kind's files; "./" stays, so that none looks like an option."""
+    return [f"{folder}/{file.name}" for file in plan.files if file.kind == kind]
+
+
+def _parts(plan: Plan) -> int:
+    """How many files the text model has, whether or not this plan writes them all."""
+    return max((_count(file) for file in plan.files if file.kind == "text"), default=1)
+
+
+def _count(file: PlannedFile) -> int:
+    count = file.keys["split.count"].value if "split.count" in file.keys else 1
+    assert isinstance(count, int)
+    return count
