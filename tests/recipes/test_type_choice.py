@@ -236,7 +236,7 @@ def test_the_outputs_type_does_not_go_to_an_embedding_that_is_not_tied():
     assert types("q4_0", tensor("token_embd.weight"), OUTPUT, output_type=F16) == [GGMLType.Q4_0, F16]
 
 
-def test_a_layouts_pin_holds_under_its_recipes_only_and_gives_way_to_the_users_pattern():
+def test_a_targets_pin_holds_under_its_recipes_only_and_gives_way_to_the_users_pattern():
     pins = Exceptions(pins=(Pin(("q4_k_m",), TypePattern("attn_q_a", GGMLType.Q8_0)),))
     query = tensor("blk.9.attn_q_a.weight")
     mine = (TypePattern("attn", GGMLType.Q5_K),)

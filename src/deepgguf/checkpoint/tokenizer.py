@@ -87,7 +87,7 @@ class Tokenizer(msgspec.Struct, frozen=True):
 
     `tokens[i]` is the content of id i, without gaps; `added` maps an added token's id to whether it is special;
     `merges` are pairs joined by one space; `pre` is the pre-tokenizer's name in GGUF and `pre_digest` the hash of its
-    patterns, with `pre_known` false if it is not one of those that the engines name. `special_ids` and
+    patterns, with `pre_known` false if it is not one that the engines know. `special_ids` and
     `special_id_lists` go by GGUF's names (bos, eos, padding, unknown).
     """
 

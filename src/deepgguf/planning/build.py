@@ -55,7 +55,7 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
     model = family.parse(checkpoint.config, _CONFIG)
     target = family.targets.get(options.target)
     if target is None:
-        found = f"{options.target} has no layout for {family.name}"
+        found = f"a {family.name} cannot be converted for {options.target}"
         raise UsageError("`target`", found, f"choose from {', '.join(sorted(family.targets))}")
     matched = match(family, model, checkpoint.config, checkpoint.tensors)
     files: list[PlannedFile] = []

@@ -16,8 +16,8 @@ def tokenizer_warnings(checkpoint: Checkpoint) -> Iterator[str]:
     tokenizer = checkpoint.tokenizer
     if not tokenizer.pre_known:
         yield (
-            f"tokenizer.json: its pre-tokenizer (SHA-256 {tokenizer.pre_digest}) is none that the engines name; "
-            f"{tokenizer.pre} is written, check the tokens of some text"
+            f"tokenizer.json: its pre-tokenizer (SHA-256 {tokenizer.pre_digest}) is not one that the engines know; "
+            f"{tokenizer.pre} is written instead, so check how some text is tokenized"
         )
 
 

@@ -1,4 +1,4 @@
-"""The decision itself: every tensor's type, from the recipe, the user's own choice and the layout's exceptions."""
+"""The decision itself: every tensor's type, from the recipe, the user's own choice and the target's exceptions."""
 
 import enum
 from collections.abc import Iterable, Mapping
@@ -59,14 +59,14 @@ _NEVER_QUANTIZED_NAMES = frozenset({"position_embd.weight", "token_types.weight"
 
 
 class Pin(msgspec.Struct, frozen=True):
-    """A layout's exception: under the named recipes, tensors that the pattern finds get its type."""
+    """A target's exception: under the named recipes, tensors that the pattern finds get its type."""
 
     recipes: tuple[str, ...]
     pattern: TypePattern
 
 
 class Exceptions(msgspec.Struct, frozen=True):
-    """What a target does otherwise than llama-quantize: a layout's data.
+    """What a target does otherwise than llama-quantize.
 
     Tensors whose name starts with one of `kept_prefixes` stay as they are; `pins` act as patterns behind the user's.
     """
@@ -167,7 +167,7 @@ def allows_quantization(tensor: TensorToType) -> bool:
 def _asked_for(
     tensor: TensorToType, choices: TypeChoices, exceptions: Exceptions, tied: bool
 ) -> tuple[GGMLType, Origin] | None:
-    """The type that user or layout asked for, None if the recipe decides (llama_tensor_get_type, in its order)."""
+    """The type that user or target asked for, None if the recipe decides (llama_tensor_get_type, in its order)."""
     category = tensor.category
     if category is Category.TOKEN_EMBEDDING and choices.token_embedding_type is not None:
         return choices.token_embedding_type, Origin.CHOSEN

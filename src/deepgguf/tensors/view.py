@@ -34,7 +34,7 @@ class View(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def of_heads(cls, shape: Shape, heads: int, start: int, stop: int, *, transposed: bool = False) -> Self:
-        """Rows [start, stop) of every head of a (heads x rows per head, columns) matrix."""
+        """Rows [start, stop) of every head of a matrix (heads x rows per head, columns); a fused one has one head."""
         rows, cols = shape
         return cls(heads, rows // heads, cols, start, stop, transposed)
 

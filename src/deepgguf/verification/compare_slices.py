@@ -42,7 +42,7 @@ def compare_slice(
         return _compare_within_bounds(type, piece, data, values, weighted=comparison.weighted)
     found = _found_bits(type, piece, data)
     if encoding.type is type:
-        copied: Bits = stored.blobs[0].view(BIT_TYPES[type]).reshape(piece.rows, piece.cols)
+        copied = _as_bits(type, piece, stored.blobs[0])
         return (None if same_bits(copied, found) else _wrong_bits(type, piece, copied, found)), None
     values = encoding.values(stored, buffers)
     right = rounded_to(type, values, found, buffers)
@@ -51,10 +51,15 @@ def compare_slice(
 
 def _found_bits(type: GGMLType, piece: Slice, data: Bytes) -> Bits:
     """The slice's bits, [rows, cols] as in the source."""
-    bits: Bits = data.view(BIT_TYPES[type])
     if piece.transposed:
-        turned: Bits = np.ascontiguousarray(bits.reshape(piece.cols, piece.rows).T)
+        turned: Bits = np.ascontiguousarray(data.view(BIT_TYPES[type]).reshape(piece.cols, piece.rows).T)
         return turned
+    return _as_bits(type, piece, data)
+
+
+def _as_bits(type: GGMLType, piece: Slice, data: Bytes) -> Bits:
+    """Bytes of the slice's rows as [rows, cols]."""
+    bits: Bits = data.view(BIT_TYPES[type])
     return bits.reshape(piece.rows, piece.cols)
 
 
