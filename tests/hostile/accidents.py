@@ -6,6 +6,7 @@ For what no file and no kernel can be brought to do at a chosen moment.
 import errno
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,13 +55,15 @@ def _at_first_weights(happen: Callable[[str], None]) -> None:
     """Calls `happen` with the shard's path when it is open, before the first read of weights."""
     from deepgguf.files.local import LocalFiles
 
-    readinto, happened = LocalFiles.readinto, []
+    readinto, happened, lock = LocalFiles.readinto, [], threading.Lock()
 
     def read(files: LocalFiles, file: Any, offset: int, buffer: Any) -> None:
-        if file.name.endswith(".safetensors") and offset > 8 and not happened:  # the header begins at byte 8
-            happened.append(True)
-            readinto(files, file, offset, bytearray(0))
-            happen(files.local_path(file.name))
+        if file.name.endswith(".safetensors") and offset > 8:  # the header begins at byte 8
+            with lock:  # no thread reads weights before it has happened
+                if not happened:
+                    happened.append(True)
+                    readinto(files, file, offset, bytearray(0))
+                    happen(files.local_path(file.name))
         readinto(files, file, offset, buffer)
 
     LocalFiles.readinto = read  # type: ignore[method-assign]
