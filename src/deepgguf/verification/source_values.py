@@ -107,8 +107,8 @@ def same_bits(one: NDArray[Any], other: NDArray[Any]) -> bool:
 def fp8_values(stored: Fp8Rows, buffers: Buffers) -> Floats:
     """Codes times their scales, rounded once to float32; [rows, columns], valid until `buffers` is used again.
 
-    E4M3 (arXiv 2209.05433, table 1) has bias 7, no infinities, and NaN where all but the sign is 1s. Its sign, four bits
-    of exponent and three of mantissa, moved to where float32 has its own, make 2^-120 of the value, as the bias is 127.
+    E4M3 (arXiv 2209.05433, table 1) has bias 7, no infinities, and NaN where all but the sign is 1s. Its sign, four
+    bits of exponent and three of mantissa, moved to where float32 (bias 127) has its own, make 2^-120 of the value.
     """
     bits: NDArray[np.int32] = buffers.take("fp8 values", stored.codes.size, np.int32).reshape(stored.codes.shape)
     np.copyto(bits, stored.codes.view(np.int8))  # copies of the sign fill the upper bits
