@@ -4,9 +4,9 @@ usage: verify.py [--case bf16 fp8] [--type auto] [--runs 5] [--jobs 2] [--folder
 
 Makes the bench checkpoints in --folder if they are not there, and converts each for llama.cpp to --output, by default
 /dev/shm (4.4 GB are needed there). Then three contestants alternate: reading all bytes of both in one thread, the same
-in --jobs threads, and the whole command. `ratio`, which has the limit, is the command's median over that of one
-thread's reading; the last but one column has it over the reading in as many threads as the command has. The memory is
-the largest of any verification.
+in --jobs threads, and the whole command. The ratio that has a limit is the command's median over that of one thread's
+reading; beside it stands the ratio to the reading in as many threads as the command has. The memory is the largest of
+any verification.
 """
 
 import argparse

@@ -1,0 +1,80 @@
+"""One slice against its source: a right one passes whatever its scales, one wrong bit is found and placed."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepgguf.checkpoint.shards import SourceTensor
+from deepgguf.executors.threads import Buffers
+from deepgguf.formats.gguf.types import GGMLType, TensorInfo
+from deepgguf.verification.compare_slices import Comparison, compare_slice
+from deepgguf.verification.counterparts import Counterpart
+from deepgguf.verification.slices import Slice
+from deepgguf.verification.source_values import to_bits
+
+ROWS, COLS, BLOCK = 12, 20, (5, 8)
+FIRST = 3  # the slice starts in the middle of a block
+SCALES = {
+    "F32": np.linspace(1e-4, 3e-4, 9, dtype=np.float32),
+    "BF16": (0x3F80 + np.arange(9) * 13).astype(np.uint16),  # many products are ties
+    "F8_E8M0": np.array([0, 1, 90, 126, 127, 128, 200, 253, 254], np.uint8),
+}
+
+
+def values_of(dtype, scales):
+    if dtype == "BF16":
+        return (scales.astype(np.uint32) << 16).view(np.float32)
+    return scales if dtype == "F32" else np.ldexp(np.float32(1), scales.astype(int) - 127)
+
+
+def fp8_slice(type, dtype, transposed, *, nan):
+    """The slice's counterpart, place and right bits, and the comparison with its source."""
+    codes = np.random.default_rng(0).integers(0, 256, (FIRST + ROWS, COLS), np.uint8)
+    codes[codes & 127 == 127] = 0x7F if nan else 0x7E
+    scales = SCALES[dtype]
+    files = codes.tobytes(), scales.tobytes()
+
+    def read(file, offset, buffer):
+        buffer[:] = np.frombuffer(files[file], np.uint8)[offset : offset + buffer.size]
+
+    magnitude = np.where(codes & 0x78, (8 + (codes & 7)) * 2.0 ** ((codes >> 3 & 15) - 10.0), (codes & 7) * 2.0**-9)
+    magnitude[codes == 0x7F] = np.nan
+    signed = np.where(codes & 0x80, -magnitude, magnitude).astype(np.float32)
+    places = np.arange(FIRST + ROWS)[:, None] // BLOCK[0], np.arange(COLS) // BLOCK[1]
+    with np.errstate(over="ignore"):
+        bits = to_bits(type, (values_of(dtype, scales).reshape(3, 3)[places] * signed)[FIRST:])
+    bits = np.ascontiguousarray(bits.T if transposed else bits)
+    source = SourceTensor("w", 0, "F8_E4M3", codes.shape, 0, codes.nbytes)
+    scale = SourceTensor("w.scale", 1, dtype, (3, 3), 0, scales.nbytes)
+    tensor = TensorInfo("t", type, bits.shape, 0, bits.nbytes)
+    piece = Slice(0, 0 if transposed else -1, 0, FIRST, ROWS, COLS, transposed, 0, bits.nbytes)
+    pair = Counterpart(0, tensor, "k_b" if transposed else "whole", (source,), (scale,))
+    return pair, piece, bits, Comparison(read, BLOCK, weighted=False)
+
+
+def for_each_kind(test):
+    test = pytest.mark.parametrize("type", [GGMLType.BF16, GGMLType.F16, GGMLType.F32])(test)
+    test = pytest.mark.parametrize("dtype", SCALES)(test)
+    return pytest.mark.parametrize("transposed", [False, True])(test)
+
+
+@for_each_kind
+def test_right_bits_pass_and_nan_with_any_payload(type, dtype, transposed):
+    pair, piece, bits, comparison = fp8_slice(type, dtype, transposed, nan=True)
+    assert compare_slice(pair, piece, bits.view(np.uint8).ravel(), comparison, Buffers()) == (None, None)
+    floats = bits.view(np.float32 if type is GGMLType.F32 else np.float16)
+    nan = floats != floats if type is not GGMLType.BF16 else bits & 0x7FFF > 0x7F80
+    assert nan.any()
+    bits[nan] ^= 1
+    assert compare_slice(pair, piece, bits.view(np.uint8).ravel(), comparison, Buffers()) == (None, None)
+
+
+@for_each_kind
+@given(place=st.integers(0, ROWS * COLS - 1), bit=st.integers(0, 31))
+def test_one_flipped_bit_is_found_where_it_is(type, dtype, transposed, place, bit):
+    pair, piece, bits, comparison = fp8_slice(type, dtype, transposed, nan=False)
+    bits.reshape(-1)[place] ^= bits.dtype.type(1 << bit % (8 * bits.itemsize))
+    wrong, squares = compare_slice(pair, piece, bits.view(np.uint8).ravel(), comparison, Buffers())
+    assert squares is None
+    assert (wrong.count, wrong.row, wrong.column) == (1, *divmod(place, bits.shape[1]))
