@@ -134,7 +134,7 @@ def test_the_name_in_the_config_comes_before_the_folders(tmp_path):
     assert {key: written_by_gguf_py(tmp_path, UNKNOWN)[key] for key in ours} == ours
 
 
-def test_a_path_in_the_config_is_no_name():
+def test_a_path_in_the_config_is_not_a_name():
     keys = general_keys(ModelCard(), "DeepSeek-V3", UNKNOWN, model_id="/home/someone/checkpoints")
     assert keys == {"general.name": string("DeepSeek V3"), "general.basename": string("DeepSeek"), "general.version": string("V3")}  # fmt: skip
 
@@ -169,7 +169,7 @@ def test_several_licenses_are_joined_by_commas():
     assert general_keys(card_of(EVERYTHING), "any", UNKNOWN)["general.license"] == string("mit,other")
 
 
-def test_scalars_are_the_text_that_stands_there():
+def test_scalars_keep_their_text():
     card = card_of(b"---\nlanguage:\n- no\n- on\nversion: 1.10\nlicense: 2024-02-30\n---\n")
     assert (card.languages, card.version, card.license) == (("no", "on"), "1.10", "2024-02-30")
 
@@ -190,7 +190,7 @@ def test_a_field_without_value_gives_no_key(nothing):
         b"---\n# c\n---",
     ],
 )
-def test_a_card_without_head_says_nothing_and_is_no_reason_to_warn(document):
+def test_a_card_without_a_head_gives_no_keys_and_no_warning(document):
     assert parse_model_card(document) == (ModelCard(), ())
 
 
@@ -225,7 +225,7 @@ def test_a_hostile_or_broken_head_is_a_warning(head, why):
 @pytest.mark.parametrize(
     "head", [b"a: [\n", b"a: b: c\n", b"? [a]\n: b\n", b"a: 1\n--- b\n", b"license: \x1b[2J\n", b"a: !<\n"]
 )
-def test_what_is_no_yaml_is_a_warning_of_one_line(head):
+def test_what_is_not_yaml_is_a_warning_of_one_line(head):
     (warning,) = warnings_of(b"---\n" + head + b"---\n")
     assert warning.startswith("README.md: the head is no YAML: ")
     assert warning.isprintable()
@@ -241,7 +241,7 @@ def test_a_head_beyond_the_cap_is_not_read():
     assert warning.startswith("README.md: the head has no closing line --- within 65,536 bytes")
 
 
-def test_bombs_of_aliases_never_unfold():
+def test_alias_bombs_are_never_expanded():
     layers = b"".join(b"l%d: &l%d [%s]\n" % (i, i, b",".join([b"*l%d" % (i - 1)] * 9)) for i in range(1, 30))
     (warning,) = warnings_of(b"---\nl0: &l0 x\n" + layers + b"---\n")
     assert "anchor or alias" in warning
@@ -280,7 +280,7 @@ def test_no_yaml_raises_anything_and_what_is_read_can_be_written(head):
             str(text).encode()
 
 
-def test_no_readme_is_no_reason_to_warn(tmp_path):
+def test_a_missing_readme_gives_no_warning(tmp_path):
     assert read_model_card(tmp_path) == (ModelCard(), ())
 
 

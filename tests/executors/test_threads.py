@@ -70,7 +70,7 @@ def test_each_thread_has_buffers_of_its_own() -> None:
 
 
 @any_number_of_jobs
-def test_what_a_signal_handler_raises_ends_the_run_after_the_tasks_in_hand(jobs: int) -> None:
+def test_an_exception_from_a_signal_handler_ends_the_run_after_the_current_tasks(jobs: int) -> None:
     class Stopped(BaseException):
         pass
 
@@ -95,7 +95,7 @@ def test_what_a_signal_handler_raises_ends_the_run_after_the_tasks_in_hand(jobs:
     assert not in_hand
 
 
-def test_a_buffer_is_used_again_and_grows() -> None:
+def test_a_buffer_is_reused_and_grows() -> None:
     buffers = Buffers()
     first = buffers.take("rows", 8)
     first[:] = 7

@@ -35,7 +35,7 @@ def test_without_main_it_means_the_only_snapshot(tmp_path):
     assert resolve_checkpoint(model) == model / "snapshots" / "0123"
 
 
-def test_without_main_two_snapshots_are_a_question(tmp_path):
+def test_without_main_two_snapshots_are_ambiguous(tmp_path):
     with pytest.raises(UsageError, match="2 snapshots and no refs/main; give one of the folders in snapshots/"):
         resolve_checkpoint(cached_model(tmp_path, "0123", "4567"))
 
@@ -52,7 +52,7 @@ def test_a_model_s_folder_without_snapshots_is_a_plain_one(tmp_path):
     assert resolve_checkpoint(model) == model
 
 
-def test_what_is_no_folder_is_refused(tmp_path):
+def test_what_is_not_a_folder_is_refused(tmp_path):
     (tmp_path / "a.safetensors").touch()
     with pytest.raises(UsageError, match="a file, not the folder of a checkpoint"):
         resolve_checkpoint(tmp_path / "a.safetensors")

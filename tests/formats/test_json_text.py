@@ -36,16 +36,16 @@ def test_a_duplicate_key_is_refused_at_any_depth_and_in_any_spelling(text):
     assert refused(text) == "the key 'a' stands twice in one object"
 
 
-def test_one_key_in_two_objects_is_no_duplicate():
+def test_the_same_key_in_two_objects_is_not_a_duplicate():
     assert parse_json(b'[{"a": 1}, {"a": {"a": 2}}]', "") == [{"a": 1}, {"a": {"a": 2}}]
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
-def test_python_s_extra_constants_are_refused(word):
+def test_nan_and_infinity_are_refused(word):
     assert refused(f'{{"a": {word}}}'.encode()) == f"{word} is no JSON number"
 
 
-def test_a_number_beyond_the_doubles_is_refused_instead_of_becoming_infinite():
+def test_a_number_too_large_for_a_double_is_refused_not_made_infinite():
     assert refused(b"[1e999]") == "the number 1e999 is too large"
 
 
@@ -59,12 +59,12 @@ def test_a_number_of_thousands_of_digits_is_refused(number):
     assert refused(b'{"a": [' + number + b"]}").startswith("a number of ")
 
 
-def test_a_long_run_of_digits_in_a_string_is_no_number():
+def test_a_long_run_of_digits_in_a_string_is_not_a_number():
     assert parse_json(b'["' + b"1" * 5000 + b'", 2]', "") == ["1" * 5000, 2]
 
 
 @pytest.mark.parametrize("text", [rb'["a\ud800"]', rb'{"\uDFFF": 1}', rb'["\udc00\ud800"]', rb'["\ud83d\u0041"]'])
-def test_half_of_a_surrogate_pair_is_refused(text):
+def test_half_a_surrogate_pair_is_refused(text):
     assert refused(text) == "half of a surrogate pair in a string, which no UTF-8 text has"
 
 
@@ -97,7 +97,7 @@ def test_what_is_not_json_is_refused_by_its_position(text, position):
     assert refused(text).startswith(f"not JSON at character {position}: ")
 
 
-def test_a_git_lfs_pointer_is_called_one(tmp_path):
+def test_a_git_lfs_pointer_is_recognised(tmp_path):
     path = tmp_path / "tokenizer.json"
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7847652\n")
     with pytest.raises(CheckpointError, match=r"tokenizer\.json: a Git-LFS pointer.*git lfs pull"):

@@ -22,7 +22,7 @@ COLUMNS = 1024
 
 
 def differing(type: GGMLType, ours: NDArray[np.uint8], ggmls: NDArray[np.uint8]) -> int:
-    """How many blocks are not the same bytes."""
+    """The number of blocks whose bytes differ."""
     return int((ours != ggmls).reshape(-1, BLOCKS[type].nbytes).any(axis=1).sum())
 
 

@@ -1,4 +1,4 @@
-"""The plan's prediction of memory, held against a real run of the command."""
+"""The plan's prediction of memory, compared with a real run of the command."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ def test_memory_hardly_grows_with_the_model(tmp_path: Path):
 
 
 def bench_with_layers(folder: Path, layers: int) -> Path:
-    """The bench checkpoint as holes, with as many layers."""
+    """A sparse bench checkpoint with this many layers."""
     made = make_sample("v3-fp8", folder / f"{layers}", size="bench", sparse=True).folder
     config = json.loads((made / "config.json").read_text())
     (made / "config.json").write_text(json.dumps({**config, "num_hidden_layers": layers}))

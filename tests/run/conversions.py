@@ -35,7 +35,7 @@ def convert(conversion: Conversion, out: Path, disk: Disk | None = None, **setti
 
 
 def killed(conversion: Conversion, out: Path, disk: Disk, **settings: Any) -> bool:
-    """One run in a process of its own; whether it was killed."""
+    """One run in its own process; returns whether it was killed."""
     child = os.fork()
     if not child:
         try:
@@ -62,7 +62,7 @@ def check_resumed(conversion: Conversion, out: Path) -> None:
 
 
 def every_call(conversion: Conversion, folder: Path, disturbed: Callable[[Conversion, Path, int], bool]) -> int:
-    """Disturbs a run at its first call, its second, and so on to its last, and goes on with each; how many there were.
+    """Disturbs a run at its first call, its second, and so on to its last, and resumes each; returns how many there were.
 
     `disturbed(conversion, out, k)` says whether there was a k-th call.
     """
