@@ -225,7 +225,7 @@ def test_a_hostile_or_broken_head_is_a_warning(head, why):
 @pytest.mark.parametrize(
     "head", [b"a: [\n", b"a: b: c\n", b"? [a]\n: b\n", b"a: 1\n--- b\n", b"license: \x1b[2J\n", b"a: !<\n"]
 )
-def test_what_is_not_yaml_is_a_warning_of_one_line(head):
+def test_what_is_no_yaml_is_a_warning_of_one_line(head):
     (warning,) = warnings_of(b"---\n" + head + b"---\n")
     assert warning.startswith("README.md: the head is no YAML: ")
     assert warning.isprintable()
@@ -280,7 +280,7 @@ def test_no_yaml_raises_anything_and_what_is_read_can_be_written(head):
             str(text).encode()
 
 
-def test_a_missing_readme_gives_no_warning(tmp_path):
+def test_no_readme_is_no_reason_to_warn(tmp_path):
     assert read_model_card(tmp_path) == (ModelCard(), ())
 
 

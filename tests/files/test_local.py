@@ -67,7 +67,7 @@ def test_reading_past_the_end_says_that_the_file_changed(tmp_path):
             source.read(0, 10)
 
 
-def test_a_read_error_advises_to_resume(tmp_path, monkeypatch):
+def test_a_read_error_is_one_after_which_the_run_can_go_on(tmp_path, monkeypatch):
     def broken(fd, buffers, offset):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 

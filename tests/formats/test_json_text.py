@@ -41,7 +41,7 @@ def test_the_same_key_in_two_objects_is_not_a_duplicate():
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
-def test_nan_and_infinity_are_refused(word):
+def test_python_s_extra_constants_are_refused(word):
     assert refused(f'{{"a": {word}}}'.encode()) == f"{word} is no JSON number"
 
 
@@ -97,7 +97,7 @@ def test_what_is_not_json_is_refused_by_its_position(text, position):
     assert refused(text).startswith(f"not JSON at character {position}: ")
 
 
-def test_a_git_lfs_pointer_is_recognised(tmp_path):
+def test_a_git_lfs_pointer_is_called_one(tmp_path):
     path = tmp_path / "tokenizer.json"
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7847652\n")
     with pytest.raises(CheckpointError, match=r"tokenizer\.json: a Git-LFS pointer.*git lfs pull"):

@@ -22,7 +22,7 @@ COLUMNS = 1024
 
 
 def differing(type: GGMLType, ours: NDArray[np.uint8], ggmls: NDArray[np.uint8]) -> int:
-    """The number of blocks whose bytes differ."""
+    """How many blocks are not the same bytes."""
     return int((ours != ggmls).reshape(-1, BLOCKS[type].nbytes).any(axis=1).sum())
 
 

@@ -108,7 +108,7 @@ def test_a_matrix_is_cut_at_the_edges_of_fp8_blocks(cols):
 
 
 @given(tensor=TENSORS, block_rows=BLOCK_ROWS, data=st.data())
-def test_any_piece_is_found_by_its_number_alone(tensor, block_rows, data):
+def test_any_piece_can_be_had_by_its_number_alone(tensor, block_rows, data):
     how, made = cut(tensor, block_rows), list(pieces(tensor, block_rows))
     assert how.count == len(made)
     index = data.draw(st.integers(0, len(made) - 1))
