@@ -1,4 +1,4 @@
-"""What deepgguf's files for Ollama have otherwise than those of Ollama's own converter (docs/differences.md), one by one."""
+"""How deepgguf's files for Ollama differ from those of Ollama's own converter (docs/differences.md), one by one."""
 
 import pytest
 
@@ -68,7 +68,7 @@ def test_correction_3_the_pre_tokenizer_is_recognised_for_deepseekocr_too(tmp_pa
         assert keys(folder)["tokenizer.ggml.pre"] == name
 
 
-def test_correction_4_what_has_no_value_is_absent_not_zero(tmp_path):
+def test_correction_4_a_missing_value_is_absent_not_zero(tmp_path):
     config = V2 | {"q_lora_rank": None, "rope_scaling": None, "n_group": None, "topk_group": None}
     found = keys(write_checkpoint(tmp_path / "x", config, weights(config)))
     absent = ("attention.q_lora_rank", "rope.scaling.type", "rope.scaling.factor", "expert_group_count",
@@ -76,7 +76,7 @@ def test_correction_4_what_has_no_value_is_absent_not_zero(tmp_path):
     assert [key for key in absent if f"deepseek2.{key}" in found] == []
 
 
-def test_correction_5_deepseekocr_gets_the_keys_that_its_engine_has_to_guess_otherwise(tmp_path):
+def test_correction_5_deepseekocr_gets_the_keys_that_its_engine_would_have_to_guess(tmp_path):
     config = OCR | {"language_config": OCR["language_config"] | {"rms_norm_eps": 1e-5}}
     found = keys(write_checkpoint(tmp_path / "x", config, weights(config)))
     expected = {

@@ -1,4 +1,4 @@
-"""Every conversion of the samples is what the reference converters and llama-quantize make of them, to the byte."""
+"""Every conversion of the samples is byte-identical to the output of the reference converters and llama-quantize."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -33,7 +33,7 @@ def with_bias(source: str, ollama: str, llamacpp: str, *shape: int) -> Iterator[
 
 
 def language_rules(c: dict[str, Any]) -> Iterator[Rule]:
-    """Without experts, which `expert_stacks` has."""
+    """All but the experts, which are in `expert_stacks`."""
     hidden = c["hidden_size"]
     kv = hidden // c["num_attention_heads"] * c["num_key_value_heads"]
 
@@ -166,7 +166,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def made_up(config: dict[str, Any]) -> dict[str, Stored]:
-    """BF16 weights, each tensor's own, in an order that is nobody's."""
+    """BF16 weights, different for each tensor, in an order that no converter uses."""
     rng = np.random.default_rng(7)
     rules = [*language_rules(config["language_config"]), *vision_rules(config)]
     for stack in expert_stacks(config["language_config"]).values():
@@ -231,7 +231,7 @@ def file_order(names: list[str]) -> list[str]:
 
 @BY_RULE
 @given(config=configs())
-def test_for_ollama(folder, config):
+def test_ollamas_file_follows_from_the_config(folder, config):
     made, output = made_up(config), folder()
     convert(write_checkpoint(output / "x", config, made), output / "x.gguf", jobs=2)
     tensors, language = read(output / "x.gguf"), config["language_config"]
@@ -246,7 +246,7 @@ def test_for_ollama(folder, config):
 
 @BY_RULE
 @given(config=configs())
-def test_for_llamacpp(folder, config):
+def test_llamacpps_files_follow_from_the_config(folder, config):
     made, output = made_up(config), folder()
     convert(write_checkpoint(output / "x", config, made), output / "x.gguf", target="llama.cpp", jobs=2)
     language, stacks = [*language_rules(config["language_config"])], expert_stacks(config["language_config"])

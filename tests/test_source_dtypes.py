@@ -156,7 +156,7 @@ def test_the_largest_f16_does_not_overflow_and_half_a_step_more_does(tmp_path):
                 convert(folder, tmp_path / f"{value}.gguf", type="f16", jobs=2)
 
 
-def test_a_finite_number_that_overflows_bf16_stops_the_run_and_is_told_of_f32(tmp_path):
+def test_a_finite_number_that_overflows_bf16_stops_the_run_and_advises_f32(tmp_path):
     made = weights(V3, "F32")
     made[HUGE] = stored(np.full((32, 16), np.finfo("<f4").max), "F32")
     folder = write_checkpoint(tmp_path / "x", V3, made)

@@ -104,7 +104,7 @@ def test_a_missing_expert_is_an_error(tmp_path):
         plan(folder)
 
 
-def test_an_expert_too_many_is_an_error(tmp_path):
+def test_an_extra_expert_is_an_error(tmp_path):
     made = weights(V3)
     made[EXPERT.format(4, "up")] = made[EXPERT.format(3, "up")]
     with pytest.raises(CheckpointError, match=r"experts.4.up_proj.weight: is unknown"):

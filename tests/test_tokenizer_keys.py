@@ -183,7 +183,7 @@ def test_an_id_given_to_two_tokens_is_an_error(planned):
         planned(tokenizer=tokenizer)
 
 
-def test_a_tiktoken_only_checkpoint_is_told_that_tokenizer_json_is_required(tmp_path):
+def test_a_checkpoint_with_only_tiktoken_is_refused_and_asks_for_tokenizer_json(tmp_path):
     folder = write_checkpoint(tmp_path / "x", TINY, weights(TINY), files={"tiktoken.model": "IQ== 0"})
     (folder / "tokenizer.json").unlink()
     with pytest.raises(CheckpointError, match=r"^tokenizer\.json: is required, and there is only tiktoken\.model"):

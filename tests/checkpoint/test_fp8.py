@@ -62,7 +62,7 @@ def test_a_missing_scale_is_an_error():
 
 
 @pytest.mark.parametrize("weight", [{}, {"q__weight": ("BF16", (128, 128), 0)}])
-def test_a_scale_of_no_fp8_weight_is_an_error(weight):
+def test_a_scale_without_its_fp8_weight_is_an_error(weight):
     tensors = catalog(q__weight_scale_inv=("F32", (1, 1), 0), **weight)
     assert refused(tensors) == "tensor q.weight_scale_inv: a scale, but there is no F8_E4M3 tensor q.weight"
 

@@ -1,4 +1,4 @@
-"""Importance matrices in both forms, read as llama-quantize reads them, and what is wrong with others."""
+"""Importance matrices in both formats, read as llama-quantize reads them, and errors for damaged ones."""
 
 import json
 import os
@@ -98,7 +98,7 @@ def test_keys_are_those_of_llama_quantize(file, golden):
     assert {key: ([v.type.name], v.value) for key, v in read_importance(GOLDENS / file).keys().items()} == expected
 
 
-def test_experts_without_data_are_told_and_have_equal_weights(tmp_path):
+def test_experts_without_data_are_reported_and_have_equal_weights(tmp_path):
     sums, counts = np.full((3, 1, 2), 6, np.float32), floats(2, 0, 3).reshape(3, 1)
     matrix = read_importance(write_gguf(tmp_path / "m.gguf", stack(sums, counts)))
     assert matrix.unused_experts == {UP: (1,)}
@@ -145,7 +145,7 @@ def test_values_of_the_older_form_without_calls_are_the_weights(tmp_path, calls)
     assert all_weights(matrix).tolist() == [1, 2]
 
 
-def test_a_matrix_that_knows_no_chunks_and_no_dataset_has_no_keys_for_them(tmp_path):
+def test_a_matrix_without_chunks_and_dataset_has_no_keys_for_them(tmp_path):
     matrix = read_importance(write(tmp_path / "m.dat", legacy((UP, 1, floats(1)))))
     assert set(matrix.keys()) == {"quantize.imatrix.file", "quantize.imatrix.entries_count"}
 
@@ -199,7 +199,7 @@ def test_a_file_that_changed_since_is_an_error(tmp_path):
         (stack(floats(1, np.inf), floats(1)), "value that is not finite"),
     ],
 )
-def test_a_gguf_that_is_no_sound_importance_matrix_is_an_error(tmp_path, tensors, message):
+def test_a_gguf_that_is_not_a_sound_importance_matrix_is_an_error(tmp_path, tensors, message):
     with pytest.raises(CheckpointError, match=rf"m\.gguf: .*{message}"):
         read_importance(write_gguf(tmp_path / "m.gguf", tensors))
 

@@ -134,7 +134,7 @@ def test_the_name_in_the_config_comes_before_the_folders(tmp_path):
     assert {key: written_by_gguf_py(tmp_path, UNKNOWN)[key] for key in ours} == ours
 
 
-def test_a_path_in_the_config_is_no_name():
+def test_a_path_in_the_config_is_not_a_name():
     keys = general_keys(ModelCard(), "DeepSeek-V3", UNKNOWN, model_id="/home/someone/checkpoints")
     assert keys == {"general.name": string("DeepSeek V3"), "general.basename": string("DeepSeek"), "general.version": string("V3")}  # fmt: skip
 
@@ -169,7 +169,7 @@ def test_several_licenses_are_joined_by_commas():
     assert general_keys(card_of(EVERYTHING), "any", UNKNOWN)["general.license"] == string("mit,other")
 
 
-def test_scalars_are_the_text_that_stands_there():
+def test_scalars_keep_their_text():
     card = card_of(b"---\nlanguage:\n- no\n- on\nversion: 1.10\nlicense: 2024-02-30\n---\n")
     assert (card.languages, card.version, card.license) == (("no", "on"), "1.10", "2024-02-30")
 
@@ -190,7 +190,7 @@ def test_a_field_without_value_gives_no_key(nothing):
         b"---\n# c\n---",
     ],
 )
-def test_a_card_without_head_says_nothing_and_is_no_reason_to_warn(document):
+def test_a_card_without_a_head_gives_no_keys_and_no_warning(document):
     assert parse_model_card(document) == (ModelCard(), ())
 
 
@@ -241,7 +241,7 @@ def test_a_head_beyond_the_cap_is_not_read():
     assert warning.startswith("README.md: the head has no closing line --- within 65,536 bytes")
 
 
-def test_bombs_of_aliases_never_unfold():
+def test_alias_bombs_are_never_expanded():
     layers = b"".join(b"l%d: &l%d [%s]\n" % (i, i, b",".join([b"*l%d" % (i - 1)] * 9)) for i in range(1, 30))
     (warning,) = warnings_of(b"---\nl0: &l0 x\n" + layers + b"---\n")
     assert "anchor or alias" in warning

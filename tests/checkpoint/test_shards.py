@@ -35,7 +35,7 @@ class ElsewhereBackwards:
 
 
 def independent_reading(folder: Path) -> dict[str, tuple[str, str, list[int], bytes]]:
-    """(shard, dtype, shape, data) of every tensor, as the format's page says and no more."""
+    """(shard, dtype, shape, data) of every tensor, read as the format's page says and nothing more."""
     tensors = {}
     for shard in sorted(folder.glob("*.safetensors")):
         content = shard.read_bytes()
@@ -108,18 +108,18 @@ def test_files_beside_the_index_s_shards_are_left_alone(folder):
     assert len(catalog(folder).tensors) == 173
 
 
-def test_a_whole_model_beside_the_index_s_shards_is_a_question(folder):
+def test_a_whole_model_beside_the_index_s_shards_is_ambiguous(folder):
     (folder / "model.safetensors").write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"names other shards, but there is a model\.safetensors too; remove one"):
         catalog(folder)
 
 
-def test_a_folder_without_shards_is_no_checkpoint(tmp_path):
+def test_a_folder_without_shards_is_not_a_checkpoint(tmp_path):
     with pytest.raises(CheckpointError, match="no safetensors files; give the folder"):
         catalog(tmp_path)
 
 
-def test_shards_without_tensors_are_no_checkpoint(tmp_path):
+def test_shards_without_tensors_are_not_a_checkpoint(tmp_path):
     (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     with pytest.raises(CheckpointError, match="the safetensors files hold no tensors"):
         catalog(tmp_path)

@@ -1,4 +1,4 @@
-"""Files for llama.cpp, in the engine, against the log-probabilities of the original model; whole and in parts."""
+"""Files for llama.cpp, in the engine, against the log-probabilities of the original model; whole and split."""
 
 import numpy as np
 import pytest

@@ -35,7 +35,7 @@ def test_the_answer_to_a_picture_is_that_of_the_reference_conversion(checkpoint,
 
 
 def answers_to_pictures(source: Path, folder: Path) -> NDArray[np.float64]:
-    """[2, STEPS, 544]: the answers to a picture of fine and one of coarse squares, of files converted for this."""
+    """[2, STEPS, 544]: the answers about a picture of fine and one of coarse squares, from freshly converted files."""
     folder.mkdir()
     text, mmproj = (file.path for file in convert(source, folder / "ocr.gguf", target="llama.cpp").files)
     assert tensors(text) == golden_tensors("ocr")

@@ -36,7 +36,7 @@ def test_without_main_it_means_the_only_snapshot(tmp_path):
     assert snapshot_folder(model) == model / "snapshots" / "0123"
 
 
-def test_without_main_two_snapshots_are_a_question(tmp_path):
+def test_without_main_two_snapshots_are_ambiguous(tmp_path):
     with pytest.raises(UsageError, match="2 snapshots and no refs/main; give one of the folders in snapshots/"):
         snapshot_folder(cached_model(tmp_path, "0123", "4567"))
 

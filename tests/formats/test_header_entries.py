@@ -12,7 +12,7 @@ ENTRY = Entry("U8", (8,), (0, 8))
 
 
 def members(names: st.SearchStrategy[str], values: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
-    """The text of an object whose names may repeat."""
+    """The text of an object in which names may repeat."""
     member = st.builds(lambda name, value: json.dumps(name).encode() + b":" + value, names, values)
     return st.lists(member, max_size=4).map(lambda found: b"{" + b",".join(found) + b"}")
 
@@ -54,11 +54,11 @@ def test_what_checkpoints_have_is_read_quickly(text):
         b'{"__metadata__":{},"__metadata__":{},' + W + b"}",
     ],
 )
-def test_a_name_that_stands_twice_is_refused(text):
+def test_a_name_that_appears_twice_is_refused(text):
     with pytest.raises(CheckpointError, match="stands twice in one object"):
         header_entries(text, "a")
 
 
 @pytest.mark.parametrize("name", [b"a:b", b"\\u0061", "\u00e4".encode()])
-def test_an_unusual_name_is_read_too(name):
+def test_an_unusual_name_is_read(name):
     assert header_entries(b"{" + W.replace(b"w", name, 1) + b"}", "a") == {json.loads(b'"' + name + b'"'): ENTRY}

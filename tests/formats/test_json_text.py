@@ -37,7 +37,7 @@ def test_a_duplicate_key_is_refused_at_any_depth_and_in_any_spelling(text):
     assert refused(text) == "the key 'a' stands twice in one object"
 
 
-def test_one_key_in_two_objects_is_no_duplicate():
+def test_the_same_key_in_two_objects_is_not_a_duplicate():
     assert parse_json(b'[{"a": 1}, {"a": {"a": 2}}]', "") == [{"a": 1}, {"a": {"a": 2}}]
 
 
@@ -46,7 +46,7 @@ def test_python_s_extra_constants_are_refused(word):
     assert refused(f'{{"a": {word}}}'.encode()) == f"{word} is not a JSON number"
 
 
-def test_a_number_beyond_the_doubles_is_refused_instead_of_becoming_infinite():
+def test_a_number_too_large_for_a_double_is_refused_not_made_infinite():
     assert refused(b"[1e999]") == "the number 1e999 is too large"
 
 
@@ -60,12 +60,12 @@ def test_a_number_of_thousands_of_digits_is_refused(number):
     assert refused(b'{"a": [' + number + b"]}").startswith("a number of ")
 
 
-def test_a_long_run_of_digits_in_a_string_is_no_number():
+def test_a_long_run_of_digits_in_a_string_is_not_a_number():
     assert parse_json(b'["' + b"1" * 5000 + b'", 2]', "") == ["1" * 5000, 2]
 
 
 @pytest.mark.parametrize("text", [rb'["a\ud800"]', rb'{"\uDFFF": 1}', rb'["\udc00\ud800"]', rb'["\ud83d\u0041"]'])
-def test_half_of_a_surrogate_pair_is_refused(text):
+def test_half_a_surrogate_pair_is_refused(text):
     assert refused(text) == "half of a surrogate pair in a string, which no UTF-8 text has"
 
 

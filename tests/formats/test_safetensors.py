@@ -75,5 +75,5 @@ def test_four_bit_elements_come_in_pairs():
         parse_header(header(dtype="F4", shape=[3], data_offsets=[0, 1]), 100, 101, "a")
 
 
-def test_a_header_without_tensors_is_one_of_an_empty_file():
+def test_a_header_without_tensors_is_accepted():
     assert parse_header(b'{"__metadata__": {}}', 100, 100, "a") == []

@@ -65,7 +65,7 @@ def json_places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def mutate_json(text: bytes, chance: random.Random, known: list[str]) -> bytes:
-    """`text` with one value replaced, removed, doubled, renamed, exchanged or given twice; as it is if it is no JSON."""
+    """`text` with one value replaced, removed, doubled, renamed, swapped or given twice; unchanged if it is not JSON."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -350,7 +350,7 @@ def body_lines(code: types.CodeType) -> Iterator[tuple[str, int]]:
 
 
 def covered(parser: str, corpus: Path, folder: Path) -> tuple[int, set[tuple[str, int]], set[tuple[str, int]]]:
-    """Inputs of the corpus; the lines of the parser's functions that they reach, and those that they do not."""
+    """Inputs of the corpus; the lines of the parser's functions that they reach, and those that they miss."""
     from importlib import import_module
 
     from deepgguf.errors import DeepggufError

@@ -18,7 +18,7 @@ SAMPLES = {kind: config(kind, "sample") for kind in ("v3", "v3-fp8", "v2-lite", 
 
 
 def read(text: bytes) -> int:
-    """Parses as `convert` does; the number of promised tensors looked at."""
+    """Parses as `convert` does; returns the number of promised tensors it checked."""
     value = parse_json(text, "config.json")
     if not isinstance(value, dict):
         return 0

@@ -50,7 +50,7 @@ MUTATIONS = st.one_of(
 
 
 def read(data: bytes) -> None:
-    """Decode and describe; GGUFError is the one way out, and memory follows the file's size."""
+    """Decode and describe; GGUFError is the only exception, and memory is bounded by the file's size."""
     tracemalloc.start()
     try:
         describe([decode_header(lambda offset, length: data[offset : offset + length], len(data))])

@@ -1,4 +1,4 @@
-"""Good sample checkpoints, ways to damage them, and what must come of that."""
+"""Sound sample checkpoints, ways to damage them, and what `deepgguf` must make of the result."""
 
 import functools
 import json
@@ -19,21 +19,21 @@ SHARDS = [f"model-0000{i}-of-000003.safetensors" for i in (1, 2, 3)]
 
 
 def sample(folder: Path) -> Path:
-    """An FP8 checkpoint of three shards and an index, with holes instead of data; nothing is wrong with it."""
+    """A sound FP8 checkpoint of three shards and an index, with holes instead of data."""
     make_sample("v3-fp8", folder, shards=3, scatter=True, sparse=True)
     return folder
 
 
 @functools.cache
 def _made(kind: str) -> tuple[Path, tempfile.TemporaryDirectory[str]]:
-    """A sample with its data, made once, and what removes it at the end."""
+    """A sample with its data, made once, and the object that removes it at the end."""
     made = tempfile.TemporaryDirectory(prefix="deepgguf-hostile-")
     make_sample(kind, Path(made.name) / kind)
     return Path(made.name) / kind, made
 
 
 def checkpoint(kind: str, folder: Path) -> Path:
-    """The sample `kind` in the new folder `folder`, by hard links: what changes a file must put another in its place."""
+    """The sample `kind` in the new folder `folder`, as hard links: to change a file, replace it."""
     folder.mkdir()
     for file in _made(kind)[0].iterdir():
         os.link(file, folder / file.name)
@@ -41,21 +41,21 @@ def checkpoint(kind: str, folder: Path) -> Path:
 
 
 def refused(folder: Path, *options: Argument, status: int = 1) -> str:
-    """The one line with which `deepgguf convert` refuses the checkpoint, leaving nothing at all beside it."""
+    """The one line with which `deepgguf convert` refuses the checkpoint, leaving nothing behind."""
     out = folder.parent / "out"
     out.mkdir(exist_ok=True)
     return command.refused("convert", folder, "-o", out, *options, folder=folder.parent, status=status)
 
 
 def planned(folder: Path, *options: Argument) -> dict[str, Any]:
-    """What `deepgguf plan` makes of a checkpoint that it takes."""
+    """The plan that `deepgguf plan` makes of a checkpoint it accepts."""
     outcome = command.run_deepgguf("plan", folder, "--json", *options)
     assert (outcome.status, outcome.stderr) == (0, ""), outcome
     return json.loads(outcome.stdout)
 
 
 def converted(folder: Path, *options: Argument) -> Outcome:
-    """What `deepgguf convert` says of a checkpoint that it takes; the files go to `out` beside it."""
+    """The outcome of `deepgguf convert` for a checkpoint it accepts; the files go to `out` beside it."""
     out = folder.parent / "out"
     out.mkdir(exist_ok=True)
     outcome = command.run_deepgguf("convert", folder, "-o", out, *options)
@@ -64,7 +64,7 @@ def converted(folder: Path, *options: Argument) -> Outcome:
 
 
 def put(path: Path, content: bytes) -> None:
-    """Another file in the place of `path`."""
+    """Replaces `path` by a file with this content."""
     path.unlink(missing_ok=True)
     path.write_bytes(content)
 
@@ -77,7 +77,7 @@ def edit_json(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 
 
 def put_values(shard: Path, tensor: str, data: bytes, at: int = 0) -> None:
-    """Replaces bytes of a tensor's data, from its byte `at`."""
+    """Overwrites a tensor's data, starting at its byte `at`."""
     content = bytearray(shard.read_bytes())
     start = 8 + int.from_bytes(content[:8], "little") + header(shard)[tensor]["data_offsets"][0] + at
     content[start : start + len(data)] = data
@@ -90,7 +90,7 @@ def header(shard: Path) -> Header:
 
 
 def put_header_text(shard: Path, text: bytes, data_bytes: int | None = None) -> None:
-    """Replaces the header by `text`, the data by a hole of `data_bytes`, by default of as many as there were."""
+    """Replaces the header by `text`, the data by a hole of `data_bytes`, by default as large as the data was."""
     if data_bytes is None:
         with shard.open("rb") as file:
             data_bytes = shard.stat().st_size - 8 - int.from_bytes(file.read(8), "little")
@@ -107,7 +107,7 @@ def edit_header(shard: Path, edit: Callable[[Header], object], data_bytes: int |
 
 
 def edit_tensor(shard: Path, **fields: object) -> str:
-    """Gives the shard's first tensor other fields; returns its name."""
+    """Changes fields of the shard's first tensor; returns its name."""
     name = first_tensor(shard)
     edit_header(shard, lambda content: content[name].update(fields))
     return name

@@ -1,4 +1,4 @@
-"""The command line as a stranger's file meets it: a process of its own, with little memory and little time."""
+"""The command line as a hostile file meets it: in its own process, with little memory and little time."""
 
 import os
 import resource
@@ -19,7 +19,7 @@ Argument = str | os.PathLike[str]
 
 
 class Outcome(NamedTuple):
-    """What a process left: its exit status (negative for a signal) and what it wrote."""
+    """The result of a process: its exit status (negative for a signal) and what it wrote."""
 
     status: int
     stdout: str
@@ -35,8 +35,8 @@ def run_deepgguf(
 ) -> Outcome:
     """Run `deepgguf` with at most `memory` bytes of address space, for at most `timeout` seconds.
 
-    `program` is what stands before the arguments: `deepgguf` itself, or something that starts it. `file_size` is the
-    limit of the size of any file that it writes, in bytes.
+    `program` comes before the arguments: `deepgguf` itself, or something that starts it. `file_size` limits the size
+    of every file that it writes, in bytes.
     """
     with start_deepgguf(*arguments, program=program, memory=memory, file_size=file_size) as process:
         try:
@@ -52,7 +52,7 @@ def start_deepgguf(
     memory: int = MEMORY,
     file_size: int = resource.RLIM_INFINITY,
 ) -> subprocess.Popen[bytes]:
-    """`deepgguf` at work, as `run_deepgguf` has it."""
+    """Start `deepgguf` under the limits of `run_deepgguf`."""
     return subprocess.Popen(
         [*map(os.fspath, program), *map(os.fspath, arguments)],
         env=os.environ | {"PYTHONPATH": str(SOURCE), "OPENBLAS_NUM_THREADS": "1"},
@@ -71,10 +71,10 @@ def refused(
     memory: int = MEMORY,
     file_size: int = resource.RLIM_INFINITY,
 ) -> str:
-    """The line with which `deepgguf` refuses; all else that a refusal promises is asserted.
+    """The line with which `deepgguf` refuses; everything else that a refusal promises is asserted.
 
     That is: the exit status, one line on stderr, nothing on stdout, no control characters, no traceback, and `folder`
-    as it was.
+    unchanged.
     """
     before = listing(folder)
     line = failed(*arguments, status=status, program=program, memory=memory, file_size=file_size)
@@ -89,7 +89,7 @@ def failed(
     memory: int = MEMORY,
     file_size: int = resource.RLIM_INFINITY,
 ) -> str:
-    """The one clean line with which `deepgguf` ends, and the exit status as it must be; files may have changed."""
+    """The one clean line with which `deepgguf` ends; the exit status is asserted, files may have changed."""
     outcome = run_deepgguf(*arguments, program=program, memory=memory, file_size=file_size)
     assert outcome.status == status, outcome
     assert outcome.stdout == ""
@@ -99,7 +99,7 @@ def failed(
 
 
 def assert_one_clean_line(line: str) -> None:
-    """`line` is one line, not long, without characters that move the cursor or turn the text around."""
+    """`line` is one short line without characters that move the cursor or reverse the text."""
     assert line
     assert len(line) < 3000
     assert "Traceback" not in line
@@ -107,7 +107,7 @@ def assert_one_clean_line(line: str) -> None:
 
 
 def listing(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Everything in `folder`, the files with sizes and times of change."""
+    """Everything in `folder`, files with their sizes and modification times."""
     found = {path: path.lstat() for path in folder.rglob("*")}
     return {path: (0, 0) if path.is_dir() else (facts.st_size, facts.st_mtime_ns) for path, facts in found.items()}
 

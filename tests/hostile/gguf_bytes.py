@@ -30,7 +30,7 @@ def array(item_type: int, length: int, items: bytes = b"") -> bytes:
 def tensor(
     name: bytes = b"w", dims: Sequence[int] = (8,), type: int = F32, offset: int = 0, count: int | None = None
 ) -> bytes:
-    """`dims` as they are stored, the fastest first; `count` is the number of dimensions claimed."""
+    """`dims` as they are stored, the fastest first; `count` is the claimed number of dimensions."""
     stored = b"".join(map(u64, dims))
     return text(name) + u32(len(dims) if count is None else count) + stored + u32(type) + u64(offset)
 
@@ -45,7 +45,7 @@ def gguf(
     key_count: int | None = None,
     tensor_count: int | None = None,
 ) -> bytes:
-    """A file with `data` zero bytes behind the header, which is padded to 32."""
+    """A file with `data` zero bytes after the header, which is padded to 32."""
     counts = (len(tensors) if tensor_count is None else tensor_count, len(keys) if key_count is None else key_count)
     header = magic + struct.pack("<IQQ", version, *counts) + b"".join((*keys, *tensors))
     return header + bytes(-len(header) % 32 + data)

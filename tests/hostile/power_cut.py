@@ -1,4 +1,4 @@
-"""A disk that loses its power: of what was not synced, some is lost, some torn, some arrives in another order."""
+"""A disk that loses power: of what was not synced, some is lost, some torn, some reordered."""
 
 import os
 import random
@@ -15,7 +15,7 @@ SECTOR = 512
 
 
 class File:
-    """A file's bytes on the medium, and the changes that are only in memory."""
+    """A file's bytes on the medium, and the changes that are still only in memory."""
 
     def __init__(self, durable: bytes = b"") -> None:
         self.durable, self.pending = bytearray(durable), []
@@ -31,9 +31,9 @@ class File:
 
 
 class PowerCut(Disk):
-    """Keeps book of what is on the medium; before call number `at` puts `folder` into a state that a cut may leave.
+    """Tracks what is on the medium; before call number `at`, puts `folder` into a state that a power cut can leave.
 
-    The state is chosen by `at` as seed. Then the process ends as if killed.
+    `at` seeds the choice of state. Then the process ends as if killed.
     """
 
     def __init__(self, folder: Path, at: int) -> None:
@@ -61,7 +61,7 @@ class PowerCut(Disk):
         return result
 
     def _unsynced(self, fd: int) -> int:
-        """How many changes a sync that begins now will put on the medium."""
+        """The number of changes that a sync starting now will put on the medium."""
         facts = os.fstat(fd)
         return len(self._pending_names if stat.S_ISDIR(facts.st_mode) else self._files[facts.st_ino].pending)
 

@@ -1,4 +1,4 @@
-"""Rows 24 to 28: what config.json may not say."""
+"""Rows 24 to 28: a damaged or contradictory config.json."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ NUMBERS = ["hidden_size", "num_hidden_layers", "num_attention_heads", "n_routed_
 
 
 @pytest.mark.parametrize("key", NUMBERS)
-def test_row_24_missing_field(folder, key):
+def test_row_24_a_missing_field_is_refused(folder, key):
     line = refused(with_config(folder, **{key: None}))
     assert line.startswith("config.json: Object missing required field `")
     assert key in line
@@ -37,17 +37,17 @@ def test_row_24_missing_field(folder, key):
 
 @pytest.mark.parametrize("key", NUMBERS)
 @pytest.mark.parametrize("value", [0, -256])
-def test_row_24_zero_or_negative(folder, key, value):
+def test_row_24_a_size_of_zero_or_less_is_refused(folder, key, value):
     assert refused(with_config(folder, **{key: value})).startswith(f"config.json: {key}: Expected `int` >= 1")
 
 
 @pytest.mark.parametrize("value", ["256", 256.5, True, [256], {"a": 1}])
-def test_row_24_wrong_type(folder, value):
+def test_row_24_a_size_of_the_wrong_type_is_refused(folder, value):
     assert refused(with_config(folder, hidden_size=value)).startswith("config.json: hidden_size: Expected `int`, got ")
 
 
 @pytest.mark.parametrize("value", [2**31, 2**63, 10**39])
-def test_row_24_too_large(folder, value):
+def test_row_24_a_size_beyond_int32_is_refused(folder, value):
     assert refused(with_config(folder, hidden_size=value)).startswith("config.json: hidden_size: Expected `int` <= ")
 
 
@@ -66,41 +66,41 @@ def test_row_24_too_large(folder, value):
         ({"first_k_dense_replace": 4}, "config.json: first_k_dense_replace is 4, expected at most num_hidden_layers 3"),
     ],
 )
-def test_row_24_a_field_that_makes_no_sense(folder, fields, line):
+def test_row_24_a_field_that_makes_no_sense_is_refused(folder, fields, line):
     assert refused(with_config(folder, **fields)).startswith(line)
 
 
 @pytest.mark.parametrize(
     "text", [b"", b"[]", b"null", b"{", b'{"a": 1, "a": 1}', b'{"a": NaN}', b"\xff\xfe", b"[" * 10**6]
 )
-def test_row_24_no_json_object(folder, text):
+def test_row_24_a_config_that_is_not_a_json_object_is_refused(folder, text):
     put(folder / "config.json", text)
     assert refused(folder).startswith("config.json: ")
 
 
-def test_row_24_no_config(folder):
+def test_row_24_a_folder_without_a_config_is_refused(folder):
     (folder / "config.json").unlink()
     assert refused(folder) == "config.json: no such file; download it again"
 
 
-def test_row_25_a_billion_layers(folder):
+def test_row_25_a_billion_layers_are_refused_at_the_first_missing_tensor(folder):
     line = refused(with_config(folder, num_hidden_layers=10**9))
     assert line.startswith("tensor model.layers.3.post_attention_layernorm.weight") or "model.layers.3." in line
 
 
 @pytest.mark.parametrize("key", ["n_routed_experts", "n_shared_experts", "num_attention_heads", "vocab_size"])
-def test_row_25_a_billion_of_something_else(folder, key):
+def test_row_25_a_billion_of_anything_else_is_refused_too(folder, key):
     assert refused(with_config(folder, **{key: 10**9, "n_group": 1})).startswith("tensor ")
 
 
 @pytest.mark.parametrize("names", [None, [], ["LlamaForCausalLM"], "DeepseekV3ForCausalLM", [["x"]], [{}], ["\x1b[2J"]])
-def test_row_26_unknown_architecture(folder, names):
+def test_row_26_an_unknown_architecture_is_refused_with_the_known_ones(folder, names):
     line = refused(with_config(folder, architectures=names))
     assert line.startswith("config.json: architectures is ")
     assert f"expected one of {', '.join(sorted(known_families()))}; " in line
 
 
-def test_row_27_code_of_auto_map_is_never_run(folder):
+def test_row_27_code_named_by_auto_map_is_never_run(folder):
     put(folder / "modeling_deepseek.py", b"from pathlib import Path\nPath(__file__).with_name('ran').touch()\n")
     put(folder / "configuration_deepseek.py", (folder / "modeling_deepseek.py").read_bytes())
     classes = {"AutoConfig": "configuration_deepseek.C", "AutoModel": "modeling_deepseek.M"}
@@ -124,20 +124,20 @@ def test_row_27_code_of_auto_map_is_never_run(folder):
         ({"topk_method": "greedy"}, "tensor model.layers.1.mlp.gate.e_score_correction_bias: is unknown"),
     ],
 )
-def test_row_28_config_contradicts_the_shapes(folder, fields, found):
+def test_row_28_a_config_that_contradicts_the_shapes_is_refused(folder, fields, found):
     assert refused(with_config(folder, **fields)).startswith(found)
 
 
-def test_row_28_heads_that_share_out_the_same_rows_otherwise(folder):
+def test_row_28_other_head_sizes_with_the_same_number_of_rows_are_refused(folder):
     fields = {"num_attention_heads": 2, "qk_nope_head_dim": 64, "qk_rope_head_dim": 16, "v_head_dim": 64}
     assert refused(with_config(folder, **fields)).startswith("tensor model.layers.0.self_attn.q_b_proj.weight: shape ")
 
 
-def test_the_checkpoint_itself_is_taken(folder):
+def test_the_undamaged_checkpoint_is_accepted(folder):
     assert planned(folder)["architecture"] == "deepseek2"
 
 
 @pytest.mark.parametrize("name", [1, ["a/b"], {"a": "b"}, "a/\x1b[2J", "a/\u202e", "x" * 1_000_000, "../../etc/passwd"])
-def test_row_24_a_model_s_name_that_is_none_is_not_written(folder, name):
+def test_row_24_an_unusable_model_name_is_not_written(folder, name):
     keys = planned(with_config(folder, _name_or_path=name), "--target", "llama.cpp")["files"][0]["keys"]
     assert (keys["general.name"], "general.organization" in keys) == ("v3", False)

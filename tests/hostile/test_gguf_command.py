@@ -1,4 +1,4 @@
-"""Rows 75 to 83 as a user meets them: `deepgguf inspect FILE` and `deepgguf verify FILE`, in a process with 512 MB of memory."""
+"""Rows 75 to 83 on the command line: `deepgguf inspect FILE` and `deepgguf verify FILE`, with 512 MB of memory."""
 
 import os
 import struct
@@ -48,20 +48,20 @@ FILES = {
 
 @pytest.mark.parametrize("command", ["inspect", "verify"])
 @pytest.mark.parametrize("content", FILES.values(), ids=FILES)
-def test_the_file_is_refused(tmp_path: Path, content: bytes, command: str) -> None:
+def test_both_commands_refuse_the_file(tmp_path: Path, content: bytes, command: str) -> None:
     path = tmp_path / "model-00001-of-00002.gguf"
     path.write_bytes(content)
     assert "model-0000" in refused(command, path, folder=tmp_path, status=3)
 
 
-def test_row_77_inspect_refuses_a_terabyte_of_holes(tmp_path: Path) -> None:
+def test_row_77_inspect_refuses_a_sparse_file_of_a_terabyte(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(gguf([key(b"k", ARRAY, array(UINT8, 2**39))]))
     os.truncate(path, 2**40)
     assert "there are more than 4194304 in arrays" in refused("inspect", path, folder=tmp_path, status=3)
 
 
-def test_the_longest_header_that_is_allowed_fits_the_memory(tmp_path: Path) -> None:
+def test_the_longest_allowed_header_fits_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(gguf([key(b"k", STRING, text(b"x" * (60 * 2**20) + "\U0001f600".encode()))]))
     assert run_deepgguf("inspect", path).status == 0

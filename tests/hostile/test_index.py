@@ -1,4 +1,4 @@
-"""Rows 16 to 23: what index and shards may not say of each other."""
+"""Rows 16 to 23: a damaged index, and an index and shards that contradict each other."""
 
 import json
 from pathlib import Path
@@ -32,14 +32,14 @@ def index_warnings(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("with_index", [True, False])
 @pytest.mark.parametrize("shard", SHARDS)
-def test_row_16_missing_shard(folder, with_index, shard):
+def test_row_16_a_missing_shard_is_refused(folder, with_index, shard):
     (folder / shard).unlink()
     if not with_index:
         (folder / INDEX).unlink()
     assert refused(folder).startswith(f"{shard}: ")
 
 
-def test_row_16_a_shard_that_the_index_does_not_know(folder):
+def test_row_16_a_shard_that_the_index_does_not_know_is_refused(folder):
     edit_index(
         folder, lambda index: index.update(weight_map={k: v for k, v in index["weight_map"].items() if v != SHARDS[2]})
     )
@@ -65,7 +65,7 @@ def test_row_16_a_shard_that_the_index_does_not_know(folder):
         f"\u202e{SHARDS[0]}",
     ],
 )
-def test_row_17_a_shard_name_that_is_no_file_in_the_folder(folder, name):
+def test_row_17_a_shard_name_that_is_not_a_file_in_the_folder_is_refused(folder, name):
     edit_index(folder, lambda index: index["weight_map"].update({first_tensor(folder / SHARDS[0]): name}))
     line = refused(folder)
     assert line.startswith(f"{INDEX}: the shard name ")
@@ -73,7 +73,7 @@ def test_row_17_a_shard_name_that_is_no_file_in_the_folder(folder, name):
 
 
 @pytest.mark.parametrize("weight_map", [None, [], "x", {"a": 1}, {"a": None}, {"a": [SHARDS[0]]}])
-def test_row_17_a_weight_map_that_is_none(folder, weight_map):
+def test_row_17_a_weight_map_that_does_not_map_names_is_refused(folder, weight_map):
     edit_index(folder, lambda index: index.update(weight_map=weight_map))
     assert refused(folder).startswith(f"{INDEX}: Expected ")
 
@@ -92,13 +92,13 @@ def test_row_18_all_tensors_in_other_shards_than_the_index_names(folder):
     assert warning.endswith(" (and 172 more); the shards' own headers are used")
 
 
-def test_row_18_tensor_in_no_shard(folder):
+def test_row_18_a_tensor_in_no_shard_is_refused(folder):
     edit_index(folder, lambda index: index["weight_map"].update(stray=SHARDS[1]))
     assert refused(folder) == f"{INDEX}, tensor stray: is not in {SHARDS[1]}, where the index has it, nor elsewhere"
 
 
 @pytest.mark.parametrize("with_index", [True, False])
-def test_row_19_one_tensor_in_two_shards(folder, with_index):
+def test_row_19_one_tensor_in_two_shards_is_refused(folder, with_index):
     name = first_tensor(folder / SHARDS[0])
     twin = header(folder / SHARDS[0])[name]
     size = (folder / SHARDS[1]).stat().st_size
@@ -154,7 +154,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64
 
 
 @pytest.mark.parametrize("file", [SHARDS[1], INDEX])
-def test_row_22_a_git_lfs_pointer(folder, file):
+def test_row_22_a_git_lfs_pointer_is_refused(folder, file):
     (folder / file).write_bytes(POINTER)
     assert refused(folder) == (
         f"{file}: a Git-LFS pointer, not the file itself; run `git lfs pull` in the folder, or download the file again"
@@ -163,34 +163,34 @@ def test_row_22_a_git_lfs_pointer(folder, file):
 
 @pytest.mark.parametrize("file", [SHARDS[1], INDEX])
 @pytest.mark.parametrize("page", [b"<!DOCTYPE html><html></html>", b"\n <html>\n<body>", b"<?xml version='1.0'?>"])
-def test_row_22_an_html_page(folder, file, page):
+def test_row_22_an_html_page_is_refused(folder, file, page):
     (folder / file).write_bytes(page)
     assert refused(folder) == f"{file}: an HTML page, not the file itself; download the file again"
 
 
-def test_row_23_duplicate_key_in_the_index(folder):
+def test_row_23_a_duplicate_key_in_the_index_is_refused(folder):
     text = (folder / INDEX).read_text()
     name = next(iter(json.loads(text)["weight_map"]))
     (folder / INDEX).write_text(text.replace('"weight_map": {', f'"weight_map": {{"{name}": "{SHARDS[0]}",', 1))
     assert refused(folder) == f"{INDEX}: the key '{name}' stands twice in one object"
 
 
-def test_row_23_two_weight_maps(folder):
+def test_row_23_two_weight_maps_are_refused(folder):
     (folder / INDEX).write_text(f'{{"weight_map": {{"a": "{SHARDS[0]}"}}, "weight_map": {{}}}}')
     assert refused(folder) == f"{INDEX}: the key 'weight_map' stands twice in one object"
 
 
-def test_row_23_an_index_that_is_no_object(folder):
+def test_row_23_an_index_that_is_not_an_object_is_refused(folder):
     (folder / INDEX).write_text("[]")
     assert refused(folder).startswith(f"{INDEX}: Expected `object`, got `array`")
 
 
-def test_row_23_an_index_that_names_nothing(folder):
+def test_row_23_an_index_that_names_nothing_is_refused(folder):
     edit_index(folder, lambda index: index.update(weight_map={}))
     assert refused(folder).startswith("v3: no safetensors files")
 
 
-def test_the_damage_is_what_is_refused(folder):
+def test_the_undamaged_checkpoint_is_accepted(folder):
     put_header_text(folder / SHARDS[0], json.dumps(header(folder / SHARDS[0])).encode())
     edit_index(folder, lambda index: index["metadata"].update(total_size=5_441_096.0))
     assert planned(folder)["architecture"] == "deepseek2"

@@ -1,4 +1,4 @@
-"""Rows 63 to 74: what may happen to the output, and what is left of it then."""
+"""Rows 63 to 74: what can happen to the output, and what is left of it afterwards."""
 
 import signal
 import subprocess
@@ -67,13 +67,13 @@ def mounted(tmp_path: Path) -> Iterator["Mounts"]:
 
 
 class Mounts:
-    """File systems in a mount namespace of their own, which ends with the process that holds it."""
+    """File systems in their own mount namespace, which ends with the process that holds it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.holders = folder, []
 
     def tmpfs(self, options: str) -> Path:
-        """A new tmpfs; its path leads through /proc, as only the holder has it mounted."""
+        """A new tmpfs; its path goes through /proc, because only the holder has it mounted."""
         at = self.folder / f"tmpfs-{len(self.holders)}"
         at.mkdir()
         holder = subprocess.Popen(
@@ -104,7 +104,7 @@ def with_accident(name: str) -> tuple[str, ...]:
 
 
 def with_strace(log: Path, *injections: str, path: Path | None = None) -> tuple[str, ...]:
-    """The command line under strace, which makes the kernel's calls fail, by default whatever the path."""
+    """The command line under strace, which makes system calls fail, on one path or on all."""
     calls = ",".join(injection.split(":", 1)[0] for injection in injections)
     injected = (f"--inject={injection}" for injection in injections)
     only = () if path is None else ("-P", str(path))
@@ -112,20 +112,20 @@ def with_strace(log: Path, *injections: str, path: Path | None = None) -> tuple[
 
 
 def resumed(source: Path, out: Path, undisturbed: str) -> None:
-    """`--resume` ends well, with the same bytes and nothing left over."""
+    """`--resume` succeeds, gives the same bytes and leaves nothing else behind."""
     outcome = run_deepgguf("convert", source, "-o", out / NAME, "--resume")
     assert (outcome.status, outcome.stderr) == (0, "")
     assert digest(out / NAME) == undisturbed
     assert names(out) == [NAME, f"{NAME}.json"]
 
 
-def test_row_63_no_room(source, mounted):
+def test_row_63_too_little_free_space_is_refused_before_anything_is_created(source, mounted):
     disk = mounted.tmpfs("size=3M")
     line = refused("convert", source, "-o", disk / NAME, folder=disk, status=4)
     assert f"{disk}: {SIZE:,} bytes are needed, 3,145,728 are free; free space, give another folder as --output" in line
 
 
-def test_row_63_disk_full_at_create(source, mounted):
+def test_row_63_a_disk_full_at_create_leaves_nothing(source, mounted):
     disk = mounted.tmpfs("size=12M,nr_inodes=1")
     line = refused("convert", source, "-o", disk / NAME, folder=disk, status=4)
     assert line.endswith(
@@ -133,19 +133,19 @@ def test_row_63_disk_full_at_create(source, mounted):
     )
 
 
-def test_row_63_disk_full_at_create_of_the_journal(source, mounted):
+def test_row_63_a_disk_full_at_create_of_the_journal_leaves_nothing(source, mounted):
     disk = mounted.tmpfs("size=12M,nr_inodes=2")
     line = refused("convert", source, "-o", disk / NAME, folder=disk, status=4)
     assert "model.gguf.part.journal: creating it failed: the disk is full" in line
 
 
-def test_row_63_disk_full_at_allocate(source, out, tmp_path):
+def test_row_63_a_disk_full_at_allocate_leaves_nothing(source, out, tmp_path):
     program = with_strace(tmp_path / "log", "fallocate:error=ENOSPC")
     line = refused("convert", source, "-o", out / NAME, folder=out, status=4, program=program)
     assert line.endswith(f"reserving {SIZE:,} bytes for it failed: the disk is full; free space, then run again")
 
 
-def test_row_63_disk_full_at_write(source, out, tmp_path, undisturbed):
+def test_row_63_a_disk_full_at_write_keeps_a_part_to_resume(source, out, tmp_path, undisturbed):
     program = with_strace(tmp_path / "log", "pwrite64:error=ENOSPC:when=9+")
     line = failed("convert", source, "-o", out / NAME, "--jobs", "1", status=4, program=program)
     assert line.endswith("writing it failed: the disk is full; what is written stays; run again with --resume")
@@ -156,21 +156,21 @@ def test_row_63_disk_full_at_write(source, out, tmp_path, undisturbed):
 @pytest.mark.parametrize("call", ["pwrite64", "fsync"])
 @pytest.mark.parametrize("when", [1, 2, 3])
 @pytest.mark.parametrize("error", ["ENOSPC", "EDQUOT", "EIO"])
-def test_row_63_any_of_the_first_calls_fails(source, out, tmp_path, undisturbed, call, when, error):
+def test_row_63_a_run_can_be_resumed_after_any_failed_call(source, out, tmp_path, undisturbed, call, when, error):
     program = with_strace(tmp_path / "log", f"{call}:error={error}:when={when}")
     failed("convert", source, "-o", out / NAME, "--jobs", "2", status=4, program=program)
     assert names(out) in ([], LEFT)
     resumed(source, out, undisturbed)
 
 
-def test_row_64_quota(source, out, tmp_path):
+def test_row_64_a_used_up_quota_leaves_nothing(source, out, tmp_path):
     program = with_strace(tmp_path / "log", "fallocate:error=EDQUOT")
     line = refused("convert", source, "-o", out / NAME, folder=out, status=4, program=program)
     assert "the quota is used up" in line
 
 
 @pytest.mark.parametrize("limit", [0, 100, 1_000_000, SIZE - 1])
-def test_row_64_file_size_limit(source, out, limit):
+def test_row_64_a_file_size_limit_leaves_nothing(source, out, limit):
     line = refused("convert", source, "-o", out / NAME, folder=out, status=4, file_size=limit)
     assert line.endswith(
         f"model.gguf.part: reserving {SIZE:,} bytes for it failed: a file-size limit is reached;"
@@ -178,7 +178,7 @@ def test_row_64_file_size_limit(source, out, limit):
     )
 
 
-def test_row_65_folder_that_is_read_only(source, mounted):
+def test_row_65_a_read_only_file_system_is_refused(source, mounted):
     disk = mounted.tmpfs("ro")
     line = refused("convert", source, "-o", disk / NAME, folder=disk, status=4)
     assert line.endswith(
@@ -186,20 +186,20 @@ def test_row_65_folder_that_is_read_only(source, mounted):
     )
 
 
-def test_row_65_folder_without_permission(source, out, tmp_path):
-    """Root may write anywhere; so the kernel is made to refuse."""
+def test_row_65_a_folder_without_permission_is_refused(source, out, tmp_path):
+    """Root may write anywhere, so strace makes the kernel refuse."""
     program = with_strace(tmp_path / "log", "openat:error=EACCES", path=out / LEFT[0])
     line = refused("convert", source, "-o", out / NAME, folder=out, status=4, program=program)
     assert line.endswith(f"{LEFT[0]}: creating it failed: Permission denied; check the folder's permissions and space")
 
 
-def test_row_65_no_such_folder(source, out):
+def test_row_65_a_folder_that_does_not_exist_is_refused(source, out):
     line = refused("convert", source, "-o", out / "none" / NAME, folder=out, status=2)
     assert line == f"{out}/none: no such folder; make it, or give another --output"
 
 
 @pytest.mark.parametrize("option", ["--overwrite", "--resume", "--restart"])
-def test_row_66_output_is_a_symlink(source, out, tmp_path, option):
+def test_row_66_an_output_that_is_a_symlink_is_refused(source, out, tmp_path, option):
     (tmp_path / "precious").write_bytes(b"precious")
     (out / NAME).symlink_to(tmp_path / "precious")
     line = refused("convert", source, "-o", out / NAME, option, folder=tmp_path, status=2)
@@ -208,34 +208,34 @@ def test_row_66_output_is_a_symlink(source, out, tmp_path, option):
 
 @pytest.mark.parametrize("file", LEFT)
 @pytest.mark.parametrize("option", ["--resume", "--restart"])
-def test_row_66_part_or_journal_is_a_symlink(source, out, tmp_path, file, option):
-    """A file that a stranger could make in a shared folder must not lead the run to write somewhere else."""
+def test_row_66_a_part_or_journal_that_is_a_symlink_is_not_followed(source, out, tmp_path, file, option):
+    """A symlink that a stranger made in a shared folder must not make the run write somewhere else."""
     (tmp_path / "precious").write_bytes(b"precious")
     (out / file).symlink_to(tmp_path / "precious")
     run_deepgguf("convert", source, "-o", out / NAME, option)
     assert (tmp_path / "precious").read_bytes() == b"precious"
 
 
-def test_row_66_default_output_is_a_folder(source, out):
+def test_row_66_a_folder_in_place_of_the_default_output_is_refused(source, out):
     (out / "v3-BF16.gguf").mkdir()
     line = refused("convert", source, "-o", out, "--overwrite", folder=out, status=2)
     assert line == f"{out}/v3-BF16.gguf: is not a regular file; give another --output"
 
 
-def test_row_66_output_exists(source, out):
+def test_row_66_an_output_that_exists_is_refused(source, out):
     (out / NAME).write_bytes(b"old")
     line = refused("convert", source, "-o", out / NAME, folder=out, status=2)
     assert line == f"{out}/{NAME}: exists; replace it with --overwrite, or give another --output"
 
 
-def test_row_66_output_is_one_of_the_inputs(source):
+def test_row_66_an_output_that_is_one_of_the_inputs_is_refused(source):
     (source / "model.safetensors").rename(source / "model.gguf")
     (source / "model.safetensors").symlink_to("model.gguf")
     line = refused("convert", source, "-o", source / "model.gguf", "--overwrite", folder=source, status=2)
     assert line == f"{source}/model.gguf: is one of the inputs; give another --output"
 
 
-def test_row_66_an_old_output_stays_until_the_new_one_is_whole(source, out, tmp_path):
+def test_row_66_an_old_output_stays_until_the_new_one_is_complete(source, out, tmp_path):
     (out / NAME).write_bytes(b"old")
     program = with_strace(tmp_path / "log", "fsync:error=EIO:when=2+")
     failed("convert", source, "-o", out / NAME, "--overwrite", status=4, program=program)
@@ -243,7 +243,7 @@ def test_row_66_an_old_output_stays_until_the_new_one_is_whole(source, out, tmp_
 
 
 def started_slowly(source: Path, out: Path, *options: str) -> "subprocess.Popen[bytes]":
-    """A run that has written and recorded some pieces and has seconds to go."""
+    """A run that has written and recorded some pieces and has seconds left."""
     process = start_deepgguf(
         "convert", source, "-o", out / NAME, "--jobs", "1", *options, program=with_accident("slow")
     )
@@ -265,7 +265,7 @@ def started_slowly(source: Path, out: Path, *options: str) -> "subprocess.Popen[
         (("--restart",), "another run is writing this file; wait for it, or give another --output"),
     ],
 )
-def test_row_67_two_runs_on_one_output(source, out, undisturbed, options, found):
+def test_row_67_two_runs_on_one_output_second_is_refused_first_finishes(source, out, undisturbed, options, found):
     with started_slowly(source, out) as first:
         assert failed("convert", source, "-o", out / NAME, *options, status=4) == f"{out}/{LEFT[0]}: {found}"
         first.communicate()
@@ -273,7 +273,7 @@ def test_row_67_two_runs_on_one_output(source, out, undisturbed, options, found)
     assert digest(out / NAME) == undisturbed
 
 
-def test_row_68_short_writes(source, out, undisturbed):
+def test_row_68_short_writes_are_continued(source, out, undisturbed):
     outcome = run_deepgguf("convert", source, "-o", out / NAME, program=with_accident("short_writes"))
     assert outcome.status == 0
     assert digest(out / NAME) == undisturbed
@@ -283,7 +283,7 @@ def syncs(log: Path, file: str) -> list[str]:
     return [line for line in log.read_text().splitlines() if "fsync(" in line and f"/{file}>" in line]
 
 
-def test_row_69_a_failed_fsync_of_the_data_is_never_tried_again(source, out, tmp_path, undisturbed):
+def test_row_69_a_failed_fsync_of_the_data_is_never_retried(source, out, tmp_path, undisturbed):
     program = with_strace(tmp_path / "log", "fsync:error=EIO:when=3")
     line = failed("convert", source, "-o", out / NAME, "--jobs", "1", status=4, program=program)
     assert (
@@ -297,7 +297,7 @@ def test_row_69_a_failed_fsync_of_the_data_is_never_tried_again(source, out, tmp
     resumed(source, out, undisturbed)
 
 
-def test_row_69_a_failed_fsync_of_the_journal_is_never_tried_again(source, out, tmp_path, undisturbed):
+def test_row_69_a_failed_fsync_of_the_journal_is_never_retried(source, out, tmp_path, undisturbed):
     program = with_strace(tmp_path / "log", "fsync:error=EIO:when=1")
     failed("convert", source, "-o", out / NAME, "--jobs", "1", status=4, program=program)
     assert len(syncs(tmp_path / "log", LEFT[1])) == 1
@@ -305,7 +305,7 @@ def test_row_69_a_failed_fsync_of_the_journal_is_never_tried_again(source, out, 
     resumed(source, out, undisturbed)
 
 
-def test_row_70_rename_across_file_systems(source, out, tmp_path, undisturbed):
+def test_row_70_a_failed_rename_can_be_resumed(source, out, tmp_path, undisturbed):
     program = with_strace(tmp_path / "log", "rename:error=EXDEV")
     line = failed("convert", source, "-o", out / NAME, status=4, program=program)
     assert line.startswith(f"{out}/{NAME}: renaming {NAME}.part to it failed: Invalid cross-device link; ")
@@ -314,7 +314,7 @@ def test_row_70_rename_across_file_systems(source, out, tmp_path, undisturbed):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_row_71_a_signal_keeps_what_is_done(source, out, undisturbed, number, status):
+def test_row_71_a_run_ended_by_a_signal_can_be_resumed(source, out, undisturbed, number, status):
     with started_slowly(source, out) as process:
         process.send_signal(number)
         stdout, stderr = process.communicate()
@@ -327,14 +327,14 @@ def test_row_71_a_signal_keeps_what_is_done(source, out, undisturbed, number, st
     resumed(source, out, undisturbed)
 
 
-def test_row_71_sigkill(source, out, undisturbed):
+def test_row_71_a_run_killed_by_sigkill_can_be_resumed(source, out, undisturbed):
     with started_slowly(source, out) as process:
         process.kill()
     assert names(out) == LEFT
     resumed(source, out, undisturbed)
 
 
-def test_row_71_a_part_without_either_option_is_refused_with_both_choices(source, out, undisturbed):
+def test_row_71_a_part_is_refused_without_resume_or_restart(source, out, undisturbed):
     with started_slowly(source, out) as process:
         process.kill()
     line = refused("convert", source, "-o", out / NAME, folder=out, status=4)
@@ -343,18 +343,18 @@ def test_row_71_a_part_without_either_option_is_refused_with_both_choices(source
     assert digest(out / NAME) == undisturbed
 
 
-def test_row_71_another_plan_does_not_go_on(source, out):
+def test_row_71_a_part_of_another_plan_is_not_resumed(source, out):
     with started_slowly(source, out) as process:
         process.kill()
     line = refused("convert", source, "-o", out / NAME, "--resume", "--type", "f32", folder=out, status=4)
     assert "belongs to another plan" in line
 
 
-def test_row_71_nothing_to_resume_starts_afresh(source, out, undisturbed):
+def test_row_71_resume_with_nothing_to_resume_starts_afresh(source, out, undisturbed):
     resumed(source, out, undisturbed)
 
 
-def test_row_71_a_part_never_loads(source, out):
+def test_row_71_a_part_does_not_load_as_a_model(source, out):
     with started_slowly(source, out) as process:
         process.kill()
     assert (out / LEFT[0]).read_bytes()[:4] == bytes(4)
@@ -362,7 +362,7 @@ def test_row_71_a_part_never_loads(source, out):
 
 
 @pytest.mark.parametrize("damage", [b"\0", b"{{", b"[]\n", b'{"schema": 9}\n', b"\xff\xfe\n"])
-def test_row_73_journal_with_a_damaged_header(source, out, damage, undisturbed):
+def test_row_73_a_journal_with_a_damaged_header_is_refused(source, out, damage, undisturbed):
     with started_slowly(source, out) as process:
         process.kill()
     journal = out / LEFT[1]
@@ -375,13 +375,13 @@ def test_row_73_journal_with_a_damaged_header(source, out, damage, undisturbed):
 
 
 def interrupted(source: Path, out: Path, tmp_path: Path) -> Path:
-    """The journal of a run that was done but for the last rename."""
+    """The journal of a run that did everything but the last rename."""
     failed("convert", source, "-o", out / NAME, status=4, program=with_strace(tmp_path / "log", "rename:error=EXDEV"))
     return out / LEFT[1]
 
 
 @pytest.mark.parametrize("place", [0.3, 0.6, 0.99])
-def test_row_73_journal_with_a_damaged_record(source, out, tmp_path, undisturbed, place):
+def test_row_73_a_journal_with_a_damaged_record_is_resumed(source, out, tmp_path, undisturbed, place):
     journal = interrupted(source, out, tmp_path)
     text = bytearray(journal.read_bytes())
     start = text.index(b"\n") + 1
@@ -390,7 +390,7 @@ def test_row_73_journal_with_a_damaged_record(source, out, tmp_path, undisturbed
     resumed(source, out, undisturbed)
 
 
-def test_row_73_journal_that_claims_what_the_part_does_not_hold(source, out, tmp_path, undisturbed):
+def test_row_73_a_journal_that_claims_what_the_part_does_not_hold_is_not_believed(source, out, tmp_path, undisturbed):
     interrupted(source, out, tmp_path)
     with (out / LEFT[0]).open("r+b") as part:
         part.seek(SIZE // 2)
@@ -398,13 +398,13 @@ def test_row_73_journal_that_claims_what_the_part_does_not_hold(source, out, tmp
     resumed(source, out, undisturbed)
 
 
-def test_row_73_journal_without_its_part(source, out, tmp_path, undisturbed):
+def test_row_73_a_journal_without_its_part_starts_afresh(source, out, tmp_path, undisturbed):
     interrupted(source, out, tmp_path)
     (out / LEFT[0]).unlink()
     resumed(source, out, undisturbed)
 
 
-def test_row_73_journal_without_its_part_beside_an_older_file(source, out, tmp_path, undisturbed):
+def test_row_73_a_journal_without_its_part_does_not_replace_an_older_file(source, out, tmp_path, undisturbed):
     interrupted(source, out, tmp_path)
     (out / LEFT[0]).unlink()
     (out / NAME).write_bytes(bytes(SIZE))
@@ -413,7 +413,7 @@ def test_row_73_journal_without_its_part_beside_an_older_file(source, out, tmp_p
     assert digest(out / NAME) == undisturbed
 
 
-def test_row_74_an_exception_in_a_worker(source, out, undisturbed):
+def test_row_74_an_exception_in_a_worker_ends_the_run_as_a_bug(source, out, undisturbed):
     line = failed("convert", source, "-o", out / NAME, status=70, program=with_accident("worker_exception"))
     assert line.startswith("a bug: ValueError in accidents.py:")
     assert line.endswith("no such row:\\x0a\\x1b[2J7; please report it, with the command")
@@ -421,13 +421,13 @@ def test_row_74_an_exception_in_a_worker(source, out, undisturbed):
     resumed(source, out, undisturbed)
 
 
-def test_row_74_no_memory_in_a_worker(source, out):
+def test_row_74_a_worker_out_of_memory_ends_the_run(source, out):
     program = with_accident("worker_out_of_memory")
     line = refused("convert", source, "-o", out / NAME, folder=out, status=4, program=program)
     assert line == "out of memory; give fewer --jobs"
 
 
-def test_a_path_of_many_folders_hides_nothing(source, out):
+def test_a_deep_path_does_not_crowd_out_the_message(source, out):
     deep = out / "/".join(["x" * 200] * 10)
     deep.mkdir(parents=True)
     (deep / NAME).write_bytes(b"old")
@@ -437,8 +437,8 @@ def test_a_path_of_many_folders_hides_nothing(source, out):
 
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("cut", [3, 5, 8, 13, 21, 34, 55, -9, -7, -5, -4, -3, -2, -1])
-def test_row_72_power_cut(source, out, undisturbed, calls, monkeypatch, cut, old):
-    """Before the call number `cut` of those that write; negative ones count from the last."""
+def test_row_72_a_power_cut_leaves_no_damaged_file(source, out, undisturbed, calls, monkeypatch, cut, old):
+    """The power fails before writing call number `cut`; a negative number counts from the last call."""
     monkeypatch.setenv("DEEPGGUF_FOLDER", str(out))
     monkeypatch.setenv("DEEPGGUF_CUT", str(cut if cut > 0 else calls(old) + 1 + cut))
     if old:

@@ -1,4 +1,4 @@
-"""Rows 48 to 51: what may lie where a shard belongs, and what may happen to it."""
+"""Rows 48 to 51: things that are not a shard in the place of one, and shards that change or fail during a run."""
 
 import os
 import sys
@@ -19,20 +19,20 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("file", [SHARDS[1], INDEX])
-def test_row_48_fifo(folder, file):
+def test_row_48_a_fifo_in_place_of_a_file_is_refused(folder, file):
     (folder / file).unlink()
     os.mkfifo(folder / file)
     assert refused(folder) == f"{file}: a FIFO, not a regular file; download the file again"
 
 
 @pytest.mark.parametrize("file", [SHARDS[1], INDEX])
-def test_row_48_directory(folder, file):
+def test_row_48_a_folder_in_place_of_a_file_is_refused(folder, file):
     (folder / file).unlink()
     (folder / file).mkdir()
     assert refused(folder) == f"{file}: a folder, not a regular file; download the file again"
 
 
-def test_row_48_device(folder):
+def test_row_48_a_symlink_to_a_device_is_refused(folder):
     (folder / SHARDS[1]).unlink()
     (folder / SHARDS[1]).symlink_to("/dev/zero")
     assert refused(folder) == (
@@ -41,14 +41,14 @@ def test_row_48_device(folder):
 
 
 @pytest.mark.parametrize("file", [SHARDS[1], INDEX])
-def test_row_49_symlink_loop(folder, file):
+def test_row_49_a_symlink_loop_is_refused(folder, file):
     (folder / file).unlink()
     (folder / file).symlink_to("other")
     (folder / "other").symlink_to(file)
     assert refused(folder) == f"{file}: a loop of symlinks; download it again"
 
 
-def test_row_49_dangling_symlink(folder):
+def test_row_49_a_dangling_symlink_is_refused(folder):
     (folder / SHARDS[1]).unlink()
     (folder / SHARDS[1]).symlink_to("gone")
     assert refused(folder) == f"{SHARDS[1]}: no such file; download it again"
@@ -56,7 +56,7 @@ def test_row_49_dangling_symlink(folder):
 
 @pytest.mark.parametrize("file", [SHARDS[1], INDEX])
 @pytest.mark.parametrize("absolute", [True, False])
-def test_row_49_symlink_out_of_the_folder(folder, file, absolute):
+def test_row_49_a_symlink_out_of_the_folder_is_refused(folder, file, absolute):
     outside = (folder / file).rename(folder.parent / "outside").resolve()
     (folder / file).symlink_to(outside if absolute else "../outside")
     assert refused(folder) == (
@@ -64,17 +64,17 @@ def test_row_49_symlink_out_of_the_folder(folder, file, absolute):
     )
 
 
-def test_row_49_symlink_within_the_folder_is_allowed(folder):
+def test_row_49_a_symlink_within_the_folder_is_allowed(folder):
     (folder / SHARDS[1]).rename(folder / "blob")
     (folder / SHARDS[1]).symlink_to("blob")
     assert planned(folder)["architecture"] == "deepseek2"
 
 
-def test_row_49_symlinks_of_the_hub_s_cache_are_allowed(folder):
+def test_row_49_the_symlinks_of_the_hub_cache_are_allowed(folder):
     assert planned(as_snapshot(folder))["architecture"] == "deepseek2"
 
 
-def test_row_49_a_blob_that_is_a_symlink_out_of_the_cache(folder):
+def test_row_49_a_blob_that_is_a_symlink_out_of_the_cache_is_refused(folder):
     cached = as_snapshot(folder)
     blob = (cached / SHARDS[1]).resolve()
     outside = blob.rename(folder.parent / "outside")
@@ -82,7 +82,7 @@ def test_row_49_a_blob_that_is_a_symlink_out_of_the_cache(folder):
     assert f"{SHARDS[1]}: a symlink to {outside.resolve()}, outside the checkpoint's folder" in refused(cached)
 
 
-def test_row_49_blobs_of_another_model(folder):
+def test_row_49_a_symlink_to_a_blob_of_another_model_is_refused(folder):
     cached = as_snapshot(folder)
     other = folder.parent / "models--other--model" / "blobs"
     other.mkdir(parents=True)
@@ -93,7 +93,7 @@ def test_row_49_blobs_of_another_model(folder):
 
 
 def at_work(folder: Path, accident: str, *, status: int) -> str:
-    """The line with which a run ends whose source goes wrong under it; it leaves nothing."""
+    """The line that ends a run whose source goes wrong under it; the run leaves nothing behind."""
     out = folder.parent / "out"
     out.mkdir()
     program = (sys.executable, ACCIDENTS, accident)
@@ -103,7 +103,7 @@ def at_work(folder: Path, accident: str, *, status: int) -> str:
 
 
 @pytest.mark.parametrize("accident", ["source_truncated", "source_touched", "source_replaced"])
-def test_row_50_changed_or_truncated_while_it_is_read(tmp_path, accident):
+def test_row_50_a_source_changed_or_truncated_during_the_run_ends_it(tmp_path, accident):
     folder = checkpoint("v3", tmp_path / "v3")
     (folder / "model.safetensors").rename(folder / "old")
     (folder / "model.safetensors").write_bytes((folder / "old").read_bytes())
@@ -113,7 +113,7 @@ def test_row_50_changed_or_truncated_while_it_is_read(tmp_path, accident):
     )
 
 
-def test_row_51_read_error(tmp_path):
+def test_row_51_a_read_error_ends_the_run(tmp_path):
     line = at_work(checkpoint("v3", tmp_path / "v3"), "read_error", status=4)
     assert line.startswith("model.safetensors: reading ")
     assert line.endswith("failed: Input/output error; check the disk, then run again with --resume")

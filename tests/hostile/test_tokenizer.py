@@ -1,4 +1,4 @@
-"""Rows 29 to 34: what the tokenizer's files may not say, and what in them is never run."""
+"""Rows 29 to 34: damaged tokenizer files, and what in them is never run."""
 
 import json
 import os
@@ -29,13 +29,13 @@ def give_last_token(id: object) -> Callable[[dict], object]:
     return lambda tokenizer: tokenizer["model"]["vocab"].update({last_token(tokenizer): id})
 
 
-def test_row_29_duplicate_id(folder):
+def test_row_29_a_duplicate_id_is_refused(folder):
     edit_tokenizer(folder, give_last_token(300))
     line = refused(folder)
     assert "tokenizer.json: model.vocab: id 300 is given twice, to " in line
 
 
-def test_row_29_an_added_token_takes_a_token_s_id(folder):
+def test_row_29_an_added_token_with_the_id_of_another_token_is_refused(folder):
     edit_tokenizer(folder, lambda t: t["added_tokens"].append({"id": 300, "content": "\x1b[2J\u202e", "special": True}))
     line = refused(folder)
     assert "tokenizer.json: added_tokens: id 300 is given twice, to " in line
@@ -43,37 +43,37 @@ def test_row_29_an_added_token_takes_a_token_s_id(folder):
 
 
 @pytest.mark.parametrize("id", [-1, -(2**63)])
-def test_row_29_negative_id(folder, id):
+def test_row_29_a_negative_id_is_refused(folder, id):
     edit_tokenizer(folder, give_last_token(id))
     assert "tokenizer.json: Expected `int` >= 0" in refused(folder)
 
 
-def test_row_29_sparse_ids(folder):
+def test_row_29_sparse_ids_are_refused(folder):
     edit_tokenizer(folder, give_last_token(2**31 - 1))
     assert "is missing, though ids go up to 2147483647; ids must be without gaps" in refused(folder)
 
 
 @pytest.mark.parametrize("id", [1.0, "1", None, True, [1]])
-def test_row_29_an_id_that_is_no_integer(folder, id):
+def test_row_29_an_id_that_is_not_an_integer_is_refused(folder, id):
     edit_tokenizer(folder, give_last_token(id))
     assert "tokenizer.json: Expected `int`, got " in refused(folder)
 
 
-def test_row_29_a_token_twice_in_the_vocabulary(folder):
+def test_row_29_a_token_listed_twice_is_refused(folder):
     text = (folder / "tokenizer.json").read_text()
     put(folder / "tokenizer.json", text.replace('"vocab": {', '"vocab": {"twice": 1, "twice": 2, ', 1).encode())
     assert refused(folder) == "tokenizer.json: the key 'twice' stands twice in one object"
 
 
-def test_row_29_more_tokens_than_the_config_has(folder):
+def test_row_29_more_tokens_than_vocab_size_are_refused(folder):
     edit_tokenizer(folder, lambda t: t["model"]["vocab"].update({f"more{i}": 516 + i for i in range(29)}))
     assert refused(folder) == (
         "tokenizer.json: 545 tokens, but config.json has vocab_size 544; the tokenizer belongs to another model"
     )
 
 
-def test_row_29_far_fewer_tokens_than_the_config_has(folder):
-    """The embedding of a hundred million tokens is a hole in a file; padding so many tokens would take memory."""
+def test_row_29_far_fewer_tokens_than_vocab_size_are_refused(folder):
+    """The embedding of a hundred million tokens is a hole in a file; padding that many tokens would exhaust memory."""
     rows = 100_000_000
     edit_json(folder / "config.json", lambda config: config.update(vocab_size=rows))
     shard = folder / "model.safetensors"
@@ -96,25 +96,25 @@ def test_row_29_far_fewer_tokens_than_the_config_has(folder):
 
 
 @pytest.mark.parametrize("id", [2**31, 2**32, 2**63])
-def test_row_30_id_beyond_an_int32(folder, id):
+def test_row_30_an_id_beyond_int32_is_refused(folder, id):
     edit_tokenizer(folder, give_last_token(id))
     assert "tokenizer.json: Expected `int` <= 2147483647" in refused(folder)
 
 
 @pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json"])
-def test_row_31_lone_surrogates(folder, file):
+def test_row_31_a_lone_surrogate_in_a_key_is_refused(folder, file):
     text = (folder / file).read_text()
     put(folder / file, text.replace("{", '{"\\ud800": 0, ', 1).encode())
     assert refused(folder) == f"{file}: half of a surrogate pair in a string, which no UTF-8 text has"
 
 
-def test_row_31_a_token_of_half_a_pair(folder):
+def test_row_31_a_token_with_half_a_surrogate_pair_is_refused(folder):
     edit_tokenizer(folder, lambda t: t["model"]["vocab"].update({"\udfff": t["model"]["vocab"].pop(last_token(t))}))
     assert refused(folder) == "tokenizer.json: half of a surrogate pair in a string, which no UTF-8 text has"
 
 
 @pytest.mark.parametrize("merge", [["nowhere", "at all"], "no where", ["i", "\x1b[2J"], ["", ""], "i", ["i n", ""]])
-def test_row_32_merge_outside_the_vocabulary(folder, merge):
+def test_row_32_a_merge_outside_the_vocabulary_is_refused(folder, merge):
     edit_tokenizer(folder, lambda t: t["model"]["merges"].append(merge))
     line = refused(folder)
     assert "tokenizer.json: merge 253 " in line
@@ -122,13 +122,13 @@ def test_row_32_merge_outside_the_vocabulary(folder, merge):
 
 
 @pytest.mark.parametrize("merge", [[], ["a"], ["a", "b", "c"], 1, None, {"a": "b"}])
-def test_row_32_a_merge_that_is_no_pair(folder, merge):
+def test_row_32_a_merge_that_is_not_a_pair_is_refused(folder, merge):
     edit_tokenizer(folder, lambda t: t["model"]["merges"].append(merge))
     assert "tokenizer.json: Expected " in refused(folder)
 
 
 @pytest.mark.parametrize("regex", ["(a+)+$", "(" * 50_000, "[", "(?R)", "\\p{" + "x" * 10**6])
-def test_row_33_regex_bomb_is_hashed_and_never_compiled(folder, regex):
+def test_row_33_a_regex_bomb_is_hashed_and_never_compiled(folder, regex):
     edit_tokenizer(
         folder, lambda t: t["pre_tokenizer"]["pretokenizers"][0].update(pattern={"Regex": regex}, type="Split")
     )
@@ -141,7 +141,7 @@ TEMPLATE = "{% for i in range(10**9) %}{{ cycler.__init__.__globals__.os.system(
 
 
 @pytest.mark.parametrize("file", ["tokenizer_config.json", "chat_template.jinja"])
-def test_row_34_chat_template_is_carried_and_never_rendered(folder, file):
+def test_row_34_a_chat_template_is_copied_and_never_rendered(folder, file):
     if file.endswith(".json"):
         edit_json(folder / file, lambda config: config.update(chat_template=TEMPLATE))
     else:
@@ -154,36 +154,36 @@ def test_row_34_chat_template_is_carried_and_never_rendered(folder, file):
 
 @pytest.fixture
 def template(folder: Path) -> Path:
-    """The path of a chat_template.jinja, which is yet to be made and would be used."""
+    """The path of a chat_template.jinja that does not exist yet but would be used."""
     edit_json(folder / "tokenizer_config.json", lambda config: config.pop("chat_template", None))
     return folder / "chat_template.jinja"
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../secret"])
-def test_row_49_a_chat_template_that_is_a_symlink_out_of_the_folder(folder, template, target):
+def test_row_49_a_chat_template_that_is_a_symlink_out_of_the_folder_is_refused(folder, template, target):
     (folder.parent / "secret").write_text("a password")
     template.symlink_to(target)
     assert f"chat_template.jinja: a symlink to {os.path.realpath(folder / target)}, outside" in refused(folder)
 
 
-def test_row_48_a_chat_template_that_is_a_fifo(folder, template):
+def test_row_48_a_chat_template_that_is_a_fifo_is_refused(folder, template):
     os.mkfifo(template)
     assert refused(folder) == "chat_template.jinja: a FIFO, not a regular file; download the file again"
 
 
-def test_row_34_a_chat_template_without_an_end(folder, template):
+def test_row_34_a_chat_template_of_a_terabyte_is_refused(folder, template):
     template.touch()
     os.truncate(template, 2**40)
     assert "chat_template.jinja: 1,099,511,627,776 bytes, more than the 33,554,432 that are allowed" in refused(folder)
 
 
-def test_row_34_a_chat_template_that_is_no_utf_8(folder, template):
+def test_row_34_a_chat_template_that_is_not_utf8_is_refused(folder, template):
     put(template, b"{{ \xff }}")
     assert "chat_template.jinja: not UTF-8 at byte 3" in refused(folder)
 
 
 @pytest.mark.parametrize("template", [1, [1], [{"name": "default"}], {"a": "b"}])
-def test_row_34_a_chat_template_that_is_no_text(folder, template):
+def test_row_34_a_chat_template_that_is_not_text_is_refused(folder, template):
     edit_json(folder / "tokenizer_config.json", lambda config: config.update(chat_template=template))
     assert "tokenizer_config.json: " in refused(folder)
 

@@ -73,7 +73,7 @@ def test_every_16_bit_pattern_and_many_of_32_bits_convert_and_count_exactly(a: G
 
 @pytest.mark.parametrize(("a", "b"), PAIRS)
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 5, 15, 16, 17, 31, 33, 1023, 1024, 1025, 2049])
-def test_any_number_of_elements_at_any_address(a: GGMLType, b: GGMLType, n: int) -> None:
+def test_any_number_of_elements_at_any_address_is_converted(a: GGMLType, b: GGMLType, n: int) -> None:
     everything = MANY_F32 if a == F32 else EVERY_16_BITS
     check(np.random.default_rng(n).permutation(everything)[:n], a, b, misaligned=1)
 

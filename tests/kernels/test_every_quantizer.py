@@ -1,4 +1,4 @@
-"""Every quantizer's blocks are ggml's to the bit, at every level of this machine."""
+"""Every quantizer's blocks are bit-identical to ggml's, at every level of this machine."""
 
 import numpy as np
 import pytest

@@ -76,14 +76,14 @@ def check(
 
 @pytest.mark.parametrize("type", ELEMENT)
 @pytest.mark.parametrize("scale", SCALES)
-def test_every_code_times_every_kind_of_scale(scale: float, type: GGMLType) -> None:
+def test_every_code_times_every_kind_of_scale_matches_numpy(scale: float, type: GGMLType) -> None:
     codes = np.arange(256, dtype=np.uint8)
     check(codes.reshape(1, 256), np.array([[scale]], np.float32), (1, 256), slice(0, 1), type)
     check(np.delete(codes, [0x7F, 0xFF]).reshape(1, 254), np.array([[scale]], np.float32), (1, 254), slice(0, 1), type)
 
 
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=8), st.sampled_from([F32, F16, BF16]))
-def test_every_code_times_any_scale(bits: list[int], type: GGMLType) -> None:
+def test_every_code_times_any_scale_matches_numpy(bits: list[int], type: GGMLType) -> None:
     scales = np.array(bits, np.uint32).view(np.float32).reshape(1, -1)
     codes = np.tile(np.arange(256, dtype=np.uint8), scales.size).reshape(1, -1)
     check(codes, scales, (1, 256), slice(0, 1), type)

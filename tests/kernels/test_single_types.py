@@ -1,4 +1,4 @@
-"""Rules that only one or two of the quantization types have, on every level of this machine."""
+"""Rules that apply to only one or two quantization types, at every level of this machine."""
 
 import numpy as np
 import pytest

@@ -23,7 +23,7 @@ def test_the_files_have_the_planned_names_and_sizes(checkpoint, tmp_path, name, 
 
 @pytest.mark.parametrize("split", [{"split_max_size": 1_000_000}, {"split_max_tensors": 7}], ids=str)
 @pytest.mark.parametrize("name", ["v3-bf16", "ocr"])
-def test_the_parts_of_a_split_set_have_the_planned_names_and_sizes(checkpoint, tmp_path, name, split):
+def test_the_files_of_a_split_set_have_the_planned_names_and_sizes(checkpoint, tmp_path, name, split):
     planned = plan(checkpoint(name), tmp_path, target="llama.cpp", **split)
     convert(checkpoint(name), tmp_path, target="llama.cpp", jobs=2, manifest=False, **split)
     assert len(planned.files) > 2
@@ -44,7 +44,7 @@ def test_the_bytes_do_not_depend_on_jobs(checkpoint, tmp_path, name, target, typ
     assert digests[0]
 
 
-def test_an_mmproj_is_never_split_as_the_engine_loads_it_from_one_file(checkpoint):
+def test_an_mmproj_is_never_split_because_the_engine_loads_one_file(checkpoint):
     files = plan(checkpoint("ocr"), target="llama.cpp", split_max_tensors=7).files
     mmproj = [file for file in files if file.kind == "mmproj"]
     assert [file.name for file in mmproj] == ["mmproj-ocr-BF16.gguf"]

@@ -13,7 +13,6 @@ import pytest
 from deepgguf import api
 from deepgguf.planning.pieces import cut
 from deepgguf.planning.schema import PIECE_WEIGHTS
-from deepgguf.run.settings import Settings
 from golden import GOLDENS
 
 TINY, ODD = 512, 77_777  # two rows of the samples' matrices; several rows, and no whole number of FP8 blocks
@@ -29,7 +28,7 @@ def hashes(source: Path, folder: Path, piece_weights: int, **choices: object) ->
     """The SHA-256 of every file that a conversion with pieces of that size makes."""
     folder.mkdir()
     plan = msgspec.structs.replace(api.plan(source, folder / "x.gguf", **choices), piece_weights=piece_weights)
-    report = api.carry_out(plan, Settings(folder, jobs=2), imatrix=choices.get("imatrix"))
+    report = plan.run(jobs=2)
     found = {file.path.name: sha256(file.path.read_bytes()).hexdigest() for file in report.files}
     for file in report.files:
         file.path.unlink()

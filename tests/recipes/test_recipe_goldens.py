@@ -98,7 +98,7 @@ def test_types_on_ollamas_layout_are_those_of_llama_quantize_with_ollamas_except
 
 
 @pytest.mark.parametrize("recipe", ["q8_0", "q4_k_m", "q3_k_m", "mxfp4_moe"])
-def test_the_language_model_of_deepseekocr_is_typed_as_alone_and_its_encoders_are_kept(recipe):
+def test_deepseekocr_gets_the_types_of_its_language_model_alone_and_keeps_its_encoders(recipe):
     source = golden(GOLDENS / "ollama" / "ocr.json")
     types, _ = expected(GOLDENS / "quantized" / f"ocr-{recipe.upper()}.json")
     encoders = {t["name"]: t["type"] for t in source["tensors"] if t["name"].startswith(("v.", "s.", "mm."))}

@@ -56,7 +56,7 @@ def first(recipe: str, *tensors: TensorToType, **more) -> TypedTensor:
         ("q6_k", 8, F16),
     ],
 )
-def test_rows_that_are_no_multiple_of_256_fall_back(recipe, row, expected):
+def test_rows_that_are_not_a_multiple_of_256_fall_back(recipe, row, expected):
     result = first(recipe, tensor("blk.20.attn_q_a.weight", 8, row), OUTPUT)
     assert (result.type, result.wanted, result.origin) == (expected, RECIPES[recipe].type, Origin.FALLBACK)
 
@@ -110,7 +110,7 @@ def test_a_stack_of_one_expert_is_a_matrix():
     assert allows_quantization(tensor("blk.3.ffn_up_exps.weight", 1, 512, 512))
 
 
-def test_the_output_has_q6_k_and_the_embedding_the_recipes_type():
+def test_the_output_gets_q6_k_and_the_embedding_the_recipes_type():
     assert types("q4_k_m", tensor("token_embd.weight"), OUTPUT) == [GGMLType.Q4_K, GGMLType.Q6_K]
 
 
@@ -118,7 +118,7 @@ def test_a_tied_embedding_is_typed_as_an_output():
     assert types("q4_k_m", tensor("token_embd.weight")) == [GGMLType.Q6_K]
 
 
-def test_an_output_whose_rows_do_not_fit_the_recipes_type_has_q8_0():
+def test_an_output_whose_rows_do_not_fit_the_recipes_type_gets_q8_0():
     assert types("q4_k_m", tensor("output.weight", 512, 96)) == [GGMLType.Q8_0]
 
 
@@ -284,7 +284,7 @@ def test_an_entry_of_another_size_is_an_error():
         typed("q4_k_m", up, OUTPUT, importance={up.name: 512})
 
 
-def test_an_embeddings_entry_of_another_size_is_left_aside():
+def test_an_embeddings_entry_of_another_size_is_ignored():
     assert not first("q4_k_m", tensor("token_embd.weight"), OUTPUT, importance={"token_embd.weight": 7}).weighted
 
 

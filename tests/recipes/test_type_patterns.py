@@ -15,7 +15,7 @@ def test_a_pattern_and_its_type_are_split_at_the_first_equals_sign():
     assert parse_tensor_type("ffn_down=q6_K") == TypePattern("ffn_down", GGMLType.Q6_K)
 
 
-def test_a_pattern_is_put_in_lower_case():
+def test_a_pattern_is_lower_cased():
     assert parse_tensor_type("FFN_Down=Q8_0").pattern == "ffn_down"
 
 
@@ -48,7 +48,7 @@ def test_the_first_matching_pattern_counts():
 
 
 @pytest.mark.parametrize("option", ["", "ffn_up", "=q8_0", "ffn_up=", "ffn_up=q9_0", "ffn_up=iq1_s", "(=q8_0", "a{=q"])
-def test_what_is_no_pattern_and_type_is_a_usage_error(option):
+def test_what_is_not_a_pattern_and_a_type_is_a_usage_error(option):
     with pytest.raises(UsageError):
         parse_tensor_type(option)
 

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from deepgguf import api
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.run.disk import Disk
+from deepgguf.executors.threads import Threads
+from deepgguf.run.execute import execute
 from deepgguf.run.settings import Settings
 
 
@@ -32,11 +34,11 @@ def undisturbed(source: Path, out: Path, **choices: Any) -> Conversion:
 def convert(conversion: Conversion, out: Path, disk: Disk | None = None, **settings: Any) -> None:
     """One run into the folder `out`."""
     plan = api.plan(conversion.source, out / "model.gguf", **conversion.choices)
-    api.carry_out(plan, Settings(folder=out, **settings), disk=disk)
+    execute(plan, Settings(folder=out, **settings), Threads(1), disk=disk)
 
 
 def killed(conversion: Conversion, out: Path, disk: Disk, **settings: Any) -> bool:
-    """One run in a process of its own; whether it was killed."""
+    """One run in its own process; returns whether it was killed."""
     child = os.fork()
     if not child:
         try:
@@ -55,7 +57,7 @@ def check_names(conversion: Conversion, out: Path) -> None:
 def check_resumed(conversion: Conversion, out: Path) -> None:
     """`--resume` makes what was left whole and leaves nothing else; it refuses only what is whole already."""
     try:
-        convert(conversion, out, resume="resume")
+        convert(conversion, out, left_part="resume")
     except UsageError as error:
         assert "exists" in str(error)
     assert _hashes(out) == conversion.hashes
@@ -63,7 +65,7 @@ def check_resumed(conversion: Conversion, out: Path) -> None:
 
 
 def every_call(conversion: Conversion, folder: Path, disturbed: Callable[[Conversion, Path, int], bool]) -> int:
-    """Disturbs a run at its first call, its second, and so on to its last, and goes on with each; how many there were.
+    """Disturbs a run at its first call, its second, and so on to its last, and resumes each; returns how many there were.
 
     `disturbed(conversion, out, k)` says whether there was a k-th call.
     """

@@ -1,6 +1,6 @@
-"""Kills conversions and goes on with them; prints how many, and ends with an assertion if one byte came out otherwise.
+"""Kills conversions and resumes them; prints how many, and fails an assertion if one byte differs.
 
-`python kill_every_call.py [--random 200] [--folder /dev/shm]`: SIGKILL before every call that writes of small
+`python kill_every_call.py [--random 200] [--folder /dev/shm]`: SIGKILL before every writing call of small
 conversions (one file, two files, a split set), then SIGKILL at random moments of the command line at 2 jobs.
 """
 

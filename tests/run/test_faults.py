@@ -1,4 +1,4 @@
-"""Every call that writes fails once, and the process is killed before every one: --resume makes the same bytes."""
+"""Every writing call fails once, and the process is killed once before each: --resume makes the same bytes."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ FILES = {v3: 1, quantized: 1, ocr: 2, split_set: 3}
 
 @pytest.mark.parametrize("made", FILES)
 @pytest.mark.parametrize("disturbed", [fail_at, kill_at])
-def test_whatever_call_goes_wrong_the_next_run_makes_the_same_bytes(tmp_path, made, disturbed):
+def test_whichever_call_fails_the_next_run_makes_the_same_bytes(tmp_path, made, disturbed):
     conversion = made(tmp_path)
     assert len(conversion.hashes) == FILES[made]
     (tmp_path / "runs").mkdir()

@@ -1,9 +1,9 @@
-"""Split sets: what is made part by part is what is made at once."""
+"""Split sets: files made one by one are byte-identical to those made together."""
 
 from deepgguf.api import convert
 
 
-def test_parts_made_one_by_one_are_those_made_together(checkpoint, tmp_path):
+def test_files_of_a_set_made_one_by_one_equal_those_made_together(checkpoint, tmp_path):
     together, alone = tmp_path / "together", tmp_path / "alone"
     together.mkdir()
     alone.mkdir()

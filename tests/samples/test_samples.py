@@ -134,7 +134,7 @@ def test_a_damaged_tokenizer_is_refused_before_anything_is_written(tmp_path):
         ),
     ],
 )
-def test_an_argument_without_sense_is_refused_before_anything_is_written(arguments, message, tmp_path):
+def test_an_argument_that_makes_no_sense_is_refused_before_anything_is_written(arguments, message, tmp_path):
     kind = arguments.pop("kind", "v3")
     with pytest.raises(UsageError) as caught:
         make_sample(kind, tmp_path / "out", **arguments)
@@ -155,7 +155,7 @@ def test_a_folder_that_holds_anything_is_left_as_it_is(tmp_path):
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"a day of downloading"]
 
 
-def test_a_file_in_the_place_of_the_folder_is_left_as_it_is(tmp_path):
+def test_a_file_in_place_of_the_folder_is_left_as_it_is(tmp_path):
     (tmp_path / "out").write_bytes(b"a file")
     with pytest.raises(UsageError, match="exists and is not an empty folder"):
         make_sample("v3", tmp_path / "out")
@@ -175,7 +175,7 @@ def test_a_checkpoint_larger_than_the_disk_is_refused_before_anything_is_written
     assert list(tmp_path.iterdir()) == []
 
 
-def test_scattering_puts_scales_into_other_shards_than_their_weights():
+def test_scatter_puts_scales_into_other_shards_than_their_weights():
     shards = split(scattered(sample_tensors("v3-fp8", "sample")), 3)
     holder = {tensor.name: shard.file for shard in shards for tensor in shard.tensors}
     weights = [name for name in holder if f"{name}_scale_inv" in holder]
@@ -210,7 +210,7 @@ def test_splitmix64_begins_with_its_published_values():
     assert splitmix64(0, 0, 1).tolist() == [0xE220A8397B1DCDAF]
 
 
-def test_splitmix64_goes_round_at_two_to_the_64():
+def test_splitmix64_wraps_at_two_to_the_64():
     assert splitmix64(2**64 - 1, 1, 2).tolist() == [0xE220A8397B1DCDAF]
 
 

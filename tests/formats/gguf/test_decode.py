@@ -134,7 +134,7 @@ def test_version_2_has_the_layout_of_version_3() -> None:
     assert (decode(bytes(data)).version, decode(bytes(data)).keys) == (2, {"k": Value(ValueType.UINT8, 1)})
 
 
-def test_an_error_names_file_and_byte_and_escapes_what_it_quotes() -> None:
+def test_an_error_names_file_and_byte_and_escapes_its_quotes() -> None:
     data = file_bytes({"k\x1b[2J\u202e": Value(ValueType.UINT32, 5)}, ())
     broken = data.replace(b"\4\0\0\0\5", b"\x63\0\0\0\5")
     with pytest.raises(GGUFError) as caught:
@@ -147,7 +147,7 @@ def test_no_such_file_is_an_error_of_usage(tmp_path: Path) -> None:
         read_header(tmp_path / "model.gguf")
 
 
-def test_a_folder_is_no_gguf(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_gguf_file(tmp_path: Path) -> None:
     with pytest.raises(GGUFError, match="no regular file"):
         read_header(tmp_path)
 

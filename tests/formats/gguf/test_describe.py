@@ -75,13 +75,13 @@ def test_the_description_survives_json() -> None:
     assert msgspec.json.decode(msgspec.json.encode(description), type=Description) == description
 
 
-def test_alike_tensors_of_several_blocks_are_one_line() -> None:
+def test_similar_tensors_of_several_blocks_share_a_line() -> None:
     lines = shown(describe([header()]))
     assert "blk.*.attn_q.weight 0–1, 3 Q4_K 2 × 256 864 B" in lines
     assert "output_norm.weight F32 256 1.02 kB" in lines
 
 
-def test_every_tensor_has_its_line_when_asked_for() -> None:
+def test_every_tensor_has_its_own_line_on_request() -> None:
     lines = shown(describe([header()]), show_tensors=True)
     assert "blk.1.attn_q.weight Q4_K 2 × 256 288 288 B" in lines
 
@@ -94,12 +94,12 @@ def test_a_long_array_is_shown_by_its_first_items_and_its_length() -> None:
     assert "tokens string × 17 ['t0', 't1', 't2', 't3', 't4', 't5', 't6', 't7', …]" in shown(describe([header()]))
 
 
-def test_a_long_string_is_cut_and_its_length_told() -> None:
+def test_a_long_string_is_cut_and_its_length_shown() -> None:
     lines = shown(describe([header({"template": Value(ValueType.STRING, "x" * 5000)})]))
     assert any("… (5,000 characters)" in line for line in lines)
 
 
-def test_what_would_move_the_cursor_or_turn_the_text_is_shown_escaped() -> None:
+def test_control_and_bidi_characters_are_shown_escaped() -> None:
     hostile = "\x1b[2J[bold]\u202ex\n"
     keys = {
         hostile: Value(ValueType.STRING, hostile),

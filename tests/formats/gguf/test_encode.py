@@ -65,7 +65,7 @@ def test_the_header_ends_at_the_alignment() -> None:
     assert header_size(keys, tensors, alignment=4096) == 4096
 
 
-def test_an_alignment_that_the_keys_do_not_state_is_a_mistake_of_the_caller() -> None:
+def test_an_alignment_that_the_keys_do_not_state_is_a_bug_of_the_caller() -> None:
     with pytest.raises(ValueError, match=r"general\.alignment"):
         encode_header({}, (), alignment=64)
 
@@ -92,7 +92,7 @@ def test_a_value_that_its_type_cannot_hold_is_refused_with_its_key(value: Value,
 
 
 @pytest.mark.parametrize("key", ["", "k" * 65536])
-def test_a_key_without_name_or_with_a_longer_one_than_the_format_holds_is_refused(key: str) -> None:
+def test_a_key_name_that_is_empty_or_too_long_is_refused(key: str) -> None:
     with pytest.raises(CheckpointError, match="GGUF holds 1 to 65535"):
         encode_header({key: Value(ValueType.BOOL, True)}, ())
 

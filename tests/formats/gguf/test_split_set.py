@@ -73,7 +73,7 @@ def test_of_several_missing_files_the_first_is_named_and_the_others_counted(part
         read_split_set(parts[2])
 
 
-def test_a_renamed_file_is_told_the_name_it_must_have(parts: list[Path]) -> None:
+def test_a_renamed_file_is_refused_with_the_name_it_must_have(parts: list[Path]) -> None:
     renamed = parts[1].rename(parts[1].with_name("second.gguf"))
     with pytest.raises(GGUFError, match=r"second\.gguf: is file 2 of 3.* NAME-00002-of-00003\.gguf"):
         read_split_set(renamed)
