@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from deepgguf import api
 from deepgguf.errors import OutputError, UsageError
-from deepgguf.run.disk import Disk
 from deepgguf.executors.threads import Threads
+from deepgguf.run.disk import Disk
 from deepgguf.run.execute import execute
 from deepgguf.run.settings import Settings
 

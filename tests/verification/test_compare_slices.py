@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from deepgguf.verification.source_values import to_bits
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +12,6 @@ from deepgguf.formats.gguf.types import GGMLType, TensorInfo
 from deepgguf.verification.compare_slices import Comparison, compare_slice
 from deepgguf.verification.counterparts import Counterpart
 from deepgguf.verification.slices import Slice
-from deepgguf.verification.source_values import to_bits
 
 ROWS, COLS, BLOCK = 12, 20, (5, 8)
 FIRST = 3  # the slice starts in the middle of a block
