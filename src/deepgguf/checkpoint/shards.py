@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -13,7 +13,7 @@ from deepgguf.errors import CheckpointError
 from deepgguf.files.local import LocalSource, SourceFile
 from deepgguf.formats.json_text import read_json
 from deepgguf.formats.safetensors import TensorHeader, read_header
-from deepgguf.tensors.source_tensor import SourceTensor
+from deepgguf.tensors.source_tensor import Blob, SourceTensor
 
 INDEX = "model.safetensors.index.json"
 INDEX_CAP = 64_000_000  # bytes; DeepSeek-V3's has 9,000,000
@@ -55,29 +55,22 @@ def open_shards(folder: Path, block: tuple[int, int] | None = None) -> Shards:
         raise CheckpointError(INDEX, "names other shards, but there is a model.safetensors too", "remove one of them")
     _check_numbers(names)
     files: list[SourceFile] = []
-    headers: list[list[TensorHeader]] = []
-    for name in names:
+    headers: dict[str, TensorHeader] = {}
+    blobs: dict[str, Blob] = {}
+    for number, name in enumerate(names):
         with LocalSource(folder / name) as source:
             files.append(source.file)
-            headers.append(read_header(source))
-    places = _places(files, headers)
+            for header in read_header(source):
+                if header.name in headers:
+                    other = files[blobs[header.name].file].name
+                    raise CheckpointError(f"{source.file.name}, tensor {header.name}", f"stands in {other} too")
+                headers[header.name] = header
+                blobs[header.name] = Blob(number, header.offset, header.nbytes)
     if index:
-        _check_index(index, files, places, sum(header.nbytes for shard in headers for header in shard))
-    if not places:
+        _check_index(index, files, blobs)
+    if not headers:
         raise CheckpointError(folder.name, "the safetensors files hold no tensors")
-    return Shards(tuple(files), catalog(headers, block))
-
-
-def _places(files: Sequence[SourceFile], headers: Sequence[Sequence[TensorHeader]]) -> dict[str, int]:
-    """The file of every tensor, by its number; CheckpointError if one stands in two."""
-    places: dict[str, int] = {}
-    for file, shard in enumerate(headers):
-        for header in shard:
-            if header.name in places:
-                other = files[places[header.name]].name
-                raise CheckpointError(f"{files[file].name}, tensor {header.name}", f"stands in {other} too")
-            places[header.name] = file
-    return places
+    return Shards(tuple(files), catalog(headers, blobs, block))
 
 
 def _read_index(folder: Path) -> _Index:
@@ -120,17 +113,18 @@ def _check_numbers(names: Collection[str]) -> None:
             raise CheckpointError(f"{stem}-{stray}-of-{count}.safetensors", f"numbers go from 1 to {int(count)}")
 
 
-def _check_index(index: _Index, files: list[SourceFile], places: dict[str, int], total: int) -> None:
+def _check_index(index: _Index, files: list[SourceFile], blobs: dict[str, Blob]) -> None:
     """Index and headers must name the same tensors in the same shards, and the same total size."""
     shard_of = index.weight_map
-    for name, file in places.items():
-        shard = files[file].name
+    for name, blob in blobs.items():
+        shard = files[blob.file].name
         if shard_of.get(name) != shard:
             says = f"in {shard_of[name]}" if name in shard_of else "nowhere"
             raise CheckpointError(f"{INDEX}, tensor {name}", f"lies in {shard}, but the index has it {says}")
-    if len(shard_of) != len(places):
-        name = next(n for n in shard_of if n not in places)
+    if len(shard_of) != len(blobs):
+        name = next(n for n in shard_of if n not in blobs)
         raise CheckpointError(f"{INDEX}, tensor {name}", f"is not in {shard_of[name]}, where the index has it")
+    total = sum(blob.nbytes for blob in blobs.values())
     declared = index.metadata.total_size if index.metadata else None
     if declared is not None and declared != total:
         shown = declared if isinstance(declared, float) and not math.isfinite(declared) else f"{int(declared):,}"
