@@ -15,9 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from conversion import arguments, bench_checkpoint
-from deepgguf.api import carry_out, plan
-from deepgguf.run import file_run, run
-from deepgguf.run.settings import Settings
+from deepgguf.api import plan
+from deepgguf.run import file_run, worker
 
 
 def without_safety() -> None:
@@ -29,18 +28,18 @@ def without_safety() -> None:
         def xxh3_128_digest(data: memoryview) -> bytes:
             return bytes(16)
 
-    run.xxhash = NoDigests  # type: ignore[assignment]
+    worker.xxhash = NoDigests  # type: ignore[assignment]
 
 
 def seconds(prepare: Callable[[], None], source: Path, output: Path, jobs: int, manifest: bool) -> float:
     """Seconds of one conversion in a forked process, from the plan's end to the final name."""
-    made = plan(source)
+    made = plan(source, output)
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         prepare()
         began = time.monotonic()
-        carry_out(made, Settings(folder=output, jobs=jobs, overwrite=True, manifest=manifest))
+        made.run(jobs=jobs, overwrite=True, manifest=manifest)
         os.write(write, str(time.monotonic() - began).encode())
         os._exit(0)
     _, status = os.waitpid(child, 0)

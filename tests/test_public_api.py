@@ -12,6 +12,7 @@ import pytest
 import deepgguf
 from deepgguf.choices import ConversionChoices, declared
 from deepgguf.errors import DeepggufError
+from deepgguf.files.local import LocalFiles
 
 HEAVY = "[name for name in ('numpy', 'msgspec', 'rich', 'yaml', 'argparse', 'deepgguf.api') if name in sys.modules]"
 
@@ -48,7 +49,7 @@ def results(checkpoint, tmp_path_factory) -> list[object]:
     """One result of every public function."""
     folder = tmp_path_factory.mktemp("results")
     planned = deepgguf.plan(checkpoint("v3-fp8"), folder / "v3.gguf", type="q8_0")
-    report = planned.run()
+    report = planned.run(measure_error=True)
     verified = deepgguf.verify(folder / "v3.gguf", checkpoint("v3-fp8"))
     every_type = deepgguf.plan_every_type(checkpoint("v3-fp8"))
     sample = deepgguf.sample("v2-lite", folder / "v2-lite")
@@ -107,6 +108,36 @@ def test_a_plan_that_is_run_writes_what_convert_writes(checkpoint, tmp_path):
     deepgguf.plan(checkpoint("v2-lite"), tmp_path / "planned.gguf", type="q8_0").run(jobs=2)
     deepgguf.convert(checkpoint("v2-lite"), tmp_path / "converted.gguf", type="q8_0")
     assert (tmp_path / "planned.gguf").read_bytes() == (tmp_path / "converted.gguf").read_bytes()
+
+
+class Counting:
+    """The calling thread, which counts the tasks."""
+
+    jobs, shares_files, tasks = 1, True, 0
+
+    def map(self, work, tasks):
+        for task in tasks:
+            self.tasks += 1
+            yield from work(task)
+
+
+def test_an_executor_of_ones_own_does_the_work_and_makes_the_same_bytes(checkpoint, tmp_path):
+    source, converting, running, verifying = checkpoint("v2-lite"), Counting(), Counting(), Counting()
+    deepgguf.convert(source, tmp_path / "threads.gguf")
+    deepgguf.convert(source, tmp_path / "convert.gguf", executor=converting)
+    deepgguf.plan(source, tmp_path / "run.gguf").run(executor=running)
+    deepgguf.verify(tmp_path / "run.gguf", source, executor=verifying)
+    assert (tmp_path / "threads.gguf").read_bytes() == (tmp_path / "convert.gguf").read_bytes()
+    assert (tmp_path / "threads.gguf").read_bytes() == (tmp_path / "run.gguf").read_bytes()
+    assert converting.tasks == running.tasks + 1 > 1  # a plan reads the headers of each shard in a task of its own
+    assert verifying.tasks > 0
+
+
+def test_a_source_may_be_an_object(checkpoint, tmp_path):
+    files = LocalFiles(checkpoint("v2-lite"))
+    assert deepgguf.plan(files) == deepgguf.plan(checkpoint("v2-lite"))
+    deepgguf.convert(files, tmp_path / "v2.gguf")
+    assert deepgguf.verify(tmp_path / "v2.gguf", files).differences == ()
 
 
 def test_progress_tells_of_every_byte(checkpoint, tmp_path):

@@ -5,9 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from deepgguf.api import carry_out, convert, plan
+from deepgguf.api import convert, plan
 from deepgguf.planning.sized_file import sized_file
-from deepgguf.run.settings import Settings
 from engine import distance, golden, log_probabilities
 
 GROUP_KEYS = ("deepseek2.expert_group_count", "deepseek2.expert_group_used_count")
@@ -28,5 +27,5 @@ def test_without_the_expert_groups_tokens_go_to_the_wrong_experts(checkpoint, tm
     keys = {name: value for name, value in file.keys.items() if name not in GROUP_KEYS}
     assert len(keys) == len(file.keys) - len(GROUP_KEYS)
     ungrouped = sized_file(file.name, file.kind, keys, file.tensors)
-    carry_out(msgspec.structs.replace(made, files=(ungrouped,)), Settings(tmp_path))
+    msgspec.structs.replace(made, files=(ungrouped,)).run()
     assert distance(log_probabilities(tmp_path / "model.gguf"), golden("v3-bf16")) > 0.5

@@ -10,6 +10,7 @@ import numpy as np
 import deepgguf
 from deepgguf.api import compare
 from deepgguf.checkpoint.shards import open_shards
+from deepgguf.encodings import weight_of
 from deepgguf.files.local import LocalFiles
 from deepgguf.formats.gguf.decode import read_header
 from deepgguf.formats.gguf.encode import encode_header, lay_out
@@ -100,9 +101,10 @@ def with_value(name: str, value: object) -> Callable[[dict[str, Value]], dict[st
 def change_source(source: Path, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
     """Puts `change(bytes)` in the place of a source tensor's bytes."""
     shards, _ = open_shards(LocalFiles(source))
-    tensor = shards.tensors[name]
-    path = source / shards.files[tensor.file].name
+    weights = weight_of(name)
+    blob = shards.tensors[weights].blobs[int(weights != name)]
+    path = source / shards.files[blob.file].name
     data = np.fromfile(path, np.uint8)
-    there = slice(tensor.offset, tensor.offset + tensor.nbytes)
+    there = slice(blob.offset, blob.offset + blob.nbytes)
     data[there] = change(data[there].copy())
     data.tofile(path)

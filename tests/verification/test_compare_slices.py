@@ -2,15 +2,17 @@
 
 import numpy as np
 import pytest
-from deepgguf.verification.source_values import to_bits
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepgguf.checkpoint.shards import SourceTensor
-from deepgguf.executors.threads import Buffers
+from deepgguf.encodings.fp8 import Fp8
+from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType, TensorInfo
+from deepgguf.tensors.source_tensor import Blob, SourceTensor
+from deepgguf.tensors.view import View
 from deepgguf.verification.compare_slices import Comparison, compare_slice
 from deepgguf.verification.counterparts import Counterpart
+from deepgguf.verification.plain_bits import to_bits
 from deepgguf.verification.slices import Slice
 
 ROWS, COLS, BLOCK = 12, 20, (5, 8)
@@ -45,12 +47,12 @@ def fp8_slice(type, dtype, transposed, *, nan):
     with np.errstate(over="ignore"):
         bits = to_bits(type, (values_of(dtype, scales).reshape(3, 3)[places] * signed)[FIRST:])
     bits = np.ascontiguousarray(bits.T if transposed else bits)
-    source = SourceTensor("w", 0, "F8_E4M3", codes.shape, 0, codes.nbytes)
-    scale = SourceTensor("w.scale", 1, dtype, (3, 3), 0, scales.nbytes)
+    blobs = Blob(0, 0, codes.nbytes), Blob(1, 0, scales.nbytes)
+    source = SourceTensor("w", codes.shape, Fp8(BLOCK, dtype), blobs)
     tensor = TensorInfo("t", type, bits.shape, 0, bits.nbytes)
     piece = Slice(0, 0 if transposed else -1, 0, FIRST, ROWS, COLS, transposed, 0, bits.nbytes)
-    pair = Counterpart(0, tensor, "k_b" if transposed else "whole", (source,), (scale,))
-    return pair, piece, bits, Comparison(read, BLOCK, weighted=False)
+    pair = Counterpart(0, tensor, View.whole(codes.shape), (source,), False)
+    return pair, piece, bits, Comparison(read, Buffers(), weighted=False)
 
 
 def for_each_kind(test):
@@ -62,12 +64,12 @@ def for_each_kind(test):
 @for_each_kind
 def test_right_bits_pass_and_nan_with_any_payload(type, dtype, transposed):
     pair, piece, bits, comparison = fp8_slice(type, dtype, transposed, nan=True)
-    assert compare_slice(pair, piece, bits.view(np.uint8).ravel(), comparison, Buffers()) == (None, None)
+    assert compare_slice(pair, piece, bits.view(np.uint8).ravel(), comparison) == (None, None)
     floats = bits.view(np.float32 if type is GGMLType.F32 else np.float16)
     nan = floats != floats if type is not GGMLType.BF16 else bits & 0x7FFF > 0x7F80
     assert nan.any()
     bits[nan] ^= 1
-    assert compare_slice(pair, piece, bits.view(np.uint8).ravel(), comparison, Buffers()) == (None, None)
+    assert compare_slice(pair, piece, bits.view(np.uint8).ravel(), comparison) == (None, None)
 
 
 @for_each_kind
@@ -75,6 +77,6 @@ def test_right_bits_pass_and_nan_with_any_payload(type, dtype, transposed):
 def test_one_flipped_bit_is_found_where_it_is(type, dtype, transposed, place, bit):
     pair, piece, bits, comparison = fp8_slice(type, dtype, transposed, nan=False)
     bits.reshape(-1)[place] ^= bits.dtype.type(1 << bit % (8 * bits.itemsize))
-    wrong, squares = compare_slice(pair, piece, bits.view(np.uint8).ravel(), comparison, Buffers())
+    wrong, squares = compare_slice(pair, piece, bits.view(np.uint8).ravel(), comparison)
     assert squares is None
     assert (wrong.count, wrong.row, wrong.column) == (1, *divmod(place, bits.shape[1]))

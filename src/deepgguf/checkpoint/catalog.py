@@ -1,6 +1,6 @@
 """The tensors of a checkpoint, each with its form and all its blobs, out of the headers of its shards."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
@@ -34,52 +34,62 @@ def declared_block(config: Mapping[str, object]) -> tuple[int, int] | None:
     return said.quantization_config.weight_block_size if said.quantization_config else None
 
 
-def catalog(shards: Sequence[Iterable[TensorHeader]], block: tuple[int, int] | None) -> dict[str, SourceTensor]:
-    """The tensors by name, in the order of shards and their data; `shards[i]` are the headers of file number i.
+def catalog(
+    headers: Mapping[str, TensorHeader], blobs: Mapping[str, Blob], block: tuple[int, int] | None
+) -> dict[str, SourceTensor]:
+    """The tensors by name, in the order of `headers`; `blobs` has where the bytes of each lie, in the same order.
 
     Scales are no tensors of their own, but blobs of their weights. What cannot be read is there as `Opaque`: it matters
     only if it is needed.
     """
-    headers = {header.name: (file, header) for file, shard in enumerate(shards) for header in shard}
-    beside: dict[str, list[str]] = {}
-    orphans: dict[str, Opaque] = {}
-    for name in headers:
-        weight = weight_of(name)
-        if weight != name:
-            form = BY_DTYPE.get(headers[weight][1].dtype) if weight in headers else None
-            if form and name.removeprefix(weight) in form.companions:
-                beside.setdefault(weight, []).append(name)
-            else:
-                found = f"a scale, but there is no {Fp8.dtype} tensor {weight}"
-                orphans[name] = Opaque(f"tensor {name}", found)
+    beside, orphans = _companions(headers)
     taken = {name for names in beside.values() for name in names}
     forms: dict[object, Encoding] = {}
     shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
     tensors: dict[str, SourceTensor] = {}
-    for name, (file, header) in headers.items():
+    for (name, header), blob in zip(headers.items(), blobs.values(), strict=True):
         if name not in taken:
-            others = [headers[scales] for scales in beside.get(name, ())]
-            encoding = orphans.get(name) or _form(header, [scales for _, scales in others], block, forms)
-            blobs = tuple(Blob(at, h.offset, h.nbytes) for at, h in ((file, header), *others))
-            tensors[name] = SourceTensor(name, shapes.setdefault(header.shape, header.shape), encoding, blobs)
+            names = beside.get(name, ())
+            encoding = orphans.get(name) or _form(header, [headers[scales] for scales in names], block, forms)
+            shape = shapes.setdefault(header.shape, header.shape)
+            tensors[name] = SourceTensor(name, shape, encoding, (blob, *[blobs[scales] for scales in names]))
     return tensors
 
 
+def _companions(headers: Mapping[str, TensorHeader]) -> tuple[dict[str, tuple[str, ...]], dict[str, Opaque]]:
+    """The names of the tensors that go with each name; and those that are called so, but go with none."""
+    beside: dict[str, tuple[str, ...]] = {}
+    orphans: dict[str, Opaque] = {}
+    for name in headers:
+        weight = weight_of(name)
+        if weight != name:
+            weights = headers.get(weight)
+            form = BY_DTYPE.get(weights.dtype) if weights else None
+            if form and name[len(weight) :] in form.companions:
+                beside[weight] = (*beside[weight], name) if weight in beside else (name,)
+            else:
+                found = f"a scale, but there is no {Fp8.dtype} tensor {weight}"
+                orphans[name] = Opaque(f"tensor {name}", found)
+    return beside, orphans
+
+
 def _form(
-    weights: TensorHeader, beside: Sequence[TensorHeader], block: tuple[int, int] | None, known: dict[object, Encoding]
+    weights: TensorHeader, beside: list[TensorHeader], block: tuple[int, int] | None, known: dict[object, Encoding]
 ) -> Encoding:
     """The weights' form, out of `known` if there are others like them: few objects for 46,000 tensors."""
-    facts = ((h.name.removeprefix(weights.name), h.dtype, h.shape) for h in beside)
-    kind = (weights.dtype, weights.shape if beside else (), *facts)
-    if kind not in known:
+    length = len(weights.name)
+    kind: object = (weights.dtype, weights.shape, *[(h.dtype, h.shape, h.name[length:]) for h in beside])
+    form = known.get(kind)
+    if form is None:
         try:
-            known[kind] = _describe(weights, beside, block)
+            form = _describe(weights, beside, block)
         except CheckpointError as error:
             return Opaque(error.where, error.found, error.advice)
-    return known[kind]
+        known[kind] = form
+    return form
 
 
-def _describe(weights: TensorHeader, beside: Sequence[TensorHeader], block: tuple[int, int] | None) -> Encoding:
+def _describe(weights: TensorHeader, beside: list[TensorHeader], block: tuple[int, int] | None) -> Encoding:
     form = BY_DTYPE.get(weights.dtype)
     if form is None:
         found = f"dtype {weights.dtype}, expected one of {', '.join(sorted(BY_DTYPE))}"

@@ -12,7 +12,7 @@ from deepgguf.executors.executor import Executor
 from deepgguf.files.files import FileFacts, Files
 from deepgguf.formats.json_text import read_json
 from deepgguf.formats.safetensors import TensorHeader, read_header
-from deepgguf.tensors.source_tensor import SourceTensor
+from deepgguf.tensors.source_tensor import Blob, SourceTensor
 
 INDEX = "model.safetensors.index.json"
 INDEX_CAP = 64_000_000  # bytes; DeepSeek-V3's has 9,000,000
@@ -70,13 +70,13 @@ def open_shards(
     _check_numbers(names)
     tasks = [_Shard(files, number, name) for number, name in enumerate(names)]
     read = executor.map(_read_shard, tasks) if executor else chain.from_iterable(map(_read_shard, tasks))
-    shards = sorted(read, key=lambda shard: shard.number)
-    places = _places(shards)
-    if not places:
+    by_number = {shard.number: shard for shard in read}  # an executor may do a task twice
+    shards = [by_number[number] for number in range(len(names))]
+    facts, (headers, blobs) = tuple(shard.file for shard in shards), _merged(shards)
+    if not headers:
         raise CheckpointError(files.checkpoint_name, "the safetensors files hold no tensors")
-    total = sum(header.nbytes for shard in shards for header in shard.headers)
-    warnings = tuple(_index_warnings(index, places, total)) if index else ()
-    return Shards(tuple(shard.file for shard in shards), catalog([shard.headers for shard in shards], block)), warnings
+    warnings = tuple(_index_warnings(index, facts, blobs)) if index else ()
+    return Shards(facts, catalog(headers, blobs, block)), warnings
 
 
 def _read_shard(shard: _Shard) -> list[_Read]:
@@ -84,16 +84,18 @@ def _read_shard(shard: _Shard) -> list[_Read]:
     return [_Read(shard.number, file, read_header(shard.files, file))]
 
 
-def _places(read: Sequence[_Read]) -> dict[str, str]:
-    """The shard of every tensor; CheckpointError if one stands in two."""
-    places: dict[str, str] = {}
-    for shard in read:
+def _merged(shards: Sequence[_Read]) -> tuple[dict[str, TensorHeader], dict[str, Blob]]:
+    """All headers by name, and where their bytes lie; CheckpointError if a tensor stands in two shards."""
+    headers: dict[str, TensorHeader] = {}
+    blobs: dict[str, Blob] = {}
+    for shard in shards:
         for header in shard.headers:
-            if header.name in places:
-                where = f"{shard.file.name}, tensor {header.name}"
-                raise CheckpointError(where, f"stands in {places[header.name]} too")
-            places[header.name] = shard.file.name
-    return places
+            if header.name in headers:
+                other = shards[blobs[header.name].file].file.name
+                raise CheckpointError(f"{shard.file.name}, tensor {header.name}", f"stands in {other} too")
+            headers[header.name] = header
+            blobs[header.name] = Blob(shard.number, header.offset, header.nbytes)
+    return headers, blobs
 
 
 def _read_index(files: Files) -> _Index:
@@ -136,22 +138,22 @@ def _check_numbers(names: Collection[str]) -> None:
             raise CheckpointError(f"{stem}-{stray}-of-{count}.safetensors", f"numbers go from 1 to {int(count)}")
 
 
-def _index_warnings(index: _Index, places: Mapping[str, str], total: int) -> Iterator[str]:
+def _index_warnings(index: _Index, files: Sequence[FileFacts], blobs: Mapping[str, Blob]) -> Iterator[str]:
     """Where the index differs from the headers; CheckpointError if it names a tensor that no shard has."""
-    stray = next((name for name in index.weight_map if name not in places), None)
+    stray = next((name for name in index.weight_map if name not in blobs), None)
     if stray is not None:
         found = f"is not in {index.weight_map[stray]}, where the index has it, nor elsewhere"
         raise CheckpointError(f"{INDEX}, tensor {stray}", found)
-    misplaced = [name for name, shard in places.items() if index.weight_map.get(name) != shard]
+    misplaced = [name for name, blob in blobs.items() if index.weight_map.get(name) != files[blob.file].name]
     if misplaced:
         first, more = misplaced[0], f" (and {len(misplaced) - 1} more)" if len(misplaced) > 1 else ""
         says = f"in {index.weight_map[first]}" if first in index.weight_map else "nowhere"
-        lies = f"tensor {printable(first)} lies in {places[first]}, but the index has it {says}"
+        lies = f"tensor {printable(first)} lies in {files[blobs[first].file].name}, but the index has it {says}"
         yield f"{INDEX}: {lies}{more}; the shards' own headers are used"
     if index.metadata is not None and not isinstance(index.metadata, dict):
         yield f"{INDEX}: metadata is {printable(repr(index.metadata))}, expected an object; it is ignored"
     elif index.metadata:
-        declared = index.metadata.get("total_size")
+        declared, total = index.metadata.get("total_size"), sum(blob.nbytes for blob in blobs.values())
         if declared is not None and declared != total:
             found = f"total_size is {printable(repr(declared))}, but the tensors have {total:,} bytes"
             yield f"{INDEX}: {found}; the shards' own headers are used"

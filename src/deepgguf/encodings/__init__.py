@@ -43,8 +43,8 @@ def encoding_of(type: GGMLType) -> Plain | Quantized:
 
 def weight_of(name: str) -> str:
     """The weights that the tensor `name` goes with: itself, unless it is called as scales are."""
-    for suffix in _COMPANIONS if name.endswith(_COMPANIONS) else ():
-        weight = name.removesuffix(suffix)
-        if weight != name and weight.endswith(".weight"):
-            return weight
+    if name.endswith(_COMPANIONS):
+        for suffix in _COMPANIONS:
+            if name.endswith(f".weight{suffix}"):
+                return name.removesuffix(suffix)
     return name

@@ -120,7 +120,7 @@ class Fp8(Encoding, frozen=True):
         elif self.scale in ("F32", "F16"):
             values = data.view("<f4" if self.scale == "F32" else "<f2").astype(np.float32)
         else:
-            values = np.ldexp(np.float32(1), data.astype(np.int32) - 127)
+            values = np.ldexp(np.float32(1), np.minimum(data, 254).astype(np.int32) - 127)
             values[data == 255] = np.nan
         return values.reshape(-1, -(-stored.cols // self.block[1]))
 

@@ -49,6 +49,14 @@ class LocalFiles(Files):
         """What is pickled: the folder, not what is open."""
         return self._folder, self._limit, self._any_symlink
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both read the same folder in the same way; a plan is a value, its source too."""
+        return isinstance(other, type(self)) and self.__getstate__() == other.__getstate__()
+
+    def __hash__(self) -> int:
+        """That of the folder."""
+        return hash(self.__getstate__())
+
     def __setstate__(self, state: tuple[str, int, bool]) -> None:
         """Starts with nothing open."""
         self._folder, self._limit, self._any_symlink = state

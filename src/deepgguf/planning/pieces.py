@@ -4,8 +4,6 @@ Bounds depend on the plan only, never on the number of jobs, so the same plan al
 stored: the i-th piece of a tensor is computed from i.
 """
 
-from collections.abc import Iterator
-
 import msgspec
 
 from deepgguf.formats.gguf.types import row_bytes
@@ -85,9 +83,3 @@ def runs(view: View, piece: Piece) -> list[tuple[int, int]]:
     if piece.groups == 1 or view.taken == view.group_rows:
         return [(first, piece.groups * piece.rows)]
     return [(first + i * view.group_rows, piece.rows) for i in range(piece.groups)]
-
-
-def pieces(tensor: PlannedTensor, piece_weights: int = PIECE_WEIGHTS) -> Iterator[Piece]:
-    """All pieces of `tensor`, in the order of its bytes."""
-    how = cut(tensor, piece_weights)
-    return (piece_at(tensor, how, index) for index in range(how.count))

@@ -1,0 +1,68 @@
+"""Every stored form is known by being declared, and says of itself what others ask."""
+
+import pickle
+
+import msgspec
+import pytest
+
+from deepgguf.encodings import BY_DTYPE, PLAIN, WRITTEN, encoding_of, weight_of
+from deepgguf.encodings.fp8 import Fp8
+from deepgguf.encodings.opaque import Opaque
+from deepgguf.encodings.quantized import Quantized
+from deepgguf.formats.gguf.types import GGMLType
+from deepgguf.recipes.recipe import RECIPES
+
+FORMS = [*map(encoding_of, sorted(WRITTEN)), Fp8((128, 128), "F32"), Opaque("tensor x", "dtype I16")]
+
+
+def test_every_recipe_s_type_is_written():
+    assert {recipe.type for recipe in RECIPES.values()} == WRITTEN - PLAIN
+
+
+def test_a_checkpoint_may_have_four_dtypes():
+    assert sorted(BY_DTYPE) == ["BF16", "F16", "F32", "F8_E4M3"]
+
+
+def test_plain_types_are_those_without_blocks():
+    assert sorted(PLAIN) == [GGMLType.F32, GGMLType.F16, GGMLType.BF16]
+
+
+def test_a_type_that_is_only_read_in_headers_has_no_form():
+    with pytest.raises(ValueError, match="^IQ1_S is not among the types that deepgguf writes$"):
+        encoding_of(GGMLType.IQ1_S)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: type(form).__name__)
+def test_a_form_is_plain_data(form):
+    assert pickle.loads(pickle.dumps(form)) == form
+    assert msgspec.json.decode(msgspec.json.encode(form), type=type(form)) == form
+
+
+@pytest.mark.parametrize("type", sorted(WRITTEN - PLAIN), ids=lambda type: type.name)
+def test_a_form_is_repacked_from_itself_only(type):
+    form = encoding_of(type)
+    assert [other for other in FORMS if form.repacks(other)] == [form]
+
+
+def test_a_plain_form_is_never_repacked_as_its_copy_is_counted():
+    assert not [form for form in map(encoding_of, PLAIN) if form.repacks(form)]
+
+
+def test_what_does_not_fit_becomes_a_narrower_type_that_does_not_fall_back_itself():
+    narrower = {form.narrower for form in FORMS if isinstance(form, Quantized) and form.narrower is not None}
+    assert {type.name for type in narrower} == {"Q4_0", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL"}
+
+
+@pytest.mark.parametrize(
+    ("name", "weight"),
+    [
+        ("a.weight", "a.weight"),
+        ("a.weight_scale_inv", "a.weight"),
+        ("a.weight_scale", "a.weight"),
+        ("a.weight.scale", "a.weight"),
+        ("a.bias_scale", "a.bias_scale"),
+        ("a.scale", "a.scale"),
+    ],
+)
+def test_scales_go_with_weights(name, weight):
+    assert weight_of(name) == weight
