@@ -6,7 +6,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from conformance import ExecutorClaims
+from executor_claims import ExecutorClaims
 
 from deepgguf.executors.buffers import Buffers
 from deepgguf.executors.executor import Executor
