@@ -96,12 +96,12 @@ def with_value(name: str, value: object) -> Callable[[dict[str, Value]], dict[st
     return lambda keys: keys | {name: msgspec.structs.replace(keys[name], value=value)}
 
 
-def change_source(source: Path, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Puts `change(bytes)` in the place of a source tensor's bytes."""
+def change_source(source: Path, name: str, blob: int, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Puts `change(bytes)` in the place of a source tensor's blob number `blob`."""
     shards = open_shards(source)
-    tensor = shards.tensors[name]
-    path = Path(shards.files[tensor.file].path)
+    found = shards.tensors[name].blobs[blob]
+    path = Path(shards.files[found.file].path)
     data = np.fromfile(path, np.uint8)
-    there = slice(tensor.offset, tensor.offset + tensor.nbytes)
+    there = slice(found.offset, found.offset + found.nbytes)
     data[there] = change(data[there].copy())
     data.tofile(path)
