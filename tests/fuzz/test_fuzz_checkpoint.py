@@ -66,7 +66,9 @@ def test_an_index_is_refused_or_the_headers_are_used(index):
     with tempfile.TemporaryDirectory() as name, contextlib.suppress(CheckpointError):
         write_checkpoint(Path(name), [json.dumps(part).encode() for part in PARTS], index)
         shards, warnings = open_shards(LocalFiles(name))
-        assert {t.name: shards.files[t.file].name for t in shards.tensors.values()} == INDEX_CONTENT["weight_map"]
+        assert {t.name: shards.files[t.blobs[0].file].name for t in shards.tensors.values()} == INDEX_CONTENT[
+            "weight_map"
+        ]
         assert all(warning.isprintable() for warning in warnings)
 
 

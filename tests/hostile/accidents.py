@@ -104,9 +104,9 @@ def read_error() -> None:
 
 def worker_exception() -> None:
     """A bug: a kernel raises after a few pieces."""
-    from deepgguf.run import execute
+    from deepgguf.run import worker
 
-    whole, made = execute.make_piece, []
+    whole, made = worker.make_piece, []
 
     def make_piece(*arguments: Any) -> Any:
         made.append(True)
@@ -114,32 +114,32 @@ def worker_exception() -> None:
             raise ValueError("no such row:\n\x1b[2J7")
         return whole(*arguments)
 
-    execute.make_piece = make_piece
+    worker.make_piece = make_piece
 
 
 def worker_out_of_memory() -> None:
     """An allocation fails in a worker."""
-    from deepgguf.run import execute
+    from deepgguf.run import worker
 
     def make_piece(*arguments: Any) -> Any:
         raise MemoryError
 
-    execute.make_piece = make_piece
+    worker.make_piece = make_piece
 
 
 def slow() -> None:
     """A tenth of a second before every piece, so that there is time for a second run or a signal."""
     import time
 
-    from deepgguf.run import execute
+    from deepgguf.run import worker
 
-    whole = execute.make_piece
+    whole = worker.make_piece
 
     def make_piece(*arguments: Any) -> Any:
         time.sleep(0.1)
         return whole(*arguments)
 
-    execute.make_piece = make_piece
+    worker.make_piece = make_piece
 
 
 def count_calls() -> None:

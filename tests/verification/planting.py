@@ -10,7 +10,6 @@ import numpy as np
 import deepgguf
 from deepgguf.api import compare
 from deepgguf.checkpoint.shards import open_shards
-from deepgguf.encodings import weight_of
 from deepgguf.files.local import LocalFiles
 from deepgguf.formats.gguf.decode import read_header
 from deepgguf.formats.gguf.encode import encode_header, lay_out
@@ -98,11 +97,10 @@ def with_value(name: str, value: object) -> Callable[[dict[str, Value]], dict[st
     return lambda keys: keys | {name: msgspec.structs.replace(keys[name], value=value)}
 
 
-def change_source(source: Path, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Puts `change(bytes)` in the place of a source tensor's bytes."""
+def change_source(source: Path, name: str, number: int, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Puts `change(bytes)` in the place of the bytes of a source tensor's blob."""
     shards, _ = open_shards(LocalFiles(source))
-    weights = weight_of(name)
-    blob = shards.tensors[weights].blobs[int(weights != name)]
+    blob = shards.tensors[name].blobs[number]
     path = source / shards.files[blob.file].name
     data = np.fromfile(path, np.uint8)
     there = slice(blob.offset, blob.offset + blob.nbytes)

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from deepgguf import kernels
 from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.formats.safetensors import TensorHeader
@@ -95,12 +96,13 @@ class Encoding(msgspec.Struct, frozen=True, tag=True):
     def ranges(self, cols: int, first: int, rows: int) -> tuple[Range, ...]:
         """The bytes of each blob that rows [first, first + rows) need; a row has `cols` weights."""
 
-    @abstractmethod
     def decode(self, stored: Stored, type: GGMLType, out: Bytes) -> Counts:
-        """The rows as F32, F16 or BF16, rounded once to nearest even, into `out`; the fast way, by the kernels.
+        """The rows as F32, F16 or BF16, rounded once to nearest even, into `out`.
 
-        Raises CheckpointError for scales that no quantizer makes, NonFiniteError for scales that are NaN or infinite.
+        A form that is worth a kernel has its own way; this one is by `values`. Raises CheckpointError for scales that no quantizer makes, NonFiniteError for scales that are NaN or infinite.
         """
+        values = np.ascontiguousarray(self.values(stored, Buffers()), np.float32)
+        return Counts(*kernels.cast(values.reshape(-1).view(np.uint8), GGMLType.F32, out, type))
 
     @abstractmethod
     def values(self, stored: Stored, buffers: Buffers) -> Floats:

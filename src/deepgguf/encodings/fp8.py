@@ -13,10 +13,9 @@ from deepgguf.encodings.encoding import Bytes, Counts, Encoding, Floats, Range, 
 from deepgguf.errors import CheckpointError, NonFiniteError
 from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType
-from deepgguf.formats.safetensors import TensorHeader
+from deepgguf.formats.safetensors import DTYPE_BITS, TensorHeader
 
-# Bytes of a scale; U8 holds E8M0, from writers that lack the type.
-_SCALES = {"F32": 4, "F16": 2, "BF16": 2, "F8_E8M0": 1, "U8": 1}
+_SCALE_DTYPES = ("F32", "F16", "BF16", "F8_E8M0", "U8")  # U8 holds E8M0, from writers that lack the type
 
 
 _UNIT = np.float32(2.0**120)
@@ -59,7 +58,7 @@ class Fp8(Encoding, frozen=True):
         if list(scales.shape) != expected:
             blocks = f"blocks of {list(block)} in {list(weights.shape)}"
             raise CheckpointError(where, f"shape {list(scales.shape)}, expected {expected} for {blocks}")
-        if scales.dtype not in _SCALES:
+        if scales.dtype not in _SCALE_DTYPES:
             raise CheckpointError(where, f"scales of dtype {scales.dtype}, expected F32, F16, BF16 or E8M0")
         return cls(block, scales.dtype, scales.name.removeprefix(weights.name))
 
@@ -76,7 +75,7 @@ class Fp8(Encoding, frozen=True):
     def ranges(self, cols: int, first: int, rows: int) -> tuple[Range, ...]:
         """The rows' codes, and the scales of the blocks that they touch."""
         top, bottom = first // self.block[0], (first + rows - 1) // self.block[0]
-        row = -(-cols // self.block[1]) * _SCALES[self.scale]
+        row = -(-cols // self.block[1]) * DTYPE_BITS[self.scale] // 8
         return Range(first * cols, rows * cols), Range(top * row, (bottom - top + 1) * row)
 
     def decode(self, stored: Stored, type: GGMLType, out: Bytes) -> Counts:

@@ -24,7 +24,7 @@ class Opaque(Encoding, frozen=True):
 
     @property
     def plain(self) -> GGMLType:
-        """None: raises the CheckpointError, as everything else here."""
+        """Raises the CheckpointError."""
         self.refuse()
 
     def ranges(self, cols: int, first: int, rows: int) -> tuple[Range, ...]:
