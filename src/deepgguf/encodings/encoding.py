@@ -99,7 +99,8 @@ class Encoding(msgspec.Struct, frozen=True, tag=True):
     def decode(self, stored: Stored, type: GGMLType, out: Bytes) -> Counts:
         """The rows as F32, F16 or BF16, rounded once to nearest even, into `out`.
 
-        A form that is worth a kernel has its own way; this one is by `values`. Raises CheckpointError for scales that no quantizer makes, NonFiniteError for scales that are NaN or infinite.
+        A form that is worth a kernel has its own way; this one is by `values`. Raises CheckpointError for scales that
+        no quantizer makes, NonFiniteError for scales that are NaN or infinite.
         """
         values = np.ascontiguousarray(self.values(stored, Buffers()), np.float32)
         return Counts(*kernels.cast(values.reshape(-1).view(np.uint8), GGMLType.F32, out, type))

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from deepgguf import kernels
-from deepgguf.encodings.encoding import Bytes, Counts, Encoding, Floats, Range, Stored
+from deepgguf.encodings.encoding import Bytes, Encoding, Floats, Range, Stored
 from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType, block_of, row_bytes
 
@@ -79,67 +79,6 @@ class Quantized(Encoding, frozen=True):
         """The rows' blocks."""
         row = row_bytes(self.type, cols)
         return (Range(first * row, rows * row),)
-
-    def values(self) -> Floats:
-        """The weights, float32 [blocks, groups, weights], rounded where ggml rounds."""
-        values = self.step[..., None] * self.levels
-        if self.offset is not None:  # adding a zero would make −0 into 0
-            values += self.offset[..., None]
-        return values
-
-
-class Quantized(Encoding, frozen=True):
-    """Blocks of one or more groups of weights with a common step: weight = step × level + offset.
-
-    A level is what a code stands for. Each form's `groups` is written from the layout in ggml-common.h (structs
-    block_*) and its meaning in ggml-quants.c (dequantize_row_*), not from the kernel; the results are ggml's bits.
-    """
-
-    type: ClassVar[GGMLType]
-
-    levels: ClassVar[Floats]
-    """What codes stand for, in rising order."""
-
-    f16_scales: ClassVar[tuple[int, ...]] = (0,)
-    """Where a block holds its F16 scales, in bytes from its start."""
-
-    takes_importance: ClassVar[bool] = True
-    """Whether the quantizer reads the weights of an importance matrix (ggml-quants.c)."""
-
-    narrower: ClassVar[GGMLType | None] = None
-    """What to take where rows are not a whole number of blocks (llama-quant.cpp, tensor_type_fallback)."""
-
-    largest: ClassVar[float] = 65504.0 * 128 * 32
-    """No larger weight has a scale: the largest F16, times a group's scale, times a level, of the widest types.
-
-    Most quantizers search their scale by sums of squares, which are NaN before the scale shows it.
-    """
-
-    largest_subscale: ClassVar[int] = 1
-    """The largest whole number that a scale in F16 is multiplied by to make a group's step."""
-
-    level_before_rounding: ClassVar[bool] = False
-    """Whether levels are chosen by the scale as it was before its rounding to F16."""
-
-    level_from_search: ClassVar[bool] = False
-    """Whether levels stay as a search by importance left them, with a scale that is fitted afterwards."""
-
-    given_up: ClassVar[float] = 0.5
-    """How far beyond its levels a weight may be, over the block's largest weight; measured: 0.28."""
-
-    @property
-    def plain(self) -> GGMLType:
-        """F32: of its steps and levels no narrower type holds every product."""
-        return GGMLType.F32
-
-    def ranges(self, cols: int, first: int, rows: int) -> tuple[Range, ...]:
-        """The rows' blocks."""
-        row = row_bytes(self.type, cols)
-        return (Range(first * row, rows * row),)
-
-    def decode(self, stored: Stored, type: GGMLType, out: Bytes) -> Counts:
-        """Blocks by their groups, then cast."""
-        return Counts(*kernels.cast(self.values(stored, Buffers()).reshape(-1).view(np.uint8), GGMLType.F32, out, type))
 
     def values(self, stored: Stored, buffers: Buffers) -> Floats:
         """The same bits as ggml's to_float; NaN and Inf where a damaged file's scales are."""
