@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deepgguf.samples.make import make_sample
+from deepgguf.api import sample as make_sample
 
 Checkpoint = Callable[[str], Path]
 

@@ -54,7 +54,16 @@ def results(checkpoint, tmp_path_factory) -> list[object]:
     every_type = deepgguf.plan_every_type(checkpoint("v3-fp8"))
     sample = deepgguf.sample("v2-lite", folder / "v2-lite")
     difference = deepgguf.Difference("file a", "differs", "1", "2")
-    return [planned, report, verified, every_type, sample, deepgguf.inspect(folder / "v3.gguf"), difference]
+    return [
+        planned,
+        report,
+        verified,
+        every_type,
+        sample,
+        deepgguf.inspect(folder / "v3.gguf"),
+        difference,
+        deepgguf.Threads(2),
+    ]
 
 
 def test_importing_deepgguf_imports_nothing_heavy():

@@ -192,10 +192,10 @@ def sample(
 
     Raises UsageError if the choices make no sense or the folder is not empty, OutputError if writing fails.
     """
-    from deepgguf.samples.make import make_sample
+    from deepgguf.samples.make import Form, make_sample
 
     chosen = Path(tokenizer) if tokenizer is not None else None
-    return make_sample(kind, Path(folder), size=size, shards=shards, scatter=scatter, sparse=sparse, tokenizer=chosen)
+    return make_sample(kind, Path(folder), Form(size, shards, scatter, sparse), chosen)
 
 
 def output_folder(output: StrPath | None) -> Path:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from deepgguf.api import sample as make_sample
 from deepgguf.checkpoint.shards import INDEX, Shards, open_shards
 from deepgguf.errors import CheckpointError
 from deepgguf.files.local import LocalFiles
-from deepgguf.samples import make_sample
 from hub_cache import as_snapshot
 
 BLOCK = (128, 128)

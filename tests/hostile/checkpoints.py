@@ -11,8 +11,8 @@ from typing import Any
 import command
 from command import Argument, Outcome
 
+from deepgguf.api import sample as make_sample
 from deepgguf.checkpoint.shards import INDEX
-from deepgguf.samples import make_sample
 
 Header = dict[str, Any]
 SHARDS = [f"model-0000{i}-of-000003.safetensors" for i in (1, 2, 3)]

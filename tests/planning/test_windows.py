@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from deepgguf import api
+from deepgguf.api import sample as make_sample
 from deepgguf.planning.numbering import Numbering
 from deepgguf.planning.windows import WINDOW_BYTES, Share, windows
-from deepgguf.samples.make import make_sample
 
 every_sample = pytest.mark.parametrize("name", ["v3-bf16", "v3-fp8", "v3-tied", "v2-lite", "ocr"])
 every_target = pytest.mark.parametrize("target", ["ollama", "llama.cpp"])

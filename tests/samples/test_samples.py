@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepgguf.api import convert
+from deepgguf.api import sample as make_sample
 from deepgguf.errors import CheckpointError, OutputError, UsageError
 from deepgguf.formats.gguf.decode import read_header
-from deepgguf.samples import KINDS, make_sample
+from deepgguf.samples import KINDS
 from deepgguf.samples.make import TOKENIZERS, sample_tensors
 from deepgguf.samples.recipe import elements, splitmix64
 from deepgguf.samples.shards import scattered, split

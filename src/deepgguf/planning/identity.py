@@ -1,4 +1,4 @@
-"""The hash of what decides the bytes: layout, recipe, keys, sources by name and size; not jobs, not times."""
+"""The hash of what decides the bytes: target, types, keys, sources by name and size, importance; not jobs, not times."""
 
 import msgspec
 import xxhash
@@ -6,19 +6,12 @@ import xxhash
 from deepgguf.planning.schema import Plan, PlannedFile
 
 
-def file_identity(plan: Plan, file: PlannedFile, importance_digest: str = "") -> str:
+def file_identity(plan: Plan, file: PlannedFile) -> str:
     """XXH3-128, in hexadecimal, over everything that decides the bytes of `file` and the bounds of its pieces."""
     digest = xxhash.xxh3_128()
     sources = [(source.name, source.size) for source in plan.sources]
-    head = (
-        plan.schema,
-        plan.target,
-        plan.architecture,
-        plan.type,
-        sources,
-        importance_digest,
-        plan.piece_weights,
-    )
+    importance = plan.importance.digest if plan.importance else ""
+    head = (plan.schema, plan.target, plan.architecture, plan.type, sources, importance, plan.piece_weights)
     for value in (head, file.keys, file.tensors):
         digest.update(msgspec.json.encode(value))
     return digest.hexdigest()

@@ -23,15 +23,13 @@ _QUANTIZED_ONLY = {
 class Options(msgspec.Struct, frozen=True):
     """A conversion's choices.
 
-    `type` is one of TYPES. `output` is the file name of the text file ("" for the default), `folder` where it goes, for
-    the command that runs it. `only` is a file kind, or
-    "" for all. `split_max_size` (bytes) and `split_max_tensors` are 0 for no limit.
+    `type` is one of TYPES. `output` is the name of the text file, "" for the default. `only` is a kind of file, or "" for
+    all. `split_max_size` (bytes) and `split_max_tensors` are 0 for no limit.
     """
 
     target: str = "ollama"
     type: str = "auto"
     output: str = ""
-    folder: str = "."
     only: str = ""
     split_max_size: int = 0
     split_max_tensors: int = 0

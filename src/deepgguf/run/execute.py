@@ -78,6 +78,8 @@ def _make(plan: Plan, worker: Worker, executor: Executor, runs: Sequence[FileRun
     written, due = 0, time.monotonic() + _RECORD_SECONDS
     with _recorded_to_the_last(runs), closing(executor.map(worker.make, windows(plan, unfinished))) as results:
         for result in results:
+            if runs[result.file].tally.is_finished(result.number):
+                continue  # the executor has done a task twice
             _note(runs[result.file], result)
             written += result.nbytes
             progress(result.nbytes)

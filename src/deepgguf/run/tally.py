@@ -33,13 +33,11 @@ class Tally:
         return tensor in self._results or nth in self._digests[tensor]
 
     def finish(self, piece: Finished, squares: Squares | None = None) -> None:
-        """Notes a finished piece; one that is reported twice counts once.
+        """Notes a finished piece.
 
         NonFiniteError if it was its tensor's last, and the tensor has weights that are not finite (unless allowed) or
         that overflowed.
         """
-        if self.is_finished(piece.number):
-            return
         tensor, nth = self._numbering.place(piece.number)
         self._digests[tensor][nth] = piece.digest
         self._counts[tensor] = self._counts[tensor].plus(piece.counts)

@@ -44,23 +44,26 @@ class Piece(msgspec.Struct, frozen=True):
     offset: int
 
 
-def make_sample(
-    kind: str,
-    folder: Path,
-    *,
-    size: str = "sample",
-    shards: int = 1,
-    scatter: bool = False,
-    sparse: bool = False,
-    tokenizer: Path | None = None,
-) -> SampleSummary:
+class Form(msgspec.Struct, frozen=True):
+    """How a checkpoint is laid out.
+
+    `size` is one of `SIZES`: a few MB; for the v3 kinds also `bench` (2.2e9 parameters) and `full` (DeepSeek-V3's own
+    shapes). `shards` is the largest number of safetensors files; `scatter` spreads scales and weights over different
+    ones; `sparse` writes true headers and a hole instead of the data.
+    """
+
+    size: str = "sample"
+    shards: int = 1
+    scatter: bool = False
+    sparse: bool = False
+
+
+def make_sample(kind: str, folder: Path, form: Form, tokenizer: Path | None = None) -> SampleSummary:
     """Write a checkpoint with the structure of a real one and made-up weights (`recipe.py`) into a new or empty folder.
 
     `kind` is one of `KINDS`: v3 (BF16), v3-fp8 (scales for blocks of 128 × 128), v3-tied (tied embeddings), v2-lite,
-    ocr. `size` is one of `SIZES`: a few MB; for the v3 kinds also `bench` (2.2e9 parameters) and `full` (DeepSeek-V3's
-    own shapes). `shards` is the largest number of safetensors files; `scatter` spreads scales and weights over
-    different ones; `sparse` writes true headers and a hole instead of the data. `tokenizer` is a folder with
-    tokenizer.json and tokenizer_config.json, by default one with 516 entries; the vocabulary grows to hold its tokens.
+    ocr. `tokenizer` is a folder with tokenizer.json and tokenizer_config.json, by default one with 516 entries; the
+    vocabulary grows to hold its tokens.
 
     Memory is bounded by the headers plus some MB. UsageError: an argument that makes no sense, a folder that holds
     anything. CheckpointError: the tokenizer is damaged. OutputError: writing failed, or the disk has less space than is
@@ -68,22 +71,22 @@ def make_sample(
     """
     copies = _tokenizer_files(tokenizer or TOKENIZERS / ("sample-v2" if kind == "v2-lite" else "sample-v3"))
     tokens = len(read_tokenizer(LocalFiles(tokenizer))[0].tokens) if tokenizer else 0
-    files = companions(kind, config(kind, size, tokens))
-    if shards < 1:
-        raise UsageError(f"{shards} shards", "a checkpoint has at least one", "give `shards=1` or more")
-    tensors = sample_tensors(kind, size, tokens)
-    parts = split(scattered(tensors) if scatter else tensors, shards)
+    files = companions(kind, config(kind, form.size, tokens))
+    if form.shards < 1:
+        raise UsageError(f"{form.shards} shards", "a checkpoint has at least one", "give `shards=1` or more")
+    tensors = sample_tensors(kind, form.size, tokens)
+    parts = split(scattered(tensors) if form.scatter else tensors, form.shards)
     try:
         _require_empty(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        if not sparse:
+        if not form.sparse:
             _require_space(folder, sum(part.nbytes for part in parts))
         for source in copies:
             shutil.copyfile(source, folder / source.name)
         for name, content in files.items():
             _write_json(folder / name, content)
         for part in parts:
-            _write_shard(folder, part, sparse)
+            _write_shard(folder, part, form.sparse)
         if len(parts) > 1:
             _write_json(folder / "model.safetensors.index.json", index(parts))
     except OSError as error:
