@@ -1,4 +1,4 @@
-"""The hash of what decides the bytes: target, types, keys, sources by name and size, importance; not jobs, not times."""
+"""The hash of what decides the bytes: target, types, keys, sources (name and size), importance; not jobs or times."""
 
 import msgspec
 import xxhash

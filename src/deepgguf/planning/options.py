@@ -23,8 +23,8 @@ _QUANTIZED_ONLY = {
 class Options(msgspec.Struct, frozen=True):
     """A conversion's choices.
 
-    `type` is one of TYPES. `output` is the name of the text file, "" for the default. `only` is a kind of file, or "" for
-    all. `split_max_size` (bytes) and `split_max_tensors` are 0 for no limit.
+    `type` is one of TYPES. `output` is the name of the text file, "" for the default. `only` is a kind of file, or ""
+    for all. `split_max_size` (bytes) and `split_max_tensors` are 0 for no limit.
     """
 
     target: str = "ollama"
