@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from deepgguf import api
+from deepgguf.files.local import LocalFiles
 from deepgguf.api import sample as make_sample
 from deepgguf.planning.numbering import Numbering
 from deepgguf.planning.windows import WINDOW_BYTES, Share, windows
@@ -16,8 +17,14 @@ every_target = pytest.mark.parametrize("target", ["ollama", "llama.cpp"])
 SMALL = 10_000  # weights of a piece, so that the samples' tensors have several
 
 
+class Distant(LocalFiles):
+    """A folder that stands for a distant one: windows are read at once, and so follow the source."""
+
+    whole_windows = True
+
+
 def planned(source, **choices):
-    return msgspec.structs.replace(api.plan(source, **choices), piece_weights=SMALL)
+    return msgspec.structs.replace(api.plan(Distant(source), **choices), piece_weights=SMALL)
 
 
 def numbers(share: Share) -> list[tuple[int, int]]:
@@ -44,6 +51,14 @@ def test_every_byte_of_every_source_tensor_is_read_in_one_window(checkpoint, nam
 
 
 @every_sample
+@every_target
+def test_windows_of_a_folder_follow_the_outputs(checkpoint, name, target):
+    plan = msgspec.structs.replace(api.plan(checkpoint(name), target=target), piece_weights=SMALL)
+    found = [number for window in windows(plan) for share in window.shares for number in numbers(share)]
+    assert found == [(i, n) for i, file in enumerate(plan.files) for n in range(Numbering(file, SMALL).count)]
+
+
+@every_sample
 def test_what_lies_side_by_side_is_one_request(checkpoint, name):
     plan = planned(checkpoint(name))
     for window in windows(plan):
@@ -60,7 +75,7 @@ def test_both_halves_of_kv_b_are_made_of_one_reading(checkpoint):
 
 def test_no_window_of_a_large_model_is_larger_than_its_bound_and_few_are_small(tmp_path):
     source = make_sample("v3-fp8", tmp_path / "bench", size="bench", shards=4, sparse=True).folder
-    sizes = [sum(range.nbytes for range in window.ranges()) for window in windows(api.plan(source))]
+    sizes = [sum(range.nbytes for range in window.ranges()) for window in windows(api.plan(Distant(source)))]
     assert max(sizes) <= WINDOW_BYTES
     assert sum(size < WINDOW_BYTES // 4 for size in sizes) <= 0.1 * len(sizes)
 

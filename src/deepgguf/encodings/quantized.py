@@ -105,7 +105,7 @@ class Quantized(Encoding, frozen=True):
         """The first of `floats`, by its place, whose block `out` holds an infinite scale, though all are finite."""
         if not self.f16_scales:
             return None
-        if max(floats.max(), -floats.min()) > self.largest:
+        if self.largest < float("inf") and max(floats.max(), -floats.min()) > self.largest:
             return int(np.abs(floats).argmax())
         block = block_of(self.type)
         for at in self.f16_scales:

@@ -1,7 +1,8 @@
 """The unit of a task: source bytes that are read once, and every piece of every output that is made of them.
 
-Windows follow the source, not the outputs: what lies side by side in a shard is read together, whichever outputs it
-goes to. They decide nothing about the bytes; a piece is the same in any window.
+Where a request is worth megabytes, windows follow the source: what lies side by side in a shard is read together,
+whichever outputs it goes to. Elsewhere they follow the outputs, which are written faster in their order. They decide
+nothing about the bytes; a piece is the same in any window.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from deepgguf.planning.pieces import Piece, runs
 from deepgguf.planning.schema import OutputTensor, Plan
 from deepgguf.tensors.source_tensor import SourceTensor
 
-WINDOW_BYTES = 32 << 20  # of the source; a window ends with the share that reaches it
+WINDOW_BYTES = 32 << 20  # of the source, at most, unless a single piece needs more
 
 
 class FileRange(NamedTuple):
@@ -90,17 +91,17 @@ Unfinished = Callable[[int, int], bool]
 
 
 def windows(plan: Plan, unfinished: Unfinished = lambda file, number: True) -> Iterator[Window]:
-    """All windows of `plan`, in the order of the source, without the pieces that are not `unfinished`."""
+    """All windows of `plan`, without the pieces that are not `unfinished`."""
     numberings = [Numbering(file, plan.piece_weights) for file in plan.files]
+    origins = sorted(_origins(plan)) if plan.source.whole_windows else _origins(plan)
     shares: list[Share] = []
-    nbytes, source_file = 0, -1
-    for origin in sorted(_origins(plan)):
+    nbytes = 0
+    for origin in origins:
         for share in _shares(numberings[origin.file], origin, unfinished):
             size = share.nbytes
-            if shares and (origin.source_file != source_file or nbytes + size > WINDOW_BYTES):
+            if shares and nbytes + size > WINDOW_BYTES:
                 yield Window(tuple(shares))
                 shares, nbytes = [], 0
-            source_file = origin.source_file
             shares.append(share)
             nbytes += size
     if shares:
