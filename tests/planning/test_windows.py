@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from deepgguf import api
-from deepgguf.files.local import LocalFiles
 from deepgguf.api import sample as make_sample
+from deepgguf.files.local import LocalFiles
 from deepgguf.planning.numbering import Numbering
 from deepgguf.planning.windows import WINDOW_BYTES, Share, windows
 

@@ -13,6 +13,7 @@ from small_checkpoints import small_ocr, small_v3
 import deepgguf
 from deepgguf.executors.executor import Result, Task
 from deepgguf.executors.threads import Threads
+from golden import GOLDENS
 
 
 class Far:
@@ -64,6 +65,22 @@ def test_text_and_mmproj_by_processes(tmp_path):
         (tmp_path / name).mkdir()
         deepgguf.convert(source, tmp_path / name / "x.gguf", executor=by, target="llama.cpp")
     assert hashes(tmp_path / "found") == hashes(tmp_path / "expected")
+
+
+@pytest.mark.parametrize("executor", [Far(), Processes()], ids=["far", "processes"])
+def test_the_importance_matrix_goes_where_the_work_goes(checkpoint, tmp_path, executor):
+    choices = {"type": "q4_k_m", "target": "llama.cpp"}
+    matrix = GOLDENS / "imatrix" / "imatrix-v2-lite.gguf"
+    made = {
+        name: deepgguf.convert(checkpoint("v2-lite"), tmp_path / f"{name}.gguf", executor=by, imatrix=with_, **choices)
+        for name, by, with_ in (
+            ("expected", Threads(2), matrix),
+            ("found", executor, matrix),
+            ("without", Threads(2), None),
+        )
+    }
+    digests = {name: [tensor.digest for tensor in report.files[0].tensors] for name, report in made.items()}
+    assert digests["found"] == digests["expected"] != digests["without"]
 
 
 @pytest.mark.parametrize("executor", [Far(), Processes()], ids=["far", "processes"])
