@@ -43,7 +43,7 @@ def test_the_summary_says_what_was_written_dropped_changed_and_how_large_the_err
     assert said[2:7] == [
         "types: 17 F32, 14 Q4_K, 10 Q8_0, 5 Q5_0, 3 Q6_K",
         "dropped 23 tensors and 11 scales: multi-token prediction (MTP) layers",
-        "60 FP8 weights paired with their scales",
+        "60 weights paired with their scales",
         "NaN 0, Inf 0",
         "quantization error, relative RMS, the largest of each type:",
     ]
