@@ -3,6 +3,7 @@
 import msgspec
 
 from deepgguf.checkpoint.importance import ImportanceMatrix
+from deepgguf.choices import FileKind, Target
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.recipes.patterns import TypePattern
@@ -21,10 +22,10 @@ class Options(msgspec.Struct, frozen=True):
     `type` is one of TYPES. `output` is the name of the text file. `split_max_size` is in bytes.
     """
 
-    target: str = "ollama"
+    target: Target = "ollama"
     type: str = "auto"
     output: str | None = None
-    only: str | None = None
+    only: FileKind | None = None
     split_max_size: int | None = None
     split_max_tensors: int | None = None
     tensor_types: tuple[TypePattern, ...] = ()
