@@ -166,6 +166,19 @@ def test_sizes_may_be_text_and_tensor_types_a_mapping(checkpoint):
     assert mapping == deepgguf.plan(source, type="q4_k_m", tensor_types=["attn_kv_b=q8_0", "ffn_down=q6_k"])
 
 
+def test_one_tensor_type_may_be_text_alone(checkpoint):
+    alone = deepgguf.plan(checkpoint("v3-fp8"), type="q4_k_m", tensor_types="attn_kv_b=q8_0")
+    assert alone == deepgguf.plan(checkpoint("v3-fp8"), type="q4_k_m", tensor_types=["attn_kv_b=q8_0"])
+
+
+def test_a_plan_of_every_type_reads_the_headers_by_an_executor_once(checkpoint):
+    reading = Counting()
+    assert deepgguf.plan_every_type(checkpoint("v2-lite"), executor=reading) == (
+        deepgguf.plan_every_type(checkpoint("v2-lite"))
+    )
+    assert reading.tasks == 1
+
+
 def test_none_is_the_default_of_what_may_be_left_out(checkpoint):
     left_out = {name: None for name, entry in declared(deepgguf.Choices).items() if entry.choice.default is None}
     assert deepgguf.plan(checkpoint("v2-lite"), **left_out) == deepgguf.plan(checkpoint("v2-lite"))
@@ -177,9 +190,17 @@ def test_none_is_the_default_of_what_may_be_left_out(checkpoint):
         ({"type": "q4"}, "`type`: 'q4' is unknown; choose from auto, f32, "),
         ({"target": "vllm"}, "`target`: 'vllm' is unknown; choose from ollama, llama.cpp"),
         ({"tensor_types": ["a=q8_0"]}, '`tensor_types`: has no meaning for `type="auto"`; choose a quantized `type`'),
+        (
+            {"type": "bf16", "output_tensor_type": "f32"},
+            '`output_tensor_type`: has no meaning for `type="bf16"`; choose a quantized `type`',
+        ),
+        (
+            {"type": "bf16", "token_embedding_type": "f32"},
+            '`token_embedding_type`: has no meaning for `type="bf16"`; choose a quantized `type`',
+        ),
         ({"split_max_size": "1K"}, "`split_max_size`: 1000 bytes are too few for "),
         ({"split_max_size": 0}, "`split_max_size`: 0 is too small; give a number from 1"),
-        ({"part": 2}, "`part`: 2 of 1; give a number from 1 to the number of parts"),
+        ({"part": 2}, "`part`: 2 of 1; give a number from 1 to the number of files"),
         ({"resume": True, "restart": True}, "`resume`: contradicts `restart`; give one of them"),
     ],
 )

@@ -121,7 +121,7 @@ def test_an_experts_number_written_in_another_way_is_an_error(tmp_path, number):
 
 def test_an_expert_in_two_shards_is_an_error(tmp_path):
     made, twice = weights(V3), EXPERT.format(1, "down")
-    with pytest.raises(CheckpointError, match=r"experts.1.down_proj.weight: stands in model-00001-of-00002"):
+    with pytest.raises(CheckpointError, match=r"experts.1.down_proj.weight: is also in model-00001-of-00002"):
         plan(write_checkpoint(tmp_path / "x", V3, made, {twice: made[twice]}))
 
 

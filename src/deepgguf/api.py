@@ -1,14 +1,14 @@
 """The public functions: paths and choices in, plans, reports and descriptions out."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import read_checkpoint
-from deepgguf.checkpoint.importance import ImportanceMatrix, read_importance
+from deepgguf.checkpoint.importance import read_importance
 from deepgguf.choices import Choices, ConversionChoices, RunChoices, StrPath, complete, declared, parse_size
 from deepgguf.errors import UsageError, VerificationError
 from deepgguf.executors.executor import Executor
@@ -21,8 +21,7 @@ from deepgguf.planning.build import build_plan
 from deepgguf.planning.options import TYPES, Options
 from deepgguf.planning.schema import Plan as PlannedConversion
 from deepgguf.planning.totals import PlanTotals, totals
-from deepgguf.recipes.patterns import parse_tensor_type, parse_type
-from deepgguf.recipes.recipe import RECIPES
+from deepgguf.recipes.patterns import TypePattern, parse_tensor_type, parse_type
 from deepgguf.run.execute import execute
 from deepgguf.run.result import Report
 from deepgguf.run.settings import Settings
@@ -72,14 +71,16 @@ def plan(
     if something cannot be read.
     """
     chosen = complete(choices, Choices)
-    options = msgspec.structs.replace(_options(chosen, _importance(chosen["imatrix"])), output=_file_name(output))
+    options = _options(chosen, _file_name(output))
     made = build_plan(read_checkpoint(find_files(source), executor), options)
     if chosen["part"] is not None:
         made = _one_part(made, chosen["part"])
     return Plan(**msgspec.structs.asdict(made), folder=output_folder(output))
 
 
-def plan_every_type(source: Source, **choices: Unpack[Choices]) -> dict[str, PlanTotals]:
+def plan_every_type(
+    source: Source, *, executor: Executor | None = None, **choices: Unpack[Choices]
+) -> dict[str, PlanTotals]:
     """Size and weights of every type that `source` can be converted to; q2_k_s only with an importance matrix.
 
     What only quantized files have (`imatrix`, `tensor_types` and so on) counts for these. Errors are those of `plan`;
@@ -89,15 +90,9 @@ def plan_every_type(source: Source, **choices: Unpack[Choices]) -> dict[str, Pla
     for name in ("type", "part"):
         if name in choices:
             raise UsageError(f"`{name}`", "contradicts a plan of every type", "leave it out")
-    checkpoint, importance = read_checkpoint(find_files(source)), _importance(chosen["imatrix"])
-    quantized = _options(chosen, importance)
-    plain = _options(chosen | _NOT_QUANTIZED, None)
-    found = {}
-    for type in TYPES:
-        if type != "q2_k_s" or importance is not None:
-            options = msgspec.structs.replace(quantized if type in RECIPES else plain, type=type)
-            found[type] = totals(build_plan(checkpoint, options))
-    return found
+    options, checkpoint = _options(chosen), read_checkpoint(find_files(source), executor)
+    types = [type for type in TYPES if type != "q2_k_s" or options.imatrix is not None]
+    return {type: totals(build_plan(checkpoint, options.of_type(type))) for type in types}
 
 
 def convert(
@@ -209,37 +204,31 @@ def _is_folder(output: StrPath) -> bool:
     return os.fspath(output).endswith(os.sep) or Path(output).is_dir()
 
 
-def _file_name(output: StrPath | None) -> str:
+def _file_name(output: StrPath | None) -> str | None:
     if output is None or _is_folder(output):
-        return ""
+        return None
     name = Path(output).name
     return name if name.endswith(".gguf") else f"{name}.gguf"
 
 
-# The choices that unquantized files do not have.
-_NOT_QUANTIZED: dict[str, Any] = {"tensor_types": (), "output_tensor_type": None, "token_embedding_type": None}
-
-
-def _options(chosen: Mapping[str, Any], importance: ImportanceMatrix | None) -> Options:
+def _options(chosen: Mapping[str, Any], output: str | None = None) -> Options:
     """The parsed form of complete choices."""
-    types = chosen["tensor_types"]
-    patterns = [f"{pattern}={type}" for pattern, type in types.items()] if isinstance(types, Mapping) else types
-    size = chosen["split_max_size"]
-    output_type, token_embedding_type = (
-        parse_type(chosen[name], f"`{name}`") if chosen[name] else None
-        for name in ("output_tensor_type", "token_embedding_type")
-    )
-    return Options(
-        target=chosen["target"],
-        type=chosen["type"].lower(),
-        only=chosen["only"] or "",
-        split_max_size=0 if size is None else parse_size(size),
-        split_max_tensors=chosen["split_max_tensors"] or 0,
-        patterns=tuple(parse_tensor_type(pattern) for pattern in patterns),
-        output_type=output_type,
-        token_embedding_type=token_embedding_type,
-        importance=importance,
-    )
+    parsers: dict[str, Callable[[Any], object]] = {
+        "type": str.lower,
+        "split_max_size": parse_size,
+        "tensor_types": _patterns,
+        "output_tensor_type": lambda type: parse_type(type, "`output_tensor_type`"),
+        "token_embedding_type": lambda type: parse_type(type, "`token_embedding_type`"),
+        "imatrix": read_importance,
+    }
+    parsed = {name: parse(chosen[name]) for name, parse in parsers.items() if chosen[name] is not None}
+    return Options(**{name: value for name, value in {**chosen, **parsed}.items() if name != "part"}, output=output)
+
+
+def _patterns(types: str | Sequence[str] | Mapping[str, str]) -> tuple[TypePattern, ...]:
+    if isinstance(types, Mapping):
+        types = [f"{pattern}={type}" for pattern, type in types.items()]
+    return tuple(parse_tensor_type(type) for type in ([types] if isinstance(types, str) else types))
 
 
 def run_settings(folder: Path, **choices: Unpack[RunChoices]) -> tuple[Settings, Threads]:
@@ -252,13 +241,9 @@ def run_settings(folder: Path, **choices: Unpack[RunChoices]) -> tuple[Settings,
     return Settings(folder=folder, left_part=left_part, **chosen), Threads(jobs or available_processors())
 
 
-def _importance(imatrix: StrPath | None) -> ImportanceMatrix | None:
-    return None if imatrix is None else read_importance(imatrix)
-
-
 def _one_part(made: PlannedConversion, part: int) -> PlannedConversion:
     if part > len(made.files):
-        raise UsageError("`part`", f"{part} of {len(made.files)}", "give a number from 1 to the number of parts")
+        raise UsageError("`part`", f"{part} of {len(made.files)}", "give a number from 1 to the number of files")
     return msgspec.structs.replace(made, files=(made.files[part - 1],))
 
 

@@ -14,7 +14,7 @@ _UNITS = {"K": 1000, "M": 1000**2, "G": 1000**3}
 
 
 class Choice(NamedTuple):
-    """What is said of a choice beside its name and type: help in one line, a word for its value, its default."""
+    """What is said of a choice besides its name and type: help in one line, a word for its value, its default."""
 
     help: str
     metavar: str = ""
@@ -24,8 +24,9 @@ class Choice(NamedTuple):
 class Choices(TypedDict, total=False):
     """What decides the bytes of a conversion. Sizes are numbers of bytes, or text in powers of 1000: "48G", "500M".
 
-    `type` "auto" is what the target's own converter makes. `tensor_types` are "PATTERN=TYPE", as llama-quantize has
-    them, or a mapping from pattern to type: the first regular expression that matches a tensor's name counts.
+    `type` "auto" is what the target's own converter makes. `tensor_types` are "PATTERN=TYPE", one or several, as
+    llama-quantize has them, or a mapping from pattern to type: the first regular expression that matches a tensor's
+    name counts.
     """
 
     target: Annotated[Target, Choice("the engine that will run it", "ENGINE", "ollama")]
@@ -36,7 +37,8 @@ class Choices(TypedDict, total=False):
     part: Annotated[int | None, Choice("only file K of a split set, from 1", "K")]
     imatrix: Annotated[StrPath | None, Choice("an importance matrix, GGUF or the older form", "FILE")]
     tensor_types: Annotated[
-        Sequence[str] | Mapping[str, str], Choice("the type of the tensors that PATTERN matches", "PATTERN=TYPE", ())
+        str | Sequence[str] | Mapping[str, str],
+        Choice("the type of the tensors that PATTERN matches", "PATTERN=TYPE", ()),
     ]
     output_tensor_type: Annotated[str | None, Choice("the type of output.weight", "TYPE")]
     token_embedding_type: Annotated[str | None, Choice("the type of token_embd.weight", "TYPE")]

@@ -36,7 +36,7 @@ class DeepggufError(Exception):
     """Anything that deepgguf refuses, with the place, the fact and the way out in one line.
 
     `where` names file, tensor or key; `found` says what is there and what was expected; `advice` what to do next. All
-    three are printable, and all that there is of the error: it can be pickled, whatever its class.
+    three are printable. The error has no other state, so that an error of any class can be pickled.
     """
 
     def __init__(self, where: object, found: str, advice: str = "") -> None:

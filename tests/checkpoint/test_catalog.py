@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepgguf.checkpoint.catalog import catalog, declared_block
+from deepgguf.checkpoint.catalog import catalog, declared_quantization
 from deepgguf.encodings.f16 import F16
 from deepgguf.encodings.f32 import F32
 from deepgguf.encodings.fp8 import Fp8
@@ -22,7 +22,7 @@ def made(*shards: list[TensorHeader], block: Block = (128, 128)) -> dict[str, So
     """The catalog of these shards."""
     headers = {header.name: header for shard in shards for header in shard}
     blobs = {h.name: Blob(file, h.offset, h.nbytes) for file, shard in enumerate(shards) for h in shard}
-    return catalog(headers, blobs, block)
+    return catalog(headers, blobs, {} if block is None else {"quant_method": "fp8", "weight_block_size": list(block)})
 
 
 def of(block: Block = (128, 128), **tensors: tuple[str, tuple[int, ...]]) -> dict[str, SourceTensor]:
@@ -114,7 +114,9 @@ def test_a_missing_block_size_is_an_error():
 @pytest.mark.parametrize("block", [(0, 128), (128, 0), (-128, 128)])
 def test_a_block_size_below_one_is_an_error(block):
     tensors = of(block, q__weight=("F8_E4M3", (128, 128)), q__weight_scale_inv=("F32", (1, 1)))
-    assert refused(tensors) == f"config.json: weight_block_size {list(block)}, both must be at least 1"
+    assert refused(tensors) == (
+        f"config.json: quantization_config.weight_block_size is {list(block)}, expected two positive sizes"
+    )
 
 
 def test_every_tensor_has_its_form_and_its_blobs_in_the_order_of_the_shards():
@@ -145,17 +147,30 @@ def test_a_dtype_that_holds_no_weights_matters_only_if_the_tensor_is_needed():
     )
 
 
+FP8 = {"quant_method": "fp8", "weight_block_size": [128, 64]}
+
+
 @pytest.mark.parametrize(
-    ("config", "block"),
+    ("config", "quantization"),
     [
-        ({}, None),
-        ({"quantization_config": None}, None),
-        ({"quantization_config": {"weight_block_size": [128, 64]}}, (128, 64)),
-        ({"quantization_config": {"weight_block_size": "128"}}, None),
-        ({"quantization_config": {"weight_block_size": [8, 8]}, "language_config": {}}, (8, 8)),
-        ({"language_config": {"quantization_config": {"weight_block_size": [8, 8]}}}, (8, 8)),
+        ({}, {}),
+        ({"quantization_config": None}, {}),
+        ({"quantization_config": FP8}, FP8),
+        ({"quantization_config": FP8, "language_config": {}}, FP8),
+        ({"language_config": {"quantization_config": FP8}}, FP8),
+        ({"quantization_config": FP8, "language_config": {"quantization_config": None}}, {}),
     ],
     ids=str,
 )
-def test_the_block_is_what_the_config_says(config, block):
-    assert declared_block(config) == block
+def test_the_quantization_is_what_the_config_or_the_language_config_in_it_says(config, quantization):
+    assert declared_quantization(config) == quantization
+
+
+@pytest.mark.parametrize("method", ["gptq", None, ["fp8"]])
+def test_a_method_of_no_form_is_an_error_that_names_those_that_there_are(method):
+    with pytest.raises(CheckpointError) as error:
+        declared_quantization({"quantization_config": {"quant_method": method}})
+    assert str(error.value) == (
+        f"config.json: quantization_config.quant_method is {method!r}, expected 'fp8'; "
+        "convert the original checkpoint, not a quantized copy"
+    )

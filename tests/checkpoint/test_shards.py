@@ -10,7 +10,7 @@ from deepgguf.errors import CheckpointError
 from deepgguf.files.local import LocalFiles
 from hub_cache import as_snapshot
 
-BLOCK = (128, 128)
+FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def catalog(folder: Path) -> Shards:
-    shards, warnings = open_shards(LocalFiles(folder), BLOCK)
+    shards, warnings = open_shards(LocalFiles(folder), FP8)
     assert warnings == ()
     return shards
 
@@ -75,7 +75,7 @@ def test_tensors_come_in_the_order_of_shards_and_their_data(folder):
 
 
 def test_an_executor_may_read_headers_elsewhere_in_any_order(folder):
-    assert open_shards(LocalFiles(folder), BLOCK, ElsewhereBackwards()) == open_shards(LocalFiles(folder), BLOCK)
+    assert open_shards(LocalFiles(folder), FP8, ElsewhereBackwards()) == open_shards(LocalFiles(folder), FP8)
 
 
 def test_files_are_sorted_by_name(folder):

@@ -5,10 +5,12 @@ import pickle
 import msgspec
 import pytest
 
-from deepgguf.encodings import BY_DTYPE, PLAIN, WRITTEN, encoding_of, weight_of
+from deepgguf.encodings import BY_DTYPE, METHODS, PLAIN, WRITTEN, encoding_of, weight_of
+from deepgguf.encodings.encoding import Encoding, Stored
 from deepgguf.encodings.fp8 import Fp8
 from deepgguf.encodings.opaque import Opaque
 from deepgguf.encodings.quantized import Quantized
+from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.recipes.recipe import RECIPES
 
@@ -21,6 +23,20 @@ def test_every_recipe_s_type_is_written():
 
 def test_a_checkpoint_may_have_four_dtypes():
     assert sorted(BY_DTYPE) == ["BF16", "F16", "F32", "F8_E4M3"]
+
+
+def test_a_config_may_name_one_method_of_quantization():
+    assert METHODS == ("fp8",)
+
+
+def test_a_form_that_lacks_a_method_fails_when_it_is_asked():
+    class Nothing(Encoding, frozen=True):
+        pass
+
+    form, stored = Nothing(), Stored("x", 0, 1, 1, ())
+    for ask in (lambda: form.plain, lambda: form.ranges(1, 0, 1), lambda: form.values(stored, Buffers())):
+        with pytest.raises(NotImplementedError):
+            ask()
 
 
 def test_plain_types_are_those_without_blocks():

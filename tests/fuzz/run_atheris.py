@@ -166,7 +166,7 @@ def index(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
         (folder / INDEX).write_bytes(content)
         for file, text in zip(files, headers, strict=False):
             (folder / file).write_bytes(struct.pack("<Q", len(text)) + text + bytes(8))
-        open_shards(LocalFiles(folder))
+        open_shards(LocalFiles(folder), {})
 
     content = {"metadata": {"total_size": 16}, "weight_map": {"a": files[0], "b": files[1]}}
     headers = [{name: {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}} for name in "ab"]

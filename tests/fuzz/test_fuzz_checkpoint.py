@@ -65,7 +65,7 @@ def write_checkpoint(folder: Path, headers: list[bytes], index: bytes) -> None:
 def test_an_index_is_refused_or_the_headers_are_used(index):
     with tempfile.TemporaryDirectory() as name, contextlib.suppress(CheckpointError):
         write_checkpoint(Path(name), [json.dumps(part).encode() for part in PARTS], index)
-        shards, warnings = open_shards(LocalFiles(name))
+        shards, warnings = open_shards(LocalFiles(name), {})
         assert {t.name: shards.files[t.blobs[0].file].name for t in shards.tensors.values()} == INDEX_CONTENT[
             "weight_map"
         ]
@@ -77,13 +77,13 @@ def test_an_index_is_refused_or_the_headers_are_used(index):
 def test_shards_are_refused_or_hold_what_the_index_names(first, second):
     with tempfile.TemporaryDirectory() as name, contextlib.suppress(CheckpointError):
         write_checkpoint(Path(name), [first, second], json.dumps(INDEX_CONTENT).encode())
-        shards = open_shards(LocalFiles(name))[0]
+        shards = open_shards(LocalFiles(name), {})[0]
         assert shards.tensors.keys() >= INDEX_CONTENT["weight_map"].keys()
         assert sum(t.nbytes for t in shards.tensors.values()) == 72
 
 
 def test_the_undamaged_checkpoint_is_read(tmp_path):
     write_checkpoint(tmp_path, [json.dumps(part).encode() for part in PARTS], json.dumps(INDEX_CONTENT).encode())
-    assert len(open_shards(LocalFiles(tmp_path))[0].tensors) == 2
+    assert len(open_shards(LocalFiles(tmp_path), {})[0].tensors) == 2
     text = json.dumps(HEADER).encode()
     assert len(parse_header(text, 8 + len(text), 8 + len(text) + DATA_BYTES, "a")) == 4

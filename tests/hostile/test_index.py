@@ -108,7 +108,7 @@ def test_row_19_one_tensor_in_two_shards_is_refused(folder, with_index):
     assert (folder / SHARDS[1]).stat().st_size > size
     if not with_index:
         (folder / INDEX).unlink()
-    assert refused(folder) == f"{SHARDS[1]}, tensor {name}: stands in {SHARDS[0]} too"
+    assert refused(folder) == f"{SHARDS[1]}, tensor {name}: is also in {SHARDS[0]}"
 
 
 def test_row_20_tensor_that_the_index_leaves_out(folder):

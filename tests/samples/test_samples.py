@@ -12,7 +12,7 @@ from deepgguf.api import convert
 from deepgguf.api import sample as make_sample
 from deepgguf.errors import CheckpointError, OutputError, UsageError
 from deepgguf.formats.gguf.decode import read_header
-from deepgguf.samples import KINDS
+from deepgguf.samples.configs import KINDS
 from deepgguf.samples.make import TOKENIZERS, sample_tensors
 from deepgguf.samples.recipe import elements, splitmix64
 from deepgguf.samples.shards import scattered, split

@@ -43,7 +43,7 @@ def test_the_summary_says_what_was_written_dropped_changed_and_how_large_the_err
     assert said[2:7] == [
         "types: 17 F32, 14 Q4_K, 10 Q8_0, 5 Q5_0, 3 Q6_K",
         "dropped 23 tensors and 11 scales: multi-token prediction (MTP) layers",
-        "60 FP8 weights paired with their scales",
+        "60 weights paired with their scales",
         "NaN 0, Inf 0",
         "quantization error, relative RMS, the largest of each type:",
     ]
@@ -101,7 +101,7 @@ def test_a_type_may_be_given_in_any_case(v3):
         (["--jobs", "0"], "--jobs: 0 is too small; give a number from 1"),
         (["--tensor-type", "ffn"], "--tensor-type: 'ffn' is not of the form PATTERN=TYPE; write for instance "),
         (["--output-tensor-type", "q9"], "--output-tensor-type: 'q9' is not a type that deepgguf writes; "),
-        (["--part", "2"], "--part: 2 of 1; give a number from 1 to the number of parts"),
+        (["--part", "2"], "--part: 2 of 1; give a number from 1 to the number of files"),
         (["--type", "all", "--part", "1"], "--part: contradicts a plan of every type; leave it out"),
         (["--type", "all", "-o", "x"], "--output: has no meaning for --type all, which only compares the types; "),
         (["--type", "all", "--only", "mmproj"], "--only: this model has no mmproj file for ollama; leave it out"),

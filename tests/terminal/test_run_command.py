@@ -45,7 +45,7 @@ def test_a_name_in_the_current_folder_is_not_an_option(checkpoint):
     assert run_command(planned, planned.folder) == "llama-cli -m ./-m.gguf"
 
 
-def test_ollama_gets_every_part_of_a_split_set(checkpoint, tmp_path):
+def test_ollama_gets_every_file_of_a_split_set(checkpoint, tmp_path):
     planned = deepgguf.plan(checkpoint("v2-lite"), tmp_path / "v2.gguf", split_max_tensors=20)
     assert carried_out(planned, tmp_path)[:3] == ["ollama", "create", "v2"]
     assert (tmp_path / "Modelfile").read_text() == "".join(f"FROM {tmp_path / file.name}\n" for file in planned.files)
@@ -56,23 +56,23 @@ def test_an_ollama_that_refuses_split_sets_gets_them_joined(checkpoint):
     planned = deepgguf.plan(checkpoint("v2-lite"), "v2.gguf", split_max_tensors=20)
     joined = f"llama-gguf-split --merge ./{planned.files[0].name} ./v2.gguf"
     assert how_to_run(planned, planned.folder)[1] == (
-        f"an older Ollama refuses a split set; join the parts for it: {joined}"
+        f"an older Ollama refuses a split set; join the files for it: {joined}"
     )
 
 
-def test_llamacpp_gets_the_first_part_of_a_split_set(checkpoint):
+def test_llamacpp_gets_the_first_file_of_a_split_set(checkpoint):
     planned = deepgguf.plan(checkpoint("v2-lite"), "v2.gguf", target="llama.cpp", split_max_tensors=20)
     assert how_to_run(planned, planned.folder) == [
         f"run it: llama-cli -m ./{planned.files[0].name}",
-        "llama.cpp finds the other parts beside the first",
+        "llama.cpp finds the other files beside the first",
     ]
 
 
-def test_one_part_of_a_split_set_cannot_be_run(checkpoint):
+def test_one_file_of_a_split_set_cannot_be_run(checkpoint):
     planned = deepgguf.plan(checkpoint("v2-lite"), split_max_tensors=20, part=1)
-    parts = planned.files[0].keys["split.count"].value
+    files = planned.files[0].keys["split.count"].value
     assert run_command(planned, planned.folder) is None
-    assert how_to_run(planned, planned.folder) == [f"run it once all {parts} parts are there"]
+    assert how_to_run(planned, planned.folder) == [f"run it once all {files} files are there"]
 
 
 def test_llamacpp_gets_the_mmproj_beside_the_model(checkpoint, tmp_path):

@@ -99,7 +99,7 @@ def with_value(name: str, value: object) -> Callable[[dict[str, Value]], dict[st
 
 def change_source(source: Path, name: str, number: int, change: Callable[[np.ndarray], np.ndarray]) -> None:
     """Puts `change(bytes)` in the place of the bytes of a source tensor's blob."""
-    shards, _ = open_shards(LocalFiles(source))
+    shards, _ = open_shards(LocalFiles(source), {})
     blob = shards.tensors[name].blobs[number]
     path = source / shards.files[blob.file].name
     data = np.fromfile(path, np.uint8)

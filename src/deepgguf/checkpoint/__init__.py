@@ -1,1 +1,1 @@
-"""What Hugging Face publishes, read strictly: SafeTensors shards, config, tokenizer, model card, byte ranges."""
+"""What Hugging Face publishes, read strictly: config, tokenizer, model card, shards; and importance matrices."""

@@ -2,57 +2,59 @@
 
 from collections.abc import Mapping
 
-import msgspec
-
-from deepgguf.encodings import BY_DTYPE, weight_of
+from deepgguf.encodings import BY_DTYPE, METHODS, weight_of
 from deepgguf.encodings.encoding import Encoding
-from deepgguf.encodings.fp8 import Fp8
 from deepgguf.encodings.opaque import Opaque
 from deepgguf.errors import CheckpointError
 from deepgguf.formats.safetensors import TensorHeader
 from deepgguf.tensors.source_tensor import Blob, SourceTensor
 
 
-class _Quantization(msgspec.Struct):
-    weight_block_size: tuple[int, int] | None = None
+def declared_quantization(config: Mapping[str, object]) -> Mapping[str, object]:
+    """`quantization_config` of config.json, empty if there is none; that of a `language_config` within it goes first.
 
-
-class _Config(msgspec.Struct):
-    quantization_config: _Quantization | None = None
-
-
-def declared_block(config: Mapping[str, object]) -> tuple[int, int] | None:
-    """Rows and columns that share a scale, as config.json says; None if it does not, or not in a form that makes sense.
-
-    A `language_config` within it goes first. What is wrong with a config is said where the model is read from it.
+    CheckpointError if it is not an object, or its `quant_method` is that of no form that deepgguf can read.
     """
     language = config.get("language_config")
-    try:
-        said = msgspec.convert({**config, **language} if isinstance(language, Mapping) else dict(config), _Config)
-    except msgspec.ValidationError:
-        return None
-    return said.quantization_config.weight_block_size if said.quantization_config else None
+    nested = language if isinstance(language, Mapping) and "quantization_config" in language else config
+    found = nested.get("quantization_config")
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping):
+        expected = f"quantization_config is {type(found).__name__}, expected an object"
+        raise CheckpointError("config.json", expected)
+    method = found.get("quant_method")
+    if method not in METHODS:
+        expected = f"expected {' or '.join(map(repr, METHODS))}"
+        advice = "convert the original checkpoint, not a quantized copy"
+        raise CheckpointError("config.json", f"quantization_config.quant_method is {method!r}, {expected}", advice)
+    return found
 
 
 def catalog(
-    headers: Mapping[str, TensorHeader], blobs: Mapping[str, Blob], block: tuple[int, int] | None
+    headers: Mapping[str, TensorHeader], blobs: Mapping[str, Blob], quantization: Mapping[str, object]
 ) -> dict[str, SourceTensor]:
-    """The tensors by name, in the order of `headers`; `blobs` has where the bytes of each lie, in the same order.
+    """The tensors by name, in the order of `headers`; `blobs` says where the bytes of each lie, in the same order.
 
-    Scales are no tensors of their own, but blobs of their weights. What cannot be read is there as `Opaque`: it matters
-    only if it is needed.
+    Scales are not tensors of their own, but blobs of their weights. What cannot be read is there as `Opaque`: it
+    matters only if it is needed.
     """
     beside, orphans = _companions(headers)
     taken = {name for names in beside.values() for name in names}
-    forms: dict[object, Encoding] = {}
+    forms: dict[object, Encoding] = {}  # few objects for 46,000 tensors
     shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
     tensors: dict[str, SourceTensor] = {}
     for (name, header), blob in zip(headers.items(), blobs.values(), strict=True):
-        if name not in taken:
-            names = beside.get(name, ())
-            encoding = orphans.get(name) or _form(header, [headers[scales] for scales in names], block, forms)
-            shape = shapes.setdefault(header.shape, header.shape)
-            tensors[name] = SourceTensor(name, shape, encoding, (blob, *[blobs[scales] for scales in names]))
+        if name in taken:
+            continue
+        names = beside.get(name, ())
+        scales = [headers[scale] for scale in names]
+        alike = (header.dtype, header.shape, *[(s.dtype, s.shape, s.name[len(name) :]) for s in scales])
+        encoding = orphans.get(name) or forms.get(alike) or _form(header, scales, quantization)
+        if not isinstance(encoding, Opaque):  # its words name the tensor
+            forms[alike] = encoding
+        shape = shapes.setdefault(header.shape, header.shape)
+        tensors[name] = SourceTensor(name, shape, encoding, (blob, *[blobs[scale] for scale in names]))
     return tensors
 
 
@@ -68,30 +70,17 @@ def _companions(headers: Mapping[str, TensorHeader]) -> tuple[dict[str, tuple[st
             if form and name[len(weight) :] in form.companions:
                 beside[weight] = (*beside[weight], name) if weight in beside else (name,)
             else:
-                found = f"a scale, but there is no {Fp8.dtype} tensor {weight}"
-                orphans[name] = Opaque(f"tensor {name}", found)
+                dtypes = " or ".join(f.dtype for f in BY_DTYPE.values() if name[len(weight) :] in f.companions)
+                orphans[name] = Opaque(f"tensor {name}", f"a scale, but there is no {dtypes} tensor {weight}")
     return beside, orphans
 
 
-def _form(
-    weights: TensorHeader, beside: list[TensorHeader], block: tuple[int, int] | None, known: dict[object, Encoding]
-) -> Encoding:
-    """The weights' form, out of `known` if there are others like them: few objects for 46,000 tensors."""
-    length = len(weights.name)
-    kind: object = (weights.dtype, weights.shape, *[(h.dtype, h.shape, h.name[length:]) for h in beside])
-    form = known.get(kind)
-    if form is None:
-        try:
-            form = _describe(weights, beside, block)
-        except CheckpointError as error:
-            return Opaque(error.where, error.found, error.advice)
-        known[kind] = form
-    return form
-
-
-def _describe(weights: TensorHeader, beside: list[TensorHeader], block: tuple[int, int] | None) -> Encoding:
+def _form(weights: TensorHeader, beside: list[TensorHeader], quantization: Mapping[str, object]) -> Encoding:
     form = BY_DTYPE.get(weights.dtype)
     if form is None:
         found = f"dtype {weights.dtype}, expected one of {', '.join(sorted(BY_DTYPE))}"
-        raise CheckpointError(f"tensor {weights.name}", found, "convert the original checkpoint")
-    return form.describe(weights, beside, block)
+        return Opaque(f"tensor {weights.name}", found, "convert the original checkpoint")
+    try:
+        return form.describe(weights, beside, quantization)
+    except CheckpointError as error:
+        return Opaque(error.where, error.found, error.advice)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from deepgguf.checkpoint.catalog import declared_block
+from deepgguf.checkpoint.catalog import declared_quantization
 from deepgguf.checkpoint.model_card import ModelCard, read_model_card
 from deepgguf.checkpoint.shards import Shards, open_shards
 from deepgguf.checkpoint.tokenizer import Tokenizer, read_tokenizer
@@ -46,7 +46,7 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
     """What `files` hold, the headers of shards read by `executor`. CheckpointError if anything is wrong with it."""
     config = _read_object(files, "config.json")
     card, card_warnings = read_model_card(files)
-    shards, shard_warnings = open_shards(files, declared_block(config), executor)
+    shards, shard_warnings = open_shards(files, declared_quantization(config), executor)
     tokenizer, tokenizer_warnings = read_tokenizer(files)
     return Checkpoint(
         files=files,

@@ -92,11 +92,6 @@ class ImportanceMatrix(msgspec.Struct, frozen=True):
         """The number of values of every entry, by tensor name."""
         return {name: entry.size for name, entry in self.entries.items()}
 
-    @property
-    def unused_experts(self) -> dict[str, tuple[int, ...]]:
-        """The tensors some of whose experts have no data, and which; those are quantized with equal weights."""
-        return {name: entry.unused for name, entry in self.entries.items() if entry.unused}
-
     def keys(self) -> dict[str, Value]:
         """The keys that llama-quantize writes into a file that it made with this matrix (quantize.cpp)."""
         keys = {"quantize.imatrix.file": _short(self.source.file.name)}
@@ -220,11 +215,11 @@ class _Cursor:
         return self._file.size - self._position
 
     def refuse(self, found: str) -> NoReturn:
-        """Raises CheckpointError for what stands here."""
+        """Raises CheckpointError for what is found here."""
         raise CheckpointError(f"{self._file.name}, byte {self._position}", found, _DAMAGED)
 
     def skip(self, nbytes: int) -> int:
-        """Goes on by so many bytes, which the caller found to be there; where they begin."""
+        """Skips so many bytes, which the caller has found to be there; returns where they begin."""
         self._position += nbytes
         return self._position - nbytes
 

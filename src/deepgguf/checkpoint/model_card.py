@@ -2,7 +2,7 @@
 
 The head's fields: https://github.com/huggingface/hub-docs/blob/main/modelcard.md and llama.cpp's own (gguf-py,
 metadata.py: apply_metadata_heuristic), whose choice of keys this follows. A card decides no weight: one that cannot be
-read is a warning, and the conversion goes on without it.
+read is a warning, and the conversion continues without it.
 """
 
 import re

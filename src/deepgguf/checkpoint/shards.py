@@ -47,16 +47,16 @@ class _Read(msgspec.Struct, frozen=True):
 
 
 def open_shards(
-    files: Files, block: tuple[int, int] | None = None, executor: Executor | None = None
+    files: Files, quantization: Mapping[str, object], executor: Executor | None = None
 ) -> tuple[Shards, tuple[str, ...]]:
     """The catalog of a checkpoint's tensors, from the headers of its safetensors files, and warnings.
 
     With model.safetensors.index.json its shards are the checkpoint, without one all safetensors files are. What lies
-    where is what the headers say: where the index differs that is a warning. `block` has the rows and columns
-    that share a scale of FP8, as config.json says. Headers are read one after the other, or by `executor`.
+    where is what the headers say: where the index differs that is a warning. `quantization` is what config.json
+    says of it (`catalog.declared_quantization`). Headers are read one after the other, or by `executor`.
 
-    Raises CheckpointError if a shard is missing or damaged, a tensor stands in two of them, or the index names one that
-    no shard has; its message names file and tensor.
+    Raises CheckpointError if a shard is missing or damaged, a tensor is in two of them, or the index names one that no
+    shard has; its message names file and tensor.
     """
     there = files.names()
     present = [name for name in there if name.endswith(".safetensors") and not name.startswith(".")]
@@ -76,7 +76,7 @@ def open_shards(
     if not headers:
         raise CheckpointError(files.checkpoint_name, "the safetensors files hold no tensors")
     warnings = tuple(_index_warnings(index, facts, blobs)) if index else ()
-    return Shards(facts, catalog(headers, blobs, block)), warnings
+    return Shards(facts, catalog(headers, blobs, quantization)), warnings
 
 
 def _read_shard(shard: _Shard) -> list[_Read]:
@@ -85,14 +85,14 @@ def _read_shard(shard: _Shard) -> list[_Read]:
 
 
 def _merged(shards: Sequence[_Read]) -> tuple[dict[str, TensorHeader], dict[str, Blob]]:
-    """All headers by name, and where their bytes lie; CheckpointError if a tensor stands in two shards."""
+    """All headers by name, and where their bytes lie; CheckpointError if a tensor is in two shards."""
     headers: dict[str, TensorHeader] = {}
     blobs: dict[str, Blob] = {}
     for shard in shards:
         for header in shard.headers:
             if header.name in headers:
                 other = shards[blobs[header.name].file].file.name
-                raise CheckpointError(f"{shard.file.name}, tensor {header.name}", f"stands in {other} too")
+                raise CheckpointError(f"{shard.file.name}, tensor {header.name}", f"is also in {other}")
             headers[header.name] = header
             blobs[header.name] = Blob(shard.number, header.offset, header.nbytes)
     return headers, blobs

@@ -8,6 +8,7 @@ from deepgguf.choices import Choices, RunChoices
 from deepgguf.cli import commands
 from deepgguf.cli.endings import EXIT_STATUSES
 from deepgguf.cli.flags import add_choices
+from deepgguf.samples.configs import KINDS
 from deepgguf.version import __version__
 
 _CONVERT = """\
@@ -106,7 +107,7 @@ def _add_plan(subparsers: Any) -> None:
 
 def _add_inspect(subparsers: Any) -> None:
     parser = _command(subparsers, "inspect", commands.inspect, "Show what a GGUF file holds.", _INSPECT)
-    parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any part of a split set")
+    parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any file of a split set")
     parser.add_argument("--tensors", action="store_true", help="list every tensor on its own line")
     _add_json(parser)
 
@@ -114,7 +115,7 @@ def _add_inspect(subparsers: Any) -> None:
 def _add_verify(subparsers: Any) -> None:
     help = "Check a GGUF file, alone or against its source."
     parser = _command(subparsers, "verify", commands.verify, help, _VERIFY)
-    parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any part of a split set")
+    parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any file of a split set")
     parser.add_argument("source", metavar="SRC", nargs="?", help="the checkpoint that it was made from")
     add_choices(parser, RunChoices, only=("jobs", "sha256"))
     _add_json(parser)
@@ -123,8 +124,7 @@ def _add_verify(subparsers: Any) -> None:
 def _add_sample(subparsers: Any) -> None:
     help = "Make a checkpoint with real structure and made-up weights."
     parser = _command(subparsers, "sample", commands.sample, help, _SAMPLE)
-    parser.add_argument("kind", choices=("v3", "v3-fp8", "v3-tied", "v2-lite", "ocr"), metavar="KIND",
-                        help="v3, v3-fp8, v3-tied, v2-lite or ocr")  # fmt: skip
+    parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("folder", metavar="DIR", help="a folder that does not exist or is empty")
     parser.add_argument(
         "--size", default="sample", metavar="SIZE", help="sample (a few MB), bench (4.4 GB), full (689 GB)"

@@ -87,10 +87,12 @@ def _plan(options: argparse.Namespace) -> "Plan":
     # A plan is a few hundred thousand objects that all live to the end: looking for garbage among them finds none, not
     # now and not when the process ends.
     gc.disable()
-    made = api.plan(options.source, options.output, **given(options, Choices))
-    gc.freeze()
-    gc.enable()
-    return made
+    try:
+        made = api.plan(options.source, options.output, **given(options, Choices))
+        gc.freeze()
+        return made
+    finally:
+        gc.enable()
 
 
 def inspect(options: argparse.Namespace) -> None:

@@ -39,7 +39,8 @@ def ending(error: BaseException) -> tuple[int, str | None]:
     """Exit status and complaint; None for a reader of standard output that has gone, as for any command in a pipe."""
     match error:
         case DeepggufError():
-            return next(status for type, status in _STATUSES.items() if isinstance(error, type)), in_flags(str(error))
+            statuses = (status for type, status in _STATUSES.items() if isinstance(error, type))
+            return next(statuses, _BUG), in_flags(str(error))
         case Stopped(number=number):
             name = signal.Signals(number).name
             text = f"{name}: stopped; if a conversion was under way, the same command with --resume resumes it"

@@ -24,6 +24,9 @@ _BY_TYPE = {form.type: form() for form in _FORMS if issubclass(form, Plain | Qua
 BY_DTYPE = {form.dtype: form for form in _FORMS if form.dtype}
 """The forms that a checkpoint may have, by the dtype of their weights."""
 
+METHODS = tuple(sorted({method for form in _FORMS for method in form.methods}))
+"""The `quant_method`s of config.json that deepgguf can read."""
+
 PLAIN = frozenset(type for type, encoding in _BY_TYPE.items() if isinstance(encoding, Plain))
 """The types that hold every weight by itself."""
 
@@ -42,7 +45,10 @@ def encoding_of(type: GGMLType) -> Plain | Quantized:
 
 
 def weight_of(name: str) -> str:
-    """The weights that the tensor `name` goes with: itself, unless it is called as scales are."""
+    """The weights that the tensor `name` goes with: itself, unless it is called as scales are.
+
+    Only weights called NAME.weight have companions: none of the forms so far scales anything else.
+    """
     if name.endswith(_COMPANIONS):
         for suffix in _COMPANIONS:
             if name.endswith(f".weight{suffix}"):

@@ -1,7 +1,6 @@
 """What a stored form says of itself; who reads, writes, cuts, sizes or checks weights asks here and nowhere else."""
 
-from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import msgspec
@@ -62,26 +61,35 @@ class Encoding(msgspec.Struct, frozen=True, tag=True):
     companions: ClassVar[tuple[str, ...]] = ()
     """The endings, after the weights' name, of the tensors that may belong to them."""
 
+    methods: ClassVar[tuple[str, ...]] = ()
+    """The `quant_method`s of config.json whose checkpoints have this form; none for forms that need no such words."""
+
     type: ClassVar[GGMLType | None] = None
     """Its number in a GGUF file; None for forms that only sources have."""
 
     @classmethod
     def describe(
-        cls, weights: TensorHeader, beside: Sequence[TensorHeader], block: tuple[int, int] | None
+        cls, weights: TensorHeader, beside: Sequence[TensorHeader], quantization: Mapping[str, object]
     ) -> "Encoding":
         """The form of weights with this class's dtype; `beside` are the checkpoint's companions of them.
 
-        `block` is `weight_block_size` of the config. CheckpointError if they do not fit together.
+        `quantization` is `quantization_config` of config.json, empty without one. CheckpointError if they do not fit
+        together.
         """
         return cls()
 
     @property
-    @abstractmethod
     def plain(self) -> GGMLType:
         """F32, F16 or BF16: the type that an unquantized conversion gives such weights.
 
         A quantized conversion rounds to it first, so that one pass gives what converting and quantizing give.
         """
+        raise NotImplementedError
+
+    @property
+    def scaling(self) -> str:
+        """What shares a scale, in words for a plan; empty where there is nothing to say."""
+        return ""
 
     @property
     def cut_rows(self) -> int:
@@ -92,9 +100,9 @@ class Encoding(msgspec.Struct, frozen=True, tag=True):
         """Whether weights stored as `source` can take this form without becoming numbers in between."""
         return source == self
 
-    @abstractmethod
     def ranges(self, cols: int, first: int, rows: int) -> tuple[Range, ...]:
         """The bytes of each blob that rows [first, first + rows) need; a row has `cols` weights."""
+        raise NotImplementedError
 
     def decode(self, stored: Stored, type: GGMLType, out: Bytes) -> Counts:
         """The rows as F32, F16 or BF16, rounded once to nearest even, into `out`.
@@ -105,9 +113,9 @@ class Encoding(msgspec.Struct, frozen=True, tag=True):
         values = np.ascontiguousarray(self.values(stored, Buffers()), np.float32)
         return Counts(*kernels.cast(values.reshape(-1).view(np.uint8), GGMLType.F32, out, type))
 
-    @abstractmethod
     def values(self, stored: Stored, buffers: Buffers) -> Floats:
         """What the stored bits stand for: float32 [rows, cols], by NumPy from the format's definition.
 
         It shares no code with the kernels: verification and the tests hold them to it.
         """
+        raise NotImplementedError

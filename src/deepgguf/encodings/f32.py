@@ -1,10 +1,6 @@
 """F32: IEEE 754's single precision, little-endian."""
 
-import numpy as np
-
-from deepgguf.encodings.encoding import Floats, Stored
 from deepgguf.encodings.plain import Plain
-from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType
 
 
@@ -13,7 +9,4 @@ class F32(Plain, frozen=True):
 
     dtype = "F32"
     type = GGMLType.F32
-
-    def values(self, stored: Stored, buffers: Buffers) -> Floats:
-        """Exact, as float32 holds them all."""
-        return stored.blobs[0].view("<f4").astype(np.float32).reshape(stored.rows, stored.cols)
+    element = "<f4"

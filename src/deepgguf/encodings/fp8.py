@@ -3,8 +3,10 @@
 E4M3 (arXiv 2209.05433, table 1) has bias 7, no infinities, and NaN where all but the sign is 1s.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Annotated
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,19 +18,20 @@ from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.formats.safetensors import DTYPE_BITS, TensorHeader
 
 _SCALE_DTYPES = ("F32", "F16", "BF16", "F8_E8M0", "U8")  # U8 holds E8M0, from writers that lack the type
-
-
 _UNIT = np.float32(2.0**120)
+
+_Size = Annotated[int, msgspec.Meta(gt=0)]
 
 
 class Fp8(Encoding, frozen=True):
     """E4M3 with a scale for every `block` (rows, columns); the last blocks are cut to the tensor's edge.
 
-    `scale` is the scales' dtype, `suffix` what their name adds to that of the weights. One scale for a whole tensor is
-    a block of its shape, one for each row a block of (1, columns).
+    `scale` is the scales' dtype, `suffix` what their name adds to that of the weights. The block is the config's
+    `weight_block_size`, so a checkpoint with one scale for a tensor or a row is read only if that says so.
     """
 
     dtype = "F8_E4M3"
+    methods = ("fp8",)
     companions = ("_scale_inv", "_scale", ".scale")
 
     block: tuple[int, int]
@@ -36,21 +39,27 @@ class Fp8(Encoding, frozen=True):
     suffix: str = "_scale_inv"
 
     @classmethod
-    def describe(cls, weights: TensorHeader, beside: Sequence[TensorHeader], block: tuple[int, int] | None) -> "Fp8":
+    def describe(
+        cls, weights: TensorHeader, beside: Sequence[TensorHeader], quantization: Mapping[str, object]
+    ) -> "Fp8":
         """The weights' form, with the scales of shape [⌈rows / block rows⌉, ⌈columns / block columns⌉] beside them.
 
-        CheckpointError if scales are missing, stand there twice, or have the wrong shape or dtype, and if the block
-        size is missing or not positive.
+        CheckpointError if scales are missing, appear twice, or have the wrong shape or dtype, and if the block size
+        is missing or is not two positive sizes.
         """
         where = f"tensor {weights.name}"
         if not beside:
             raise CheckpointError(where, f"FP8, but there is no {weights.name}_scale_inv in any shard")
         if len(beside) > 1:
             raise CheckpointError(where, f"has scales twice, {beside[0].name} and {beside[1].name}")
-        if block is None:
+        said = quantization.get("weight_block_size")
+        if said is None:
             raise CheckpointError(where, "FP8, but config.json has no quantization_config.weight_block_size")
-        if min(block) < 1:
-            raise CheckpointError("config.json", f"weight_block_size {list(block)}, both must be at least 1")
+        try:
+            block = msgspec.convert(said, tuple[_Size, _Size])
+        except msgspec.ValidationError:
+            found = f"quantization_config.weight_block_size is {said!r}, expected two positive sizes"
+            raise CheckpointError("config.json", found) from None
         if len(weights.shape) != 2:
             raise CheckpointError(where, f"FP8 of shape {list(weights.shape)}, expected two dimensions")
         scales, where = beside[0], f"tensor {beside[0].name}"
@@ -66,6 +75,11 @@ class Fp8(Encoding, frozen=True):
     def plain(self) -> GGMLType:
         """BF16, which DeepSeek's own conversion gives."""
         return GGMLType.BF16
+
+    @property
+    def scaling(self) -> str:
+        """Its blocks."""
+        return f"blocks of {self.block[0]} × {self.block[1]}"
 
     @property
     def cut_rows(self) -> int:

@@ -2,7 +2,7 @@
 
 from typing import NoReturn
 
-from deepgguf.encodings.encoding import Bytes, Counts, Encoding, Floats, Range, Stored
+from deepgguf.encodings.encoding import Encoding, Floats, Range, Stored
 from deepgguf.errors import CheckpointError
 from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType
@@ -28,10 +28,6 @@ class Opaque(Encoding, frozen=True):
         self.refuse()
 
     def ranges(self, cols: int, first: int, rows: int) -> tuple[Range, ...]:
-        """Raises the CheckpointError."""
-        self.refuse()
-
-    def decode(self, stored: Stored, type: GGMLType, out: Bytes) -> Counts:
         """Raises the CheckpointError."""
         self.refuse()
 

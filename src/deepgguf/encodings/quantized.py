@@ -1,6 +1,5 @@
 """Forms in blocks of quantized weights: what all of GGUF's have in common."""
 
-from abc import abstractmethod
 from typing import ClassVar
 
 import msgspec
@@ -93,9 +92,9 @@ class Quantized(Encoding, frozen=True):
             raise ValueError(f"{data.shape[1]} bytes are not a row of {cols} weights of {self.type.name}")
         return self.groups(np.ascontiguousarray(data).reshape(-1, block.nbytes))
 
-    @abstractmethod
     def groups(self, blocks: Bytes) -> Groups:
         """The groups of `blocks`, uint8 [blocks, bytes of a block]."""
+        raise NotImplementedError
 
     def encode(self, floats: Floats, cols: int, importance: Floats | None, out: Bytes) -> None:
         """Rows of `cols` weights, float32 [n], into the bytes of their blocks; `importance`: float32 [cols]."""

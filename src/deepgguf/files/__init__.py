@@ -1,1 +1,1 @@
-"""Where bytes come from, and what stands in for a file that is not there."""
+"""Where a checkpoint's bytes come from: one module for each source of files."""

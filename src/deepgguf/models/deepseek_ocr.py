@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from deepgguf.choices import FileKind
 from deepgguf.errors import CheckpointError
 from deepgguf.formats.gguf.types import Value, ValueType
 from deepgguf.models import deepseek_v2
@@ -18,7 +19,7 @@ from deepgguf.models.language_keys import group_keys, size_keys
 from deepgguf.models.language_model import LanguageConfig, language_drop_reason, language_table, parse_language_config
 from deepgguf.models.llamacpp import llamacpp_general, llamacpp_target
 from deepgguf.models.ollama import ollama_target
-from deepgguf.models.table import FileKind, Row
+from deepgguf.models.table import Row
 from deepgguf.models.tokenizer_keys import llamacpp_tokenizer_keys, ollama_tokenizer_keys
 from deepgguf.models.values import array, boolean, float32, present, string, uint32
 from deepgguf.models.vision_encoders import VisionConfig, vision_table
@@ -86,7 +87,7 @@ def _ollama_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
         "sam.head_count": uint32(vision.sam.heads),
         "sam.global_attention_indexes": array(ValueType.INT32, vision.sam.global_attn_indexes),
     }
-    tokenizer = ollama_tokenizer_keys(facts.tokenizer, c.vocab_size)
+    tokenizer = ollama_tokenizer_keys(facts.checkpoint.tokenizer, c.vocab_size)
     return present(general, "general.") | present(own, f"{facts.architecture}.") | tokenizer
 
 
@@ -100,7 +101,7 @@ def _llamacpp_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
         "attention.head_count_kv": uint32(c.num_key_value_heads),
         "rope.dimension_count": uint32(c.qk_rope_head_dim),
     }
-    tokenizer = llamacpp_tokenizer_keys(facts.tokenizer, c.vocab_size)
+    tokenizer = llamacpp_tokenizer_keys(facts.checkpoint.tokenizer, c.vocab_size)
     return llamacpp_general(facts, "model") | present(own, f"{facts.architecture}.") | tokenizer
 
 
@@ -119,8 +120,8 @@ def _mmproj_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
         "vision.block_count": uint32(clip.layers),
         "vision.attention.head_count": uint32(clip.heads),
         "vision.attention.layer_norm_epsilon": float32(1e-6),
-        "vision.image_mean": _channels(facts.processor, "image_mean"),
-        "vision.image_std": _channels(facts.processor, "image_std"),
+        "vision.image_mean": _channels(facts.checkpoint.processor, "image_mean"),
+        "vision.image_std": _channels(facts.checkpoint.processor, "image_std"),
         "vision.projector.scale_factor": uint32(1),
         "vision.window_size": uint32(14),
         "vision.preproc_min_tiles": uint32(2),
@@ -146,9 +147,9 @@ def _llamacpp_limits(c: OcrConfig) -> tuple[str, ...]:
     return () if layers == 12 else (f"llama.cpp builds SAM with 12 blocks; this one has {layers}",)
 
 
-_LLAMACPP_FILES = {
-    FileKind.TEXT: TargetFile("deepseek2-ocr", _llamacpp_keys),
-    FileKind.MMPROJ: TargetFile("clip", _mmproj_keys),
+_LLAMACPP_FILES: dict[FileKind, TargetFile[OcrConfig]] = {
+    "text": TargetFile("deepseek2-ocr", _llamacpp_keys),
+    "mmproj": TargetFile("clip", _mmproj_keys),
 }
 FAMILY = Family(
     name="DeepseekOCRForCausalLM",

@@ -10,7 +10,6 @@ from deepgguf.models.language_keys import gating_function, group_keys, rope_keys
 from deepgguf.models.language_model import LanguageConfig, language_drop_reason, language_table, parse_language_config
 from deepgguf.models.llamacpp import llamacpp_general, llamacpp_target
 from deepgguf.models.ollama import ollama_target
-from deepgguf.models.table import FileKind
 from deepgguf.models.tokenizer_keys import llamacpp_tokenizer_keys, ollama_tokenizer_keys
 from deepgguf.models.values import array, boolean, float32, present, string, uint32
 from deepgguf.recipes.choice import Exceptions, Pin
@@ -63,7 +62,7 @@ def ollama_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
         "source_quantization": string("hf_fp8") if facts.fp8_tensors else None,
         "source_fp8_tensors": array(ValueType.STRING, sorted(facts.fp8_tensors) or None),
     }
-    tokenizer = ollama_tokenizer_keys(facts.tokenizer, c.vocab_size)
+    tokenizer = ollama_tokenizer_keys(facts.checkpoint.tokenizer, c.vocab_size)
     return present(general, "general.") | present(own, f"{facts.architecture}.") | tokenizer
 
 
@@ -89,7 +88,7 @@ def llamacpp_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
         "rope.scaling.yarn_beta_fast": float32(c.yarn.beta_fast) if c.yarn else None,
         "rope.scaling.yarn_beta_slow": float32(c.yarn.beta_slow) if c.yarn else None,
     }
-    tokenizer = llamacpp_tokenizer_keys(facts.tokenizer, c.vocab_size)
+    tokenizer = llamacpp_tokenizer_keys(facts.checkpoint.tokenizer, c.vocab_size)
     return llamacpp_general(facts, "model") | present(own, f"{facts.architecture}.") | tokenizer
 
 
@@ -121,7 +120,7 @@ FAMILY = Family(
     drop_reason=language_drop_reason,
     targets={
         "ollama": ollama_target(TargetFile("deepseek2", ollama_keys), Exceptions(pins=(_Q8_ATTENTION,))),
-        "llama.cpp": llamacpp_target({FileKind.TEXT: TargetFile("deepseek2", llamacpp_keys)}, _llamacpp_limits),
+        "llama.cpp": llamacpp_target({"text": TargetFile("deepseek2", llamacpp_keys)}, _llamacpp_limits),
     },
     limits=_limits,
 )

@@ -7,18 +7,13 @@ from deepgguf.models.language_model import LanguageConfig, language_drop_reason,
 
 # What configuration_deepseek.py of DeepSeek-V3 gives a field that config.json leaves out.
 DEFAULTS: JsonObject = {
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 10000.0,
-    "tie_word_embeddings": False,
-    "moe_layer_freq": 1,
+    **deepseek_v2.DEFAULTS,
     "scoring_func": "sigmoid",
     "norm_topk_prob": True,
     "routed_scaling_factor": 2.5,
     "topk_method": "noaux_tc",
     "n_group": 8,
     "topk_group": 4,
-    "q_lora_rank": 1536,
-    "use_mla": True,
 }
 
 

@@ -5,33 +5,29 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from deepgguf.checkpoint.model_card import ModelCard
-from deepgguf.checkpoint.tokenizer import Tokenizer
+from deepgguf.checkpoint.checkpoint import Checkpoint
+from deepgguf.choices import FileKind
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.formats.gguf.types import GGMLType, Value
 from deepgguf.models.config_schema import JsonObject
-from deepgguf.models.table import FileKind, Row
+from deepgguf.models.storage import CHOSEN
+from deepgguf.models.table import Row
 from deepgguf.recipes.choice import NO_EXCEPTIONS, Exceptions
 
 C = TypeVar("C")  # a family's config struct
 
 
 class KeyFacts(msgspec.Struct, frozen=True):
-    """What keys are made of beside the config: the file's architecture, the checkpoint's other files, the tensors.
+    """What keys are made of besides the typed config: the checkpoint, the file's architecture, the tensors.
 
-    `name`: of the checkpoint's folder, `model_id`: in its config. `fp8_tensors`: the names of outputs that came from
-    FP8. `parameters`: (total, shared, of one expert of every block, number of experts), for size labels. `processor`:
-    the (pre)processor's config.
+    `fp8_tensors`: the names of outputs that came from FP8. `parameters`: (total, shared, of one expert of every block,
+    number of experts), for size labels.
     """
 
+    checkpoint: Checkpoint
     architecture: str
-    tokenizer: Tokenizer
-    card: ModelCard
-    name: str
-    model_id: str | None
     fp8_tensors: tuple[str, ...]
     parameters: tuple[int, int, int, int]
-    processor: Mapping[str, object]
 
 
 class TargetFile(msgspec.Struct, Generic[C], frozen=True):
@@ -44,22 +40,20 @@ class TargetFile(msgspec.Struct, Generic[C], frozen=True):
 class Target(msgspec.Struct, Generic[C], frozen=True):
     """What a target makes of a family.
 
-    `plain_types[storage][plain type of the source]`: the type without a choice; `chosen_types[storage][type]`: what a
-    choice of type becomes. `file_types[type]`: general.file_type of an unquantized file of that type. `exceptions`:
-    what the target does otherwise than llama-quantize. `limits(config)`: sentences about what the target's engine
-    cannot do.
+    `plain_types[storage][plain type of the source]`: the type without a choice. `file_types[type]`: general.file_type
+    of an unquantized file of that type. `exceptions`: where the target differs from llama-quantize. `limits(config)`:
+    sentences about what the target's engine cannot do.
     """
 
     files: Mapping[FileKind, TargetFile[C]]
     plain_types: Mapping[str, Mapping[GGMLType, GGMLType]]
-    chosen_types: Mapping[str, Mapping[GGMLType, GGMLType]]
     file_types: Mapping[GGMLType, int]
     exceptions: Exceptions = NO_EXCEPTIONS
     limits: Callable[[C], tuple[str, ...]] = lambda config: ()
 
     def unquantized_type(self, storage: str, stored: Encoding, chosen: GGMLType | None) -> GGMLType:
         """The type of a tensor with this storage whose source is `stored`, if `chosen` was asked for."""
-        return self.plain_types[storage][stored.plain] if chosen is None else self.chosen_types[storage][chosen]
+        return self.plain_types[storage][stored.plain] if chosen is None else CHOSEN[storage][chosen]
 
 
 class Family(msgspec.Struct, Generic[C], frozen=True):

@@ -139,7 +139,7 @@ def language_table(c: LanguageConfig, mtp_layers: int) -> Iterator[Row]:
 
 
 def language_drop_reason(c: LanguageConfig, name: str) -> str | None:
-    """Why a source tensor that is no part of the converted model is left out; None if it may not be."""
+    """Why a source tensor that the converted model does not have is left out; None if it may not be."""
     block = _BLOCK.match(name)
     if block and int(block[1]) >= c.num_hidden_layers:
         return "multi-token prediction (MTP) layers"

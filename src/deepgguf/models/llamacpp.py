@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 
 from deepgguf.checkpoint.model_card import general_keys
+from deepgguf.choices import FileKind
 from deepgguf.formats.gguf.types import GGMLType, Value
 from deepgguf.models.family import C, KeyFacts, Target, TargetFile
-from deepgguf.models.storage import ALWAYS_F32, BF16, CHOSEN, F16, F32, FROM_ANY_TO_F32, MATRIX, PATCH
-from deepgguf.models.table import FileKind
+from deepgguf.models.storage import ALWAYS_F32, BF16, F16, F32, FROM_ANY_TO_F32, MATRIX, PATCH
 from deepgguf.models.values import present, string, uint32
 
 # conversion/base.py, prepare_tensors.
@@ -23,10 +23,11 @@ def llamacpp_target(
     files: Mapping[FileKind, TargetFile[C]], limits: Callable[[C], tuple[str, ...]] = lambda config: ()
 ) -> Target[C]:
     """A target whose files are run by llama.cpp."""
-    return Target(files, _PLAIN, CHOSEN, _FILE_TYPES, limits=limits)
+    return Target(files, _PLAIN, _FILE_TYPES, limits=limits)
 
 
 def llamacpp_general(facts: KeyFacts, kind: str) -> dict[str, Value]:
     """Architecture and type ("model", "mmproj"), and what the card says of name, size, license, origin."""
     own = {"architecture": string(facts.architecture), "type": string(kind), "quantization_version": uint32(2)}
-    return general_keys(facts.card, facts.name, facts.parameters, facts.model_id) | present(own, "general.")
+    said = facts.checkpoint
+    return general_keys(said.card, said.name, facts.parameters, said.model_id) | present(own, "general.")

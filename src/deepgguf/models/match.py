@@ -7,7 +7,6 @@ import msgspec
 from deepgguf.encodings import weight_of
 from deepgguf.encodings.opaque import Opaque
 from deepgguf.errors import CheckpointError
-from deepgguf.models.config_schema import JsonObject, json_object, to_config
 from deepgguf.models.family import AnyFamily
 from deepgguf.models.table import Row
 from deepgguf.tensors.source_tensor import SourceTensor
@@ -20,9 +19,8 @@ class Matched(msgspec.Struct, frozen=True):
     left_out: Mapping[str, str]
 
 
-def match(family: AnyFamily, model: object, config: JsonObject, tensors: Mapping[str, SourceTensor]) -> Matched:
+def match(family: AnyFamily, model: object, tensors: Mapping[str, SourceTensor]) -> Matched:
     """Gives every row its sources. CheckpointError names what is missing, unknown, unreadable, or of a wrong shape."""
-    _check_quantization(config)
     rows = tuple((row, _sources(row, tensors)) for row in family.table(model, 0))
     used = {source.name for _, sources in rows for source in sources}
     return Matched(rows, _left_out(family, model, used, tensors))
@@ -68,24 +66,3 @@ def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping
         found = f"is unknown{more}: config.json does not promise it and there is no reason to drop it"
         raise CheckpointError(f"tensor {unknown[0]}", found, "the checkpoint is of a kind that deepgguf does not know")
     return reasons
-
-
-class _Fp8Quantization(msgspec.Struct, frozen=True):
-    quant_method: str
-    weight_block_size: tuple[int, int] | None = None
-
-
-def _check_quantization(config: JsonObject) -> None:
-    """CheckpointError if `quantization_config`, which may stand in a nested config, is not one of FP8 blocks."""
-    where, language = "config.json", config.get("language_config")
-    nested = language if isinstance(language, Mapping) and "quantization_config" in language else config
-    if nested.get("quantization_config") is None:
-        return
-    quantization = json_object(nested["quantization_config"], where, "quantization_config")
-    found = to_config(quantization, {}, _Fp8Quantization, f"{where}: quantization_config")
-    if found.quant_method != "fp8":
-        method = f"quantization_config.quant_method is {found.quant_method!r}, expected 'fp8'"
-        raise CheckpointError(where, method, "convert the original checkpoint, not a quantized copy")
-    if found.weight_block_size is not None and min(found.weight_block_size) <= 0:
-        sizes = f"quantization_config.weight_block_size is {list(found.weight_block_size)}, expected two positive sizes"
-        raise CheckpointError(where, sizes)

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.models.family import C, Target, TargetFile
-from deepgguf.models.storage import ALWAYS_F32, BF16, CHOSEN, F16, F32, FROM_ANY_TO_F32, MATRIX, VISION
-from deepgguf.models.table import FileKind
+from deepgguf.models.storage import ALWAYS_F32, BF16, F16, F32, FROM_ANY_TO_F32, MATRIX, VISION
 from deepgguf.recipes.choice import NO_EXCEPTIONS, Exceptions
 
 # convert/reader.go, Kind.
@@ -20,4 +19,4 @@ _FILE_TYPES = {F32: 1, F16: 1, BF16: 1}
 
 def ollama_target(text: TargetFile[C], exceptions: Exceptions = NO_EXCEPTIONS) -> Target[C]:
     """A target with one file, run by Ollama."""
-    return Target({FileKind.TEXT: text}, _PLAIN, CHOSEN, _FILE_TYPES, exceptions)
+    return Target({"text": text}, _PLAIN, _FILE_TYPES, exceptions)

@@ -15,9 +15,10 @@ PATCH = "SAM's patch embedding"
 
 FROM_ANY_TO_F32 = dict.fromkeys((F32, F16, BF16), F32)
 
+# What a choice of type becomes, for every target.
 _AS_CHOSEN = {F32: F32, F16: F16, BF16: BF16}
 CHOSEN: Mapping[str, Mapping[GGMLType, GGMLType]] = {
-    ALWAYS_F32: dict.fromkeys(_AS_CHOSEN, F32),
+    ALWAYS_F32: FROM_ANY_TO_F32,
     MATRIX: _AS_CHOSEN,
     VISION: _AS_CHOSEN,
     PATCH: {F32: F32, F16: F16, BF16: F32},

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from deepgguf.choices import FileKind
 from deepgguf.tensors.view import Shape, View
 
 
 class Kind(enum.Enum):
-    """What a tensor is; how it is stored follows from this."""
+    """What a tensor is for: how targets store it and what samples fill it with follow from this."""
 
     VOCABULARY = "a row for every token: the embedding or the output matrix"
     LINEAR = "a matrix of the language model, quantized in FP8 checkpoints"
@@ -24,13 +25,6 @@ class Kind(enum.Enum):
     VECTOR = "any other vector"
 
 
-class FileKind(enum.StrEnum):
-    """Which file of a file set a tensor goes to."""
-
-    TEXT = "text"
-    MMPROJ = "mmproj"
-
-
 class Output(msgspec.Struct, frozen=True, gc=False):
     """A tensor of a target's file: its name, what it takes of the source, how it is stored, and in which file.
 
@@ -40,7 +34,7 @@ class Output(msgspec.Struct, frozen=True, gc=False):
     name: str
     view: View
     storage: str
-    file: FileKind = FileKind.TEXT
+    file: FileKind = "text"
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

@@ -10,7 +10,7 @@ import msgspec
 
 from deepgguf.models.config_schema import NotNegative, Positive
 from deepgguf.models.storage import ALWAYS_F32, MATRIX, PATCH, VISION
-from deepgguf.models.table import FileKind, Kind, Output, Row
+from deepgguf.models.table import Kind, Output, Row
 from deepgguf.tensors.view import Shape, View
 
 # deepencoder.py builds SAM with these, whatever the config says.
@@ -71,7 +71,7 @@ class _Module(NamedTuple):
         """A tensor of the module, by its names within it."""
         view = View.whole(shape)
         own = Output(f"{self.ollama}{ollama}", view, _OLLAMA.get(kind, ALWAYS_F32))
-        theirs = Output(f"{self.llamacpp}{llamacpp}", view, _LLAMACPP.get(kind, ALWAYS_F32), FileKind.MMPROJ)
+        theirs = Output(f"{self.llamacpp}{llamacpp}", view, _LLAMACPP.get(kind, ALWAYS_F32), "mmproj")
         return Row(f"{self.source}{source}", kind, shape, {"ollama": (own,), "llama.cpp": (theirs,)})
 
     def layer(self, kind: Kind, shape: Shape, source: str, ollama: str, llamacpp: str) -> Iterator[Row]:

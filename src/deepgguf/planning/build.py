@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
+from deepgguf.choices import FileKind
 from deepgguf.encodings import PLAIN
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.encodings.fp8 import Fp8
@@ -16,7 +17,7 @@ from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value, ValueType, 
 from deepgguf.models import find_family
 from deepgguf.models.family import AnyTarget, KeyFacts
 from deepgguf.models.match import Matched, match
-from deepgguf.models.table import FileKind, Output
+from deepgguf.models.table import Output
 from deepgguf.planning.options import Options, check_options
 from deepgguf.planning.schema import Dropped, Plan, PlannedFile, PlannedTensor
 from deepgguf.planning.sized_file import sized_file
@@ -57,11 +58,11 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
     if target is None:
         found = f"a {family.name} cannot be converted for {options.target}"
         raise UsageError("`target`", found, f"choose from {', '.join(sorted(family.targets))}")
-    matched = match(family, model, checkpoint.config, checkpoint.tensors)
+    matched = match(family, model, checkpoint.tensors)
     files: list[PlannedFile] = []
     for kind in _kinds(target, options):
-        whole = kind is not FileKind.TEXT  # clip.cpp loads an mmproj from one file only, and it is not quantized
-        chosen = msgspec.structs.replace(options, type="auto") if whole and options.recipe else options
+        whole = kind != "text"  # clip.cpp loads an mmproj from one file only, and it is not quantized
+        chosen = options.of_type("auto") if whole and options.recipe else options
         file = _plan_file(kind, _sourced(kind, matched, target, chosen), checkpoint, model, target, chosen)
         files += [file] if whole else split_file(file, options.split_max_size, options.split_max_tensors)
     warnings = [
@@ -70,24 +71,24 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
         *target.limits(model),
         *tokenizer_warnings(checkpoint),
     ]
-    if options.importance:
-        warnings += importance_warnings(files, options.importance)
+    if options.imatrix:
+        warnings += importance_warnings(files, options.imatrix)
     return Plan(
         source=checkpoint.files,
         name=checkpoint.name,
         target=options.target,
-        architecture=target.files[FileKind.TEXT].architecture,
+        architecture=target.files["text"].architecture,
         type=options.type,
         sources=checkpoint.shards.files,
         files=tuple(files),
         dropped=_dropped(matched, checkpoint),
         warnings=tuple(warnings),
-        importance=options.importance.source if options.importance else None,
+        importance=options.imatrix.source if options.imatrix else None,
     )
 
 
 def _kinds(target: AnyTarget, options: Options) -> list[FileKind]:
-    kinds = [kind for kind in FileKind if kind in target.files and options.only in ("", kind)]
+    kinds = [kind for kind in target.files if options.only in (None, kind)]
     if not kinds:
         raise UsageError("`only`", f"this model has no {options.only} file for {options.target}", "leave it out")
     return kinds
@@ -97,7 +98,7 @@ def _sourced(kind: FileKind, matched: Matched, target: AnyTarget, options: Optio
     """The outputs of a file, in its order."""
     found = []
     for row, sources in matched.rows:
-        outputs = [output for output in row.outputs.get(options.target, ()) if output.file is kind]
+        outputs = [output for output in row.outputs.get(options.target, ()) if output.file == kind]
         if outputs:
             for output in outputs:
                 _check_alike(output, sources)
@@ -119,7 +120,7 @@ def _check_alike(output: Output, sources: Sequence[SourceTensor]) -> None:
     if odd:
         found = f"dtype {odd.encoding.dtype}, but {first.name} has {first.encoding.dtype}"
         if odd.encoding.dtype == first.encoding.dtype:
-            found = f"its scales are stored otherwise than those of {first.name}"
+            found = f"its scales are stored differently from those of {first.name}"
         raise CheckpointError(f"tensor {odd.name}", found, f"all experts stacked in {output.name} must be alike")
 
 
@@ -140,28 +141,19 @@ def _plan_file(
     options: Options,
 ) -> PlannedFile:  # fmt: skip
     file = target.files[kind]
-    facts = KeyFacts(
-        architecture=file.architecture,
-        tokenizer=checkpoint.tokenizer,
-        card=checkpoint.card,
-        name=checkpoint.name,
-        model_id=checkpoint.model_id,
-        fp8_tensors=tuple(s.output.name for s in sourced if isinstance(s.stored, Fp8)),
-        parameters=_parameters(sourced),
-        processor=checkpoint.processor,
-    )
-    keys = file.keys(model, facts)
+    fp8_tensors = tuple(s.output.name for s in sourced if isinstance(s.stored, Fp8))
+    keys = file.keys(model, KeyFacts(checkpoint, file.architecture, fp8_tensors, _parameters(sourced)))
     typed = _types(sourced, target, options, keys)
     infos = lay_out((s.output.name, t.type, s.shape) for s, t in zip(sourced, typed, strict=True))
     tensors = tuple(_tensor(s, t, info, options) for s, t, info in zip(sourced, typed, infos, strict=True))
-    plain_type = options.plain_type or _main_type(sourced)
+    plain_type = _main_type(sourced) if options.plain_type is None else options.plain_type
     file_type = options.recipe.file_type if options.recipe else target.file_types[plain_type]
     keys["general.file_type"] = Value(ValueType.UINT32, file_type)
-    if options.recipe and options.importance:
-        keys |= options.importance.keys()
+    if options.recipe and options.imatrix:
+        keys |= options.imatrix.keys()
     type = options.type.upper() if options.recipe else plain_type.name
     name = options.output or f"{checkpoint.name}-{type}.gguf"
-    return sized_file(name if kind is FileKind.TEXT else f"{kind}-{name}", kind, keys, tensors)
+    return sized_file(name if kind == "text" else f"{kind}-{name}", kind, keys, tensors)
 
 
 def _types(
@@ -172,12 +164,12 @@ def _types(
         return tuple(TypedTensor(t.name, t.type, t.type, Origin.KEPT) for t in plain)
     choices = TypeChoices(
         recipe=options.recipe,
-        patterns=options.patterns,
-        output_type=options.output_type,
+        patterns=options.tensor_types,
+        output_type=options.output_tensor_type,
         token_embedding_type=options.token_embedding_type,
-        importance=options.importance.sizes if options.importance else None,
+        importance=options.imatrix.sizes if options.imatrix else None,
     )
-    architecture = target.files[FileKind.TEXT].architecture
+    architecture = target.files["text"].architecture
     facts = ModelFacts(*(_number(keys, f"{architecture}.{name}") for name in _FACTS))
     return choose_types(facts, plain, choices, target.exceptions)
 
@@ -194,7 +186,7 @@ def _number(keys: dict[str, Value], name: str) -> int:
 def _tensor(sourced: _Sourced, typed: TypedTensor, info: TensorInfo, options: Options) -> PlannedTensor:
     view = _flat(sourced) if info.type in PLAIN else sourced.output.view
     note = _note(typed, info.shape[-1])
-    importance = options.importance.entries[info.name] if typed.weighted and options.importance else None
+    importance = options.imatrix.entries[info.name] if typed.weighted and options.imatrix else None
     return PlannedTensor(info, view, sourced.sources, sourced.plain_type, note, importance)
 
 

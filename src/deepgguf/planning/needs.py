@@ -8,7 +8,7 @@ from deepgguf.planning.windows import WINDOW_BYTES
 
 # Resident bytes of the interpreter with NumPy and what is imported for a conversion, measured on CPython 3.11.
 _PROCESS = 49 << 20
-# Bytes per source tensor (catalog, parts), per text and per number in a key's array (a token with its share of
+# Bytes per source tensor (catalog, plan), per text and per number in a key's array (a token with its share of
 # tokenizer.json and of the header).
 _PER_SOURCE = 2300
 _PER_TEXT = 250
@@ -17,9 +17,9 @@ _PER_NUMBER = 45
 
 def memory_needed(plan: Plan, jobs: int) -> int:
     """Peak resident memory of `convert` with `jobs` threads, in bytes: it depends on jobs, hardly on the model."""
-    parts = sum(len(t.sources) for file in plan.files for t in file.tensors)
+    sources = sum(len(t.sources) for file in plan.files for t in file.tensors)
     arrays = sum(_array_bytes(value) for file in plan.files for value in file.keys.values())
-    return _PROCESS + jobs * worker_bytes(plan) + parts * _PER_SOURCE + arrays
+    return _PROCESS + jobs * worker_bytes(plan) + sources * _PER_SOURCE + arrays
 
 
 def worker_bytes(plan: Plan) -> int:

@@ -3,6 +3,7 @@
 import msgspec
 
 from deepgguf.checkpoint.importance import ImportanceMatrix
+from deepgguf.choices import FileKind, Target
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.recipes.patterns import TypePattern
@@ -11,32 +12,26 @@ from deepgguf.recipes.recipe import RECIPES, Recipe
 PLAIN_TYPES = {"f32": GGMLType.F32, "f16": GGMLType.F16, "bf16": GGMLType.BF16}
 TYPES = ("auto", *PLAIN_TYPES, *RECIPES)
 
-# Choices that only a quantized file has, as the caller knows them.
-_QUANTIZED_ONLY = {
-    "patterns": "tensor_types",
-    "output_type": "output_tensor_type",
-    "token_embedding_type": "token_embedding_type",
-    "importance": "imatrix",
-}
+# The choices that only a quantized file has, as they are where nothing was chosen.
+_QUANTIZED_ONLY = {"tensor_types": (), "output_tensor_type": None, "token_embedding_type": None, "imatrix": None}
 
 
 class Options(msgspec.Struct, frozen=True):
-    """A conversion's choices.
+    """A conversion's choices, parsed; see `choices.Choices`.
 
-    `type` is one of TYPES. `output` is the name of the text file, "" for the default. `only` is a kind of file, or ""
-    for all. `split_max_size` (bytes) and `split_max_tensors` are 0 for no limit.
+    `type` is one of TYPES. `output` is the name of the text file. `split_max_size` is in bytes.
     """
 
-    target: str = "ollama"
+    target: Target = "ollama"
     type: str = "auto"
-    output: str = ""
-    only: str = ""
-    split_max_size: int = 0
-    split_max_tensors: int = 0
-    patterns: tuple[TypePattern, ...] = ()
-    output_type: GGMLType | None = None
+    output: str | None = None
+    only: FileKind | None = None
+    split_max_size: int | None = None
+    split_max_tensors: int | None = None
+    tensor_types: tuple[TypePattern, ...] = ()
+    output_tensor_type: GGMLType | None = None
     token_embedding_type: GGMLType | None = None
-    importance: ImportanceMatrix | None = None
+    imatrix: ImportanceMatrix | None = None
 
     @property
     def recipe(self) -> Recipe | None:
@@ -48,13 +43,17 @@ class Options(msgspec.Struct, frozen=True):
         """The type chosen for every matrix of an unquantized file."""
         return PLAIN_TYPES.get(self.type)
 
+    def of_type(self, type: str) -> "Options":
+        """The same for another type, without what only quantized files have if it is not quantized."""
+        return msgspec.structs.replace(self, type=type, **({} if type in RECIPES else _QUANTIZED_ONLY))
+
 
 def check_options(options: Options) -> None:
     """UsageError for an unknown type, or a combination that makes no sense."""
     if options.type not in TYPES:
         raise UsageError("`type`", f"{options.type!r} is unknown", f"choose from {', '.join(TYPES)}")
     if options.recipe is None:
-        for name, choice in _QUANTIZED_ONLY.items():
-            if getattr(options, name):
+        for name, nothing in _QUANTIZED_ONLY.items():
+            if getattr(options, name) != nothing:
                 found = f'has no meaning for `type="{options.type}"`'
-                raise UsageError(f"`{choice}`", found, "choose a quantized `type`")
+                raise UsageError(f"`{name}`", found, "choose a quantized `type`")

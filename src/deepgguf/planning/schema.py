@@ -1,4 +1,4 @@
-"""The plan as data. It can be written as JSON and says everything that decides the output's bytes."""
+"""The plan as data, which can be pickled: it says everything that decides the output's bytes."""
 
 import msgspec
 

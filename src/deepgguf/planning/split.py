@@ -1,6 +1,6 @@
 """A file cut into several, for hosts that limit file sizes (llama.cpp: tools/gguf-split/gguf-split.cpp).
 
-The first part has all keys, every part the three split keys; tensors keep their order.
+The first file has all keys, every file the three split keys; tensors keep their order.
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from deepgguf.planning.schema import PlannedFile, PlannedTensor
 from deepgguf.planning.sized_file import sized_file
 
 
-def split_file(file: PlannedFile, max_size: int, max_tensors: int) -> list[PlannedFile]:
-    """`file` itself without limits, else its parts, none with more than `max_size` bytes or `max_tensors` tensors.
+def split_file(file: PlannedFile, max_size: int | None, max_tensors: int | None) -> list[PlannedFile]:
+    """`file` itself without limits, else files of at most `max_size` bytes and `max_tensors` tensors.
 
     UsageError if a single tensor is larger than `max_size`: a tensor is never cut.
     """
@@ -23,10 +23,10 @@ def split_file(file: PlannedFile, max_size: int, max_tensors: int) -> list[Plann
         return [file]
     groups = list(_groups(file, max_size, max_tensors))
     stem = file.name.removesuffix(".gguf")
-    return [_part(file, stem, i, len(groups), tensors) for i, tensors in enumerate(groups)]
+    return [_cut(file, stem, i, len(groups), tensors) for i, tensors in enumerate(groups)]
 
 
-def _groups(file: PlannedFile, max_size: int, max_tensors: int) -> Iterator[tuple[PlannedTensor, ...]]:
+def _groups(file: PlannedFile, max_size: int | None, max_tensors: int | None) -> Iterator[tuple[PlannedTensor, ...]]:
     group: list[PlannedTensor] = []
     # The first header has all keys and could have all tensors; the others are smaller.
     size = header = file.data_offset
@@ -43,7 +43,7 @@ def _groups(file: PlannedFile, max_size: int, max_tensors: int) -> Iterator[tupl
     yield tuple(group)
 
 
-def _part(file: PlannedFile, stem: str, index: int, count: int, tensors: tuple[PlannedTensor, ...]) -> PlannedFile:
+def _cut(file: PlannedFile, stem: str, index: int, count: int, tensors: tuple[PlannedTensor, ...]) -> PlannedFile:
     infos = lay_out((t.info.name, t.info.type, t.info.shape) for t in tensors)
     placed = tuple(msgspec.structs.replace(t, info=info) for t, info in zip(tensors, infos, strict=True))
     keys = (file.keys if index == 0 else {}) | {

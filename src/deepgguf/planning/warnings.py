@@ -12,7 +12,7 @@ _SHOWN = 8
 
 
 def tokenizer_warnings(checkpoint: Checkpoint) -> Iterator[str]:
-    """An unrecognised pre-tokenizer: the engines would cut text otherwise than the model learned it."""
+    """An unrecognised pre-tokenizer: the engines would split text differently from how the model learned it."""
     tokenizer = checkpoint.tokenizer
     if not tokenizer.pre_known:
         yield (

@@ -66,7 +66,7 @@ class Pin(msgspec.Struct, frozen=True):
 
 
 class Exceptions(msgspec.Struct, frozen=True):
-    """What a target does otherwise than llama-quantize.
+    """What a target does differently from llama-quantize.
 
     Tensors whose name starts with one of `kept_prefixes` stay as they are; `pins` act as patterns behind the user's.
     """

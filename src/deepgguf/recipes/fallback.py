@@ -13,7 +13,7 @@ def fits(type: GGMLType, row: int) -> bool:
 def fitting_type(wanted: GGMLType, row: int) -> GGMLType | None:
     """The wanted type if it fits the row, else the type to fall back to; None where llama-quantize gives up.
 
-    Rows that are no multiple of 32 become F16 if a type of blocks of 256 was wanted; for a type of blocks of 32
+    Rows that are not a multiple of 32 become F16 if a type of blocks of 256 was wanted; for a type of blocks of 32
     llama-quantize knows no fallback, and ends.
     """
     if fits(wanted, row):

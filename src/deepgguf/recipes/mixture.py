@@ -16,7 +16,7 @@ _MIXTRAL_EXPERTS = 8  # a model with exactly so many experts gets more bits in a
 
 
 class Place(msgspec.Struct, frozen=True):
-    """What a rule reads beside the tensor itself.
+    """What a rule reads besides the tensor itself.
 
     `values_before` of all `values` attention-value tensors, and `downs_before` ffn_down tensors, were typed by a rule
     before this tensor; `tied`: there is no output tensor, the token embedding serves as one; `weighted`: an importance

@@ -1,6 +1,6 @@
 """The recipes by name: what llama-quantize calls file types."""
 
-from types import MappingProxyType
+from collections.abc import Mapping
 
 import msgspec
 
@@ -19,31 +19,26 @@ class Recipe(msgspec.Struct, frozen=True):
     type: GGMLType
 
 
-def _recipe(name: str, file_type: int, type: GGMLType) -> tuple[str, Recipe]:
-    return name, Recipe(name, file_type, type)
-
-
-RECIPES: MappingProxyType[str, Recipe] = MappingProxyType(
-    dict(
-        (
-            _recipe("q4_0", 2, GGMLType.Q4_0),
-            _recipe("q4_1", 3, GGMLType.Q4_1),
-            _recipe("q8_0", 7, GGMLType.Q8_0),
-            _recipe("q5_0", 8, GGMLType.Q5_0),
-            _recipe("q5_1", 9, GGMLType.Q5_1),
-            _recipe("q2_k", 10, GGMLType.Q2_K),
-            _recipe("q3_k_s", 11, GGMLType.Q3_K),
-            _recipe("q3_k_m", 12, GGMLType.Q3_K),
-            _recipe("q3_k_l", 13, GGMLType.Q3_K),
-            _recipe("q4_k_s", 14, GGMLType.Q4_K),
-            _recipe("q4_k_m", 15, GGMLType.Q4_K),
-            _recipe("q5_k_s", 16, GGMLType.Q5_K),
-            _recipe("q5_k_m", 17, GGMLType.Q5_K),
-            _recipe("q6_k", 18, GGMLType.Q6_K),
-            _recipe("q2_k_s", 21, GGMLType.Q2_K),
-            _recipe("iq4_nl", 25, GGMLType.IQ4_NL),
-            _recipe("iq4_xs", 30, GGMLType.IQ4_XS),
-            _recipe("mxfp4_moe", 38, GGMLType.MXFP4),
-        )
+RECIPES: Mapping[str, Recipe] = {
+    name: Recipe(name, file_type, type)
+    for name, file_type, type in (
+        ("q4_0", 2, GGMLType.Q4_0),
+        ("q4_1", 3, GGMLType.Q4_1),
+        ("q8_0", 7, GGMLType.Q8_0),
+        ("q5_0", 8, GGMLType.Q5_0),
+        ("q5_1", 9, GGMLType.Q5_1),
+        ("q2_k", 10, GGMLType.Q2_K),
+        ("q3_k_s", 11, GGMLType.Q3_K),
+        ("q3_k_m", 12, GGMLType.Q3_K),
+        ("q3_k_l", 13, GGMLType.Q3_K),
+        ("q4_k_s", 14, GGMLType.Q4_K),
+        ("q4_k_m", 15, GGMLType.Q4_K),
+        ("q5_k_s", 16, GGMLType.Q5_K),
+        ("q5_k_m", 17, GGMLType.Q5_K),
+        ("q6_k", 18, GGMLType.Q6_K),
+        ("q2_k_s", 21, GGMLType.Q2_K),
+        ("iq4_nl", 25, GGMLType.IQ4_NL),
+        ("iq4_xs", 30, GGMLType.IQ4_XS),
+        ("mxfp4_moe", 38, GGMLType.MXFP4),
     )
-)
+}

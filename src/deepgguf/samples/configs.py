@@ -251,8 +251,8 @@ def config(kind: str, size: str, tokens: int = 0) -> JSON:
         raise UsageError(kind, f"exists in the size 'sample' only, not '{size}'", f"choose {', '.join(_V3_KINDS)}")
     else:
         content = copy.deepcopy(_OCR if kind == "ocr" else _V2_LITE)
-    for part in (content, content.get("language_config", {})):
-        part.update({key: max(size, tokens) for key, size in part.items() if key == "vocab_size"})
+    for section in (content, content.get("language_config", {})):
+        section.update({key: max(size, tokens) for key, size in section.items() if key == "vocab_size"})
     return content
 
 

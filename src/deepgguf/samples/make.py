@@ -75,24 +75,24 @@ def make_sample(kind: str, folder: Path, form: Form, tokenizer: Path | None = No
     if form.shards < 1:
         raise UsageError(f"{form.shards} shards", "a checkpoint has at least one", "give `shards=1` or more")
     tensors = sample_tensors(kind, form.size, tokens)
-    parts = split(scattered(tensors) if form.scatter else tensors, form.shards)
+    shards = split(scattered(tensors) if form.scatter else tensors, form.shards)
     try:
         _require_empty(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if not form.sparse:
-            _require_space(folder, sum(part.nbytes for part in parts))
+            _require_space(folder, sum(shard.nbytes for shard in shards))
         for source in copies:
             shutil.copyfile(source, folder / source.name)
         for name, content in files.items():
             _write_json(folder / name, content)
-        for part in parts:
-            _write_shard(folder, part, form.sparse)
-        if len(parts) > 1:
-            _write_json(folder / "model.safetensors.index.json", index(parts))
+        for shard in shards:
+            _write_shard(folder, shard, form.sparse)
+        if len(shards) > 1:
+            _write_json(folder / "model.safetensors.index.json", index(shards))
     except OSError as error:
         found = error.strerror or str(error)
         raise OutputError(error.filename or folder, found, "remove the folder and repeat") from error
-    return SampleSummary(folder, len(tensors), sum(tensor.nbytes for tensor in tensors), len(parts))
+    return SampleSummary(folder, len(tensors), sum(tensor.nbytes for tensor in tensors), len(shards))
 
 
 def sample_tensors(kind: str, size: str, tokens: int = 0) -> list[SampleTensor]:

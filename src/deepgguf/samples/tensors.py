@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from deepgguf.formats.safetensors import DTYPE_BITS
 from deepgguf.models import find_family
 from deepgguf.models.table import Kind, Row
 
@@ -31,7 +32,6 @@ DTYPES = {
     Fill.FP8: "F8_E4M3",
     Fill.SCALE: "F32",
 }
-ITEM_BYTES = {"F32": 4, "BF16": 2, "F8_E4M3": 1}
 
 
 class SampleTensor(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ class SampleTensor(msgspec.Struct, frozen=True):
     @property
     def item_bytes(self) -> int:
         """Bytes of one element."""
-        return ITEM_BYTES[self.dtype]
+        return DTYPE_BITS[self.dtype] // 8
 
     @property
     def nbytes(self) -> int:

@@ -1,4 +1,4 @@
-"""Plans and reports as a script wants them: no part lists, long arrays as their length."""
+"""Plans and reports as a script wants them: a tensor's sources are counted, long arrays shown as their length."""
 
 from deepgguf.formats.gguf.types import Value
 from deepgguf.planning.needs import memory_needed
@@ -81,6 +81,6 @@ def _tensor(tensor: PlannedTensor) -> dict[str, object]:
         "offset": info.offset,
         "nbytes": info.nbytes,
         "from": tensor.stored.dtype,
-        "parts": len(tensor.sources),
+        "sources": len(tensor.sources),
         **({"note": tensor.note} if tensor.note else {}),
     }

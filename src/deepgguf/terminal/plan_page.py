@@ -7,7 +7,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from deepgguf.encodings.fp8 import Fp8
 from deepgguf.errors import printable
 from deepgguf.planning.schema import Plan, PlannedFile
 from deepgguf.planning.totals import PlanTotals
@@ -48,10 +47,8 @@ def _facts(plan: Plan, memory: int, jobs: int, free_disk: int, free_memory: int 
 
 
 def _scales(plan: Plan) -> str:
-    encodings = (source.encoding for file in plan.files for tensor in file.tensors for source in tensor.sources)
-    blocks = sorted({encoding.block for encoding in encodings if isinstance(encoding, Fp8)})
-    shown = ", ".join(f"{rows} × {columns}" for rows, columns in blocks)
-    return f"{plan.scales_paired:,} (blocks of {shown})" if blocks else ""
+    shown = ", ".join(sorted({tensor.stored.scaling for file in plan.files for tensor in file.tensors} - {""}))
+    return f"{plan.scales_paired:,}{f' ({shown})' if shown else ''}" if plan.scales_paired else ""
 
 
 def _free(needed: int, free: int | None) -> str:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from deepgguf.planning.schema import Plan, PlannedFile
 
-_PART = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
+_NUMBER = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
 
 
 def run_command(plan: Plan, folder: Path) -> str | None:
     """The shell command that runs what `plan` writes into `folder`; None if its files are not a whole model."""
     text, mmproj = _paths(plan, folder, "text"), _paths(plan, folder, "mmproj")
-    if len(text) < _parts(plan):
+    if len(text) < _files(plan):
         return None
     if plan.target == "ollama":
         return _ollama(text)
@@ -26,24 +26,24 @@ def run_command(plan: Plan, folder: Path) -> str | None:
 
 def how_to_run(plan: Plan, folder: Path) -> list[str]:
     """The command, or why there is none, and what holds for a split set."""
-    command, parts, text = run_command(plan, folder), _parts(plan), _paths(plan, folder, "text")
+    command, files, text = run_command(plan, folder), _files(plan), _paths(plan, folder, "text")
     if command is None and not text:
         alike = _shell("llama-mtmd-cli", "-m", "MODEL.gguf", "--mmproj", *_paths(plan, folder, "mmproj"))
         return [f"an mmproj runs only together with its model: {alike}"]
     if command is None:
-        return [f"run it once all {parts} parts are there"]
+        return [f"run it once all {files} files are there"]
     lines = [f"run it: {command}"]
-    if parts > 1 and plan.target == "ollama":
-        joined = _shell("llama-gguf-split", "--merge", text[0], _PART.sub("", text[0]))
-        lines.append(f"an older Ollama refuses a split set; join the parts for it: {joined}")
-    elif parts > 1:
-        lines.append("llama.cpp finds the other parts beside the first")
+    if files > 1 and plan.target == "ollama":
+        joined = _shell("llama-gguf-split", "--merge", text[0], _NUMBER.sub("", text[0]))
+        lines.append(f"an older Ollama refuses a split set; join the files for it: {joined}")
+    elif files > 1:
+        lines.append("llama.cpp finds the other files beside the first")
     return lines
 
 
 def _ollama(paths: Sequence[str]) -> str:
-    """Registers the model and runs it: one FROM for each part of a split set, each to the end of its line."""
-    stem = _PART.sub("", os.path.basename(paths[0])).removesuffix(".gguf")  # noqa: PTH119
+    """Registers the model and runs it: one FROM for each file of a split set, each to the end of its line."""
+    stem = _NUMBER.sub("", os.path.basename(paths[0])).removesuffix(".gguf")  # noqa: PTH119
     # What Ollama allows of a name: at most 80 of these characters, the first a letter or digit.
     name = re.sub(r"[^a-z0-9_.-]+", "-", stem.lower()).lstrip("-._")[:80] or "model"
     modelfile = _shell("printf", "FROM %s\\n", *paths)
@@ -59,7 +59,7 @@ def _paths(plan: Plan, folder: Path, kind: str) -> list[str]:
     return [f"{folder}/{file.name}" for file in plan.files if file.kind == kind]
 
 
-def _parts(plan: Plan) -> int:
+def _files(plan: Plan) -> int:
     """How many files the text model has, whether or not this plan writes them all."""
     return max((_count(file) for file in plan.files if file.kind == "text"), default=1)
 

@@ -25,7 +25,7 @@ def render(plan: Plan, folder: Path, report: Report) -> RenderableType:
         scales = f" and {d.scales} scales" if d.scales else ""
         lines.append(Text(f"dropped {d.tensors} tensors{scales}: {d.reason}"))
     if plan.scales_paired:
-        lines.append(Text(f"{plan.scales_paired} FP8 weights paired with their scales"))
+        lines.append(Text(f"{plan.scales_paired} weights paired with their scales"))
     counts = report.counts
     style = "yellow" if counts.nan or counts.inf else ""
     lines.append(Text(f"NaN {counts.nan}, Inf {counts.inf}", style=style))

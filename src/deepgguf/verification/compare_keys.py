@@ -49,16 +49,9 @@ def key_differences(headers: Sequence[GGUFHeader], source: Source, found: Counte
 def _expected(source: Source, found: Counterparts) -> dict[str, Value]:
     """Every key whose value follows from the checkpoint, but for general.file_type."""
     checkpoint, file = source.checkpoint, found.target.files[found.kind]
-    facts = KeyFacts(
-        architecture=file.architecture,
-        tokenizer=checkpoint.tokenizer,
-        card=checkpoint.card,
-        name=checkpoint.name,
-        model_id=checkpoint.model_id,
-        fp8_tensors=tuple(pair.tensor.name for pair in found.pairs if isinstance(pair.sources[0].encoding, Fp8)),
-        parameters=(0, 0, 0, 0),  # only the size label is made of them, and that is free
-        processor=checkpoint.processor,
-    )
+    fp8_tensors = tuple(pair.tensor.name for pair in found.pairs if isinstance(pair.sources[0].encoding, Fp8))
+    parameters = (0, 0, 0, 0)  # only the size label is made of them, and that is free
+    facts = KeyFacts(checkpoint, file.architecture, fp8_tensors, parameters)
     return {name: value for name, value in file.keys(source.model, facts).items() if _free_type(name) is None}
 
 

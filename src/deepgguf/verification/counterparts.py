@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
+from deepgguf.choices import FileKind
 from deepgguf.errors import printable
 from deepgguf.formats.gguf.types import GGMLType, GGUFHeader, TensorInfo
 from deepgguf.models import find_family
 from deepgguf.models.family import AnyFamily, AnyTarget
 from deepgguf.models.match import Matched, match
 from deepgguf.models.storage import ALWAYS_F32
-from deepgguf.models.table import FileKind, Output, Row
+from deepgguf.models.table import Output, Row
 from deepgguf.tensors.source_tensor import SourceTensor
 from deepgguf.tensors.view import View
 from deepgguf.verification.report import Difference
@@ -60,7 +61,7 @@ def read_source(checkpoint: Checkpoint) -> Source:
     """What `checkpoint` holds. CheckpointError if its tensors are not those that its config promises."""
     family = find_family(checkpoint.config, _CONFIG)
     model = family.parse(checkpoint.config, _CONFIG)
-    return Source(checkpoint, family, model, match(family, model, checkpoint.config, checkpoint.tensors))
+    return Source(checkpoint, family, model, match(family, model, checkpoint.tensors))
 
 
 _Outputs = Mapping[str, tuple[Row, tuple[SourceTensor, ...], Output]]
@@ -100,7 +101,7 @@ def _outputs(matched: Matched, target: str, kind: FileKind) -> _Outputs:
         output.name: (row, sources, output)
         for row, sources in matched.rows
         for output in row.outputs.get(target, ())
-        if output.file is kind
+        if output.file == kind
     }
 
 
