@@ -1,7 +1,7 @@
 """The public functions: paths and choices in, plans, reports and descriptions out."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -9,7 +9,7 @@ import msgspec
 
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.checkpoint.importance import ImportanceMatrix, read_importance
-from deepgguf.choices import Choices, ConversionChoices, RunChoices, StrPath, complete, declared, parse_size
+from deepgguf.choices import Choices, ConversionChoices, Progress, RunChoices, StrPath, complete, declared, parse_size
 from deepgguf.errors import UsageError, VerificationError
 from deepgguf.executors.executor import Executor
 from deepgguf.executors.threads import Threads, available_processors
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from deepgguf.samples.make import SampleSummary
     from deepgguf.verification.report import Verification
 
-Progress = Callable[[int], None]
 Source = StrPath | Files
 
 
@@ -73,7 +72,8 @@ def plan(
     """
     chosen = complete(choices, Choices)
     options = msgspec.structs.replace(_options(chosen, _importance(chosen["imatrix"])), output=_file_name(output))
-    made = build_plan(read_checkpoint(find_files(source), executor), options)
+    with find_files(source) as files:
+        made = build_plan(read_checkpoint(files, executor), options)
     if chosen["part"] is not None:
         made = _one_part(made, chosen["part"])
     return Plan(**msgspec.structs.asdict(made), folder=output_folder(output))
@@ -89,7 +89,9 @@ def plan_every_type(source: Source, **choices: Unpack[Choices]) -> dict[str, Pla
     for name in ("type", "part"):
         if name in choices:
             raise UsageError(f"`{name}`", "contradicts a plan of every type", "leave it out")
-    checkpoint, importance = read_checkpoint(find_files(source)), _importance(chosen["imatrix"])
+    with find_files(source) as files:
+        checkpoint = read_checkpoint(files)
+    importance = _importance(chosen["imatrix"])
     quantized = _options(chosen, importance)
     plain = _options(chosen | _NOT_QUANTIZED, None)
     found = {}
