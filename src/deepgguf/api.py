@@ -9,7 +9,7 @@ import msgspec
 
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.checkpoint.importance import read_importance
-from deepgguf.choices import Choices, ConversionChoices, RunChoices, StrPath, complete, declared, parse_size
+from deepgguf.choices import Choices, ConversionChoices, Progress, RunChoices, StrPath, complete, declared, parse_size
 from deepgguf.errors import UsageError, VerificationError
 from deepgguf.executors.executor import Executor
 from deepgguf.executors.threads import Threads, available_processors
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from deepgguf.samples.make import SampleSummary
     from deepgguf.verification.report import Verification
 
-Progress = Callable[[int], None]
 Source = StrPath | Files
 
 
@@ -72,7 +71,8 @@ def plan(
     """
     chosen = complete(choices, Choices)
     options = _options(chosen, _file_name(output))
-    made = build_plan(read_checkpoint(find_files(source), executor), options)
+    with find_files(source) as files:
+        made = build_plan(read_checkpoint(files, executor), options)
     if chosen["part"] is not None:
         made = _one_part(made, chosen["part"])
     return Plan(**msgspec.structs.asdict(made), folder=output_folder(output))
@@ -90,7 +90,9 @@ def plan_every_type(
     for name in ("type", "part"):
         if name in choices:
             raise UsageError(f"`{name}`", "contradicts a plan of every type", "leave it out")
-    options, checkpoint = _options(chosen), read_checkpoint(find_files(source), executor)
+    options = _options(chosen)
+    with find_files(source) as files:
+        checkpoint = read_checkpoint(files, executor)
     types = [type for type in TYPES if type != "q2_k_s" or options.imatrix is not None]
     return {type: totals(build_plan(checkpoint, options.of_type(type))) for type in types}
 

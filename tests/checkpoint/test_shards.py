@@ -6,7 +6,7 @@ import pytest
 
 from deepgguf.api import sample as make_sample
 from deepgguf.checkpoint.shards import INDEX, Shards, open_shards
-from deepgguf.errors import CheckpointError
+from deepgguf.errors import CheckpointError, OutputError
 from deepgguf.files.local import LocalFiles
 from hub_cache import as_snapshot
 
@@ -76,6 +76,18 @@ def test_tensors_come_in_the_order_of_shards_and_their_data(folder):
 
 def test_an_executor_may_read_headers_elsewhere_in_any_order(folder):
     assert open_shards(LocalFiles(folder), FP8, ElsewhereBackwards()) == open_shards(LocalFiles(folder), FP8)
+
+
+class Lazy(ElsewhereBackwards):
+    """An executor that leaves the last task undone."""
+
+    def map(self, work, tasks):
+        yield from super().map(work, list(tasks)[:-1])
+
+
+def test_headers_that_an_executor_has_not_read_are_missed(folder):
+    with pytest.raises(OutputError, match="the executor read 2 of 3 headers"):
+        open_shards(LocalFiles(folder), {}, Lazy())
 
 
 def test_files_are_sorted_by_name(folder):

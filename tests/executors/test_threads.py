@@ -1,13 +1,17 @@
 import pickle
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
-from executor_claims import ExecutorClaims
+from executor_claims import ExecutorClaims, squares
 
+from deepgguf.errors import UsageError
+from deepgguf.executors import threads
 from deepgguf.executors.buffers import Buffers
 from deepgguf.executors.executor import Executor
 from deepgguf.executors.threads import Threads
@@ -35,6 +39,69 @@ def test_no_thread_is_at_work_once_the_results_are_closed(jobs: int) -> None:
 
     with closing(Threads(jobs).map(work, range(100_000))) as results:
         assert any(number == 10 for number in results)
+    assert not in_hand
+
+
+def test_every_result_of_every_task_comes_once() -> None:
+    tasks = [range(start, start + 10) for start in range(0, 1000, 10)]
+    assert Counter(Threads(3).map(squares, tasks)) == Counter(number**2 for number in range(1000))
+
+
+@pytest.mark.parametrize("jobs", [0, -1])
+def test_fewer_than_one_thread_is_refused(jobs: int) -> None:
+    with pytest.raises(UsageError, match=f"`jobs`: {jobs} is too small"):
+        Threads(jobs)
+
+
+def test_what_was_finished_when_a_worker_failed_is_yielded_first() -> None:
+    def work(task: int) -> Iterator[int]:
+        yield from (1, 2, 3)
+        raise ValueError("three")
+
+    results, found = Threads(1).map(work, [0]), []
+    with pytest.raises(ValueError, match="three"):
+        for number in results:
+            found.append(number)
+            while any(thread.name.startswith("deepgguf-") for thread in threading.enumerate()):
+                time.sleep(0.001)
+    assert found == [1, 2, 3]
+
+
+def test_a_signal_at_the_last_report_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    class InterruptedQueue(SimpleQueue):
+        def get(self) -> object:
+            report = super().get()
+            if not isinstance(report, list):
+                raise KeyboardInterrupt
+            return report
+
+    monkeypatch.setattr(threads, "SimpleQueue", InterruptedQueue)
+    found: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        found.extend(Threads(1).map(squares, [range(3)]))
+    assert found == [0, 1, 4]
+
+
+def test_a_thread_that_cannot_be_started_stops_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_hand: set[int] = set()
+    start, begun = threading.Thread.start, threading.Event()
+
+    def work(task: int) -> Iterator[int]:
+        in_hand.add(task)
+        begun.set()
+        time.sleep(0.05)
+        in_hand.remove(task)
+        yield task
+
+    def start_one(thread: threading.Thread) -> None:
+        if thread.name == "deepgguf-1":
+            begun.wait()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    with pytest.raises(RuntimeError, match="can't start"):
+        list(Threads(2).map(work, range(100)))
     assert not in_hand
 
 

@@ -1,4 +1,4 @@
-"""A conversion that is disturbed and gone on with, as often as one likes: always the same bytes, or nothing."""
+"""A conversion that is disturbed and resumed, as often as one likes: always the same bytes, or nothing."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -96,6 +96,16 @@ def fail_at(conversion: Conversion, out: Path, k: int) -> bool:
 
     disk = FailingDisk(k)
     with suppress(OutputError):
+        convert(conversion, out, disk)
+    return disk.calls >= k
+
+
+def interrupt_at(conversion: Conversion, out: Path, k: int) -> bool:
+    """A signal arrives during the k-th call."""
+    from failing_disks import InterruptingDisk
+
+    disk = InterruptingDisk(k)
+    with suppress(KeyboardInterrupt):
         convert(conversion, out, disk)
     return disk.calls >= k
 

@@ -36,6 +36,19 @@ class FailingDisk(_CountingDisk):
         raise OSError(self._number, os.strerror(self._number))
 
 
+class InterruptingDisk(_CountingDisk):
+    """A signal handler raises when the call has been made."""
+
+    def call(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
+        with self._lock:
+            self.calls += 1
+            last = self.calls == self._at
+        done = function(*args)
+        if last:
+            raise KeyboardInterrupt
+        return done
+
+
 class KillingDisk(_CountingDisk):
     """The process is killed before the call."""
 

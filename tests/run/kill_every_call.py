@@ -35,7 +35,7 @@ def every(folder: Path) -> None:
             with tempfile.TemporaryDirectory(dir=folder) as name:
                 conversion = undisturbed(source, Path(name) / "undisturbed", **choices)
                 calls = every_call(conversion, Path(name), disturbed)
-            say(f"{what}: {calls} calls, each {how} once, each gone on with: same SHA-256")
+            say(f"{what}: {calls} calls, each {how} once, each resumed: same SHA-256")
 
 
 def at_random(folder: Path, times: int) -> None:
@@ -46,7 +46,7 @@ def at_random(folder: Path, times: int) -> None:
     assert process.wait() == 0
     seconds, expected = time.monotonic() - started, digest(out)
     say(f"{size / 1e6:.0f} MB at 2 jobs, {seconds:.1f} s of writing, SHA-256 {expected}")
-    chance, kills, late, gone_on = random.Random(1), 0, 0, 0
+    chance, kills, late, resumed = random.Random(1), 0, 0, 0
     while kills < times:
         for path in folder.glob("model.gguf*"):
             path.unlink()
@@ -57,7 +57,7 @@ def at_random(folder: Path, times: int) -> None:
             late, seconds = late + 1, seconds * 0.9  # the machine has become faster
         else:
             kills += 1
-            gone_on += has_records(folder / "model.gguf.part.journal")
+            resumed += has_records(folder / "model.gguf.part.journal")
         assert not out.exists() or digest(out) == expected
         if process.returncode or not out.exists():
             status = run(source, out, "--resume").wait()
@@ -65,8 +65,8 @@ def at_random(folder: Path, times: int) -> None:
         assert digest(out) == expected
         assert sorted(p.name for p in folder.glob("model.gguf*")) == ["model.gguf", "model.gguf.json"]
         if process.returncode and kills % 20 == 0:
-            found = f"{gone_on} of them with finished pieces in the journal; {late} runs had ended before"
-            say(f"{kills} killed, {found}: all gone on with, the same SHA-256")
+            found = f"{resumed} of them with finished pieces in the journal; {late} runs had ended before"
+            say(f"{kills} killed, {found}: all resumed, the same SHA-256")
 
 
 def begun(source: Path, out: Path) -> "subprocess.Popen[bytes]":

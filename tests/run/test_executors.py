@@ -42,6 +42,16 @@ class Processes:
                 yield from done.result()
 
 
+class Forgetful:
+    """The last result of every task is lost."""
+
+    jobs, shares_files = 1, True
+
+    def map(self, work: Callable[[Task], Iterable[Result]], tasks: Iterable[Task]) -> Generator[Result]:
+        for task in tasks:
+            yield from list(work(task))[:-1]
+
+
 def hashes(folder: Path) -> dict[str, str]:
     return {path.name: sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.gguf")}
 
@@ -92,3 +102,12 @@ def test_an_error_in_a_worker_reaches_the_caller_with_its_words(tmp_path, execut
         deepgguf.convert(source, tmp_path / "x.gguf", executor=executor)
     with pytest.raises(deepgguf.UsageError):
         deepgguf.convert(source, source / "missing" / "x.gguf", executor=executor)
+
+
+def test_a_file_of_which_the_executor_left_something_out_gets_no_name(tmp_path):
+    source = small_v3(tmp_path / "v3")
+    found = r"^.*/x\.gguf\.part: the executor left 1 of 32 tensors unfinished; run again with `resume=True`, or with another executor$"
+    with pytest.raises(deepgguf.OutputError, match=found):
+        deepgguf.plan(source, tmp_path / "x.gguf").run(executor=Forgetful())
+    assert sorted(path.name for path in tmp_path.glob("x.*")) == ["x.gguf.part", "x.gguf.part.journal"]
+    assert deepgguf.convert(source, tmp_path / "x.gguf", resume=True).resumed > 0

@@ -1,9 +1,9 @@
-"""Every writing call fails once, and the process is killed once before each: --resume makes the same bytes."""
+"""Every writing call fails once, is interrupted once, and the process is killed once before each: --resume makes the same bytes."""
 
 from pathlib import Path
 
 import pytest
-from conversions import Conversion, every_call, fail_at, kill_at, undisturbed
+from conversions import Conversion, every_call, fail_at, interrupt_at, kill_at, undisturbed
 from small_checkpoints import small_ocr, small_v3
 
 
@@ -24,11 +24,11 @@ def split_set(folder: Path) -> Conversion:
 
 
 FILES = {v3: 1, quantized: 1, ocr: 2, split_set: 3}
+CASES = [*((made, disturbed) for made in FILES for disturbed in (fail_at, kill_at)), (v3, interrupt_at)]
 
 
-@pytest.mark.parametrize("made", FILES)
-@pytest.mark.parametrize("disturbed", [fail_at, kill_at])
-def test_whichever_call_fails_the_next_run_makes_the_same_bytes(tmp_path, made, disturbed):
+@pytest.mark.parametrize(("made", "disturbed"), CASES)
+def test_whichever_call_is_disturbed_the_next_run_makes_the_same_bytes(tmp_path, made, disturbed):
     conversion = made(tmp_path)
     assert len(conversion.hashes) == FILES[made]
     (tmp_path / "runs").mkdir()

@@ -87,7 +87,7 @@ def test_a_stored_sha256_is_compared(converted):
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"schema": 2}, "has schema 2, and 1 is known"),
+        ({"schema": 3}, "has schema 3, and only 1 and 2 are known"),
         ({"tensors": 3}, "is no manifest"),
         ({"size": "1"}, "is no manifest"),
     ],

@@ -7,7 +7,7 @@ from itertools import chain
 import msgspec
 
 from deepgguf.checkpoint.catalog import catalog
-from deepgguf.errors import CheckpointError, printable
+from deepgguf.errors import CheckpointError, OutputError, printable
 from deepgguf.executors.executor import Executor
 from deepgguf.files.files import FileFacts, Files
 from deepgguf.formats.json_text import read_json
@@ -71,6 +71,9 @@ def open_shards(
     tasks = [_Shard(files, number, name) for number, name in enumerate(names)]
     read = executor.map(_read_shard, tasks) if executor else chain.from_iterable(map(_read_shard, tasks))
     by_number = {shard.number: shard for shard in read}  # an executor may do a task twice
+    if len(by_number) < len(names):
+        found = f"the executor read {len(by_number)} of {len(names)} headers"
+        raise OutputError(files.checkpoint_name, found, "try again, or with another executor")
     shards = [by_number[number] for number in range(len(names))]
     facts, (headers, blobs) = tuple(shard.file for shard in shards), _merged(shards)
     if not headers:

@@ -19,12 +19,17 @@ class Executor(Protocol):
 
     @property
     def shares_files(self) -> bool:
-        """Whether the workers see this machine's files, and so write pieces to their place themselves."""
+        """Whether the workers see this machine's files, and so write pieces to their place themselves.
+
+        An `fsync` by the caller must cover what they wrote. That of another machine's workers, on a network file
+        system, it does not cover: they do not share files, unless that file system promises otherwise.
+        """
 
     def map(self, work: Callable[[Task], Iterable[Result]], tasks: Iterable[Task]) -> Generator[Result]:
         """Yields the results of `work(task)` for every task, in whatever order they are ready.
 
-        Tasks are taken from the iterable as workers become free. The first exception of a worker stops the others after
-        the result they are at, and is raised here; so is one that is raised where the results are consumed (a signal),
-        and none of the workers is at work any more when this generator has ended.
+        A task may be carried out twice (its machine was lost), and its results come twice; who consumes them counts
+        them once. Tasks are taken from the iterable as workers become free. The first exception of a worker stops the
+        others after the result they are at, and is raised here; so is one that is raised where the results are
+        consumed (a signal), and none of the workers is at work any more when this generator has ended.
         """

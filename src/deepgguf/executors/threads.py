@@ -2,59 +2,72 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable
 from queue import SimpleQueue
 from typing import ClassVar, Generic
 
 import msgspec
 
+from deepgguf.errors import UsageError
 from deepgguf.executors.executor import Result, Task
+
+# Results are reported so often at most: to wake whoever consumes them costs the workers a processor.
+_BATCH_SECONDS = 0.05
 
 
 class Threads(msgspec.Struct, frozen=True):
-    """`jobs` threads, which start with the first result that is asked for."""
+    """`jobs` threads, which start with the first result that is asked for. UsageError for fewer than one."""
 
     jobs: int
     shares_files: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        """Nobody would do the work of zero threads."""
+        if self.jobs < 1:
+            raise UsageError("`jobs`", f"{self.jobs} is too small", "give a number from 1")
+
     def map(self, work: Callable[[Task], Iterable[Result]], tasks: Iterable[Task]) -> Generator[Result]:
-        """As `Executor.map` has it."""
+        """As `Executor.map` has it; what was finished before a worker failed is yielded, then the error is raised."""
         crew = _Crew(work, tasks)
-        at_work = self.jobs
-        for number in range(self.jobs):
-            threading.Thread(target=crew.run, name=f"deepgguf-{number}", daemon=True).start()
         try:
-            while at_work:
-                report = crew.reports.get()
-                if isinstance(report, _Ended):
-                    at_work -= 1
-                elif not crew.stop.is_set():
-                    yield report
+            for number in range(self.jobs):
+                threading.Thread(target=crew.run, name=f"deepgguf-{number}", daemon=True).start()
+            while not isinstance(report := crew.reports.get(), _End):
+                yield from report
         finally:
-            # The threads are waited for by what they report, not by `join`: if a signal handler raises there, Python
-            # 3.11 and 3.12 take the thread for ended while it runs on.
+            # Not by `join`: if a signal handler raises there, Python 3.11 and 3.12 take the thread for ended while it
+            # runs on.
             crew.stop.set()
-            while at_work:
-                at_work -= isinstance(crew.reports.get(), _Ended)
+            crew.idle.wait()
         if crew.failures:
             raise crew.failures[0]
 
 
-class _Ended:
-    """What a thread reports last."""
+class _End:
+    """Reported when nobody is at work any more."""
 
 
 class _Crew(Generic[Task, Result]):
-    """What the threads of one `map` share: the tasks left, and the queue in which they report."""
+    """What the threads of one `map` share: the tasks left, and the queue in which they report.
+
+    A thread counts itself when it begins, for if a signal handler raises in `Thread.start`, the thread may run or not.
+    One that begins after `stop` does nothing.
+    """
 
     def __init__(self, work: Callable[[Task], Iterable[Result]], tasks: Iterable[Task]) -> None:
         self._work, self._tasks, self._lock = work, iter(tasks), threading.Lock()
-        self.reports: SimpleQueue[Result | _Ended] = SimpleQueue()
-        self.stop = threading.Event()
+        self._at_work = 0
+        self.reports: SimpleQueue[list[Result] | _End] = SimpleQueue()
+        self.stop, self.idle = threading.Event(), threading.Event()
+        self.idle.set()
         self.failures: list[BaseException] = []
 
     def run(self) -> None:
         """Carries out tasks until none is left, one has failed, or somebody says stop."""
+        with self._lock:
+            self._at_work += 1
+            self.idle.clear()
         try:
             while not self.stop.is_set():
                 with self._lock:
@@ -66,13 +79,25 @@ class _Crew(Generic[Task, Result]):
             self.failures.append(error)
             self.stop.set()
         finally:
-            self.reports.put(_Ended())
+            with self._lock:
+                self._at_work -= 1
+                if not self._at_work:
+                    self.reports.put(_End())
+                    self.idle.set()
 
     def _carry_out(self, task: Task) -> None:
-        for result in self._work(task):
-            self.reports.put(result)
-            if self.stop.is_set():
-                return
+        batch: list[Result] = []
+        due = time.monotonic() + _BATCH_SECONDS
+        try:
+            for result in self._work(task):
+                batch.append(result)
+                if self.stop.is_set():
+                    return
+                if time.monotonic() > due:
+                    self.reports.put(batch)
+                    batch, due = [], time.monotonic() + _BATCH_SECONDS
+        finally:
+            self.reports.put(batch)
 
 
 def available_processors() -> int:

@@ -28,12 +28,18 @@ class Claim(NamedTuple):
 def verified_claims(
     path: Path, numbering: Numbering, finished: Mapping[int, Finished], executor: Executor
 ) -> Generator[Claim]:
-    """Those of the journal's claims that `path` bears out, in any order. OutputError if it cannot be read."""
-    return executor.map(_Reader(path).verified, _batches(_claims(numbering, finished)))
+    """Those of the journal's claims that `path` bears out, in any order; one may come twice.
+
+    They are verified here if the executor's workers do not see the file. OutputError if it cannot be read.
+    """
+    verified, batches = _Reader(path).verified, _batches(_claims(numbering, finished))
+    if executor.shares_files:
+        return executor.map(verified, batches)
+    return (claim for batch in batches for claim in verified(batch))
 
 
 def _claims(numbering: Numbering, finished: Mapping[int, Finished]) -> Iterator[Claim]:
-    for number, piece in sorted(finished.items()):
+    for number, piece in finished.items():
         place = numbering.place(number)
         yield Claim(number, numbering.offset(place), numbering.piece(place).nbytes, piece.digest)
 

@@ -15,7 +15,7 @@ _FULL = {
     errno.EDQUOT: "the quota is used up",
     errno.EFBIG: "a file-size limit is reached",
 }
-_GO_ON = "what is written stays; run again with `resume=True`"
+_RESUME = "what is written stays; run again with `resume=True`"
 
 
 @cache
@@ -78,21 +78,21 @@ class Disk:
             while done < len(data):
                 done += self.call("write", os.pwrite, fd, data[done:], offset + done)
         except OSError as error:
-            raise _failed("writing", path, error, _GO_ON) from None
+            raise _failed("writing", path, error, _RESUME) from None
 
     def truncate(self, fd: int, path: Path, size: int) -> None:
         """Cuts the file to `size` bytes."""
         try:
             self.call("truncate", os.ftruncate, fd, size)
         except OSError as error:
-            raise _failed("shortening", path, error, _GO_ON) from None
+            raise _failed("shortening", path, error, _RESUME) from None
 
     def sync(self, fd: int, path: Path) -> None:
         """Data and size on the medium. Never tried again: after a failed fsync the kernel may have dropped the data."""
         try:
             self.call("fsync", os.fsync, fd)
         except OSError as error:
-            raise _failed("syncing", path, error, _GO_ON) from None
+            raise _failed("syncing", path, error, _RESUME) from None
 
     def sync_folder(self, folder: Path) -> None:
         """The names in `folder` on the medium."""
@@ -103,14 +103,14 @@ class Disk:
             finally:
                 os.close(fd)
         except OSError as error:
-            raise _failed("syncing", folder, error, _GO_ON) from None
+            raise _failed("syncing", folder, error, _RESUME) from None
 
     def rename(self, source: Path, destination: Path) -> None:
         """`source` under its final name, in one step."""
         try:
             self.call("rename", os.rename, source, destination)
         except OSError as error:
-            raise _failed(f"renaming {source.name} to", destination, error, _GO_ON) from None
+            raise _failed(f"renaming {source.name} to", destination, error, _RESUME) from None
 
     def remove(self, path: Path) -> None:
         """Removes a file that may be gone already."""

@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 import msgspec
 
+from deepgguf.choices import Progress
 from deepgguf.errors import CheckpointError, OutputError, UsageError
 from deepgguf.executors.executor import Executor
 from deepgguf.planning.identity import file_identity
@@ -20,7 +21,7 @@ from deepgguf.planning.numbering import Numbering
 from deepgguf.planning.schema import Plan
 from deepgguf.planning.windows import windows
 from deepgguf.run.disk import Disk
-from deepgguf.run.file_run import FileJob, FileRun, Opener, Progress, refuse_existing
+from deepgguf.run.file_run import FileJob, FileRun, Opener, refuse_existing
 from deepgguf.run.journal import JournalHeader
 from deepgguf.run.manifest import make_manifest
 from deepgguf.run.part_file import PartWriter
@@ -49,6 +50,8 @@ def execute(
     _check_outputs(plan, [job.paths for job in jobs], settings)
     with ExitStack() as stack:
         stack.enter_context(plan.source)
+        if plan.importance:
+            stack.enter_context(plan.importance.files)
         runs: list[FileRun] = []
         stack.enter_context(_keep_or_discard(disk, runs))
         opener = Opener(disk, settings, executor, progress, named=_resumes_named(settings, [job.paths for job in jobs]))
@@ -70,7 +73,10 @@ def _job(plan: Plan, number: int, settings: Settings) -> FileJob:
 
 
 def _make(plan: Plan, worker: Worker, executor: Executor, runs: Sequence[FileRun], progress: Progress) -> int:
-    """Has every unfinished piece made, and records them as they come; how many bytes they have."""
+    """Has every unfinished piece made, and records them as they come; how many bytes they have.
+
+    OutputError if the executor has not had every task carried out.
+    """
 
     def unfinished(file: int, number: int) -> bool:
         return runs[file].part is not None and not runs[file].tally.is_finished(number)
@@ -86,6 +92,10 @@ def _make(plan: Plan, worker: Worker, executor: Executor, runs: Sequence[FileRun
             if time.monotonic() > due:
                 _record(runs)
                 due = time.monotonic() + _RECORD_SECONDS
+    for run in runs:
+        if run.part and run.unfinished:
+            found = f"the executor left {run.unfinished} of {len(run.file.tensors)} tensors unfinished"
+            raise OutputError(run.paths.part, found, "run again with `resume=True`, or with another executor")
     return written
 
 
@@ -97,14 +107,16 @@ def _note(run: FileRun, result: Result) -> None:
 
 @contextmanager
 def _recorded_to_the_last(runs: Sequence[FileRun]) -> Iterator[None]:
-    """Records what was finished once more at the end, whatever the end is."""
+    """Records what was finished once more at the end, whatever the end is, unless it is that nothing will be kept."""
     try:
         yield
+        _record(runs)
+    except CheckpointError:
+        raise
     except BaseException:
         with suppress(OutputError):  # what ended the run says more, and may well be that recording failed
             _record(runs)
         raise
-    _record(runs)
 
 
 def _record(runs: Sequence[FileRun]) -> None:

@@ -1,11 +1,12 @@
 """One output file on its way: its part, its journal, and what is already there from an interrupted run."""
 
 import os
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from typing import NamedTuple
 
-from deepgguf.errors import DeepggufError, OutputError, UsageError
+from deepgguf.choices import Progress
+from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.executor import Executor
 from deepgguf.formats.gguf.encode import encode_header
 from deepgguf.planning.numbering import Numbering
@@ -18,8 +19,6 @@ from deepgguf.run.paths import Paths
 from deepgguf.run.result import Result
 from deepgguf.run.settings import Settings
 from deepgguf.run.tally import Tally
-
-Progress = Callable[[int], None]
 
 
 class FileJob(NamedTuple):
@@ -34,7 +33,7 @@ class FileJob(NamedTuple):
 class FileRun:
     """A file that is being written, or (with `part` None) one that an interrupted run had already renamed.
 
-    Only the coordinator has it; workers know nothing but windows.
+    Only the coordinator changes it; workers know nothing but windows.
     """
 
     def __init__(self, job: FileJob, settings: Settings, part: PartFile | None, journal: Journal | None) -> None:
@@ -45,15 +44,21 @@ class FileRun:
         self.recorded = 0
         self._pending: list[Finished] = []
 
-    def take_up(self, claimed: Mapping[int, Finished], executor: Executor, progress: Progress) -> None:
+    def resume(self, claimed: Mapping[int, Finished], executor: Executor, progress: Progress) -> None:
         """Counts as finished what the journal claims and the file holds; `resumed` is how many bytes that is."""
         self.recorded = len(claimed)
         path = self.paths.part if self.part else self.paths.final
         with closing(verified_claims(path, self.numbering, claimed, executor)) as verified:
             for claim in verified:
-                self.tally.finish(claimed[claim.number])
-                self.resumed += claim.nbytes
-                progress(claim.nbytes)
+                if not self.tally.is_finished(claim.number):
+                    self.tally.finish(claimed[claim.number])
+                    self.resumed += claim.nbytes
+                    progress(claim.nbytes)
+
+    @property
+    def unfinished(self) -> int:
+        """How many tensors have pieces that are still to be made."""
+        return len(self.file.tensors) - len(self.tally.results)
 
     def finish(self, result: Result) -> None:
         """Notes a piece whose bytes have just been written."""
@@ -62,15 +67,24 @@ class FileRun:
         self.tally.finish(finished, result.squares)
 
     def record(self) -> None:
-        """Syncs the data written so far, then says so in the journal; OutputError if either fails."""
-        pending, self._pending = self._pending, []
-        if pending and self.part and self._journal:
+        """Syncs the data written so far, then says so in the journal.
+
+        OutputError if either fails: then these pieces are never recorded, for a failed fsync is not repeated. After
+        any other exception (a signal's) they still can be.
+        """
+        if not (self._pending and self.part and self._journal):
+            return
+        try:
             self.part.sync()
-            self._journal.append(pending)
-            self.recorded += len(pending)
+            self._journal.append(self._pending)
+        except OutputError:
+            self._pending = []
+            raise
+        self.recorded += len(self._pending)
+        self._pending = []
 
     def close(self) -> None:
-        """Lets go of part and journal."""
+        """Closes part and journal."""
         if self.part:
             self.part.close()
         if self._journal:
@@ -84,7 +98,7 @@ class FileRun:
 
 
 class Opener:
-    """Starts files, or takes up what is there, as the settings say."""
+    """Starts files, or resumes what is there, as the settings say."""
 
     def __init__(self, disk: Disk, settings: Settings, executor: Executor, progress: Progress, *, named: bool) -> None:
         """`named` says that an interrupted run had already given the plan's files their final names."""
@@ -118,7 +132,7 @@ class Opener:
         part = PartFile.create(self._disk, paths, job.file)
         try:
             return FileRun(job, self._settings, part, start_journal(self._disk, paths.journal, job.header))
-        except DeepggufError:
+        except BaseException:
             part.close()
             self._disk.remove(paths.part)
             raise
@@ -130,18 +144,17 @@ class Opener:
             return FileRun(job, self._settings, None, None) if self._named and _has_name(job) else None
         if not os.path.lexists(paths.part):
             return self._resume_renamed(job)
-        part = PartFile.reopen(self._disk, paths, job.file)
-        try:
+        with ExitStack() as opened:  # closed again unless the run is returned
+            part = PartFile.reopen(self._disk, paths, job.file)
+            opened.callback(part.close)
             claimed, end = _own_journal(job)
             if not end:
-                part.close()
                 return None
             part.prepare()
             run = FileRun(job, self._settings, part, reopen_journal(self._disk, paths.journal, end))
-            run.take_up(claimed, self._executor, self._progress)
-        except DeepggufError:
-            part.close()
-            raise
+            opened.callback(run.close)
+            run.resume(claimed, self._executor, self._progress)
+            opened.pop_all()
         return run
 
     def _resume_renamed(self, job: FileJob) -> FileRun | None:
@@ -153,8 +166,11 @@ class Opener:
         if not _has_name(job):
             return None
         run = FileRun(job, self._settings, None, None)
-        run.take_up(claimed, self._executor, self._progress)
-        return run if len(run.tally.results) == len(job.file.tensors) else None
+        run.resume(claimed, self._executor, lambda nbytes: None)
+        if run.unfinished:
+            return None
+        self._progress(run.resumed)  # not before it is known that none of it is made again
+        return run
 
 
 def _own_journal(job: FileJob) -> tuple[dict[int, Finished], int]:

@@ -68,7 +68,7 @@ def start_journal(disk: Disk, path: Path, header: JournalHeader) -> Journal:
     try:
         disk.write(fd, path, memoryview(line), 0)
         disk.sync(fd, path)
-    except OutputError:
+    except BaseException:
         journal.close()
         disk.remove(path)
         raise
@@ -80,7 +80,7 @@ def reopen_journal(disk: Disk, path: Path, end: int) -> Journal:
     journal = Journal(disk, path, disk.reopen(path), end)
     try:
         disk.truncate(journal._fd, path, end)
-    except OutputError:
+    except BaseException:
         journal.close()
         raise
     return journal

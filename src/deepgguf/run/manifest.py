@@ -6,10 +6,10 @@ from deepgguf.files.files import FileFacts
 from deepgguf.planning.numbering import Numbering, Place
 from deepgguf.planning.schema import Plan
 from deepgguf.run.file_run import FileJob
-from deepgguf.run.result import FileReport, TensorResult
+from deepgguf.run.result import FileReport
 from deepgguf.version import __version__
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class ManifestTensor(msgspec.Struct, frozen=True):
@@ -48,6 +48,7 @@ class Manifest(msgspec.Struct, frozen=True):
 def make_manifest(plan: Plan, job: FileJob, header_digest: str, report: FileReport) -> Manifest:
     """The manifest of a file whose tensors are all finished."""
     numbering, file = job.numbering, job.file
+    digests = {result.name: result.digest for result in report.tensors}
     return Manifest(
         file=file.name,
         size=file.size,
@@ -59,14 +60,14 @@ def make_manifest(plan: Plan, job: FileJob, header_digest: str, report: FileRepo
         type=plan.type,
         source=plan.name,
         sources=plan.sources,
-        tensors=tuple(_tensor(numbering, number, result) for number, result in enumerate(report.tensors)),
+        tensors=tuple(_tensor(numbering, n, digests[tensor.info.name]) for n, tensor in enumerate(file.tensors)),
         piece_weights=plan.piece_weights,
         sha256=report.sha256,
     )
 
 
-def _tensor(numbering: Numbering, tensor: int, result: TensorResult) -> ManifestTensor:
+def _tensor(numbering: Numbering, tensor: int, digest: str) -> ManifestTensor:
     info = numbering.file.tensors[tensor].info
     places = (Place(tensor, nth) for nth in range(numbering.cuts[tensor].per_source))
     lengths = tuple(numbering.piece(place).nbytes for place in places)
-    return ManifestTensor(info.name, info.type.name, info.offset, info.nbytes, result.digest, lengths)
+    return ManifestTensor(info.name, info.type.name, info.offset, info.nbytes, digest, lengths)

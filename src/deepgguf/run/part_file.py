@@ -7,7 +7,7 @@ from pathlib import Path
 
 import xxhash
 
-from deepgguf.errors import DeepggufError, GGUFError, OutputError
+from deepgguf.errors import GGUFError, OutputError
 from deepgguf.formats.gguf.decode import read_header
 from deepgguf.formats.gguf.encode import encode_header
 from deepgguf.formats.gguf.types import MAGIC
@@ -27,8 +27,10 @@ class PartFile:
     def discard(cls, disk: Disk, paths: Paths, file: PlannedFile) -> None:
         """Removes a part that nobody is writing; OutputError if somebody is."""
         part = cls.reopen(disk, paths, file)
-        disk.remove(paths.part)
-        part.close()
+        try:
+            disk.remove(paths.part)
+        finally:
+            part.close()
 
     @classmethod
     def create(cls, disk: Disk, paths: Paths, file: PlannedFile) -> "PartFile":
@@ -37,7 +39,7 @@ class PartFile:
         part._lock()
         try:
             part.prepare()
-        except DeepggufError:
+        except BaseException:
             disk.remove(paths.part)
             part.close()
             raise
@@ -56,8 +58,10 @@ class PartFile:
             # A run that has just ended may have given the file its final name since it was opened here.
             if not os.path.samestat(os.fstat(self.fd), self.paths.part.lstat()):
                 raise BlockingIOError
-        except OSError:
-            os.close(self.fd)
+        except BaseException as error:
+            self.close()
+            if not isinstance(error, OSError):
+                raise
             found = "another run is writing this file"
             raise OutputError(self.paths.part, found, "wait for it, or give another `output`") from None
 
@@ -85,10 +89,10 @@ class PartFile:
         header = read_header(self.paths.part)
         planned = tuple(tensor.info for tensor in self.file.tensors)
         if header.tensors != planned or header.keys.keys() != self.file.keys.keys():
-            raise GGUFError(self.paths.part, "reads back otherwise than planned", "report this as a bug")
+            raise GGUFError(self.paths.part, "does not read back as planned", "report this as a bug")
 
     def close(self) -> None:
-        """Lets go of the file and its lock."""
+        """Closes the file, which unlocks it; again is harmless."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -109,10 +113,14 @@ class PartWriter:
         self._disk.write(self._fd, self._path, data, offset)
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the file; again is harmless."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def __del__(self) -> None:
+        """Closes: another process gets a writer with every task, and nobody there closes it."""
+        self.close()
 
     def __reduce__(self) -> tuple[type["PartWriter"], tuple[Disk, Path]]:
         """Sent elsewhere, it opens the file there."""

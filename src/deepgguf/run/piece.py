@@ -1,6 +1,5 @@
 """One piece: source bytes to output bytes."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +11,11 @@ from deepgguf.encodings.plain import Plain
 from deepgguf.encodings.quantized import Quantized
 from deepgguf.errors import NonFiniteError
 from deepgguf.executors.buffers import Buffers
+from deepgguf.files.files import ReadByNumber
 from deepgguf.formats.gguf.types import GGMLType, row_bytes
 from deepgguf.planning.pieces import Piece, runs
 from deepgguf.planning.scratch import Scratch, rounds_first, scratch
 from deepgguf.planning.windows import Share
-
-Read = Callable[[int, int, Bytes], None]
-"""(number of the source file, offset, buffer): fills the buffer."""
 
 
 class Made(NamedTuple):
@@ -33,7 +30,7 @@ class Made(NamedTuple):
 
 
 def make_piece(
-    share: Share, piece: Piece, read: Read, buffers: Buffers, importance: ImportanceFile | None = None
+    share: Share, piece: Piece, read: ReadByNumber, buffers: Buffers, importance: ImportanceFile | None = None
 ) -> Made:
     """The bytes of `piece`, valid until `buffers` are used again, and what was counted on the way.
 
@@ -66,7 +63,7 @@ class _Work(NamedTuple):
 
     share: Share
     piece: Piece
-    read: Read
+    read: ReadByNumber
     buffers: Buffers
     sizes: Scratch
 

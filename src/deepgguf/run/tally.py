@@ -12,7 +12,10 @@ from deepgguf.run.result import Squares, TensorResult
 
 
 class Tally:
-    """The progress of one file; its pieces may finish in any order. Only the coordinator has it."""
+    """The progress of one file; its pieces may finish in any order.
+
+    Only the coordinator changes it; whichever thread takes the next task asks it `is_finished` meanwhile.
+    """
 
     def __init__(self, numbering: Numbering, *, allow_nonfinite: bool) -> None:
         self._numbering, self._allow = numbering, allow_nonfinite
@@ -30,7 +33,8 @@ class Tally:
     def is_finished(self, number: int) -> bool:
         """Whether the piece is."""
         tensor, nth = self._numbering.place(number)
-        return tensor in self._results or nth in self._digests[tensor]
+        # In this order: `_finish_tensor` has the result before it drops the digests.
+        return nth in self._digests[tensor] or tensor in self._results
 
     def finish(self, piece: Finished, squares: Squares | None = None) -> None:
         """Notes a finished piece.
@@ -48,11 +52,12 @@ class Tally:
 
     def _finish_tensor(self, tensor: int) -> None:
         planned, counts = self._numbering.file.tensors[tensor], self._counts[tensor]
-        digests, self._digests[tensor] = self._digests[tensor], {}
+        digests = self._digests[tensor]
         joined = b"".join(digests[nth] for nth in range(len(digests)))
         name, type = planned.info.name, planned.info.type.name
         digest = xxhash.xxh3_128_hexdigest(joined)
         self._results[tensor] = TensorResult(name, type, digest, counts, self._squares[tensor])
+        self._digests[tensor] = {}
         self._check(planned, counts)
 
     def _check(self, planned: PlannedTensor, counts: Counts) -> None:

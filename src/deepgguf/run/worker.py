@@ -7,10 +7,11 @@ import xxhash
 
 from deepgguf.encodings.encoding import Stored
 from deepgguf.executors.buffers import Buffers
+from deepgguf.files.files import ReadByNumber
 from deepgguf.planning.schema import Plan
 from deepgguf.planning.windows import Share, Window
 from deepgguf.run.part_file import PartWriter
-from deepgguf.run.piece import Made, Read, make_piece
+from deepgguf.run.piece import Made, make_piece
 from deepgguf.run.result import Result, Squares
 from deepgguf.run.window_bytes import WindowBytes
 
@@ -40,14 +41,14 @@ class Worker:
                 yield Result(share.file, number, offset, piece.nbytes, digest, made.counts, squares, data)
 
     def close(self) -> None:
-        """Lets go of the files that are open here."""
+        """Closes the files that are open here."""
         for writer in self._writers or ():
             writer.close()
 
-    def _reader(self, window: Window) -> Read:
+    def _reader(self, window: Window) -> ReadByNumber:
         """Reads the window at once where a request is worth that, else what is asked for when it is asked for."""
         if not self._files.whole_windows:
-            return lambda file, offset, buffer: self._files.readinto(self._sources[file], offset, buffer)
+            return self._files.by_number(self._sources)
         return WindowBytes(self._files, self._sources, window, self._buffers).readinto
 
     def _squares(self, share: Share, made: Made) -> Squares | None:

@@ -6,7 +6,7 @@ import msgspec
 
 from deepgguf.errors import OutputError, VerificationError
 
-SCHEMA = 1
+SCHEMAS = (1, 2)
 _CAP = 256 << 20
 _ADVICE = "convert again, or remove it to check the structure only"
 
@@ -47,8 +47,9 @@ def read_stored_hashes(path: Path) -> StoredHashes | None:
         stored = msgspec.json.decode(text, type=StoredHashes)
     except (msgspec.DecodeError, RecursionError) as error:
         raise VerificationError(path, f"is no manifest: {error}", _ADVICE) from None
-    if stored.schema != SCHEMA:
-        raise VerificationError(path, f"has schema {stored.schema}, and {SCHEMA} is known", "update deepgguf")
+    if stored.schema not in SCHEMAS:
+        known = " and ".join(map(str, SCHEMAS))
+        raise VerificationError(path, f"has schema {stored.schema}, and only {known} are known", "update deepgguf")
     for tensor in stored.tensors:
         if not tensor.pieces or min(tensor.pieces) <= 0 or tensor.nbytes % sum(tensor.pieces):
             found = f"the pieces of tensor {tensor.name} do not fill its {tensor.nbytes} bytes"

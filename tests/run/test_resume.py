@@ -1,0 +1,201 @@
+"""What an interrupted run leaves, and how much of it the next one keeps."""
+
+import errno
+import os
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from failing_disks import InterruptingDisk
+from small_checkpoints import small_v3
+
+from deepgguf import api
+from deepgguf.errors import NonFiniteError, OutputError
+from deepgguf.executors.executor import Executor, Result, Task
+from deepgguf.executors.threads import Threads
+from deepgguf.planning.schema import Plan
+from deepgguf.run.disk import Disk
+from deepgguf.run.execute import execute
+from deepgguf.run.result import Report
+from deepgguf.run.settings import Settings
+
+
+class LoggingDisk(Disk):
+    """Keeps the names of the calls; the first named `fails` fails."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.calls, self._fails = [], fails
+
+    def call(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
+        self.calls.append(name)
+        if name == self._fails:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return function(*args)
+
+
+class Twice:
+    """Every task is carried out twice."""
+
+    jobs, shares_files = 1, True
+
+    def map(self, work: Callable[[Task], Iterable[Result]], tasks: Iterable[Task]) -> Generator[Result]:
+        for task in [*tasks] * 2:
+            yield from work(task)
+
+
+class Elsewhere:
+    """The workers do not see the folder."""
+
+    jobs, shares_files = 1, False
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def map(self, work: Callable[[Task], Iterable[Result]], tasks: Iterable[Task]) -> Generator[Result]:
+        hidden = self._folder.with_name("hidden")
+        for task in tasks:
+            self._folder.rename(hidden)
+            try:
+                done = list(work(task))
+            finally:
+                hidden.rename(self._folder)
+            yield from done
+
+
+class Interrupted:
+    """A signal arrives at the first result."""
+
+    jobs, shares_files = 1, True
+
+    def map(self, work: Callable[[Task], Iterable[Result]], tasks: Iterable[Task]) -> Generator[Result]:
+        yield from work(next(iter(tasks)))
+        raise KeyboardInterrupt
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return small_v3(tmp_path / "v3")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+ONE = Threads(1)
+
+
+def run(
+    plan: Plan, out: Path, executor: Executor = ONE, disk: Disk | None = None, progress: list[int] | None = None,
+    **settings: Any,
+) -> Report:  # fmt: skip
+    seen: list[int] = [] if progress is None else progress
+    return execute(plan, Settings(folder=out, **settings), executor, disk=disk, progress=seen.append)
+
+
+def open_files() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+def interrupt_before_the_rename(plan: Plan, out: Path, **settings: Any) -> None:
+    with pytest.raises(OutputError, match="renaming"):
+        run(plan, out, disk=LoggingDisk(fails="rename"), **settings)
+
+
+def data_bytes(plan: Plan) -> int:
+    return sum(tensor.info.nbytes for file in plan.files for tensor in file.tensors)
+
+
+def names(out: Path) -> list[str]:
+    return sorted(path.name for path in out.iterdir())
+
+
+def damage_weights(source: Path) -> None:
+    """Ends the shard with NaN."""
+    shard = source / "model.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-1000] + b"\xff" * 1000)
+
+
+def test_a_signal_during_the_sync_loses_no_piece(source, out):
+    plan = api.plan(source, out / "x.gguf")
+    first_of_data = 1 + [i for i, call in enumerate(calls_of_a_run(plan, out)) if call == "fsync"][2]
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, out, disk=InterruptingDisk(first_of_data))
+    assert names(out) == ["x.gguf.part", "x.gguf.part.journal"]
+    report = run(plan, out, left_part="resume")
+    assert (report.resumed, report.written) == (data_bytes(plan), 0)
+
+
+def calls_of_a_run(plan: Plan, out: Path) -> list[str]:
+    """Of an undisturbed one, whose files are removed again; the syncs are of journal, folder, data, and so on."""
+    disk = LoggingDisk()
+    run(plan, out, disk=disk)
+    for path in out.iterdir():
+        path.unlink()
+    return disk.calls
+
+
+def test_an_interrupted_resume_is_resumed_in_the_same_process(source, out):
+    plan = api.plan(source, out / "x.gguf")
+    interrupt_before_the_rename(plan, out)
+    before = open_files()
+    with pytest.raises(KeyboardInterrupt) as held:
+        run(plan, out, Interrupted(), left_part="resume")
+    assert open_files() == before
+    assert run(plan, out, left_part="resume").resumed == data_bytes(plan)
+    assert held.type is KeyboardInterrupt
+
+
+def test_claims_are_verified_here_if_the_workers_do_not_see_the_file(source, out):
+    plan = api.plan(source, out / "x.gguf")
+    interrupt_before_the_rename(plan, out)
+    report = run(plan, out, Elsewhere(out), left_part="resume")
+    assert (report.resumed, report.written) == (data_bytes(plan), 0)
+
+
+def test_a_claim_that_is_verified_twice_counts_once(source, out):
+    damage_weights(source)
+    plan = api.plan(source, out / "x.gguf")
+    expected = run(plan, out, allow_nonfinite=True)
+    for path in out.iterdir():
+        path.unlink()
+    interrupt_before_the_rename(plan, out, allow_nonfinite=True)
+    progress: list[int] = []
+    report = run(plan, out, Twice(), progress=progress, allow_nonfinite=True, left_part="resume")
+    assert report.counts == expected.counts
+    assert (report.resumed, sum(progress)) == (data_bytes(plan), data_bytes(plan))
+
+
+def test_progress_does_not_count_a_renamed_file_that_is_made_again(source, out):
+    plan = api.plan(source, out / "x.gguf")
+    run(plan, out)
+    expected = (out / "x.gguf").read_bytes()
+    (out / "x.gguf").unlink()
+    with pytest.raises(OutputError, match="removing"):
+        run(plan, out, disk=LoggingDisk(fails="remove"), overwrite=True)
+    assert names(out) == ["x.gguf", "x.gguf.json", "x.gguf.part.journal"]
+    (out / "x.gguf").write_bytes(expected[:-64] + bytes(64))
+    progress: list[int] = []
+    report = run(plan, out, progress=progress, overwrite=True, left_part="resume")
+    assert (out / "x.gguf").read_bytes() == expected
+    assert (report.resumed, sum(progress)) == (0, data_bytes(plan))
+
+
+def test_progress_counts_a_renamed_file_that_is_whole(source, out):
+    plan = api.plan(source, out / "x.gguf")
+    with pytest.raises(OutputError, match="removing"):
+        run(plan, out, disk=LoggingDisk(fails="remove"))
+    progress: list[int] = []
+    assert run(plan, out, progress=progress, left_part="resume").resumed == data_bytes(plan)
+    assert sum(progress) == data_bytes(plan)
+
+
+def test_a_part_that_is_about_to_be_removed_is_not_synced(source, out):
+    damage_weights(source)
+    disk = LoggingDisk()
+    with pytest.raises(NonFiniteError):
+        run(api.plan(source, out / "x.gguf"), out, disk=disk)
+    assert names(out) == []
+    assert disk.calls.count("fsync") == 2  # of the journal's first line, and of the folder
