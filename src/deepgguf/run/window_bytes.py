@@ -3,9 +3,8 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from deepgguf.encodings.encoding import Bytes
 from deepgguf.executors.buffers import Buffers
-from deepgguf.files.files import FileFacts, Files
+from deepgguf.files.files import Buffer, FileFacts, Files, flat
 from deepgguf.planning.windows import Window
 
 
@@ -22,8 +21,9 @@ class WindowBytes:
             files.readinto(sources[range.file], range.start, self._held[place : place + range.nbytes])
             place += range.nbytes
 
-    def readinto(self, file: int, offset: int, buffer: Bytes) -> None:
+    def readinto(self, file: int, offset: int, buffer: Buffer) -> None:
         """Fills `buffer` with bytes of the window."""
         number = bisect_right(self._ranges, (file, offset), key=lambda range: (range.file, range.start)) - 1
         begin = self._places[number] + offset - self._ranges[number].start
-        buffer[:] = self._held[begin : begin + buffer.size]
+        target = flat(buffer)
+        target[:] = self._held.data[begin : begin + target.nbytes]
