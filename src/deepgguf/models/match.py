@@ -4,13 +4,18 @@ from collections.abc import Mapping
 
 import msgspec
 
+from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.encodings import weight_of
 from deepgguf.encodings.opaque import Opaque
 from deepgguf.errors import CheckpointError
+from deepgguf.models import find_family
 from deepgguf.models.config_schema import JsonObject, json_object, to_config
 from deepgguf.models.family import AnyFamily
 from deepgguf.models.table import Row
 from deepgguf.tensors.source_tensor import SourceTensor
+
+
+_CONFIG = "config.json"
 
 
 class Matched(msgspec.Struct, frozen=True):
@@ -18,6 +23,21 @@ class Matched(msgspec.Struct, frozen=True):
 
     rows: tuple[tuple[Row, tuple[SourceTensor, ...]], ...]
     left_out: Mapping[str, str]
+
+
+class Model(msgspec.Struct, frozen=True):
+    """The family that a checkpoint belongs to, its typed config, and the source tensors of the family's table."""
+
+    family: AnyFamily
+    config: object
+    matched: Matched
+
+
+def read_model(checkpoint: Checkpoint) -> Model:
+    """The model in `checkpoint`; CheckpointError if it is of an unknown family, or config and tensors do not agree."""
+    family = find_family(checkpoint.config, _CONFIG)
+    config = family.parse(checkpoint.config, _CONFIG)
+    return Model(family, config, match(family, config, checkpoint.config, checkpoint.tensors))
 
 
 def match(family: AnyFamily, model: object, config: JsonObject, tensors: Mapping[str, SourceTensor]) -> Matched:
@@ -77,7 +97,7 @@ class _Fp8Quantization(msgspec.Struct, frozen=True):
 
 def _check_quantization(config: JsonObject) -> None:
     """CheckpointError if `quantization_config`, which may stand in a nested config, is not one of FP8 blocks."""
-    where, language = "config.json", config.get("language_config")
+    where, language = _CONFIG, config.get("language_config")
     nested = language if isinstance(language, Mapping) and "quantization_config" in language else config
     if nested.get("quantization_config") is None:
         return
