@@ -97,6 +97,8 @@ def _value_difference(where: str, expected: Value, found: Value) -> Iterator[Dif
     if len(theirs) != len(ours):
         yield Difference(where, "the number of items", f"{len(theirs):,}", f"{len(ours):,}")
         return
+    if theirs == ours:  # vocabularies have 100,000 items
+        return
     item = expected.item_type or ValueType.STRING
     wrong = [i for i, pair in enumerate(zip(theirs, ours, strict=True)) if not _equal(item, *pair)]
     if wrong:
