@@ -1,7 +1,7 @@
 """The public functions: paths and choices in, plans, reports and descriptions out."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -11,7 +11,7 @@ from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.checkpoint.importance import ImportanceMatrix, read_importance
 from deepgguf.choices import Choices, ConversionChoices, RunChoices, StrPath, complete, declared, parse_size
 from deepgguf.errors import UsageError, VerificationError
-from deepgguf.executors.executor import Executor
+from deepgguf.executors.executor import Executor, Progress
 from deepgguf.executors.threads import Threads, available_processors
 from deepgguf.files.files import Files
 from deepgguf.files.find import find_files
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from deepgguf.samples.make import SampleSummary
     from deepgguf.verification.report import Verification
 
-Progress = Callable[[int], None]
 Source = StrPath | Files
 
 

@@ -74,7 +74,7 @@ class Files(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Lets go of what is open; the files can be read again afterwards."""
+        """Closes what is open; the files can be read again afterwards."""
 
     def read(self, file: FileFacts, offset: int, nbytes: int) -> NDArray[np.uint8]:
         """`nbytes` bytes from `offset`, as a new array of shape [nbytes]; errors as for `readinto`."""

@@ -14,7 +14,6 @@ from deepgguf.models.family import AnyFamily
 from deepgguf.models.table import Row
 from deepgguf.tensors.source_tensor import SourceTensor
 
-
 _CONFIG = "config.json"
 
 

@@ -14,13 +14,13 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 import msgspec
 
 from deepgguf.errors import CheckpointError, OutputError, UsageError
-from deepgguf.executors.executor import Executor
+from deepgguf.executors.executor import Executor, Progress
 from deepgguf.planning.identity import file_identity
 from deepgguf.planning.numbering import Numbering
 from deepgguf.planning.schema import Plan
 from deepgguf.planning.windows import windows
 from deepgguf.run.disk import Disk
-from deepgguf.run.file_run import FileJob, FileRun, Opener, Progress, refuse_existing
+from deepgguf.run.file_run import FileJob, FileRun, Opener, refuse_existing
 from deepgguf.run.journal import JournalHeader
 from deepgguf.run.manifest import make_manifest
 from deepgguf.run.part_file import PartWriter

@@ -1,12 +1,12 @@
 """One output file on its way: its part, its journal, and what is already there from an interrupted run."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from typing import NamedTuple
 
 from deepgguf.errors import DeepggufError, OutputError, UsageError
-from deepgguf.executors.executor import Executor
+from deepgguf.executors.executor import Executor, Progress
 from deepgguf.formats.gguf.encode import encode_header
 from deepgguf.planning.numbering import Numbering
 from deepgguf.planning.schema import PlannedFile
@@ -18,8 +18,6 @@ from deepgguf.run.paths import Paths
 from deepgguf.run.result import Result
 from deepgguf.run.settings import Settings
 from deepgguf.run.tally import Tally
-
-Progress = Callable[[int], None]
 
 
 class FileJob(NamedTuple):

@@ -78,9 +78,9 @@ class TensorInfo(msgspec.Struct, frozen=True):
 
 
 class GGUFHeader(msgspec.Struct, frozen=True):
-    """All that one GGUF file says of itself before its data begin.
+    """All that one GGUF file says of itself before its data start.
 
-    `path` is the name that errors use; `data_offset` and `file_size` are in bytes from the file's begin.
+    `path` is the name that errors use; `data_offset` and `file_size` are in bytes from the file's start.
     """
 
     path: str
