@@ -10,8 +10,7 @@ from deepgguf.api import compare
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.files.local import LocalFiles
 from deepgguf.formats.gguf.decode import read_header
-from deepgguf.formats.gguf.file_type import FileType
-from deepgguf.formats.gguf.types import GGUFHeader, Value, ValueType
+from deepgguf.formats.gguf.types import FileType, GGUFHeader, Value, ValueType
 from deepgguf.models.match import read_model
 from deepgguf.verification.compare_keys import key_differences
 from deepgguf.verification.counterparts import find_counterparts

@@ -4,8 +4,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from deepgguf.formats.gguf.file_type import FileType
-from deepgguf.formats.gguf.types import GGMLType
+from deepgguf.formats.gguf.types import FileType, GGMLType
 
 
 class Recipe(msgspec.Struct, frozen=True):

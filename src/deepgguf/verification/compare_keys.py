@@ -11,8 +11,7 @@ from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.encodings import PLAIN
 from deepgguf.encodings.fp8 import Fp8
 from deepgguf.errors import printable
-from deepgguf.formats.gguf.file_type import FileType
-from deepgguf.formats.gguf.types import GGMLType, GGUFHeader, Value, ValueType
+from deepgguf.formats.gguf.types import FileType, GGMLType, GGUFHeader, Value, ValueType
 from deepgguf.models.family import KeyFacts
 from deepgguf.models.match import Model
 from deepgguf.models.storage import F32

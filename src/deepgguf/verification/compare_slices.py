@@ -77,7 +77,7 @@ def _compare_within_bounds(
         float(np.square(error, dtype=np.float64, where=finite, out=np.zeros(error.shape)).sum()),
         float(np.square(values, dtype=np.float64, where=finite, out=np.zeros(error.shape)).sum()),
     )
-    return (_first_wrong(slice, wrong, values, decoded, allowed) if wrong.any() else None), squares
+    return _first_wrong(slice, wrong, values, decoded, allowed), squares
 
 
 def _in_finite_blocks(type: GGMLType, values: Floats) -> NDArray[np.bool_]:

@@ -62,12 +62,10 @@ class Mismatches:
             where = f"{self._where(source, first.head)}, row {first.row}, column {first.column}"
             yield Difference(where, text, first.expected, first.found)
         for source, squares in sorted(self._squares.items()):
-            if source not in self._first and not squares.relative_rms <= LARGEST_RELATIVE_RMS:
-                text, most = (
-                    "root mean square of the errors over that of the weights",
-                    f"at most {LARGEST_RELATIVE_RMS}",
-                )
-                yield Difference(self._where(source, -1), text, most, f"{squares.relative_rms:.3g}")
+            relative = squares.relative_rms
+            if source not in self._first and not relative <= LARGEST_RELATIVE_RMS:
+                text = "root mean square of the errors over that of the weights"
+                yield Difference(self._where(source, -1), text, f"at most {LARGEST_RELATIVE_RMS}", f"{relative:.3g}")
 
     def _where(self, source: int, head: int) -> str:
         expert = f", expert {source}" if len(self._pair.sources) > 1 else ""

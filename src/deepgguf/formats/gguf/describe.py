@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from deepgguf.formats.gguf.file_type import FileType
-from deepgguf.formats.gguf.types import GGUFHeader, TensorInfo, Value, ValueType
+from deepgguf.formats.gguf.types import FileType, GGUFHeader, TensorInfo, Value, ValueType
 
 LONGEST_WHOLE_ARRAY = 16
 _SHOWN_ITEMS = 8
@@ -102,10 +101,7 @@ def _file_type(keys: Mapping[str, Value]) -> str | None:
     value = keys.get("general.file_type")
     if value is None or not isinstance(value.value, int):
         return None
-    try:
-        return FileType(value.value).name
-    except ValueError:
-        return f"unknown ({value.value})"
+    return {type.value: type.name for type in FileType}.get(value.value, f"unknown ({value.value})")
 
 
 def _file(header: GGUFHeader) -> FileDescription:
