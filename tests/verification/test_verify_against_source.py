@@ -206,7 +206,7 @@ def test_a_block_of_zeros_is_found(sample, converted):
     assert len(differences(file, sample("v3"))) == 6
 
 
-def test_another_model_is_no_source(sample, converted):
+def test_another_model_is_not_a_source(sample, converted):
     found = the_difference(converted("v3"), sample("ocr"))
     assert found.where == "key general.architecture"
 
