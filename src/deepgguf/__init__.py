@@ -28,7 +28,7 @@ from deepgguf.version import __version__
 
 if TYPE_CHECKING:
     from deepgguf.api import Plan, convert, inspect, plan, plan_every_type, sample, verify
-    from deepgguf.encodings.encoding import Counts
+    from deepgguf.encodings.encoding import Counts, Squares
     from deepgguf.executors.executor import Executor
     from deepgguf.executors.threads import Threads
     from deepgguf.files.files import FileFacts, Files
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     )
     from deepgguf.planning.schema import Dropped, PlannedFile, PlannedTensor
     from deepgguf.planning.totals import PlanTotals
-    from deepgguf.run.result import FileReport, Report, Squares, TensorResult
+    from deepgguf.run.result import FileReport, Report, TensorResult
     from deepgguf.samples.make import SampleSummary
     from deepgguf.verification.report import Difference, SourceCheck, Verification, VerifiedFile
 
@@ -58,13 +58,13 @@ __all__ = [
 _HOMES = {
     "deepgguf.api": "Plan convert inspect plan plan_every_type sample verify",
     "deepgguf.formats.gguf.describe": "Description FileDescription KeyDescription TensorDescription TypeDescription",
-    "deepgguf.encodings.encoding": "Counts",
+    "deepgguf.encodings.encoding": "Counts Squares",
     "deepgguf.executors.executor": "Executor",
     "deepgguf.executors.threads": "Threads",
     "deepgguf.files.files": "FileFacts Files",
     "deepgguf.planning.schema": "Dropped PlannedFile PlannedTensor",
     "deepgguf.planning.totals": "PlanTotals",
-    "deepgguf.run.result": "FileReport Report Squares TensorResult",
+    "deepgguf.run.result": "FileReport Report TensorResult",
     "deepgguf.samples.make": "SampleSummary",
     "deepgguf.verification.report": "Difference SourceCheck Verification VerifiedFile",
 }

@@ -9,9 +9,9 @@ import msgspec
 
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.checkpoint.importance import read_importance
-from deepgguf.choices import Choices, ConversionChoices, Progress, RunChoices, StrPath, complete, declared, parse_size
+from deepgguf.choices import Choices, ConversionChoices, RunChoices, StrPath, complete, declared, parse_size
 from deepgguf.errors import UsageError, VerificationError
-from deepgguf.executors.executor import Executor
+from deepgguf.executors.executor import Executor, Progress
 from deepgguf.executors.threads import Threads, available_processors
 from deepgguf.files.files import Files
 from deepgguf.files.find import find_files
@@ -134,13 +134,14 @@ def verify(
     """Whether the GGUF file `path`, or the split set that it belongs to, is what it should be.
 
     Its structure, by a reader that shares nothing with the writer; without `source` the hashes that the conversion
-    stored in FILE.gguf.json; with the checkpoint `source` every tensor and key, its weights decoded and arranged by
-    code that shares nothing with the conversion. `sha256` adds that of the whole file. `executor` does the work, by
-    default `jobs` threads. `progress` is called in this thread with the number of bytes that are checked since its last
-    call.
+    stored in FILE.gguf.json; with the checkpoint `source` every tensor and key, its weights decoded and arranged
+    without the code that converts. `sha256` adds that of the whole file. `executor`, whose workers must see the file,
+    does the work, by default `jobs` threads. `progress` is called in this thread with the number of bytes that are
+    checked since its last call.
 
     Raises VerificationError that names the first difference, GGUFError for a file that is not a sound GGUF,
-    CheckpointError for a source that cannot be read. `compare` returns all differences instead.
+    CheckpointError for a source that cannot be read, OutputError for work that the executor left undone. `compare`
+    returns all differences instead.
     """
     report = compare(path, source, executor=executor, jobs=jobs, sha256=sha256, progress=progress)
     refuse_differences(report)

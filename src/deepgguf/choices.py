@@ -1,7 +1,7 @@
 """What a caller may decide, declared once: keyword arguments of the library, options of the command line."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict, get_args, get_origin, get_type_hints
 
 from deepgguf.errors import UsageError
@@ -9,8 +9,6 @@ from deepgguf.errors import UsageError
 StrPath = str | os.PathLike[str]
 Target = Literal["ollama", "llama.cpp"]
 FileKind = Literal["text", "mmproj"]
-Progress = Callable[[int], None]
-"""(bytes that are done since the last call): called in the caller's thread."""
 
 _UNITS = {"K": 1000, "M": 1000**2, "G": 1000**3}
 

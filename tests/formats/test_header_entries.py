@@ -55,7 +55,7 @@ def test_what_checkpoints_have_is_read_quickly(text):
     ],
 )
 def test_a_name_that_appears_twice_is_refused(text):
-    with pytest.raises(CheckpointError, match="stands twice in one object"):
+    with pytest.raises(CheckpointError, match="appears twice in one object"):
         header_entries(text, "a")
 
 

@@ -34,7 +34,7 @@ def test_what_json_writes_is_read_back(value, ascii_only):
 
 @pytest.mark.parametrize("text", [b'{"a": 1, "a": 1}', b'[{"x": {"a": 1, "b": 2, "a": 3}}]', b'{"a": 1, "\\u0061": 2}'])
 def test_a_duplicate_key_is_refused_at_any_depth_and_in_any_spelling(text):
-    assert refused(text) == "the key 'a' stands twice in one object"
+    assert refused(text) == "the key 'a' appears twice in one object"
 
 
 def test_the_same_key_in_two_objects_is_not_a_duplicate():

@@ -133,7 +133,7 @@ def test_row_38_a_duplicate_expert_is_refused(folder):
     path = shard(folder)
     text = path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")]
     put_header_text(path, text.replace(b"experts.3.up_proj", b"experts.2.up_proj", 1))
-    assert refused(folder) == f"model.safetensors: the key '{EXPERT.format(2, 'up')}' stands twice in one object"
+    assert refused(folder) == f"model.safetensors: the key '{EXPERT.format(2, 'up')}' appears twice in one object"
 
 
 def test_row_39_an_expert_of_another_shape_is_refused(folder):

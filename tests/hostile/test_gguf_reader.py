@@ -118,7 +118,7 @@ def test_row_75_a_dimension_of_zero_is_refused(tmp_path: Path, dims: tuple[int, 
 @pytest.mark.parametrize("offset", [2**32, 2**63, TOP - 31])
 def test_row_75_an_offset_beyond_the_file_is_refused(tmp_path: Path, offset: int) -> None:
     message = refused_bytes(tmp_path, gguf(tensors=[tensor(offset=offset)], data=ENOUGH))
-    assert message.startswith(f"byte 49: tensor 'w' begins at offset {offset} and leaves a gap")
+    assert message.startswith(f"byte 49: tensor 'w' starts at offset {offset} and leaves a gap")
 
 
 def test_row_75_sizes_whose_sum_overflows_are_refused(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_row_75_sizes_whose_sum_overflows_are_refused(tmp_path: Path) -> None:
 
 def test_row_75_a_row_that_is_not_a_whole_number_of_blocks_is_refused(tmp_path: Path) -> None:
     message = refused_bytes(tmp_path, gguf(tensors=[tensor(dims=(255, 256), type=Q4_K)], data=2**16))
-    assert "rows of 255 weights, no whole number of Q4_K blocks of 256" in message
+    assert "rows of 255 weights, not a whole number of Q4_K blocks of 256" in message
 
 
 @pytest.mark.parametrize("bad", [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"caf\xe9"])
@@ -180,7 +180,7 @@ def test_row_75_a_sound_file_cut_short_anywhere_is_refused(tmp_path: Path) -> No
 )
 def test_row_76_another_magic_is_refused(tmp_path: Path, magic: bytes) -> None:
     assert refused_bytes(tmp_path, gguf(magic=magic)).startswith(
-        f"byte 0: begins with {magic!r}, where a GGUF file has"
+        f"byte 0: starts with {magic!r}, where a GGUF file has"
     )
 
 
@@ -290,12 +290,12 @@ def test_row_80_a_tensor_type_that_ggml_removed_is_refused(tmp_path: Path, type:
 
 def test_row_81_a_duplicate_key_is_refused(tmp_path: Path) -> None:
     content = gguf([key(b"a"), key(b"k"), key(b"k", UINT32, u32(2))])
-    assert refused_bytes(tmp_path, content).startswith("byte 52: key 'k' is there twice")
+    assert refused_bytes(tmp_path, content).startswith("byte 52: key 'k' appears twice")
 
 
 def test_row_81_a_duplicate_tensor_is_refused(tmp_path: Path) -> None:
     content = gguf(tensors=[tensor(b"w"), tensor(b"w", offset=32)], data=64)
-    assert refused_bytes(tmp_path, content).startswith("byte 57: tensor 'w' is there twice")
+    assert refused_bytes(tmp_path, content).startswith("byte 57: tensor 'w' appears twice")
 
 
 @pytest.mark.parametrize(
@@ -305,14 +305,14 @@ def test_row_81_a_duplicate_tensor_is_refused(tmp_path: Path) -> None:
         (32, "overlaps the one before, which ends at 64"),
         (96, "leaves a gap after the one before, which ends at 64"),
         (4096, "leaves a gap after the one before, which ends at 64"),
-        (60, "no multiple of the alignment 32"),
-        (65, "no multiple of the alignment 32"),
+        (60, "not a multiple of the alignment 32"),
+        (65, "not a multiple of the alignment 32"),
     ],
 )
 def test_row_82_an_overlap_a_gap_and_a_misaligned_tensor_are_refused(tmp_path: Path, offset: int, problem: str) -> None:
     content = gguf(tensors=[tensor(b"v", (15,)), tensor(b"w", offset=offset)], data=2 * ENOUGH)
     message = refused_bytes(tmp_path, content)
-    assert message.startswith(f"byte 82: tensor 'w' begins at offset {offset}")
+    assert message.startswith(f"byte 82: tensor 'w' starts at offset {offset}")
     assert problem in message
 
 
@@ -322,7 +322,7 @@ def test_row_82_a_gap_before_the_first_tensor_is_refused(tmp_path: Path) -> None
 
 def test_row_82_tensors_in_another_order_than_their_data_are_refused(tmp_path: Path) -> None:
     content = gguf(tensors=[tensor(b"v", offset=32), tensor(b"w", offset=0)], data=64)
-    assert "tensor 'v' begins at offset 32 and leaves a gap" in refused_bytes(tmp_path, content)
+    assert "tensor 'v' starts at offset 32 and leaves a gap" in refused_bytes(tmp_path, content)
 
 
 @pytest.mark.parametrize("missing", [1, 31, 32, 64])
@@ -376,4 +376,4 @@ def test_row_83_a_folder_in_place_of_a_file_of_a_split_set_is_refused(tmp_path: 
     parts = [write_split(tmp_path, number, 2, 2) for number in range(2)]
     parts[1].unlink()
     parts[1].mkdir()
-    assert refused(parts[0]).startswith(f"{parts[1]}: is no regular file")
+    assert refused(parts[0]).startswith(f"{parts[1]}: is not a regular file")

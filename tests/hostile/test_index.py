@@ -172,12 +172,12 @@ def test_row_23_a_duplicate_key_in_the_index_is_refused(folder):
     text = (folder / INDEX).read_text()
     name = next(iter(json.loads(text)["weight_map"]))
     (folder / INDEX).write_text(text.replace('"weight_map": {', f'"weight_map": {{"{name}": "{SHARDS[0]}",', 1))
-    assert refused(folder) == f"{INDEX}: the key '{name}' stands twice in one object"
+    assert refused(folder) == f"{INDEX}: the key '{name}' appears twice in one object"
 
 
 def test_row_23_two_weight_maps_are_refused(folder):
     (folder / INDEX).write_text(f'{{"weight_map": {{"a": "{SHARDS[0]}"}}, "weight_map": {{}}}}')
-    assert refused(folder) == f"{INDEX}: the key 'weight_map' stands twice in one object"
+    assert refused(folder) == f"{INDEX}: the key 'weight_map' appears twice in one object"
 
 
 def test_row_23_an_index_that_is_not_an_object_is_refused(folder):

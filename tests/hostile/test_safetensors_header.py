@@ -73,12 +73,12 @@ def test_row_06_a_duplicate_tensor_is_refused(folder, shard):
     name = first_tensor(shard)
     twice = json.dumps({name: header(shard)[name]})[:-1] + "," + json.dumps(header(shard))[1:]
     put_header_text(shard, twice.encode())
-    assert refused(folder) == f"{shard.name}: the key '{name}' stands twice in one object"
+    assert refused(folder) == f"{shard.name}: the key '{name}' appears twice in one object"
 
 
 def test_row_06_a_duplicate_field_is_refused(folder, shard):
     put_header_text(shard, json.dumps(header(shard)).replace('"dtype"', '"dtype": "F32", "dtype"', 1).encode())
-    assert refused(folder) == f"{shard.name}: the key 'dtype' stands twice in one object"
+    assert refused(folder) == f"{shard.name}: the key 'dtype' appears twice in one object"
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])

@@ -62,7 +62,7 @@ def test_row_29_an_id_that_is_not_an_integer_is_refused(folder, id):
 def test_row_29_a_token_listed_twice_is_refused(folder):
     text = (folder / "tokenizer.json").read_text()
     put(folder / "tokenizer.json", text.replace('"vocab": {', '"vocab": {"twice": 1, "twice": 2, ', 1).encode())
-    assert refused(folder) == "tokenizer.json: the key 'twice' stands twice in one object"
+    assert refused(folder) == "tokenizer.json: the key 'twice' appears twice in one object"
 
 
 def test_row_29_more_tokens_than_vocab_size_are_refused(folder):

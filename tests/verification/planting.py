@@ -10,11 +10,19 @@ import numpy as np
 import deepgguf
 from deepgguf.api import compare
 from deepgguf.checkpoint.shards import open_shards
+from deepgguf.encodings import encoding_of
+from deepgguf.encodings.encoding import Stored
+from deepgguf.executors.buffers import Buffers
 from deepgguf.files.local import LocalFiles
 from deepgguf.formats.gguf.decode import read_header
 from deepgguf.formats.gguf.encode import encode_header, lay_out
 from deepgguf.formats.gguf.types import GGMLType, GGUFHeader, TensorInfo, Value, row_bytes
 from deepgguf.verification.report import Difference
+
+
+def decode(type: GGMLType, data: np.ndarray, cols: int) -> np.ndarray:
+    """What uint8 [rows, row_bytes(type, cols)] stands for, float32 [rows, cols]."""
+    return encoding_of(type).values(Stored("", 0, len(data), cols, (np.ascontiguousarray(data).ravel(),)), Buffers())
 
 
 def convert(source: Path, file: Path, target: str = "llama.cpp", type: str = "auto", **choices: object) -> Path:

@@ -5,15 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepgguf.encodings.encoding import Stored
 from deepgguf.encodings.fp8 import Fp8
 from deepgguf.executors.buffers import Buffers
-from deepgguf.formats.gguf.types import GGMLType, TensorInfo
-from deepgguf.tensors.source_tensor import Blob, SourceTensor
-from deepgguf.tensors.view import View
-from deepgguf.verification.compare_slices import Comparison, compare_slice
-from deepgguf.verification.counterparts import Counterpart
+from deepgguf.formats.gguf.types import GGMLType
+from deepgguf.tensors.source_tensor import SourceTensor
+from deepgguf.verification.compare_slices import compare_slice
 from deepgguf.verification.plain_bits import to_bits
-from deepgguf.verification.slices import Slice
+from deepgguf.verification.slices import Batch, Slice
 
 ROWS, COLS, BLOCK = 12, 20, (5, 8)
 FIRST = 3  # the slice starts in the middle of a block
@@ -31,15 +30,10 @@ def values_of(dtype, scales):
 
 
 def fp8_slice(type, dtype, transposed, *, nan):
-    """The slice's counterpart, place and right bits, and the comparison with its source."""
+    """The right bits of a slice, and what compares bytes with its source."""
     codes = np.random.default_rng(0).integers(0, 256, (FIRST + ROWS, COLS), np.uint8)
     codes[codes & 127 == 127] = 0x7F if nan else 0x7E
     scales = SCALES[dtype]
-    files = codes.tobytes(), scales.tobytes()
-
-    def read(file, offset, buffer):
-        buffer[:] = np.frombuffer(files[file], np.uint8)[offset : offset + buffer.size]
-
     magnitude = np.where(codes & 0x78, (8 + (codes & 7)) * 2.0 ** ((codes >> 3 & 15) - 10.0), (codes & 7) * 2.0**-9)
     magnitude[codes == 0x7F] = np.nan
     signed = np.where(codes & 0x80, -magnitude, magnitude).astype(np.float32)
@@ -47,12 +41,18 @@ def fp8_slice(type, dtype, transposed, *, nan):
     with np.errstate(over="ignore"):
         bits = to_bits(type, (values_of(dtype, scales).reshape(3, 3)[places] * signed)[FIRST:])
     bits = np.ascontiguousarray(bits.T if transposed else bits)
-    blobs = Blob(0, 0, codes.nbytes), Blob(1, 0, scales.nbytes)
-    source = SourceTensor("w", codes.shape, Fp8(BLOCK, dtype), blobs)
-    tensor = TensorInfo("t", type, bits.shape, 0, bits.nbytes)
-    piece = Slice(0, 0 if transposed else -1, 0, FIRST, ROWS, COLS, transposed, 0, bits.nbytes)
-    pair = Counterpart(0, tensor, View.whole(codes.shape), (source,), False)
-    return pair, piece, bits, Comparison(read, Buffers(), weighted=False)
+    source = SourceTensor("w", codes.shape, Fp8(BLOCK, dtype), ())
+    there = Slice(0, 0 if transposed else -1, 0, FIRST, ROWS, COLS, transposed, 0, bits.nbytes)
+    batch = Batch(0, 0, 0, type, source, (there,))
+    whole = codes.reshape(-1), scales.view(np.uint8)
+    ranges = source.encoding.ranges(COLS, FIRST, ROWS)
+    blobs = tuple(blob[start : start + nbytes] for blob, (start, nbytes) in zip(whole, ranges, strict=True))
+    stored = Stored("w", FIRST, ROWS, COLS, blobs)
+
+    def compare():
+        return compare_slice(batch, there, bits.view(np.uint8).ravel(), stored, Buffers(), weighted=False)
+
+    return bits, compare
 
 
 def for_each_kind(test):
@@ -63,20 +63,20 @@ def for_each_kind(test):
 
 @for_each_kind
 def test_right_bits_pass_and_nan_with_any_payload(type, dtype, transposed):
-    pair, piece, bits, comparison = fp8_slice(type, dtype, transposed, nan=True)
-    assert compare_slice(pair, piece, bits.view(np.uint8).ravel(), comparison) == (None, None)
+    bits, compare = fp8_slice(type, dtype, transposed, nan=True)
+    assert compare() == (None, None)
     floats = bits.view(np.float32 if type is GGMLType.F32 else np.float16)
     nan = floats != floats if type is not GGMLType.BF16 else bits & 0x7FFF > 0x7F80
     assert nan.any()
     bits[nan] ^= 1
-    assert compare_slice(pair, piece, bits.view(np.uint8).ravel(), comparison) == (None, None)
+    assert compare() == (None, None)
 
 
 @for_each_kind
 @given(place=st.integers(0, ROWS * COLS - 1), bit=st.integers(0, 31))
 def test_one_flipped_bit_is_found_where_it_is(type, dtype, transposed, place, bit):
-    pair, piece, bits, comparison = fp8_slice(type, dtype, transposed, nan=False)
+    bits, compare = fp8_slice(type, dtype, transposed, nan=False)
     bits.reshape(-1)[place] ^= bits.dtype.type(1 << bit % (8 * bits.itemsize))
-    wrong, squares = compare_slice(pair, piece, bits.view(np.uint8).ravel(), comparison)
+    wrong, squares = compare()
     assert squares is None
     assert (wrong.count, wrong.row, wrong.column) == (1, *divmod(place, bits.shape[1]))

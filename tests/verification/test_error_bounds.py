@@ -6,10 +6,10 @@ from ggml_decoding import ggml_encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from planting import decode
 
 from deepgguf.encodings import PLAIN, WRITTEN
 from deepgguf.formats.gguf.types import GGMLType, block_of
-from deepgguf.verification.decoders import decode
 from deepgguf.verification.error_bounds import LARGEST_RELATIVE_RMS, allowed_error
 
 COLS = 512
@@ -159,24 +159,3 @@ def test_a_scale_that_is_not_finite_is_found(scale):
     data[0, :2] = np.array([scale], np.float16).view(np.uint8)
     with np.errstate(invalid="ignore"):
         assert failing(GGMLType.Q8_0, data, source)[0, :32].any()
-
-
-@given(source=hnp.arrays(np.float32, (1, 64), elements=st.floats(-65000, 65000, width=32)))
-def test_a_cast_to_f16_is_within_half_a_unit_of_the_last_place(source):
-    data = source.astype(np.float16).view(np.uint8)
-    assert not failing(GGMLType.F16, data, source).any()
-
-
-def test_a_cast_to_bf16_is_within_half_a_unit_of_the_last_place_and_the_next_number_is_not():
-    source = normal()
-    bits = source.view(np.uint32)
-    nearest = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
-    assert not failing(GGMLType.BF16, nearest.view(np.uint8), source).any()
-    assert failing(GGMLType.BF16, (nearest + 2).view(np.uint8), source).all()
-
-
-def test_f32_is_exact():
-    source = normal()
-    changed = source.copy()
-    changed[7, 9] = np.nextafter(changed[7, 9], np.float32(1))
-    assert np.argwhere(failing(GGMLType.F32, changed.view(np.uint8), source)).tolist() == [[7, 9]]

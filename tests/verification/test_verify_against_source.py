@@ -8,6 +8,7 @@ from planting import (
     change_source,
     change_tensor,
     convert,
+    decode,
     differences,
     exchange_experts,
     flip_bit,
@@ -21,7 +22,6 @@ from deepgguf import kernels
 from deepgguf.api import compare
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.types import GGMLType, row_bytes
-from deepgguf.verification.decoders import decode
 from tiny_checkpoint import OCR, V2, weights, without, write_checkpoint
 
 KINDS = ["v3", "v3-fp8", "v3-tied", "v2-lite", "ocr"]
@@ -206,7 +206,7 @@ def test_a_block_of_zeros_is_found(sample, converted):
     assert len(differences(file, sample("v3"))) == 6
 
 
-def test_another_model_is_no_source(sample, converted):
+def test_another_model_is_not_a_source(sample, converted):
     found = the_difference(converted("v3"), sample("ocr"))
     assert found.where == "key general.architecture"
 

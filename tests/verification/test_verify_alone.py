@@ -88,8 +88,8 @@ def test_a_stored_sha256_is_compared(converted):
     ("members", "message"),
     [
         ({"schema": 3}, "has schema 3, and only 1 and 2 are known"),
-        ({"tensors": 3}, "is no manifest"),
-        ({"size": "1"}, "is no manifest"),
+        ({"tensors": 3}, "is not a manifest"),
+        ({"size": "1"}, "is not a manifest"),
     ],
 )
 def test_a_manifest_of_another_form_is_refused(converted, members, message):

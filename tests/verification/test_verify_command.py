@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from planting import convert, exchange_experts, flip_bit
+from planting import convert, exchange_experts, flip_bit, rewrite
 
 import deepgguf
+from deepgguf.formats.gguf.types import GGMLType, row_bytes
 
 SRC = Path(deepgguf.__file__).parents[1]
 
@@ -67,6 +68,20 @@ def test_json_has_all_differences(file, sample):
     ]
     assert done.stderr.count("\n") == 1
     assert "(and 1 more differences)" in done.stderr
+
+
+def test_a_tensor_of_a_type_that_deepgguf_does_not_write_is_a_difference(file, sample):
+    def retyped(tensors):
+        _, shape, _ = tensors["output.weight"]
+        nbytes = shape[0] * row_bytes(GGMLType.IQ2_XXS, shape[1])
+        return tensors | {"output.weight": (GGMLType.IQ2_XXS, shape, bytes(nbytes))}
+
+    rewrite(file, tensors=retyped)
+    file.with_name("v3.gguf.json").unlink()
+    done = verify(file, sample("v3"), "--json")
+    assert done.returncode == 3
+    assert {"where": "tensor output.weight", "text": "the type", "expected": "a type that deepgguf writes",
+            "found": "IQ2_XXS"} in json.loads(done.stdout)["differences"]  # fmt: skip
 
 
 def test_sha256_is_shown(file):

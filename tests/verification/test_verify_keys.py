@@ -10,9 +10,10 @@ from deepgguf.api import compare
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.files.local import LocalFiles
 from deepgguf.formats.gguf.decode import read_header
-from deepgguf.formats.gguf.types import GGUFHeader, Value, ValueType
+from deepgguf.formats.gguf.types import FileType, GGUFHeader, Value, ValueType
+from deepgguf.models.match import read_model
 from deepgguf.verification.compare_keys import key_differences
-from deepgguf.verification.counterparts import find_counterparts, read_source
+from deepgguf.verification.counterparts import find_counterparts
 
 FREE = {"general.name", "general.size_label", "general.version", "general.organization", "general.basename"}
 EVERY_LAYOUT = [
@@ -31,14 +32,16 @@ class Compared:
 
     def __init__(self, file: Path, source: Path) -> None:
         self.header: GGUFHeader = read_header(file)
-        self.source = read_source(read_checkpoint(LocalFiles(source)))
-        self.counterparts = find_counterparts([self.header], self.source)
+        self.checkpoint = read_checkpoint(LocalFiles(source))
+        self.model = read_model(self.checkpoint)
+        self.counterparts = find_counterparts([self.header], self.model)
         # Without these the keys mean another layout or model; that is another test.
         self.bound = {name for name in self.header.keys if name not in FREE | {"general.architecture"}}
 
     def differences(self, keys: dict[str, Value]) -> list[str]:
         header = msgspec.structs.replace(self.header, keys=keys)
-        return [d.where.split(",")[0] for d in key_differences([header], self.source, self.counterparts)]
+        found = key_differences([header], self.checkpoint, self.model, self.counterparts)
+        return [d.where.split(",")[0] for d in found]
 
 
 @pytest.fixture
@@ -116,6 +119,16 @@ def test_a_quantized_file_type_for_plain_tensors_is_found(sample, converted):
     rewrite(file, keys=with_value("general.file_type", 15))
     found = the_difference(file, sample("v3"))
     assert (found.where, found.expected) == ("key general.file_type", "UINT32 32")
+
+
+def test_every_mixture_that_llama_cpp_knows_may_be_the_file_type_of_quantized_tensors(sample, converted):
+    files = Compared(converted("v3", type="q4_k_m"), sample("v3"))
+
+    def differences(number):
+        return files.differences(files.header.keys | {"general.file_type": Value(ValueType.UINT32, number)})
+
+    plain = {FileType.F32, FileType.F16, FileType.BF16}
+    assert {number for number in range(100) if not differences(number)} == set(FileType) - plain
 
 
 GOLDENS = Path(__file__).parents[1] / "goldens" / "imatrix"

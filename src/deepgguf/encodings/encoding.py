@@ -35,6 +35,22 @@ class Counts(NamedTuple):
         return Counts(self.nan + other.nan, self.inf + other.inf, self.overflow + other.overflow)
 
 
+class Squares(msgspec.Struct, frozen=True, gc=False):
+    """Sums of squares over quantized weights: of the errors, and of the weights that they were made of."""
+
+    error: float = 0.0
+    weight: float = 0.0
+
+    def plus(self, other: "Squares") -> "Squares":
+        """Both together."""
+        return Squares(self.error + other.error, self.weight + other.weight)
+
+    @property
+    def relative_rms(self) -> float:
+        """√(Σ error² / Σ weight²)."""
+        return float((self.error / self.weight) ** 0.5) if self.weight else 0.0
+
+
 class Stored(NamedTuple):
     """Rows [first, first + rows) of a matrix with `cols` weights to a row, as they are stored: a buffer per blob.
 

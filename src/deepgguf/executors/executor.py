@@ -5,6 +5,8 @@ from typing import Protocol, TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Progress = Callable[[int], None]
+"""Called in the caller's thread with the bytes that are done since its last call."""
 
 
 class Executor(Protocol):

@@ -90,20 +90,15 @@ class LocalFiles(Files):
         return open_regular(self.local_path(name), name).facts
 
     def readinto(self, file: FileFacts, offset: int, buffer: Buffer) -> None:
-        """Reads by pread, as often as it takes."""
-        opened, view, done = self._opened(file), flat(buffer), 0
-        while done < len(view):
-            try:
-                got = os.preadv(opened.fd, [view[done:]], offset + done)
-            except OSError as e:
-                raise OutputError(
-                    file.name,
-                    f"reading {len(view) - done:,} bytes at byte {offset + done:,} failed: {e.strerror}",
-                    "check the disk, then run again with `resume=True`",
-                ) from None
-            if got == 0:
-                raise changed(file)
-            done += got
+        """Reads by pread."""
+        view, opened = flat(buffer), self._opened(file)
+        try:
+            done = opened.readinto(offset, view)
+        except OSError as e:
+            found = f"reading {len(view):,} bytes at byte {offset:,} failed: {e.strerror}"
+            raise OutputError(file.name, found, "check the disk, then run again with `resume=True`") from None
+        if done < len(view):
+            raise changed(file)
 
     def local_path(self, name: str) -> str:
         """The file's real path; CheckpointError if there is none, or a symlink leads out of the folder."""

@@ -22,6 +22,16 @@ class OpenFile:
         """Closes: not before the last thread that reads has let go."""
         os.close(self.fd)
 
+    def readinto(self, offset: int, view: memoryview) -> int:
+        """Fills `view` from byte `offset`, by pread as often as it takes; OSError if that fails.
+
+        The result is how many bytes were read: fewer than `view` has where the file ends before.
+        """
+        done = 0
+        while done < len(view) and (got := os.preadv(self.fd, [view[done:]], offset + done)):
+            done += got
+        return done
+
 
 def open_regular(real: str, name: str) -> OpenFile:
     """Opens the file at the real path `real`, which the checkpoint calls `name`.

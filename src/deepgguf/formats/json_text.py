@@ -29,7 +29,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise _RefusedError(f"the key {key!r} stands twice in one object")
+                raise _RefusedError(f"the key {key!r} appears twice in one object")
             seen.add(key)
     return members
 

@@ -59,7 +59,7 @@ def read_header(files: Files, file: FileFacts) -> list[TensorHeader]:
 def parse_header(text: bytes, data_start: int, file_size: int, where: str) -> list[TensorHeader]:
     """The tensors that the header `text` of the file `where` declares, in the order of their data.
 
-    `data_start` is the byte of the file at which the data begin, `file_size` its size.
+    `data_start` is the byte of the file at which the data start, `file_size` its size.
 
     Raises CheckpointError unless each tensor has a printable name, a known dtype, at most 4 dimensions, none of them
     zero, and as many bytes as these need, and unless the tensors cover the data without hole, overlap or rest.

@@ -4,12 +4,16 @@ from collections.abc import Mapping
 
 import msgspec
 
+from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.encodings import weight_of
 from deepgguf.encodings.opaque import Opaque
 from deepgguf.errors import CheckpointError
+from deepgguf.models import find_family
 from deepgguf.models.family import AnyFamily
 from deepgguf.models.table import Row
 from deepgguf.tensors.source_tensor import SourceTensor
+
+_CONFIG = "config.json"
 
 
 class Matched(msgspec.Struct, frozen=True):
@@ -17,6 +21,21 @@ class Matched(msgspec.Struct, frozen=True):
 
     rows: tuple[tuple[Row, tuple[SourceTensor, ...]], ...]
     left_out: Mapping[str, str]
+
+
+class Model(msgspec.Struct, frozen=True):
+    """The family that a checkpoint belongs to, its typed config, and the source tensors of the family's table."""
+
+    family: AnyFamily
+    config: object
+    matched: Matched
+
+
+def read_model(checkpoint: Checkpoint) -> Model:
+    """The model in `checkpoint`; CheckpointError if it is of an unknown family, or config and tensors do not agree."""
+    family = find_family(checkpoint.config, _CONFIG)
+    config = family.parse(checkpoint.config, _CONFIG)
+    return Model(family, config, match(family, config, checkpoint.tensors))
 
 
 def match(family: AnyFamily, model: object, tensors: Mapping[str, SourceTensor]) -> Matched:

@@ -1,6 +1,6 @@
 """The size of a planned file, which is exact before a byte is written."""
 
-from deepgguf.formats.gguf.encode import header_size, padded
+from deepgguf.formats.gguf.encode import encode_header, padded
 from deepgguf.formats.gguf.types import Value
 from deepgguf.planning.schema import PlannedFile, PlannedTensor
 
@@ -8,6 +8,6 @@ from deepgguf.planning.schema import PlannedFile, PlannedTensor
 def sized_file(name: str, kind: str, keys: dict[str, Value], tensors: tuple[PlannedTensor, ...]) -> PlannedFile:
     """The file with its sizes: header, then data up to the last tensor's padded end."""
     infos = [t.info for t in tensors]
-    data_offset = header_size(keys, infos)
+    data_offset = len(encode_header(keys, infos))
     end = max((padded(i.offset + i.nbytes) for i in infos), default=0)
     return PlannedFile(name, kind, keys, tensors, data_offset, data_offset + end)

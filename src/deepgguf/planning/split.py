@@ -9,6 +9,7 @@ import msgspec
 
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.encode import lay_out, padded
+from deepgguf.formats.gguf.split_set import split_path
 from deepgguf.formats.gguf.types import Value, ValueType
 from deepgguf.planning.schema import PlannedFile, PlannedTensor
 from deepgguf.planning.sized_file import sized_file
@@ -51,4 +52,4 @@ def _cut(file: PlannedFile, stem: str, index: int, count: int, tensors: tuple[Pl
         "split.count": Value(ValueType.UINT16, count),
         "split.tensors.count": Value(ValueType.INT32, len(file.tensors)),
     }
-    return sized_file(f"{stem}-{index + 1:05d}-of-{count:05d}.gguf", file.kind, keys, placed)
+    return sized_file(split_path(stem, index, count), file.kind, keys, placed)

@@ -13,9 +13,8 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 import msgspec
 
-from deepgguf.choices import Progress
 from deepgguf.errors import CheckpointError, OutputError, UsageError
-from deepgguf.executors.executor import Executor
+from deepgguf.executors.executor import Executor, Progress
 from deepgguf.planning.identity import file_identity
 from deepgguf.planning.numbering import Numbering
 from deepgguf.planning.schema import Plan

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from typing import NamedTuple
 
-from deepgguf.choices import Progress
 from deepgguf.errors import OutputError, UsageError
-from deepgguf.executors.executor import Executor
+from deepgguf.executors.executor import Executor, Progress
 from deepgguf.formats.gguf.encode import encode_header
 from deepgguf.planning.numbering import Numbering
 from deepgguf.planning.schema import PlannedFile

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import msgspec
 
+from deepgguf.formats.manifest import manifest_path
+
 
 class Paths(msgspec.Struct, frozen=True):
     """`final` is the name that a file gets when it is complete; the others stand beside it."""
@@ -23,7 +25,7 @@ class Paths(msgspec.Struct, frozen=True):
     @property
     def manifest(self) -> Path:
         """The hashes, beside the finished file."""
-        return self.final.with_name(self.final.name + ".json")
+        return manifest_path(self.final)
 
     @property
     def manifest_part(self) -> Path:

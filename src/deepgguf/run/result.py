@@ -4,23 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from deepgguf.encodings.encoding import Counts
-
-
-class Squares(msgspec.Struct, frozen=True, gc=False):
-    """Sums of squares over quantized weights: of the errors, and of the weights that they were made of."""
-
-    error: float = 0.0
-    weight: float = 0.0
-
-    def plus(self, other: "Squares") -> "Squares":
-        """Both together."""
-        return Squares(self.error + other.error, self.weight + other.weight)
-
-    @property
-    def relative_rms(self) -> float:
-        """√(Σ error² / Σ weight²)."""
-        return float((self.error / self.weight) ** 0.5) if self.weight else 0.0
+from deepgguf.encodings.encoding import Counts, Squares
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):

@@ -3,12 +3,12 @@
 import xxhash
 
 from deepgguf.encodings import PLAIN
-from deepgguf.encodings.encoding import Counts
+from deepgguf.encodings.encoding import Counts, Squares
 from deepgguf.errors import NonFiniteError
 from deepgguf.planning.numbering import Numbering
 from deepgguf.planning.schema import PlannedTensor
 from deepgguf.run.journal import Finished
-from deepgguf.run.result import Squares, TensorResult
+from deepgguf.run.result import TensorResult
 
 
 class Tally:

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 import xxhash
 
-from deepgguf.encodings.encoding import Stored
+from deepgguf.encodings.encoding import Squares, Stored
 from deepgguf.executors.buffers import Buffers
 from deepgguf.files.files import ReadByNumber
 from deepgguf.planning.schema import Plan
 from deepgguf.planning.windows import Share, Window
 from deepgguf.run.part_file import PartWriter
 from deepgguf.run.piece import Made, make_piece
-from deepgguf.run.result import Result, Squares
+from deepgguf.run.result import Result
 from deepgguf.run.window_bytes import WindowBytes
 
 

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.encodings import PLAIN
 from deepgguf.encodings.fp8 import Fp8
 from deepgguf.errors import printable
-from deepgguf.formats.gguf.types import GGMLType, GGUFHeader, Value, ValueType
+from deepgguf.formats.gguf.types import FileType, GGMLType, GGUFHeader, Value, ValueType
 from deepgguf.models.family import KeyFacts
+from deepgguf.models.match import Model
 from deepgguf.models.storage import F32
-from deepgguf.verification.counterparts import Counterparts, Source
+from deepgguf.verification.counterparts import Counterparts
 from deepgguf.verification.report import Difference
 
 # Keys whose presence and value are free, with their types: what is said of a model, and of an importance matrix.
@@ -30,14 +32,15 @@ _FREE = (
     (r"quantize\.imatrix\.(entries|chunks)_count", (ValueType.UINT32, None)),
 )
 _FILE_TYPE = "general.file_type"
-# llama.h, enum llama_ftype: what the mixtures of quantized types are called.
-_MIXTURES = frozenset({2, 3, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 21, 25, 30, 38})
+_MIXTURES: frozenset[int] = frozenset(FileType) - {FileType.F32, FileType.F16, FileType.BF16}
 
 
-def key_differences(headers: Sequence[GGUFHeader], source: Source, found: Counterparts) -> list[Difference]:
-    """All keys of the first file, which has the model's, and that the others have none but those of the split."""
+def key_differences(
+    headers: Sequence[GGUFHeader], checkpoint: Checkpoint, model: Model, found: Counterparts
+) -> list[Difference]:
+    """All keys of the first file, which has the model's, and that the others have only those of the split."""
     keys = {name: value for name, value in headers[0].keys.items() if not name.startswith("split.")}
-    differences = [*_compare(keys, _expected(source, found)), *_file_type(keys, headers, found)]
+    differences = [*_compare(keys, _expected(checkpoint, model, found)), *_file_type(keys, headers, found)]
     for header in headers[1:]:
         for name in header.keys:
             if not name.startswith("split."):
@@ -46,13 +49,13 @@ def key_differences(headers: Sequence[GGUFHeader], source: Source, found: Counte
     return differences
 
 
-def _expected(source: Source, found: Counterparts) -> dict[str, Value]:
+def _expected(checkpoint: Checkpoint, model: Model, found: Counterparts) -> dict[str, Value]:
     """Every key whose value follows from the checkpoint, but for general.file_type."""
-    checkpoint, file = source.checkpoint, found.target.files[found.kind]
+    file = found.target.files[found.kind]
     fp8_tensors = tuple(pair.tensor.name for pair in found.pairs if isinstance(pair.sources[0].encoding, Fp8))
     parameters = (0, 0, 0, 0)  # only the size label is made of them, and that is free
     facts = KeyFacts(checkpoint, file.architecture, fp8_tensors, parameters)
-    return {name: value for name, value in file.keys(source.model, facts).items() if _free_type(name) is None}
+    return {name: value for name, value in file.keys(model.config, facts).items() if _free_type(name) is None}
 
 
 def _free_type(name: str) -> tuple[ValueType, ValueType | None] | None:
@@ -110,7 +113,7 @@ def _file_type(keys: Mapping[str, Value], headers: Sequence[GGUFHeader], found: 
     possible = _possible_file_types(headers, found)
     value = keys.get(_FILE_TYPE)
     if value is None or value.type is not ValueType.UINT32 or value.value not in possible:
-        expected = " or ".join(str(number) for number in sorted(possible))
+        expected = " or ".join(str(int(number)) for number in sorted(possible))
         shown = _shown(value) if value else "no such key"
         yield Difference(f"key {_FILE_TYPE}", "by the tensors' types", f"UINT32 {expected}", shown)
 

@@ -1,24 +1,20 @@
 """Every tensor of a file beside the source tensors that it is made of; what is missing, extra or of a wrong shape."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.choices import FileKind
+from deepgguf.encodings import WRITTEN
 from deepgguf.errors import printable
 from deepgguf.formats.gguf.types import GGMLType, GGUFHeader, TensorInfo
-from deepgguf.models import find_family
-from deepgguf.models.family import AnyFamily, AnyTarget
-from deepgguf.models.match import Matched, match
+from deepgguf.models.family import AnyTarget
+from deepgguf.models.match import Matched, Model
 from deepgguf.models.storage import ALWAYS_F32
 from deepgguf.models.table import Output, Row
 from deepgguf.tensors.source_tensor import SourceTensor
 from deepgguf.tensors.view import View
 from deepgguf.verification.report import Difference
-
-_CONFIG = "config.json"
 
 
 class Counterpart(msgspec.Struct, frozen=True):
@@ -43,39 +39,18 @@ class Counterparts(msgspec.Struct, frozen=True):
     differences: tuple[Difference, ...]
 
 
-class Source(msgspec.Struct, frozen=True):
-    """A checkpoint, its family and typed config, and the sources of every row of the family's table."""
-
-    checkpoint: Checkpoint
-    family: AnyFamily
-    model: object
-    matched: Matched
-
-    @property
-    def dropped(self) -> dict[str, int]:
-        """How many source tensors are left out, by reason."""
-        return dict(Counter(self.matched.left_out.values()))
-
-
-def read_source(checkpoint: Checkpoint) -> Source:
-    """What `checkpoint` holds. CheckpointError if its tensors are not those that its config promises."""
-    family = find_family(checkpoint.config, _CONFIG)
-    model = family.parse(checkpoint.config, _CONFIG)
-    return Source(checkpoint, family, model, match(family, model, checkpoint.tensors))
-
-
 _Outputs = Mapping[str, tuple[Row, tuple[SourceTensor, ...], Output]]
 
 
-def find_counterparts(headers: Sequence[GGUFHeader], source: Source) -> Counterparts | None:
+def find_counterparts(headers: Sequence[GGUFHeader], model: Model) -> Counterparts | None:
     """Maps every tensor of the files back to the source; None if no target has files of this architecture.
 
     Where several have, the file is of the one that has most of its tensors: only Ollama's has kv_b unsplit.
     """
     value = headers[0].keys.get("general.architecture")
     found: list[tuple[AnyTarget, FileKind, _Outputs]] = [
-        (target, kind, _outputs(source.matched, name, kind))
-        for name, target in source.family.targets.items()
+        (target, kind, _outputs(model.matched, name, kind))
+        for name, target in model.family.targets.items()
         for kind, file in target.files.items()
         if value is not None and file.architecture == value.value
     ]
@@ -115,6 +90,8 @@ def _counterpart(file: int, tensor: TensorInfo, outputs: _Outputs) -> Counterpar
         return Difference(where, "the shape, row-major", f"{list(shape)}", f"{list(tensor.shape)}")
     if always_f32 and tensor.type is not GGMLType.F32:
         return Difference(where, "the type", "F32", tensor.type.name)
+    if tensor.type not in WRITTEN:
+        return Difference(where, "the type", "a type that deepgguf writes", tensor.type.name)
     return Counterpart(file, tensor, output.view, sources, always_f32)
 
 

@@ -46,17 +46,10 @@ _GIVEN_UP_WEIGHTED = 16.0
 def allowed_error(type: GGMLType, data: Bytes, source: Floats, *, weighted: bool = False) -> Floats:
     """The largest |source − decoded| that a right quantizer leaves, weight by weight.
 
-    `data` uint8 [rows, row_bytes(type, cols)], `source` float32 [rows, cols], the result float32 [rows, cols];
-    `weighted` says that an importance matrix was used. Compare with `~(error <= allowed)`, so that NaN does not pass.
-    Raises ValueError for a type that deepgguf does not write.
+    `type` is a quantized one. `data` uint8 [rows, row_bytes(type, cols)], `source` float32 [rows, cols], the result
+    float32 [rows, cols]; `weighted` says that an importance matrix was used. Compare with `~(error <= allowed)`, so
+    that NaN does not pass.
     """
-    match type:
-        case GGMLType.F32:
-            return np.zeros(source.shape, np.float32)
-        case GGMLType.F16:
-            return np.abs(source) * np.float32(_HALF_ULP) + np.float32(_TINY_ULP)
-        case GGMLType.BF16:
-            return np.abs(source) * np.float32(2.0**-8) + np.float32(2.0**-134)
     encoding = encoding_of(type)
     assert isinstance(encoding, Quantized)
     rows = max(1, _RUN // source.shape[1])

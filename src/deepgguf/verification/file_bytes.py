@@ -1,45 +1,43 @@
-"""The bytes of a GGUF file at any offset, from any thread."""
+"""The bytes of a GGUF file at any offset, from any thread or process."""
 
 import os
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from functools import cached_property
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from deepgguf.errors import GGUFError, OutputError
+from deepgguf.errors import CheckpointError, GGUFError, OutputError
+from deepgguf.files.files import flat
+from deepgguf.files.regular_file import OpenFile, open_regular
 from deepgguf.formats.gguf.types import GGUFHeader
 from deepgguf.verification.stored_hashes import StoredHashes
 
 
-class FileBytes:
-    """A file whose header has been read; by pread, since a mapped file that is cut short kills the process."""
+class FileBytes(msgspec.Struct, frozen=True, dict=True):
+    """A file whose header has been read: opened when it is first read, closed when nobody holds it; pickled by path."""
 
-    def __init__(self, path: str) -> None:
-        """OutputError if it cannot be opened."""
-        self._path = path
+    path: str
+
+    @cached_property
+    def _opened(self) -> OpenFile:
         try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as error:
-            raise OutputError(path, f"cannot be opened: {error.strerror}") from None
-
-    def __reduce__(self) -> tuple[type["FileBytes"], tuple[str]]:
-        """Sent elsewhere, it is opened there."""
-        return FileBytes, (self._path,)
+            return open_regular(os.path.realpath(self.path), self.path)
+        except CheckpointError as error:
+            raise OutputError(self.path, error.found) from None
 
     def readinto(self, offset: int, buffer: NDArray[Any]) -> None:
-        """Fills the contiguous `buffer` from byte `offset`. GGUFError if the file ends before."""
-        view, done = buffer.data.cast("B"), 0
-        while done < len(view):
-            try:
-                got = os.preadv(self._fd, [view[done:]], offset + done)
-            except OSError as error:
-                raise OutputError(self._path, f"reading at byte {offset + done:,} failed: {error.strerror}") from None
-            if got == 0:
-                raise GGUFError(self._path, f"ends at byte {offset + done:,}", "something else is writing to it")
-            done += got
+        """Fills the contiguous `buffer` from byte `offset`.
+
+        GGUFError if the file ends before, OutputError if it cannot be read.
+        """
+        try:
+            done = self._opened.readinto(offset, flat(buffer))
+        except OSError as error:
+            raise OutputError(self.path, f"reading at byte {offset:,} failed: {error.strerror}") from None
+        if done < buffer.nbytes:
+            raise GGUFError(self.path, f"ends at byte {offset + done:,}", "something else is writing to it")
 
     def read(self, offset: int, nbytes: int) -> NDArray[np.uint8]:
         """`nbytes` bytes from byte `offset`; errors as for `readinto`."""
@@ -47,27 +45,8 @@ class FileBytes:
         self.readinto(offset, buffer)
         return buffer
 
-    def close(self) -> None:
-        """Closes the file; again is harmless."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
 
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        """Closes."""
-        self.close()
-
-
-def manifest_path(path: str | os.PathLike[str]) -> Path:
-    """Where a conversion leaves the hashes of `path`."""
-    return Path(f"{os.fspath(path)}.json")
-
-
-class OpenFile(msgspec.Struct, frozen=True):
+class CheckedFile(msgspec.Struct, frozen=True):
     """A file that is checked: its header, its bytes, and the hashes that its conversion stored, if there are any."""
 
     header: GGUFHeader

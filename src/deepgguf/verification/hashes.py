@@ -2,26 +2,32 @@
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import xxhash
 
+from deepgguf.encodings import PLAIN
 from deepgguf.errors import OutputError, printable
 from deepgguf.executors.buffers import Buffers
+from deepgguf.executors.executor import Executor, Progress
 from deepgguf.formats.gguf.types import TensorInfo
-from deepgguf.verification.file_bytes import OpenFile
+from deepgguf.formats.manifest import ManifestTensor
+from deepgguf.verification.each_part import Part, each_part
+from deepgguf.verification.file_bytes import CheckedFile, FileBytes
 from deepgguf.verification.report import Difference
-from deepgguf.verification.stored_hashes import StoredTensor
 
 _RUN = 1 << 20  # bytes hashed at a time
 
 
-def header_differences(opened: OpenFile) -> Iterator[Difference]:
+def header_differences(checked: CheckedFile) -> Iterator[Difference]:
     """Size, header bytes, and the list of tensors, if there are stored hashes."""
-    header, file, stored = opened.header, opened.data, opened.stored
+    header, file, stored = checked.header, checked.data, checked.stored
     if stored is None:
         return
     where = f"file {printable(header.path)}"
@@ -42,61 +48,82 @@ def header_differences(opened: OpenFile) -> Iterator[Difference]:
             yield Difference(where, text, printable(theirs[at]), printable(ours[at]))
 
 
-class HashTask(NamedTuple):
-    """The tensor number `tensor` of the file number `file`, which has the digest `stored`."""
+def check_hashes(
+    checked: Sequence[CheckedFile], executor: Executor, progress: Progress, *, every: bool
+) -> tuple[list[Difference], Counter[int]]:
+    """Compares the tensors' digests with the stored ones, of all tensors or the quantized ones.
+
+    The second result is how many were compared of each file. OutputError if the executor leaves any out.
+    """
+    tasks = list(_tasks(checked, every=every))
+    work, sizes = _Hasher(tuple(file.data for file in checked), Buffers()), [task.stored.nbytes for task in tasks]
+    with closing(each_part(executor, work.hash, enumerate(tasks), sizes, progress)) as parts:
+        digests = {part.number: part.digest for part in parts if part.digest}
+    differences = [
+        _tensor_difference(task, checked[task.file].header.tensors[task.tensor], digests[number])
+        for number, task in enumerate(tasks)
+        if digests[number] != task.stored.digest
+    ]
+    return differences, Counter(task.file for task in tasks)
+
+
+class _Task(NamedTuple):
+    """The tensor number `tensor` of the file number `file`, from byte `start` of it, with what is stored of it."""
 
     file: int
     tensor: int
-    stored: StoredTensor
+    start: int
+    stored: ManifestTensor
 
 
-class Hashed(NamedTuple):
-    """So many more bytes of a tensor were hashed; at its end, `difference` says whether its digest is another."""
+class _Hashed(Part, frozen=True, gc=False):
+    """A part of the tensor of the task number `number`; the last one has the tensor's digest, the others ""."""
 
-    file: int
-    tensor: int
-    nbytes: int
-    difference: Difference | None = None
+    digest: str
 
 
-class Hasher:
-    """Hashes tensors of some files; it can be pickled."""
+def _tasks(checked: Sequence[CheckedFile], *, every: bool) -> Iterator[_Task]:
+    for number, file in enumerate(checked):
+        stored = {t.name: t for t in file.stored.tensors} if file.stored else {}
+        for index, tensor in enumerate(file.header.tensors):
+            known = stored.get(tensor.name)
+            if known and known.nbytes == tensor.nbytes and (every or tensor.type not in PLAIN):
+                yield _Task(number, index, file.header.data_offset + tensor.offset, known)
 
-    def __init__(self, opened: Sequence[OpenFile]) -> None:
-        self._opened, self._buffers = tuple(opened), Buffers()
 
-    def hash(self, task: HashTask) -> Iterator[Hashed]:
-        """The tensor's digest, XXH3-128 over the XXH3-128 of its pieces, against the stored one."""
-        opened, (file, number, stored) = self._opened[task.file], task
-        tensor = opened.header.tensors[number]
-        start = opened.header.data_offset + tensor.offset
+class _Hasher(msgspec.Struct, frozen=True):
+    opened: tuple[FileBytes, ...]
+    buffers: Buffers
+
+    def hash(self, numbered: tuple[int, _Task]) -> Iterator[_Hashed]:
+        """The tensor's digest: XXH3-128 over the XXH3-128 of its pieces."""
+        number, task = numbered
         whole, done = xxhash.xxh3_128(), 0
-        for length in cycle(stored.pieces):
+        for length in cycle(task.stored.pieces):
             piece, end = xxhash.xxh3_128(), done + length
             while done < end:
-                run = self._buffers.take("hashed", min(_RUN, end - done))
-                opened.data.readinto(start + done, run)
+                run = self.buffers.take("hashed", min(_RUN, end - done))
+                self.opened[task.file].readinto(task.start + done, run)
                 piece.update(run.data)
                 done += run.size
-                yield Hashed(file, number, run.size)
-            whole.update(piece.digest())
-            if done >= tensor.nbytes:
-                break
-        if whole.hexdigest() != stored.digest:
-            yield Hashed(file, number, 0, _tensor_difference(tensor, start, stored, whole.hexdigest()))
+                if done == end:
+                    whole.update(piece.digest())
+                digest = whole.hexdigest() if done == task.stored.nbytes else ""
+                yield _Hashed(number, done - run.size, run.size, digest)
+            if done >= task.stored.nbytes:
+                return
 
 
-def _tensor_difference(tensor: TensorInfo, start: int, stored: StoredTensor, digest: str) -> Difference:
-    place = (
-        f"XXH3-128 of bytes {start:,} to {start + tensor.nbytes:,} of the file, {math.prod(tensor.shape[:-1]):,} rows"
-    )
-    text = f"{place}; compare with the source to find the row"
-    return Difference(f"tensor {printable(tensor.name)}", text, stored.digest, digest)
+def _tensor_difference(task: _Task, tensor: TensorInfo, digest: str) -> Difference:
+    place = f"bytes {task.start:,} to {task.start + tensor.nbytes:,} of the file"
+    rows = f"{math.prod(tensor.shape[:-1]):,} rows"
+    text = f"XXH3-128 of {place}, {rows}; compare with the source to find the row"
+    return Difference(f"tensor {printable(tensor.name)}", text, task.stored.digest, digest)
 
 
-def padding_differences(opened: OpenFile) -> Iterator[Difference]:
+def padding_differences(checked: CheckedFile) -> Iterator[Difference]:
     """Zeros between the tensors' data, as the format has it."""
-    header, file = opened.header, opened.data
+    header, file = checked.header, checked.data
     ends = [*(t.offset for t in header.tensors[1:]), header.file_size - header.data_offset]
     for tensor, end in zip(header.tensors, ends, strict=False):
         gap = end - tensor.offset - tensor.nbytes

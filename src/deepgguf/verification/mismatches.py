@@ -5,8 +5,10 @@ from collections.abc import Iterator
 
 import msgspec
 
+from deepgguf.encodings.encoding import Squares
 from deepgguf.errors import printable
 from deepgguf.verification.counterparts import Counterpart
+from deepgguf.verification.each_part import Part
 from deepgguf.verification.error_bounds import LARGEST_RELATIVE_RMS
 from deepgguf.verification.report import Difference
 
@@ -22,19 +24,10 @@ class Wrong(msgspec.Struct, frozen=True):
     found: str
 
 
-class Squares(msgspec.Struct, frozen=True):
-    """Sums of squares, of the errors and of the source's weights."""
+class Outcome(Part, frozen=True, gc=False):
+    """What came of a slice of the pair number `number`, made of its source number `source`."""
 
-    error: float = 0.0
-    weight: float = 0.0
-
-
-class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """What came of one slice of the pair number `pair`, of `nbytes` bytes, made of its source number `source`."""
-
-    pair: int
     source: int
-    nbytes: int
     wrong: Wrong | None
     squares: Squares | None
 
@@ -57,8 +50,7 @@ class Mismatches:
             if first is None or (wrong.head, wrong.row) < (first.head, first.row):
                 self._first[source] = wrong
         if squares:
-            before = self._squares.get(source, Squares())
-            self._squares[source] = Squares(before.error + squares.error, before.weight + squares.weight)
+            self._squares[source] = squares.plus(self._squares.get(source, Squares()))
 
     def differences(self) -> Iterator[Difference]:
         """One per source with wrong weights, or with errors that are too large as a whole."""
@@ -70,7 +62,7 @@ class Mismatches:
             where = f"{self._where(source, first.head)}, row {first.row}, column {first.column}"
             yield Difference(where, text, first.expected, first.found)
         for source, squares in sorted(self._squares.items()):
-            relative = math.sqrt(squares.error / squares.weight) if squares.weight else 0.0
+            relative = squares.relative_rms
             if source not in self._first and not relative <= LARGEST_RELATIVE_RMS:
                 text = "root mean square of the errors over that of the weights"
                 yield Difference(self._where(source, -1), text, f"at most {LARGEST_RELATIVE_RMS}", f"{relative:.3g}")

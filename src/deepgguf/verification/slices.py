@@ -1,17 +1,22 @@
 """A tensor in slices of about a megabyte, each beside the source rows that it comes from."""
 
 from collections.abc import Iterator
+from itertools import groupby, islice
+from operator import attrgetter
 
 import msgspec
 
 from deepgguf.encodings import PLAIN
-from deepgguf.formats.gguf.types import row_bytes
+from deepgguf.formats.gguf.types import GGMLType, row_bytes
+from deepgguf.tensors.source_tensor import SourceTensor
 from deepgguf.verification.counterparts import Counterpart
 
 # Weights of a slice. Comparing bits is a few long calls for each: shorter ones keep two threads waiting for each other.
 # Bounds take many more arrays, which are to stay in the cache.
 EXACT_WEIGHTS = 1 << 19
 BOUNDED_WEIGHTS = 1 << 18
+
+_BATCH = 32  # slices to a task
 
 
 class Slice(msgspec.Struct, frozen=True, gc=False):
@@ -30,6 +35,28 @@ class Slice(msgspec.Struct, frozen=True, gc=False):
     transposed: bool
     offset: int
     nbytes: int
+
+
+class Batch(msgspec.Struct, frozen=True, gc=False):
+    """Slices of the pair number `pair`, all of one `source`; all that a worker must know of the pair.
+
+    The tensor, of type `type`, lies from byte `start` of the file number `file`.
+    """
+
+    pair: int
+    file: int
+    start: int
+    type: GGMLType
+    source: SourceTensor
+    slices: tuple[Slice, ...]
+
+
+def batches(number: int, pair: Counterpart, data_offset: int) -> Iterator[Batch]:
+    """All slices of the pair number `number`, whose file's data start at byte `data_offset`."""
+    tensor = pair.tensor
+    for source, found in groupby(slices(pair), key=attrgetter("source")):
+        while batch := tuple(islice(found, _BATCH)):
+            yield Batch(number, pair.file, data_offset + tensor.offset, tensor.type, pair.sources[source], batch)
 
 
 def slices(pair: Counterpart) -> Iterator[Slice]:

@@ -5,30 +5,20 @@ from pathlib import Path
 import msgspec
 
 from deepgguf.errors import OutputError, VerificationError
+from deepgguf.formats.manifest import ManifestTensor
 
 SCHEMAS = (1, 2)
 _CAP = 256 << 20
 _ADVICE = "convert again, or remove it to check the structure only"
 
 
-class StoredTensor(msgspec.Struct, frozen=True):
-    """A tensor's place and digest; `pieces` are lengths in bytes that repeat through the tensor."""
-
-    name: str
-    type: str
-    offset: int
-    nbytes: int
-    digest: str
-    pieces: tuple[int, ...]
-
-
 class StoredHashes(msgspec.Struct, frozen=True):
-    """What a conversion noted of its file; members that verification does not need are left out."""
+    """What is checked of a `Manifest`; its other members may be those of an older version."""
 
     size: int
     data_offset: int
     header_digest: str
-    tensors: tuple[StoredTensor, ...]
+    tensors: tuple[ManifestTensor, ...]
     schema: int
     sha256: str = ""
 
@@ -46,7 +36,7 @@ def read_stored_hashes(path: Path) -> StoredHashes | None:
     try:
         stored = msgspec.json.decode(text, type=StoredHashes)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise VerificationError(path, f"is no manifest: {error}", _ADVICE) from None
+        raise VerificationError(path, f"is not a manifest: {error}", _ADVICE) from None
     if stored.schema not in SCHEMAS:
         known = " and ".join(map(str, SCHEMAS))
         raise VerificationError(path, f"has schema {stored.schema}, and only {known} are known", "update deepgguf")

@@ -1,45 +1,54 @@
 """A file or split set against the checkpoint that it was made from."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.encodings import PLAIN
+from deepgguf.encodings.encoding import Stored
 from deepgguf.executors.buffers import Buffers
-from deepgguf.executors.executor import Executor
+from deepgguf.executors.executor import Executor, Progress
 from deepgguf.files.files import FileFacts, Files
 from deepgguf.formats.gguf.types import GGUFHeader
 from deepgguf.models.family import AnyFamily
+from deepgguf.models.match import read_model
 from deepgguf.verification.compare_keys import key_differences
-from deepgguf.verification.compare_slices import Comparison, compare_slice
-from deepgguf.verification.counterparts import Counterpart, Counterparts, find_counterparts, read_source
-from deepgguf.verification.file_bytes import OpenFile
+from deepgguf.verification.compare_slices import compare_slice
+from deepgguf.verification.counterparts import Counterpart, find_counterparts
+from deepgguf.verification.each_part import each_part
+from deepgguf.verification.file_bytes import CheckedFile, FileBytes
 from deepgguf.verification.mismatches import Mismatches, Outcome
 from deepgguf.verification.report import Difference, SourceCheck
-from deepgguf.verification.slices import Slice, slices
-
-Progress = Callable[[int], None]
+from deepgguf.verification.slices import Batch, Slice, batches
 
 
 def check_source(
-    opened: Sequence[OpenFile], files: Files, executor: Executor, progress: Progress
+    checked: Sequence[CheckedFile], files: Files, executor: Executor, progress: Progress
 ) -> tuple[SourceCheck, list[Difference]]:
     """Compares tensors and keys. CheckpointError if the checkpoint in `files` is at fault itself."""
-    source = read_source(read_checkpoint(files, executor))
-    checkpoint, headers = source.checkpoint, [file.header for file in opened]
-    found = find_counterparts(headers, source)
+    checkpoint = read_checkpoint(files, executor)
+    model, headers = read_model(checkpoint), [file.header for file in checked]
+    found = find_counterparts(headers, model)
     if found is None:
-        return SourceCheck(checkpoint.name, 0, 0, 0, {}), [_another_model(headers[0], source.family)]
-    differences = [*key_differences(headers, source, found), *found.differences]
+        return SourceCheck(checkpoint.name, 0, 0, 0, {}), [_another_model(headers[0], model.family)]
+    differences = [*key_differences(headers, checkpoint, model, found), *found.differences]
+    weighted = any(key.startswith("quantize.imatrix.") for key in headers[0].keys)
     with files:
-        comparer = _Comparer(opened, files, checkpoint.shards.files, found.pairs)
-        differences += _check_weights(comparer, found, executor, progress)
+        opened = tuple(file.data for file in checked)
+        comparer = _Comparer(opened, files, checkpoint.shards.files, weighted, Buffers())
+        tasks = (
+            batch
+            for number, pair in enumerate(found.pairs)
+            for batch in batches(number, pair, headers[pair.file].data_offset)
+        )
+        differences += _weight_differences(comparer, found.pairs, tasks, executor, progress)
         files.check_unchanged(checkpoint.shards.files)
     exact = sum(pair.tensor.type in PLAIN for pair in found.pairs)
-    keys = sum(len(header.keys) for header in headers)
-    return SourceCheck(checkpoint.name, exact, len(found.pairs) - exact, keys, source.dropped), differences
+    keys, dropped = sum(len(header.keys) for header in headers), dict(Counter(model.matched.left_out.values()))
+    return SourceCheck(checkpoint.name, exact, len(found.pairs) - exact, keys, dropped), differences
 
 
 def _another_model(header: GGUFHeader, family: AnyFamily) -> Difference:
@@ -49,42 +58,40 @@ def _another_model(header: GGUFHeader, family: AnyFamily) -> Difference:
     return Difference("key general.architecture", text, expected, repr(value.value) if value else "no such key")
 
 
-def _check_weights(
-    comparer: "_Comparer", found: Counterparts, executor: Executor, progress: Progress
+def _weight_differences(
+    comparer: "_Comparer", pairs: Sequence[Counterpart], tasks: Iterator[Batch], executor: Executor, progress: Progress
 ) -> list[Difference]:
-    mismatches = [Mismatches(pair) for pair in found.pairs]
-    tasks = (_Task(number, piece) for number, pair in enumerate(found.pairs) for piece in slices(pair))
-    with closing(executor.map(comparer.compare, tasks)) as outcomes:
+    mismatches, sizes = [Mismatches(pair) for pair in pairs], [pair.tensor.nbytes for pair in pairs]
+    with closing(each_part(executor, comparer.compare, tasks, sizes, progress)) as outcomes:
         for outcome in outcomes:
-            mismatches[outcome.pair].add(outcome)
-            progress(outcome.nbytes)
+            mismatches[outcome.number].add(outcome)
     return [difference for one in mismatches for difference in one.differences()]
 
 
-class _Task(msgspec.Struct, frozen=True, gc=False):
-    """A slice of the pair number `pair`."""
+class _Comparer(msgspec.Struct, frozen=True):
+    """What comparing any slice takes: the files, the source's files, whether an importance matrix was used."""
 
-    pair: int
-    slice: Slice
+    opened: tuple[FileBytes, ...]
+    files: Files
+    sources: tuple[FileFacts, ...]
+    weighted: bool
+    buffers: Buffers
 
+    def compare(self, batch: Batch) -> Iterator[Outcome]:
+        """Every slice against its source."""
+        for slice in batch.slices:
+            data = self.buffers.take("file", slice.nbytes)
+            self.opened[batch.file].readinto(batch.start + slice.offset, data)
+            stored = self._stored(batch, slice)
+            wrong, squares = compare_slice(batch, slice, data, stored, self.buffers, weighted=self.weighted)
+            yield Outcome(batch.pair, slice.offset, slice.nbytes, slice.source, wrong, squares)
 
-class _Comparer:
-    """What comparing any slice takes; it can be pickled."""
-
-    def __init__(
-        self, opened: Sequence[OpenFile], files: Files, sources: Sequence[FileFacts], pairs: Sequence[Counterpart]
-    ) -> None:
-        self._opened, self._pairs = tuple(opened), tuple(pairs)
-        self._files, self._sources = files, tuple(sources)
-        self._weighted = any(key.startswith("quantize.imatrix.") for key in opened[0].header.keys)
-        self._buffers = Buffers()
-
-    def compare(self, task: _Task) -> Iterator[Outcome]:
-        """One slice against its source."""
-        pair, piece = self._pairs[task.pair], task.slice
-        opened = self._opened[pair.file]
-        data = self._buffers.take("file", piece.nbytes)
-        opened.data.readinto(opened.header.data_offset + pair.tensor.offset + piece.offset, data)
-        comparison = Comparison(self._files.by_number(self._sources), self._buffers, self._weighted)
-        wrong, squares = compare_slice(pair, piece, data, comparison)
-        yield Outcome(task.pair, piece.source, piece.nbytes, wrong, squares)
+    def _stored(self, batch: Batch, slice: Slice) -> Stored:
+        """The slice's source rows as they are stored."""
+        source, blobs = batch.source, []
+        ranges = source.encoding.ranges(slice.cols, slice.source_row, slice.rows)
+        for number, (blob, (start, nbytes)) in enumerate(zip(source.blobs, ranges, strict=True)):
+            buffer = self.buffers.take(f"blob {number}", nbytes)
+            self.files.readinto(self.sources[blob.file], blob.offset + start, buffer)
+            blobs.append(buffer)
+        return Stored(source.name, slice.source_row, slice.rows, slice.cols, tuple(blobs))

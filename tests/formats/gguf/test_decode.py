@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType, GGUFReader
@@ -49,27 +50,41 @@ def tensors_of(types: list[GGMLType]) -> st.SearchStrategy[Shapes]:
     )
 
 
+def padded(nbytes: int, alignment: int) -> int:
+    return nbytes + -nbytes % alignment
+
+
+def aligned(tensors: Shapes, alignment: int) -> tuple[TensorInfo, ...]:
+    """`lay_out` for another alignment than the one that deepgguf writes."""
+    infos, offset = [], 0
+    for info in lay_out(tensors):
+        infos.append(msgspec.structs.replace(info, offset=offset))
+        offset = padded(offset + info.nbytes, alignment)
+    return tuple(infos)
+
+
 def file_bytes(keys: dict[str, Value], tensors: tuple[TensorInfo, ...], alignment: int = 32) -> bytes:
     data = tensors[-1].offset + tensors[-1].nbytes if tensors else 0
-    return encode_header(keys, tensors, alignment) + bytes(data)
+    header = encode_header(keys, tensors)
+    return header.ljust(padded(len(header), alignment), b"\0") + bytes(data)
 
 
 def decode(data: bytes) -> GGUFHeader:
     return decode_header(lambda offset, length: data[offset : offset + length], len(data))
 
 
-@given(KEYS, tensors_of(list(GGMLType)), st.sampled_from([8, 32, 64, 4096]))
+@given(KEYS, tensors_of(list(GGMLType)), st.sampled_from([32, 64, 4096]))
 def test_what_was_encoded_is_decoded(keys: dict[str, Value], tensors: Shapes, alignment: int) -> None:
     if alignment != 32:
         keys = keys | {"general.alignment": Value(ValueType.UINT32, alignment)}
-    infos = lay_out(tensors, alignment)
+    infos = aligned(tensors, alignment)
     data = file_bytes(keys, infos, alignment)
     header = decode(data)
     assert header.keys == keys
     assert list(header.keys) == list(keys)
     assert header.tensors == infos
     assert (header.version, header.alignment, header.file_size) == (3, alignment, len(data))
-    assert header.data_offset == len(encode_header(keys, infos, alignment))
+    assert header.data_offset == padded(len(encode_header(keys, infos)), alignment)
 
 
 @settings(max_examples=50)
@@ -148,13 +163,13 @@ def test_no_such_file_is_an_error_of_usage(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_not_a_gguf_file(tmp_path: Path) -> None:
-    with pytest.raises(GGUFError, match="no regular file"):
+    with pytest.raises(GGUFError, match="not a regular file"):
         read_header(tmp_path)
 
 
 def test_a_fifo_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "model.gguf")
-    with pytest.raises(GGUFError, match="no regular file"):
+    with pytest.raises(GGUFError, match="not a regular file"):
         read_header(tmp_path / "model.gguf")
 
 

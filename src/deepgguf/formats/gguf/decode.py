@@ -93,7 +93,7 @@ def read_header(path: str | os.PathLike[str]) -> GGUFHeader:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise GGUFError(path, "is no regular file", "name a GGUF file")
+            raise GGUFError(path, "is not a regular file", "name a GGUF file")
         return decode_header(lambda offset, length: os.pread(descriptor, length, offset), status.st_size, str(path))
     except OSError as error:
         raise OutputError(path, f"cannot be read: {error.strerror}") from None
@@ -130,7 +130,7 @@ class _Cursor:
 
     @property
     def position(self) -> int:
-        """Bytes from the file's begin."""
+        """Bytes from the file's start."""
         return self._start + self._at
 
     @property
@@ -139,16 +139,16 @@ class _Cursor:
         return self.size - self.position
 
     def refuse(self, found: str, advice: str = _DAMAGED, at: int | None = None) -> NoReturn:
-        """Raise GGUFError for what stands at byte `at`, or here."""
+        """Raise GGUFError for what is at byte `at`, or here."""
         raise GGUFError(f"{self._path}, byte {self.position if at is None else at}", found, advice)
 
     def take(self, length: int, what: str) -> memoryview:
         """The next `length` bytes, which are `what`."""
         if self._at + length > len(self._buffer):
             self._fill(length, what)
-        begin = self._at
+        start = self._at
         self._at += length
-        return memoryview(self._buffer)[begin : self._at]
+        return memoryview(self._buffer)[start : self._at]
 
     def u32(self, what: str) -> int:
         number: int = _U32.unpack(self.take(4, what))[0]
@@ -160,16 +160,16 @@ class _Cursor:
 
     def text(self, what: str, limit: int) -> str:
         """A string: its length in bytes as uint64, then UTF-8."""
-        begin = self.position
+        start = self.position
         length = self.u64(f"the length of {what}")
         if length > self.left:
-            self.refuse(f"{what} is said to have {length} bytes, and the file has {self.left} more", at=begin)
+            self.refuse(f"{what} is said to have {length} bytes, and the file has {self.left} more", at=start)
         if length > limit:
-            self.refuse(f"{what} is said to have {length} bytes, and {limit} are allowed", at=begin)
+            self.refuse(f"{what} is said to have {length} bytes, and {limit} are allowed", at=start)
         try:
             return str(self.take(length, what), "utf-8")
         except UnicodeDecodeError as error:
-            self.refuse(f"{what} is not UTF-8 ({error.reason})", at=begin + 8 + error.start)
+            self.refuse(f"{what} is not UTF-8 ({error.reason})", at=start + 8 + error.start)
 
     def whole_texts(self, most: int) -> list[str]:
         """At most `most` strings, as many as lie complete and sound in the buffer; the loop that must be fast."""
@@ -211,7 +211,7 @@ def _preamble(cursor: _Cursor) -> tuple[int, int, int]:
         cursor.refuse(f"the file has {cursor.size} bytes, and the shortest GGUF has 24")
     magic = bytes(cursor.take(4, "the magic"))
     if magic != b"GGUF":
-        cursor.refuse(f"begins with {magic!r}, where a GGUF file has b'GGUF'", "this is no GGUF file", at=0)
+        cursor.refuse(f"starts with {magic!r}, where a GGUF file has b'GGUF'", "this is not a GGUF file", at=0)
     version = cursor.u32("the version")
     if version not in (2, 3):
         _refuse_version(cursor, version)
@@ -239,13 +239,13 @@ def _check_count(cursor: _Cursor, at: int, what: str, count: int, smallest: int,
 def _keys(cursor: _Cursor, count: int) -> dict[str, Value]:
     keys: dict[str, Value] = {}
     for number in range(count):
-        begin = cursor.position
+        start = cursor.position
         key = cursor.text(f"the name of key {number + 1} of {count}", _MAX_KEY_BYTES)
         shown = printable(repr(key), 80)
         if not key or "\0" in key:
-            cursor.refuse(f"key {number + 1} of {count} has the name {shown}, empty or with a NUL", at=begin)
+            cursor.refuse(f"key {number + 1} of {count} has the name {shown}, empty or with a NUL", at=start)
         if key in keys:
-            cursor.refuse(f"key {shown} is there twice", at=begin)
+            cursor.refuse(f"key {shown} appears twice", at=start)
         keys[key] = _value(cursor, f"key {shown}")
     return keys
 
@@ -272,25 +272,25 @@ def _value(cursor: _Cursor, what: str) -> Value:
 
 
 def _items(cursor: _Cursor, type: ValueType, what: str) -> list[object]:
-    begin = cursor.position
+    start = cursor.position
     count = cursor.u64(f"the length of {what}")
     smallest = 8 if type is ValueType.STRING else _DTYPES[type].itemsize
     if count * smallest > cursor.left:
-        cursor.refuse(f"{what} is said to have {count} items, and the file has {cursor.left} more bytes", at=begin)
+        cursor.refuse(f"{what} is said to have {count} items, and the file has {cursor.left} more bytes", at=start)
     if count > cursor.items_left:
-        cursor.refuse(f"with the {count} items of {what}, there are more than {MAX_ARRAY_ITEMS} in arrays", at=begin)
+        cursor.refuse(f"with the {count} items of {what}, there are more than {MAX_ARRAY_ITEMS} in arrays", at=start)
     cursor.items_left -= count
     return _texts(cursor, count, what) if type is ValueType.STRING else _numbers(cursor, type, count, what)
 
 
 def _numbers(cursor: _Cursor, type: ValueType, count: int, what: str) -> list[object]:
     dtype = _DTYPES[type]
-    begin = cursor.position
+    start = cursor.position
     numbers = np.frombuffer(cursor.take(count * dtype.itemsize, what), dtype)
     if type is ValueType.BOOL:
         if count and numbers.max() > 1:
             index = int((numbers > 1).argmax())
-            cursor.refuse(f"{what} holds {numbers[index]} where a BOOL is 0 or 1", at=begin + index)
+            cursor.refuse(f"{what} holds {numbers[index]} where a BOOL is 0 or 1", at=start + index)
         numbers = numbers.astype(np.bool_)
     items: list[object] = numbers.tolist()
     return items
@@ -322,13 +322,13 @@ def _tensors(cursor: _Cursor, count: int, alignment: int) -> tuple[TensorInfo, .
     names: set[str] = set()
     expected = 0
     for number in range(count):
-        begin = cursor.position
+        start = cursor.position
         name = cursor.text(f"the name of tensor {number + 1} of {count}", MAX_NAME_BYTES)
         shown = printable(repr(name), 80)
         if not name or "\0" in name:
-            cursor.refuse(f"tensor {number + 1} of {count} has the name {shown}, empty or with a NUL", at=begin)
+            cursor.refuse(f"tensor {number + 1} of {count} has the name {shown}, empty or with a NUL", at=start)
         if name in names:
-            cursor.refuse(f"tensor {shown} is there twice", at=begin)
+            cursor.refuse(f"tensor {shown} appears twice", at=start)
         names.add(name)
         tensor = _tensor(cursor, name, f"tensor {shown}")
         _check_offset(cursor, tensor, f"tensor {shown}", expected, alignment)
@@ -342,20 +342,20 @@ def _tensor(cursor: _Cursor, name: str, what: str) -> TensorInfo:
     if not 1 <= dimensions <= MAX_DIMENSIONS:
         found = f"{what} has {dimensions} dimensions, and GGUF holds 1 to {MAX_DIMENSIONS}"
         cursor.refuse(found, at=cursor.position - 4)
-    begin = cursor.position
+    start = cursor.position
     stored = struct.unpack(f"<{dimensions}Q", cursor.take(8 * dimensions, f"the dimensions of {what}"))
     if 0 in stored:
-        cursor.refuse(f"{what} has the dimensions {list(stored)}, and none may be 0", at=begin)
+        cursor.refuse(f"{what} has the dimensions {list(stored)}, and none may be 0", at=start)
     type = _tensor_type(cursor, what)
     offset = cursor.u64(f"the offset of {what}")
     block = block_of(type)
     if stored[0] % block.weights:
-        found = f"{what} has rows of {stored[0]} weights, no whole number of {type.name} blocks of {block.weights}"
-        cursor.refuse(found, at=begin)
+        found = f"{what} has rows of {stored[0]} weights, not a whole number of {type.name} blocks of {block.weights}"
+        cursor.refuse(found, at=start)
     nbytes = math.prod(stored) // block.weights * block.nbytes
     if nbytes > cursor.size:
         found = f"{what} has the dimensions {list(stored)} in {type.name}, {nbytes} bytes in a file of {cursor.size}"
-        cursor.refuse(found, at=begin)
+        cursor.refuse(found, at=start)
     return TensorInfo(name, type, stored[::-1], offset, nbytes)
 
 
@@ -374,9 +374,9 @@ def _check_offset(cursor: _Cursor, tensor: TensorInfo, what: str, expected: int,
         return
     at = cursor.position - 8
     if tensor.offset % alignment:
-        cursor.refuse(f"{what} begins at offset {tensor.offset}, no multiple of the alignment {alignment}", at=at)
+        cursor.refuse(f"{what} starts at offset {tensor.offset}, not a multiple of the alignment {alignment}", at=at)
     relation = "overlaps the one before" if tensor.offset < expected else "leaves a gap after the one before"
-    cursor.refuse(f"{what} begins at offset {tensor.offset} and {relation}, which ends at {expected}", at=at)
+    cursor.refuse(f"{what} starts at offset {tensor.offset} and {relation}, which ends at {expected}", at=at)
 
 
 def _check_extent(cursor: _Cursor, tensors: tuple[TensorInfo, ...], data_offset: int, alignment: int) -> None:

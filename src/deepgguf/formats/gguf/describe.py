@@ -5,54 +5,14 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from deepgguf.formats.gguf.types import GGUFHeader, TensorInfo, Value, ValueType
+from deepgguf.formats.gguf.types import FileType, GGUFHeader, TensorInfo, Value, ValueType
 
 LONGEST_WHOLE_ARRAY = 16
 _SHOWN_ITEMS = 8
 
-# llama.h, enum llama_ftype; the names are those of llama-quantize's arguments.
-FILE_TYPES = {
-    0: "F32",
-    1: "F16",
-    2: "Q4_0",
-    3: "Q4_1",
-    7: "Q8_0",
-    8: "Q5_0",
-    9: "Q5_1",
-    10: "Q2_K",
-    11: "Q3_K_S",
-    12: "Q3_K_M",
-    13: "Q3_K_L",
-    14: "Q4_K_S",
-    15: "Q4_K_M",
-    16: "Q5_K_S",
-    17: "Q5_K_M",
-    18: "Q6_K",
-    19: "IQ2_XXS",
-    20: "IQ2_XS",
-    21: "Q2_K_S",
-    22: "IQ3_XS",
-    23: "IQ3_XXS",
-    24: "IQ1_S",
-    25: "IQ4_NL",
-    26: "IQ3_S",
-    27: "IQ3_M",
-    28: "IQ2_S",
-    29: "IQ2_M",
-    30: "IQ4_XS",
-    31: "IQ1_M",
-    32: "BF16",
-    36: "TQ1_0",
-    37: "TQ2_0",
-    38: "MXFP4_MOE",
-    39: "NVFP4",
-    40: "Q1_0",
-    41: "Q2_0",
-}
-
 
 class FileDescription(msgspec.Struct, frozen=True):
-    """One file; sizes and offsets in bytes from its begin."""
+    """One file; sizes and offsets in bytes from its start."""
 
     path: str
     version: int
@@ -82,7 +42,7 @@ class TypeDescription(msgspec.Struct, frozen=True):
 
 
 class TensorDescription(msgspec.Struct, frozen=True):
-    """One tensor; `shape` is row-major, `offset` in bytes from the begin of its file's data section."""
+    """One tensor; `shape` is row-major, `offset` in bytes from the start of its file's data section."""
 
     name: str
     type: str
@@ -94,7 +54,7 @@ class TensorDescription(msgspec.Struct, frozen=True):
 
 
 class Description(msgspec.Struct, frozen=True):
-    """A model in one file, or in a split set. `None` stands where the file does not say it.
+    """A model in one file, or in a split set. None is for what the file does not say.
 
     `bits_per_weight` is the data of all tensors over all parameters; None for a file without tensors. The `file` of a
     tensor is its number in `files`, from 0.
@@ -141,7 +101,7 @@ def _file_type(keys: Mapping[str, Value]) -> str | None:
     value = keys.get("general.file_type")
     if value is None or not isinstance(value.value, int):
         return None
-    return FILE_TYPES.get(value.value, f"unknown ({value.value})")
+    return {type.value: type.name for type in FileType}.get(value.value, f"unknown ({value.value})")
 
 
 def _file(header: GGUFHeader) -> FileDescription:

@@ -38,14 +38,12 @@ _FORMATS = {
 }
 
 
-def lay_out(
-    tensors: Iterable[tuple[str, GGMLType, Sequence[int]]], alignment: int = ALIGNMENT
-) -> tuple[TensorInfo, ...]:
-    """Give each (name, type, shape) its size and its offset: the running sum, each size padded to `alignment`.
+def lay_out(tensors: Iterable[tuple[str, GGMLType, Sequence[int]]]) -> tuple[TensorInfo, ...]:
+    """Give each (name, type, shape) its size and its offset: the running sum of the padded sizes.
 
     Shapes are row-major. Raises CheckpointError for what the format or its engines cannot hold: a name that is empty,
     of more than 63 bytes, with a NUL, or given twice; no or more than four dimensions; a dimension below 1; a row that
-    is no whole number of the type's blocks; 2⁶³ bytes of data.
+    is not a whole number of the type's blocks; 2⁶³ bytes of data.
     """
     infos: list[TensorInfo] = []
     names: set[str] = set()
@@ -55,37 +53,29 @@ def lay_out(
         names.add(name)
         nbytes = _tensor_bytes(name, type, shape)
         infos.append(TensorInfo(name, type, tuple(shape), offset, nbytes))
-        offset = padded(offset + nbytes, alignment)
+        offset = padded(offset + nbytes)
         if offset > _MAX_DATA:
             raise CheckpointError(f"output tensor {name}", f"the file's data would reach {offset} bytes, over 2^63 - 1")
     return tuple(infos)
 
 
-def encode_header(keys: Mapping[str, Value], tensors: Sequence[TensorInfo], alignment: int = ALIGNMENT) -> bytes:
-    """The whole header, padded to `alignment`, so that its length is the data section's offset.
+def encode_header(keys: Mapping[str, Value], tensors: Sequence[TensorInfo]) -> bytes:
+    """The whole header, padded so that its length is the data section's offset; keys and tensors in the given order.
 
-    Keys and tensors stand in the order given. An alignment other than 32 must be among the keys as
-    `general.alignment`; ValueError otherwise. Raises CheckpointError for a value that its type cannot hold.
+    Raises CheckpointError for a value that its type cannot hold.
     """
-    if _stated_alignment(keys) != alignment:
-        raise ValueError(f"the alignment is {alignment}, but general.alignment says {_stated_alignment(keys)}")
     parts = [MAGIC, struct.pack("<IQQ", VERSION, len(tensors), len(keys))]
     for key, value in keys.items():
         parts += _encode_pair(key, value)
     for tensor in tensors:
         parts += _encode_tensor(tensor)
     header = b"".join(parts)
-    return header.ljust(padded(len(header), alignment), b"\0")
+    return header.ljust(padded(len(header)), b"\0")
 
 
-def header_size(keys: Mapping[str, Value], tensors: Sequence[TensorInfo], alignment: int = ALIGNMENT) -> int:
-    """Bytes before the data section, padding included."""
-    return len(encode_header(keys, tensors, alignment))
-
-
-def padded(size: int, alignment: int = ALIGNMENT) -> int:
+def padded(size: int) -> int:
     """`size` bytes and the padding after them."""
-    return -(-size // alignment) * alignment
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def _check_name(name: str, names: set[str]) -> None:
@@ -116,11 +106,6 @@ def _tensor_bytes(name: str, type: GGMLType, shape: Sequence[int]) -> int:
     return nbytes
 
 
-def _stated_alignment(keys: Mapping[str, Value]) -> object:
-    stated = keys.get("general.alignment")
-    return ALIGNMENT if stated is None else stated.value
-
-
 def _encode_pair(key: str, value: Value) -> Iterator[bytes]:
     where = f"output key {key!r}"
     encoded = _encode_text(key, where)
@@ -137,7 +122,7 @@ def _encode_pair(key: str, value: Value) -> Iterator[bytes]:
 
 def _encode_array(where: str, value: Value) -> Iterator[bytes]:
     if not isinstance(value.value, tuple | list) or value.item_type in (None, ValueType.ARRAY):
-        raise ValueError(f"{where}: an array needs a tuple or list and the type of its items, which is no array")
+        raise ValueError(f"{where}: an array needs a tuple or list and the type of its items, which is not ARRAY")
     yield _U32.pack(value.item_type)
     yield _U64.pack(len(value.value))
     yield from _encode_items(where, value.item_type, value.value)
@@ -170,12 +155,12 @@ def _encode_strings(where: str, strings: Sequence[object]) -> Iterable[bytes]:
 
 def _encode_text(text: object, where: str) -> bytes:
     if not isinstance(text, str):
-        raise CheckpointError(where, f"{printable(repr(text), 80)} is no string")
+        raise CheckpointError(where, f"{printable(repr(text), 80)} is not a string")
     try:
         return text.encode()
     except UnicodeEncodeError as error:
         found = f"{printable(ascii(text), 80)} has the lone surrogate U+{ord(text[error.start]):04X} at {error.start}"
-        raise CheckpointError(where, f"{found}, which UTF-8 cannot hold", "mend the text in the checkpoint") from None
+        raise CheckpointError(where, f"{found}, which UTF-8 cannot hold", "fix the text in the checkpoint") from None
 
 
 def _refuse(where: str, type: ValueType, items: Sequence[object], reason: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The types of values and tensors, and what a header says, as data."""
+"""The types of values, files and tensors, and what a header says, as data."""
 
 import enum
 from functools import cache
@@ -32,6 +32,50 @@ class ValueType(enum.IntEnum):
     UINT64 = 10
     INT64 = 11
     FLOAT64 = 12
+
+
+class FileType(enum.IntEnum):
+    """What `general.file_type` says of a whole file: its type, or its mixture of types (llama.h, enum llama_ftype).
+
+    The names are those of llama-quantize's arguments.
+    """
+
+    F32 = 0
+    F16 = 1
+    Q4_0 = 2
+    Q4_1 = 3
+    Q8_0 = 7
+    Q5_0 = 8
+    Q5_1 = 9
+    Q2_K = 10
+    Q3_K_S = 11
+    Q3_K_M = 12
+    Q3_K_L = 13
+    Q4_K_S = 14
+    Q4_K_M = 15
+    Q5_K_S = 16
+    Q5_K_M = 17
+    Q6_K = 18
+    IQ2_XXS = 19
+    IQ2_XS = 20
+    Q2_K_S = 21
+    IQ3_XS = 22
+    IQ3_XXS = 23
+    IQ1_S = 24
+    IQ4_NL = 25
+    IQ3_S = 26
+    IQ3_M = 27
+    IQ2_S = 28
+    IQ2_M = 29
+    IQ4_XS = 30
+    IQ1_M = 31
+    BF16 = 32
+    TQ1_0 = 36
+    TQ2_0 = 37
+    MXFP4_MOE = 38
+    NVFP4 = 39
+    Q1_0 = 40
+    Q2_0 = 41
 
 
 class Block(NamedTuple):
@@ -78,9 +122,9 @@ class TensorInfo(msgspec.Struct, frozen=True):
 
 
 class GGUFHeader(msgspec.Struct, frozen=True):
-    """All that one GGUF file says of itself before its data begin.
+    """All that one GGUF file says of itself before its data start.
 
-    `path` is the name that errors use; `data_offset` and `file_size` are in bytes from the file's begin.
+    `path` is the name that errors use; `data_offset` and `file_size` are in bytes from the file's start.
     """
 
     path: str
