@@ -15,7 +15,7 @@ class Mxfp4(Quantized, frozen=True):
     """See ggml-common.h, block_mxfp4."""
 
     type = GGMLType.MXFP4
-    levels = np.unique(_FP4_HALVES)
+    levels = np.array(sorted(set(_FP4_HALVES.tolist())), np.float32)
     f16_scales = ()
     takes_importance = False
 
