@@ -35,10 +35,10 @@ def read_model(checkpoint: Checkpoint) -> Model:
     """The model in `checkpoint`; CheckpointError if it is of an unknown family, or config and tensors do not agree."""
     family = find_family(checkpoint.config, _CONFIG)
     config = family.parse(checkpoint.config, _CONFIG)
-    return Model(family, config, match(family, config, checkpoint.tensors))
+    return Model(family, config, _match(family, config, checkpoint.tensors))
 
 
-def match(family: AnyFamily, model: object, tensors: Mapping[str, SourceTensor]) -> Matched:
+def _match(family: AnyFamily, model: object, tensors: Mapping[str, SourceTensor]) -> Matched:
     """Gives every row its sources. CheckpointError names what is missing, unknown, unreadable, or of a wrong shape."""
     rows = tuple((row, _sources(row, tensors)) for row in family.table(model, 0))
     used = {source.name for _, sources in rows for source in sources}

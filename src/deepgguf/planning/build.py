@@ -14,9 +14,8 @@ from deepgguf.encodings.fp8 import Fp8
 from deepgguf.errors import CheckpointError, UsageError
 from deepgguf.formats.gguf.encode import lay_out
 from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value, ValueType, block_of
-from deepgguf.models import find_family
 from deepgguf.models.family import AnyTarget, KeyFacts
-from deepgguf.models.match import Matched, match
+from deepgguf.models.match import Matched, Model, read_model
 from deepgguf.models.table import Output
 from deepgguf.planning.options import Options, check_options
 from deepgguf.planning.schema import Dropped, Plan, PlannedFile, PlannedTensor
@@ -28,7 +27,6 @@ from deepgguf.recipes.tensor import ModelFacts, TensorToType
 from deepgguf.tensors.source_tensor import SourceTensor
 from deepgguf.tensors.view import View
 
-_CONFIG = "config.json"
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 
 
@@ -52,23 +50,18 @@ class _Sourced(msgspec.Struct, frozen=True):
 def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
     """The plan of converting `checkpoint`. CheckpointError or UsageError say what stands in the way."""
     check_options(options)
-    family = find_family(checkpoint.config, _CONFIG)
-    model = family.parse(checkpoint.config, _CONFIG)
-    target = family.targets.get(options.target)
-    if target is None:
-        found = f"a {family.name} cannot be converted for {options.target}"
-        raise UsageError("`target`", found, f"choose from {', '.join(sorted(family.targets))}")
-    matched = match(family, model, checkpoint.tensors)
+    model = read_model(checkpoint)
+    target = _target(model, options)
     files: list[PlannedFile] = []
     for kind in _kinds(target, options):
         whole = kind != "text"  # clip.cpp loads an mmproj from one file only, and it is not quantized
         chosen = options.of_type("auto") if whole and options.recipe else options
-        file = _plan_file(kind, _sourced(kind, matched, target, chosen), checkpoint, model, target, chosen)
+        file = _plan_file(kind, _sourced(kind, model.matched, target, chosen), checkpoint, model.config, target, chosen)
         files += [file] if whole else split_file(file, options.split_max_size, options.split_max_tensors)
     warnings = [
         *checkpoint.warnings,
-        *family.limits(model),
-        *target.limits(model),
+        *model.family.limits(model.config),
+        *target.limits(model.config),
         *tokenizer_warnings(checkpoint),
     ]
     if options.imatrix:
@@ -81,10 +74,18 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
         type=options.type,
         sources=checkpoint.shards.files,
         files=tuple(files),
-        dropped=_dropped(matched, checkpoint),
+        dropped=_dropped(model.matched, checkpoint),
         warnings=tuple(warnings),
         importance=options.imatrix.source if options.imatrix else None,
     )
+
+
+def _target(model: Model, options: Options) -> AnyTarget:
+    target = model.family.targets.get(options.target)
+    if target is None:
+        found = f"a {model.family.name} cannot be converted for {options.target}"
+        raise UsageError("`target`", found, f"choose from {', '.join(sorted(model.family.targets))}")
+    return target
 
 
 def _kinds(target: AnyTarget, options: Options) -> list[FileKind]:
@@ -137,12 +138,12 @@ def _dropped(matched: Matched, checkpoint: Checkpoint) -> tuple[Dropped, ...]:
 
 
 def _plan_file(
-    kind: FileKind, sourced: Sequence[_Sourced], checkpoint: Checkpoint, model: object, target: AnyTarget,
+    kind: FileKind, sourced: Sequence[_Sourced], checkpoint: Checkpoint, config: object, target: AnyTarget,
     options: Options,
 ) -> PlannedFile:  # fmt: skip
     file = target.files[kind]
     fp8_tensors = tuple(s.output.name for s in sourced if isinstance(s.stored, Fp8))
-    keys = file.keys(model, KeyFacts(checkpoint, file.architecture, fp8_tensors, _parameters(sourced)))
+    keys = file.keys(config, KeyFacts(checkpoint, file.architecture, fp8_tensors, _parameters(sourced)))
     typed = _types(sourced, target, options, keys)
     infos = lay_out((s.output.name, t.type, s.shape) for s, t in zip(sourced, typed, strict=True))
     tensors = tuple(_tensor(s, t, info, options) for s, t, info in zip(sourced, typed, infos, strict=True))

@@ -32,7 +32,7 @@ def scratch(output: OutputTensor, source: Encoding, piece: Piece) -> Scratch:
     view, target = output.view, output.encoding
     weights = piece.groups * piece.rows * view.cols
     first, rows = runs(view, piece)[0]
-    blobs = tuple(range.nbytes for range in source.ranges(view.cols, first, rows))
+    blobs = tuple(span.nbytes for span in source.ranges(view.cols, first, rows))
     if target.repacks(source) and not view.transposed:
         return Scratch(blobs, 0, 0, 0, piece.nbytes)
     if isinstance(target, Plain):

@@ -57,7 +57,7 @@ class Share(msgspec.Struct, frozen=True):
     @property
     def nbytes(self) -> int:
         """Bytes to be read of all blobs."""
-        return sum(range.nbytes for range in self.ranges())
+        return sum(span.nbytes for span in self.ranges())
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -68,12 +68,12 @@ class Window(msgspec.Struct, frozen=True):
     def ranges(self) -> tuple[FileRange, ...]:
         """What must be read, in the order of the source, what touches or overlaps joined."""
         joined: list[FileRange] = []
-        for range in sorted(range for share in self.shares for range in share.ranges()):
+        for span in sorted(span for share in self.shares for span in share.ranges()):
             last = joined[-1] if joined else None
-            if last and last.file == range.file and range.start <= last.stop:
-                joined[-1] = last._replace(stop=max(last.stop, range.stop))
+            if last and last.file == span.file and span.start <= last.stop:
+                joined[-1] = last._replace(stop=max(last.stop, span.stop))
             else:
-                joined.append(range)
+                joined.append(span)
         return tuple(joined)
 
 

@@ -13,17 +13,17 @@ class WindowBytes:
 
     def __init__(self, files: Files, sources: Sequence[FileFacts], window: Window, buffers: Buffers) -> None:
         self._ranges = window.ranges()
-        self._held = buffers.take("window", sum(range.nbytes for range in self._ranges))
+        self._held = buffers.take("window", sum(span.nbytes for span in self._ranges))
         self._places: list[int] = []
         place = 0
-        for range in self._ranges:
+        for span in self._ranges:
             self._places.append(place)
-            files.readinto(sources[range.file], range.start, self._held[place : place + range.nbytes])
-            place += range.nbytes
+            files.readinto(sources[span.file], span.start, self._held[place : place + span.nbytes])
+            place += span.nbytes
 
     def readinto(self, file: int, offset: int, buffer: Buffer) -> None:
         """Fills `buffer` with bytes of the window."""
-        number = bisect_right(self._ranges, (file, offset), key=lambda range: (range.file, range.start)) - 1
+        number = bisect_right(self._ranges, (file, offset), key=lambda span: (span.file, span.start)) - 1
         begin = self._places[number] + offset - self._ranges[number].start
         target = flat(buffer)
         target[:] = self._held.data[begin : begin + target.nbytes]
