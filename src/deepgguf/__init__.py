@@ -1,10 +1,11 @@
-"""DeepSeek checkpoints to GGUF files for Ollama and llama.cpp, in one pass, with proof.
+"""Converts DeepSeek checkpoints to GGUF files for Ollama and llama.cpp, in one pass, and verifies the result.
 
     plan(source, ...)             what a conversion would write, drop and need; nothing is written
     plan(source, ...).run()       carries it out
     convert(source, output, ...)  both
     inspect(path)                 what a GGUF file says of itself
-    verify(path, source)          whether it is what its source makes
+    verify(path, source)          raises an error unless it is what its source makes
+    compare(path, source)         the same, but returns all differences
     sample(kind, folder, ...)     a small checkpoint with real structure and made-up weights
 
 `Choices` and `RunChoices` are what `plan`, `convert` and `Plan.run` take. Every error is a `DeepggufError` whose text
@@ -27,7 +28,7 @@ from deepgguf.errors import (
 from deepgguf.version import __version__
 
 if TYPE_CHECKING:
-    from deepgguf.api import Plan, convert, inspect, plan, plan_every_type, sample, verify
+    from deepgguf.api import Plan, compare, convert, inspect, plan, plan_every_type, sample, verify
     from deepgguf.encodings.encoding import Counts, Squares
     from deepgguf.executors.executor import Executor
     from deepgguf.executors.threads import Threads
@@ -50,13 +51,13 @@ __all__ = [
     "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files", "GGUFError", "KeyDescription",
     "NonFiniteError", "OutputError", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor", "Report", "RunChoices",
     "SampleSummary", "SourceCheck", "Squares", "TensorDescription", "TensorResult", "Threads", "TypeDescription",
-    "UsageError", "Verification", "VerificationError", "VerifiedFile", "__version__", "convert", "inspect", "plan",
-    "plan_every_type", "sample", "verify",
+    "UsageError", "Verification", "VerificationError", "VerifiedFile", "__version__", "compare", "convert", "inspect",
+    "plan", "plan_every_type", "sample", "verify",
 ]  # fmt: skip
 
 # Imported when first used: `import deepgguf` costs nothing.
 _HOMES = {
-    "deepgguf.api": "Plan convert inspect plan plan_every_type sample verify",
+    "deepgguf.api": "Plan compare convert inspect plan plan_every_type sample verify",
     "deepgguf.formats.gguf.describe": "Description FileDescription KeyDescription TensorDescription TypeDescription",
     "deepgguf.encodings.encoding": "Counts Squares",
     "deepgguf.executors.executor": "Executor",

@@ -118,7 +118,10 @@ def convert(
 
 
 def inspect(path: StrPath) -> Description:
-    """What the GGUF file `path` (or the split set that it belongs to) says of itself. Raises GGUFError."""
+    """What the GGUF file `path` (or the split set that it belongs to) says of itself.
+
+    Raises UsageError if there is no such file, OutputError if it cannot be read, GGUFError if it is not a sound GGUF.
+    """
     return describe(read_split_set(path))
 
 
@@ -169,7 +172,7 @@ def refuse_differences(report: "Verification") -> None:
     """VerificationError for the first difference, if there is one."""
     if report.differences:
         first, more = report.differences[0], len(report.differences) - 1
-        found = str(first).removeprefix(f"{first.where}: ") + (f" (and {more} more differences)" if more else "")
+        found = str(first).removeprefix(f"{first.where}: ") + (f" (and {more} more)" if more else "")
         raise VerificationError(first.where, found, "convert again" if report.source else "compare with the source")
 
 
@@ -186,7 +189,8 @@ def sample(
     """Makes a checkpoint with real structure and made-up weights in `folder`, the same bytes everywhere.
 
     `kind`: "v3", "v3-fp8", "v3-tied", "v2-lite" or "ocr"; `size`: "sample", "bench" (2.2e9 parameters) or "full"
-    (DeepSeek-V3's shapes). `scatter` puts scales in other shards than their weights; `sparse` leaves holes for data.
+    (DeepSeek-V3's shapes). `scatter` puts scales in different shards from their weights; `sparse` leaves
+    holes for data, which is enough for `plan`. `tokenizer` is a folder whose tokenizer the sample takes.
 
     Raises UsageError if the choices make no sense or the folder is not empty, OutputError if writing fails.
     """
@@ -246,9 +250,9 @@ def run_settings(folder: Path, **choices: Unpack[RunChoices]) -> tuple[Settings,
 
 def _one_part(made: PlannedConversion, part: int) -> PlannedConversion:
     if part > len(made.files):
-        raise UsageError("`part`", f"{part} of {len(made.files)}", "give a number from 1 to the number of files")
+        raise UsageError("`part`", f"{part}, but the number of files is {len(made.files)}", "give one from 1 to that")
     return msgspec.structs.replace(made, files=(made.files[part - 1],))
 
 
 def _no_progress(nbytes: int) -> None:
-    """For those who do not want to know."""
+    """The default: tells nobody."""

@@ -31,9 +31,9 @@ class Choices(TypedDict, total=False):
 
     target: Annotated[Target, Choice("the engine that will run it", "ENGINE", "ollama")]
     type: Annotated[str, Choice("auto, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m", "TYPE", "auto")]
-    only: Annotated[FileKind | None, Choice("only that file of a model with pictures", "FILE")]
-    split_max_size: Annotated[int | str | None, Choice("cut into files of at most SIZE: 48G, 500M, …", "SIZE")]
-    split_max_tensors: Annotated[int | None, Choice("cut into files of at most N tensors", "N")]
+    only: Annotated[FileKind | None, Choice("only this file of a model that sees pictures", "FILE")]
+    split_max_size: Annotated[int | str | None, Choice("split into files of at most SIZE: 48G, 500M, …", "SIZE")]
+    split_max_tensors: Annotated[int | None, Choice("split into files of at most N tensors", "N")]
     part: Annotated[int | None, Choice("only file K of a split set, from 1", "K")]
     imatrix: Annotated[StrPath | None, Choice("an importance matrix, GGUF or the older form", "FILE")]
     tensor_types: Annotated[
@@ -55,9 +55,9 @@ class RunChoices(TypedDict, total=False):
     resume: Annotated[bool, Choice("resume an interrupted run", default=False)]
     restart: Annotated[bool, Choice("discard what an interrupted run left", default=False)]
     allow_nonfinite: Annotated[bool, Choice("convert NaN and Inf as they are", default=False)]
-    manifest: Annotated[bool, Choice("write OUT.json with the digests of all tensors", default=True)]
+    manifest: Annotated[bool, Choice("write FILE.gguf.json with the digests of all tensors", default=True)]
     measure_error: Annotated[bool, Choice("measure the quantization error of every tensor", default=False)]
-    sha256: Annotated[bool, Choice("add the SHA-256 of each file, for which it is read again", default=False)]
+    sha256: Annotated[bool, Choice("report the SHA-256 of each file too, which reads it again", default=False)]
 
 
 class ConversionChoices(Choices, RunChoices, total=False):

@@ -53,7 +53,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(
         prog="deepgguf",
-        description="DeepSeek checkpoints (SafeTensors) to GGUF for Ollama and llama.cpp, in one pass, with proof.",
+        description="Convert DeepSeek checkpoints (SafeTensors) to GGUF for Ollama and llama.cpp, and verify it.",
         epilog=EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -81,9 +81,11 @@ def _command(
 def _add_what(parser: argparse.ArgumentParser) -> None:
     """Source, output, and what decides the bytes."""
     parser.add_argument(
-        "source", metavar="SRC", help="a folder with config.json and shards, or a model in the Hub's cache"
+        "source", metavar="SRC", help="the checkpoint's folder, or a model's folder in Hugging Face's cache"
     )
-    parser.add_argument("-o", "--output", metavar="OUT", help="a file, or a folder (default: NAME-TYPE.gguf here)")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", help="a file or folder (default: NAME-TYPE.gguf in the current one)"
+    )
     add_choices(parser, Choices)
 
 
@@ -130,7 +132,7 @@ def _add_sample(subparsers: Any) -> None:
         "--size", default="sample", metavar="SIZE", help="sample (a few MB), bench (4.4 GB), full (689 GB)"
     )
     parser.add_argument("--shards", type=int, default=1, metavar="N", help="number of files")
-    parser.add_argument("--scatter", action="store_true", help="put scales in other shards than their weights")
-    parser.add_argument("--sparse", action="store_true", help="real headers, holes instead of weights")
+    parser.add_argument("--scatter", action="store_true", help="put scales in different shards from their weights")
+    parser.add_argument("--sparse", action="store_true", help="real headers, holes instead of weights: for `plan`")
     parser.add_argument("--tokenizer", metavar="DIR", help="take tokenizer.json and tokenizer_config.json from here")
     _add_json(parser)

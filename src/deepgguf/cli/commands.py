@@ -142,8 +142,9 @@ def sample(options: argparse.Namespace) -> None:
     if options.json:
         print_json(made)
     else:
-        from deepgguf.terminal.sizes import size
+        from deepgguf.terminal.sizes import counted, size
 
         sys.stdout.write(
-            f"{printable(made.folder)}: {made.tensors:,} tensors, {size(made.nbytes)}, {made.shards} shards\n"
+            f"{printable(made.folder)}: {made.tensors:,} tensors, {size(made.nbytes)}, "
+            f"{counted(made.shards, 'shard')}\n"
         )

@@ -28,7 +28,7 @@ class Threads(msgspec.Struct, frozen=True):
             raise UsageError("`jobs`", f"{self.jobs} is too small", "give a number from 1")
 
     def map(self, work: Callable[[Task], Iterable[Result]], tasks: Iterable[Task]) -> Generator[Result]:
-        """As `Executor.map` has it; what was finished before a worker failed is yielded, then the error is raised."""
+        """See `Executor.map`; what was finished before a worker failed is yielded, then the error is raised."""
         crew = _Crew(work, tasks)
         try:
             for number in range(self.jobs):

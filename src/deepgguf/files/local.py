@@ -33,7 +33,8 @@ class LocalFiles(Files):
         try:
             mode = given.stat().st_mode
         except OSError as e:
-            raise UsageError(given, f"no such folder: {e.strerror}", _WANTED) from None
+            found = "no such folder" if isinstance(e, FileNotFoundError) else f"cannot be read: {e.strerror}"
+            raise UsageError(given, found, _WANTED) from None
         if not stat.S_ISDIR(mode):
             raise UsageError(given, "a file, not the folder of a checkpoint", _WANTED)
         self.__setstate__((str(snapshot_folder(given).absolute()), limit, False))

@@ -1,6 +1,6 @@
 """What a family of models has and what each target makes of it: one module per model class, each with a `FAMILY`.
 
-A family is found by being here: a new one is a new module, and nothing else is touched.
+Every module in this folder that declares a FAMILY is one: a new family is a new module, and nothing else.
 """
 
 import importlib

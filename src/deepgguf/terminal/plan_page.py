@@ -10,7 +10,7 @@ from rich.text import Text
 from deepgguf.errors import printable
 from deepgguf.planning.schema import Plan, PlannedFile
 from deepgguf.planning.totals import PlanTotals
-from deepgguf.terminal.sizes import duration, size
+from deepgguf.terminal.sizes import counted, duration, size
 from deepgguf.terminal.tables import facts_table, titled_table
 
 _BLOCK = re.compile(r"\bblk\.\d+\.")
@@ -33,7 +33,7 @@ def _facts(plan: Plan, memory: int, jobs: int, free_disk: int, free_memory: int 
     weights = sum(t.weights for f in plan.files for t in f.tensors)
     sources = sum(source.size for source in plan.sources)
     facts = {
-        "from": f"{printable(plan.source.place)}  ({len(plan.sources)} shards, {size(sources)})",
+        "from": f"{printable(plan.source.place)}  ({counted(len(plan.sources), 'shard')}, {size(sources)})",
         "to": f"{plan.architecture} for {plan.target}, {plan.type}",
         "parameters": f"{weights:,}",
         "scales paired": _scales(plan),

@@ -13,6 +13,11 @@ def count(number: int) -> str:
     return _scaled(number, ("", "K", "M", "B", "T"))
 
 
+def counted(number: int, what: str) -> str:
+    """1 shard, 2 shards."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as 42 s, 3 min 5 s, 1 h 12 min."""
     if seconds < 60:

@@ -4,7 +4,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from deepgguf.errors import printable
-from deepgguf.terminal.sizes import duration, size
+from deepgguf.terminal.sizes import counted, duration, size
 from deepgguf.verification.report import Verification, VerifiedFile
 
 _MOST = 20
@@ -16,15 +16,18 @@ def render(report: Verification) -> RenderableType:
     lines += [Text(f"sha256 {f.sha256}  {printable(f.path.name)}") for f in report.files if f.sha256]
     source = report.source
     if source:
-        exact = f"{source.exact} tensors exact, {source.bounded} quantized ones within their bounds, {source.keys} keys"
+        bounded = f", {source.bounded} quantized ones within their bounds" if source.bounded else ""
+        exact = f"{source.exact} tensors exact{bounded}, {source.keys} keys"
         if report.differences:
             exact = f"{source.exact + source.bounded} tensors and {source.keys} keys compared"
         lines.append(Text(f"source {printable(source.source)}: {exact}"))
-        lines += [Text(f"left out as expected: {count} tensors, {why}") for why, count in source.dropped.items()]
+        lines += [
+            Text(f"dropped, as expected: {counted(count, 'tensor')}, {why}") for why, count in source.dropped.items()
+        ]
     lines += [Text(str(difference), style="red") for difference in report.differences[:_MOST]]
     if len(report.differences) > _MOST:
         lines.append(Text(f"and {len(report.differences) - _MOST} more, all of them in the JSON", style="red"))
-    outcome = f"{len(report.differences)} differences" if report.differences else "no difference"
+    outcome = counted(len(report.differences), "difference") if report.differences else "no difference"
     lines.append(Text(f"{outcome}, {duration(report.seconds)}", style="red" if report.differences else "green"))
     return Group(*lines)
 
