@@ -201,6 +201,8 @@ def test_none_is_the_default_of_what_may_be_left_out(checkpoint):
         ({"split_max_size": "1K"}, "`split_max_size`: 1000 bytes are too few for "),
         ({"split_max_size": 0}, "`split_max_size`: 0 is too small; give a number from 1"),
         ({"part": 2}, "`part`: 2, but the number of files is 1; give one from 1 to that"),
+        ({"jobs": "4"}, "`jobs`: '4' is not a whole number; give a number from 1"),
+        ({"type": "q8_0", "imatrix": "none.gguf"}, "none.gguf: no such file; give the path of an importance matrix"),
         ({"resume": True, "restart": True}, "`resume`: contradicts `restart`; give one of them"),
     ],
 )

@@ -95,6 +95,8 @@ def complete(choices: Mapping[str, Any], of: type[Choices] | type[RunChoices]) -
         types, allowed = known[name].types, known[name].allowed
         if allowed and value is not None and value not in allowed:
             raise UsageError(f"`{name}`", f"{value!r} is unknown", f"choose from {', '.join(allowed)}")
+        if int in types and str not in types and value is not None and not isinstance(value, int):
+            raise UsageError(f"`{name}`", f"{value!r} is not a whole number", "give a number from 1")
         if int in types and isinstance(value, int) and value < 1:
             raise UsageError(f"`{name}`", f"{value} is too small", "give a number from 1")
     return {name: entry.choice.default for name, entry in known.items()} | dict(choices)

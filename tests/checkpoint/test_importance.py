@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepgguf.checkpoint.importance import ImportanceMatrix, read_importance
-from deepgguf.errors import CheckpointError, DeepggufError
+from deepgguf.errors import CheckpointError, DeepggufError, UsageError
 
 GOLDENS = Path(__file__).parent.parent / "goldens" / "imatrix"
 UP = "blk.0.ffn_up_exps.weight"
@@ -243,7 +243,7 @@ def test_an_older_file_that_is_damaged_is_an_error_that_says_where(tmp_path, con
 
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path):
-    with pytest.raises(CheckpointError, match=r"none\.gguf: no such file"):
+    with pytest.raises(UsageError, match=r"none\.gguf: no such file"):
         read_importance(tmp_path / "none.gguf")
 
 

@@ -8,6 +8,7 @@ float32, by a count. The matrix of a large model has a gigabyte; only its index 
 import os
 import struct
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NoReturn
 
 import msgspec
@@ -15,7 +16,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from deepgguf.errors import CheckpointError, GGUFError
+from deepgguf.errors import CheckpointError, GGUFError, UsageError
 from deepgguf.files.files import FileFacts, Files
 from deepgguf.files.local import LocalFiles
 from deepgguf.formats.gguf.decode import decode_header
@@ -107,10 +108,13 @@ def read_importance(path: str | os.PathLike[str]) -> ImportanceMatrix:
     """Reads the index of an importance matrix of either form, and every value once.
 
     Raises:
-        CheckpointError: no such file; not an importance matrix; cut short; sums without counts or the reverse; counts
+        UsageError: no such file.
+        CheckpointError: not an importance matrix; cut short; sums without counts or the reverse; counts
             that do not divide the values; a value that is not finite.
         OutputError: the file cannot be read.
     """
+    if not Path(path).exists():
+        raise UsageError(os.fspath(path), "no such file", "give the path of an importance matrix")
     files, name = LocalFiles.of_file(path)
     file = files.facts(name)
     is_gguf = file.size >= len(MAGIC) and files.read(file, 0, len(MAGIC)).tobytes() == MAGIC
