@@ -107,6 +107,6 @@ def parse_size(size: int | str) -> int:
     text = str(size)
     number = text.rstrip("KMG")
     unit = text[len(number) :]
-    if not (number.isascii() and number.isdigit()) or unit not in {"", *_UNITS} or not int(number):
+    if not (number.isascii() and number.isdigit() and len(number) < 20) or unit not in {"", *_UNITS} or not int(number):
         raise UsageError("`split_max_size`", f"{size!r} is not a size", "give one such as 48G or 500M")
     return int(number) * _UNITS.get(unit, 1)

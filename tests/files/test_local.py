@@ -80,6 +80,17 @@ def test_a_file_that_is_cut_short_while_it_is_open_is_an_error(tmp_path):
         files.read(file, 0, 10)
 
 
+def test_a_file_that_is_overwritten_while_it_is_open_is_an_error(tmp_path):
+    files = folder_of(tmp_path, b"0123456789")
+    file = files.facts("0")
+    files.read(file, 0, 10)
+    with (tmp_path / "0").open("r+b") as overwritten:
+        overwritten.write(b"x")
+    os.utime(tmp_path / "0", ns=(0, 0))  # a clock that is too coarse would hide it
+    with pytest.raises(CheckpointError, match=r"^0: changed or truncated while it was read"):
+        files.read(file, 0, 10)
+
+
 def test_a_read_error_is_one_after_which_the_run_can_be_resumed(tmp_path, monkeypatch):
     def broken(fd, buffers, offset):
         raise OSError(errno.EIO, os.strerror(errno.EIO))

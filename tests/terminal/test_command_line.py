@@ -97,6 +97,7 @@ def test_a_type_may_be_given_in_any_case(v3):
         (["--tensor-type", "a=q8_0"], "--tensor-type: has no meaning for --type auto; choose a quantized --type"),
         (["--split-max-size", "1K"], "--split-max-size: 1000 bytes are too few for blk.0.attn_kv_a_mqa.weight"),
         (["--split-max-tensors", "-1"], "--split-max-tensors: -1 is too small; give a number from 1"),
+        (["--split-max-size", "9" * 21], f"--split-max-size: '{'9' * 21}' is not a size; give one such as 48G or 500M"),
         (["--split-max-size", "48X"], "--split-max-size: '48X' is not a size; give one such as 48G or 500M"),
         (["--jobs", "0"], "--jobs: 0 is too small; give a number from 1"),
         (["--tensor-type", "ffn"], "--tensor-type: 'ffn' is not of the form PATTERN=TYPE; write for instance "),

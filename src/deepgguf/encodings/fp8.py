@@ -20,7 +20,7 @@ from deepgguf.formats.safetensors import DTYPE_BITS, TensorHeader
 _SCALE_DTYPES = ("F32", "F16", "BF16", "F8_E8M0", "U8")  # U8 holds E8M0, from writers that lack the type
 _UNIT = np.float32(2.0**120)
 
-_Size = Annotated[int, msgspec.Meta(gt=0)]
+_Size = Annotated[int, msgspec.Meta(gt=0, le=2**32)]
 
 
 class Fp8(Encoding, frozen=True):

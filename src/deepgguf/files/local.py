@@ -91,14 +91,14 @@ class LocalFiles(Files):
         return open_regular(self.local_path(name), name).facts
 
     def readinto(self, file: FileFacts, offset: int, buffer: Buffer) -> None:
-        """Reads by pread."""
+        """Reads by pread, and looks afterwards whether the file has changed: its bytes would be of two files."""
         view, opened = flat(buffer), self._opened(file)
         try:
             done = opened.readinto(offset, view)
         except OSError as e:
             found = f"reading {len(view):,} bytes at byte {offset:,} failed: {e.strerror}"
             raise OutputError(file.name, found, "check the disk, then run again with `resume=True`") from None
-        if done < len(view):
+        if done < len(view) or not opened.unchanged:
             raise changed(file)
 
     def local_path(self, name: str) -> str:

@@ -32,6 +32,11 @@ class OpenFile:
             done += got
         return done
 
+    @property
+    def unchanged(self) -> bool:
+        """Whether size and version are still what they were when it was opened."""
+        return _facts(os.fstat(self.fd), self.facts.name) == self.facts
+
 
 def open_regular(real: str, name: str) -> OpenFile:
     """Opens the file at the real path `real`, which the checkpoint calls `name`.
@@ -45,7 +50,7 @@ def open_regular(real: str, name: str) -> OpenFile:
     except OSError as e:
         raise unreadable(name, e, "look at the file, or download it again") from None
     status = os.fstat(fd)
-    opened = OpenFile(fd, FileFacts(name, status.st_size, str(status.st_mtime_ns)))
+    opened = OpenFile(fd, _facts(status, name))
     _must_be_regular(name, status)
     return opened
 
@@ -54,6 +59,10 @@ def unreadable(name: str, e: OSError, advice: str) -> CheckpointError:
     """The error for a file that cannot be opened or found."""
     words = {errno.ENOENT: "no such file", errno.ELOOP: "a loop of symlinks", errno.EACCES: "no permission to read it"}
     return CheckpointError(name, words.get(e.errno or 0, f"cannot be opened: {e.strerror}"), advice)
+
+
+def _facts(status: os.stat_result, name: str) -> FileFacts:
+    return FileFacts(name, status.st_size, str(status.st_mtime_ns))
 
 
 def _must_be_regular(name: str, status: os.stat_result) -> None:
