@@ -1,5 +1,6 @@
 """The recipes by name: what llama-quantize calls file types."""
 
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -10,7 +11,7 @@ from deepgguf.formats.gguf.types import FileType, GGMLType
 class Recipe(msgspec.Struct, frozen=True):
     """A mixture of types by its name; `type` is what a tensor gets for which no rule says otherwise.
 
-    The types are those of llama-quant.cpp, llama_ftype_get_default_type.
+    The types are those of llama-quant.cpp, llama_ftype_get_default_type: all are called as their mixtures begin.
     """
 
     name: str
@@ -22,26 +23,11 @@ class Recipe(msgspec.Struct, frozen=True):
         return FileType[self.name.upper()].value
 
 
+_NAMES = (
+    "q4_0 q4_1 q8_0 q5_0 q5_1 q2_k q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m q6_k q2_k_s iq4_nl iq4_xs mxfp4_moe"
+)
+_VARIANT = re.compile("_(S|M|L|MOE)$")  # of a type's mixtures
+
 RECIPES: Mapping[str, Recipe] = {
-    name: Recipe(name, type)
-    for name, type in (
-        ("q4_0", GGMLType.Q4_0),
-        ("q4_1", GGMLType.Q4_1),
-        ("q8_0", GGMLType.Q8_0),
-        ("q5_0", GGMLType.Q5_0),
-        ("q5_1", GGMLType.Q5_1),
-        ("q2_k", GGMLType.Q2_K),
-        ("q3_k_s", GGMLType.Q3_K),
-        ("q3_k_m", GGMLType.Q3_K),
-        ("q3_k_l", GGMLType.Q3_K),
-        ("q4_k_s", GGMLType.Q4_K),
-        ("q4_k_m", GGMLType.Q4_K),
-        ("q5_k_s", GGMLType.Q5_K),
-        ("q5_k_m", GGMLType.Q5_K),
-        ("q6_k", GGMLType.Q6_K),
-        ("q2_k_s", GGMLType.Q2_K),
-        ("iq4_nl", GGMLType.IQ4_NL),
-        ("iq4_xs", GGMLType.IQ4_XS),
-        ("mxfp4_moe", GGMLType.MXFP4),
-    )
+    name: Recipe(name, GGMLType[_VARIANT.sub("", name.upper())]) for name in _NAMES.split()
 }
