@@ -18,7 +18,7 @@ from deepgguf.executors.buffers import Buffers
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.formats.gguf.types import TensorInfo
 from deepgguf.formats.manifest import ManifestTensor
-from deepgguf.verification.each_part import Part, each_part
+from deepgguf.verification.each_once import Checked, each_once
 from deepgguf.verification.file_bytes import CheckedFile, FileBytes
 from deepgguf.verification.report import Difference
 
@@ -57,8 +57,8 @@ def check_hashes(
     """
     tasks = list(_tasks(checked, every=every))
     work, sizes = _Hasher(tuple(file.data for file in checked), Buffers()), [task.stored.nbytes for task in tasks]
-    with closing(each_part(executor, work.hash, enumerate(tasks), sizes, progress)) as parts:
-        digests = {part.number: part.digest for part in parts if part.digest}
+    with closing(each_once(executor, work.hash, enumerate(tasks), sizes, progress)) as results:
+        digests = {result.number: result.digest for result in results if result.digest}
     differences = [
         _tensor_difference(task, checked[task.file].header.tensors[task.tensor], digests[number])
         for number, task in enumerate(tasks)
@@ -76,7 +76,7 @@ class _Task(NamedTuple):
     stored: ManifestTensor
 
 
-class _Hashed(Part, frozen=True, gc=False):
+class _Hashed(Checked, frozen=True, gc=False):
     """A part of the tensor of the task number `number`; the last one has the tensor's digest, the others ""."""
 
     digest: str

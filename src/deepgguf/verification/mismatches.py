@@ -8,7 +8,7 @@ import msgspec
 from deepgguf.encodings.encoding import Squares
 from deepgguf.errors import printable
 from deepgguf.verification.counterparts import Counterpart
-from deepgguf.verification.each_part import Part
+from deepgguf.verification.each_once import Checked
 from deepgguf.verification.error_bounds import LARGEST_RELATIVE_RMS
 from deepgguf.verification.report import Difference
 
@@ -24,7 +24,7 @@ class Wrong(msgspec.Struct, frozen=True):
     found: str
 
 
-class Outcome(Part, frozen=True, gc=False):
+class Outcome(Checked, frozen=True, gc=False):
     """What came of a slice of the pair number `number`, made of its source number `source`."""
 
     source: int

@@ -18,7 +18,7 @@ from deepgguf.models.match import read_model
 from deepgguf.verification.compare_keys import key_differences
 from deepgguf.verification.compare_slices import compare_slice
 from deepgguf.verification.counterparts import Counterpart, find_counterparts
-from deepgguf.verification.each_part import each_part
+from deepgguf.verification.each_once import each_once
 from deepgguf.verification.file_bytes import CheckedFile, FileBytes
 from deepgguf.verification.mismatches import Mismatches, Outcome
 from deepgguf.verification.report import Difference, SourceCheck
@@ -62,7 +62,7 @@ def _weight_differences(
     comparer: "_Comparer", pairs: Sequence[Counterpart], tasks: Iterator[Batch], executor: Executor, progress: Progress
 ) -> list[Difference]:
     mismatches, sizes = [Mismatches(pair) for pair in pairs], [pair.tensor.nbytes for pair in pairs]
-    with closing(each_part(executor, comparer.compare, tasks, sizes, progress)) as outcomes:
+    with closing(each_once(executor, comparer.compare, tasks, sizes, progress)) as outcomes:
         for outcome in outcomes:
             mismatches[outcome.number].add(outcome)
     return [difference for one in mismatches for difference in one.differences()]

@@ -1,4 +1,4 @@
-"""What an executor gives back, each part once, and nothing left out."""
+"""What an executor gives back, each result once, and nothing left out."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
@@ -10,7 +10,7 @@ from deepgguf.errors import OutputError
 from deepgguf.executors.executor import Executor, Progress, Task
 
 
-class Part(msgspec.Struct, frozen=True, gc=False):
+class Checked(msgspec.Struct, frozen=True, gc=False):
     """The result for `nbytes` bytes from byte `start` of the tensor number `number`."""
 
     number: int
@@ -18,31 +18,31 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     nbytes: int
 
 
-P = TypeVar("P", bound=Part)
+C = TypeVar("C", bound=Checked)
 
 
-def each_part(
+def each_once(
     executor: Executor,
-    work: Callable[[Task], Iterable[P]],
+    work: Callable[[Task], Iterable[C]],
     tasks: Iterable[Task],
     sizes: Sequence[int],
     progress: Progress,
-) -> Generator[P]:
-    """The parts of tensors of `sizes` bytes, as they come; those of a task that is done twice count once.
+) -> Generator[C]:
+    """What was checked of tensors of `sizes` bytes, as it comes; what is done twice counts once.
 
     OutputError at the end if the executor has left any out.
     """
     missing, seen = list(sizes), [set[int]() for _ in sizes]
-    with closing(executor.map(work, tasks)) as parts:
-        for part in parts:
-            if not missing[part.number] or part.start in seen[part.number]:
+    with closing(executor.map(work, tasks)) as results:
+        for result in results:
+            if not missing[result.number] or result.start in seen[result.number]:
                 continue
-            seen[part.number].add(part.start)
-            missing[part.number] -= part.nbytes
-            if not missing[part.number]:
-                seen[part.number].clear()  # there are a million slices in all
-            progress(part.nbytes)
-            yield part
+            seen[result.number].add(result.start)
+            missing[result.number] -= result.nbytes
+            if not missing[result.number]:
+                seen[result.number].clear()  # there are a million slices in all
+            progress(result.nbytes)
+            yield result
     if any(missing):
         found = f"left work undone: {sum(missing):,} of {sum(sizes):,} bytes were not checked"
         raise OutputError("`executor`", found, "run it again, or with another one")
