@@ -13,23 +13,10 @@ import msgspec
 from deepgguf.planning.numbering import Numbering, Place
 from deepgguf.planning.pieces import Piece, runs
 from deepgguf.planning.schema import OutputTensor, Plan
-from deepgguf.tensors.source_tensor import SourceTensor
+from deepgguf.tensors.source_tensor import FileRange, SourceTensor
 
 WINDOW_BYTES = 32 << 20  # of the source, at most, unless a single piece needs more
 _NEARBY_BYTES = 8 << 20  # where requests are cheap: the last workers have less left when the others are done
-
-
-class FileRange(NamedTuple):
-    """Bytes [start, stop) of the plan's source number `file`."""
-
-    file: int
-    start: int
-    stop: int
-
-    @property
-    def nbytes(self) -> int:
-        """Its length in bytes."""
-        return self.stop - self.start
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -50,9 +37,7 @@ class Share(msgspec.Struct, frozen=True):
         """The bytes of every blob that the pieces need, from the first to the last."""
         view = self.output.view
         (first, _), (last, count) = runs(view, self.pieces[0])[0], runs(view, self.pieces[-1])[-1]
-        ranges = self.source.encoding.ranges(view.cols, first, last + count - first)
-        for blob, (start, nbytes) in zip(self.source.blobs, ranges, strict=True):
-            yield FileRange(blob.file, blob.offset + start, blob.offset + start + nbytes)
+        return self.source.ranges(view.cols, first, last + count - first)
 
     @property
     def nbytes(self) -> int:

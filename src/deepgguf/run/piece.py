@@ -108,15 +108,7 @@ class _Work(NamedTuple):
         np.copyto(turned, source.view(element).reshape(shape).transpose(0, 2, 1))
 
     def _stored(self, first: int, rows: int) -> Stored:
-        source, cols = self.share.source, self.share.output.view.cols
-        blobs = []
-        for number, (blob, (start, nbytes)) in enumerate(
-            zip(source.blobs, source.encoding.ranges(cols, first, rows), strict=True)
-        ):
-            buffer = self.buffers.take(f"blob {number}", nbytes)
-            self.read(blob.file, blob.offset + start, buffer)
-            blobs.append(buffer)
-        return Stored(source.name, first, rows, cols, tuple(blobs))
+        return self.share.source.read_rows(self.share.output.view.cols, first, rows, self.read, self.buffers)
 
 
 def _quantize(share: Share, piece: Piece, floats: Floats, importance: ImportanceFile | None, out: Bytes) -> None:

@@ -1,8 +1,13 @@
 """A tensor of the checkpoint: its form, and where its bytes lie."""
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import msgspec
 
-from deepgguf.encodings.encoding import Encoding
+from deepgguf.encodings.encoding import Encoding, Stored
+from deepgguf.executors.buffers import Buffers
+from deepgguf.files.files import ReadByNumber
 
 
 class Blob(msgspec.Struct, frozen=True, gc=False):
@@ -11,6 +16,19 @@ class Blob(msgspec.Struct, frozen=True, gc=False):
     file: int
     offset: int
     nbytes: int
+
+
+class FileRange(NamedTuple):
+    """Bytes [start, stop) of the checkpoint's file number `file`."""
+
+    file: int
+    start: int
+    stop: int
+
+    @property
+    def nbytes(self) -> int:
+        """Its length in bytes."""
+        return self.stop - self.start
 
 
 class SourceTensor(msgspec.Struct, frozen=True, gc=False):
@@ -28,3 +46,16 @@ class SourceTensor(msgspec.Struct, frozen=True, gc=False):
     def nbytes(self) -> int:
         """Bytes of all blobs."""
         return sum(blob.nbytes for blob in self.blobs)
+
+    def ranges(self, cols: int, first: int, rows: int) -> Iterator[FileRange]:
+        """The bytes of each blob that rows [first, first + rows), of `cols` weights each, need."""
+        for blob, (start, nbytes) in zip(self.blobs, self.encoding.ranges(cols, first, rows), strict=True):
+            yield FileRange(blob.file, blob.offset + start, blob.offset + start + nbytes)
+
+    def read_rows(self, cols: int, first: int, rows: int, read: ReadByNumber, buffers: Buffers) -> Stored:
+        """These rows as they are stored, in `buffers`; raises what `read` raises."""
+        blobs = []
+        for number, span in enumerate(self.ranges(cols, first, rows)):
+            blobs.append(buffers.take(f"blob {number}", span.nbytes))
+            read(span.file, span.start, blobs[-1])
+        return Stored(self.name, first, rows, cols, tuple(blobs))

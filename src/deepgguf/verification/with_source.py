@@ -8,7 +8,6 @@ import msgspec
 
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.encodings import PLAIN
-from deepgguf.encodings.encoding import Stored
 from deepgguf.executors.buffers import Buffers
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.files.files import FileFacts, Files
@@ -22,7 +21,7 @@ from deepgguf.verification.each_once import each_once
 from deepgguf.verification.file_bytes import CheckedFile, FileBytes
 from deepgguf.verification.mismatches import Mismatches, Outcome
 from deepgguf.verification.report import Difference, SourceCheck
-from deepgguf.verification.slices import Batch, Slice, batches
+from deepgguf.verification.slices import Batch, batches
 
 
 def check_source(
@@ -79,19 +78,10 @@ class _Comparer(msgspec.Struct, frozen=True):
 
     def compare(self, batch: Batch) -> Iterator[Outcome]:
         """Every slice against its source."""
+        read = self.files.by_number(self.sources)
         for slice in batch.slices:
             data = self.buffers.take("file", slice.nbytes)
             self.opened[batch.file].readinto(batch.start + slice.offset, data)
-            stored = self._stored(batch, slice)
+            stored = batch.source.read_rows(slice.cols, slice.source_row, slice.rows, read, self.buffers)
             wrong, squares = compare_slice(batch, slice, data, stored, self.buffers, weighted=self.weighted)
             yield Outcome(batch.pair, slice.offset, slice.nbytes, slice.source, wrong, squares)
-
-    def _stored(self, batch: Batch, slice: Slice) -> Stored:
-        """The slice's source rows as they are stored."""
-        source, blobs = batch.source, []
-        ranges = source.encoding.ranges(slice.cols, slice.source_row, slice.rows)
-        for number, (blob, (start, nbytes)) in enumerate(zip(source.blobs, ranges, strict=True)):
-            buffer = self.buffers.take(f"blob {number}", nbytes)
-            self.files.readinto(self.sources[blob.file], blob.offset + start, buffer)
-            blobs.append(buffer)
-        return Stored(source.name, slice.source_row, slice.rows, slice.cols, tuple(blobs))
