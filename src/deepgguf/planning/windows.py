@@ -16,7 +16,6 @@ from deepgguf.planning.schema import OutputTensor, Plan
 from deepgguf.tensors.source_tensor import FileRange, SourceTensor
 
 WINDOW_BYTES = 32 << 20  # of the source, at most, unless a single piece needs more
-_NEARBY_BYTES = 8 << 20  # where requests are cheap: the last workers have less left when the others are done
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -79,16 +78,13 @@ Unfinished = Callable[[int, int], bool]
 def windows(plan: Plan, unfinished: Unfinished = lambda file, number: True) -> Iterator[Window]:
     """All windows of `plan`, without the pieces that are not `unfinished`."""
     numberings = [Numbering(file, plan.piece_weights) for file in plan.files]
-    if plan.source.whole_windows:
-        origins, most = iter(sorted(_origins(plan))), WINDOW_BYTES
-    else:
-        origins, most = _origins(plan), _NEARBY_BYTES
+    origins = sorted(_origins(plan)) if plan.source.whole_windows else _origins(plan)
     shares: list[Share] = []
     nbytes = 0
     for origin in origins:
-        for share in _shares(numberings[origin.file], origin, most, unfinished):
+        for share in _shares(numberings[origin.file], origin, unfinished):
             size = share.nbytes
-            if shares and nbytes + size > most:
+            if shares and nbytes + size > WINDOW_BYTES:
                 yield Window(tuple(shares))
                 shares, nbytes = [], 0
             shares.append(share)
@@ -104,11 +100,11 @@ def _origins(plan: Plan) -> Iterator[_Origin]:
                 yield _Origin(stored.blobs[0].file, stored.blobs[0].offset, file_number, number, source)
 
 
-def _shares(numbering: Numbering, origin: _Origin, nbytes: int, unfinished: Unfinished) -> Iterator[Share]:
-    """The unfinished pieces of one source tensor in runs of at most `nbytes`."""
+def _shares(numbering: Numbering, origin: _Origin, unfinished: Unfinished) -> Iterator[Share]:
+    """The unfinished pieces of one source tensor in runs of at most a window."""
     tensor, how = numbering.file.tensors[origin.tensor], numbering.cuts[origin.tensor]
     source, start = tensor.sources[origin.source], numbering.tensor_start(origin.tensor)
-    most = max(1, how.per_source * nbytes // source.nbytes)
+    most = max(1, how.per_source * WINDOW_BYTES // source.nbytes)
     first = numbering.number(Place(origin.tensor, origin.source * how.per_source))
     for numbers in _runs(first, how.per_source, most, lambda number: unfinished(origin.file, number)):
         pieces = tuple(numbering.piece(numbering.place(number)) for number in numbers)

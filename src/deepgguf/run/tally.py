@@ -1,4 +1,4 @@
-"""What has been finished of a file: digests of tensors from those of their pieces, counts of odd numbers, errors."""
+"""What is finished of a file: tensor digests, counts of NaN, Inf and overflow, and errors, gathered piece by piece."""
 
 import xxhash
 
