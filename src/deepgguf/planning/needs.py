@@ -2,6 +2,7 @@
 
 from deepgguf.formats.gguf.types import Value, ValueType
 from deepgguf.planning.numbering import Numbering, Place
+from deepgguf.planning.pieces import runs
 from deepgguf.planning.schema import Plan
 from deepgguf.planning.scratch import scratch
 from deepgguf.planning.windows import WINDOW_BYTES
@@ -29,7 +30,9 @@ def worker_bytes(plan: Plan) -> int:
         numbering = Numbering(file, plan.piece_weights)
         for number, tensor in enumerate(file.tensors):
             piece = numbering.piece(Place(number, 0))
-            largest = max(largest, scratch(tensor.output, tensor.stored, piece).nbytes)
+            rows = tensor.sources[0].ranges(tensor.view.cols, *runs(tensor.view, piece)[0])
+            nbytes = sum(span.nbytes for span in rows) + scratch(tensor.output, tensor.stored, piece).nbytes
+            largest = max(largest, nbytes)
     return largest + (WINDOW_BYTES if plan.source.whole_windows else 0)
 
 
