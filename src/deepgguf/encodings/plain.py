@@ -15,6 +15,8 @@ class Plain(Encoding, frozen=True):
 
     type: ClassVar[GGMLType]
 
+    working = 0
+
     element: ClassVar[str] = ""
     """What NumPy calls an element; empty for those that it does not know."""
 

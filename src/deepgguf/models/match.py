@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
+from deepgguf.checkpoint.quantization import drop_reason
 from deepgguf.encodings import weight_of
 from deepgguf.encodings.opaque import Opaque
 from deepgguf.errors import CheckpointError
@@ -49,10 +50,10 @@ def _sources(row: Row, tensors: Mapping[str, SourceTensor]) -> tuple[SourceTenso
     sources = []
     for name in row.sources:
         found = tensors.get(name)
+        if found is not None and isinstance(found.encoding, Opaque):
+            found.encoding.refuse()
         if found is None or found.shape != row.shape:
             raise _unfit(name, row, found)
-        if isinstance(found.encoding, Opaque):
-            found.encoding.refuse()
         sources.append(found)
     return tuple(sources)
 
@@ -72,7 +73,7 @@ def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping
     unknown = []
     for name in tensors:
         if name not in used:
-            reason = family.drop_reason(model, weight_of(name))
+            reason = family.drop_reason(model, weight_of(name)) or drop_reason(name)
             if reason:
                 reasons[name] = reason
             else:
