@@ -62,10 +62,10 @@ def claim_of(layer: Mapping[str, TensorHeader]) -> tuple[Claim, type[Encoding]] 
 def layer_and_part(name: str) -> tuple[str, str]:
     """The layer that the tensor `name` belongs to, and what it is to its weights; `name` and "" if no form says so."""
     layer, _, part = name.rpartition(".")
-    if part in _PARTS and not layer.endswith(".weight"):
+    if layer and part in _PARTS and not layer.endswith(".weight"):
         return layer, part
     layer, dot, part = name.rpartition(".weight.")
-    return (layer, f"weight.{part}") if dot and f"weight.{part}" in _PARTS else (name, "")
+    return (layer, f"weight.{part}") if layer and dot and f"weight.{part}" in _PARTS else (name, "")
 
 
 def weight_of(name: str) -> str:
