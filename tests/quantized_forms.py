@@ -27,8 +27,9 @@ def _scales(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def _expand(scales: np.ndarray, rows: int, cols: int) -> np.ndarray:
-    """Each scale over its block."""
-    high, wide = -(-rows // scales.shape[0]), -(-cols // scales.shape[1])
+    """Each scale over its block: 128 × 128, or as many rows or columns as there are scales for them."""
+    tiles = scales.shape == _tiles(rows, cols)
+    high, wide = (128, 128) if tiles else (-(-rows // scales.shape[0]), -(-cols // scales.shape[1]))
     return np.repeat(np.repeat(scales, high, 0), wide, 1)[:rows, :cols]
 
 

@@ -38,7 +38,7 @@ def test_mlx_calls_it_quantization_and_repeats_it_without_a_method(twice):
 
 def test_the_model_that_it_was_made_from_is_added_for_advice():
     assert declared_quantization({"quantization_config": FP8}, None, "org/V3")["base_model"] == "org/V3"
-    assert declared_quantization({}, None, "org/V3") == {}
+    assert declared_quantization({}, None, "org/V3") == {"base_model": "org/V3"}
 
 
 def test_a_quantization_that_is_no_object_is_an_error():

@@ -18,6 +18,7 @@ from deepgguf.tensors.source_tensor import SourceTensor
 MODELOPT = "hf_quant_config.json"
 """Where NVIDIA's modelopt puts it, in older versions there only."""
 
+_BASE_MODEL = "base_model"
 _NESTED = ("language_config", "text_config", "llm_config")
 
 _ACTIVATIONS = "static scales of activations, which engines do not use"
@@ -62,17 +63,18 @@ def declared_quantization(
     if isinstance(mlx, Mapping) and (found is None or found == mlx):
         found = {"quant_method": "mlx", **mlx}
     if found is None:
-        return {}
+        found = {}
     if not isinstance(found, Mapping):
         expected = f"quantization_config is {type(found).__name__}, expected an object"
         raise CheckpointError("config.json", expected)
-    return {**found, "base_model": base_model} if base_model else found
+    return {**found, _BASE_MODEL: base_model} if base_model else found
 
 
 def quantization_warnings(quantization: Mapping[str, object], tensors: Iterable[SourceTensor]) -> Iterator[str]:
     """A quantization that no tensor has; FP8 whose blocks nothing tells."""
     forms = {id(t.encoding): t.encoding for t in tensors}.values()
-    if quantization and not any(not isinstance(form, Plain | Opaque) for form in forms):
+    said = quantization.keys() - {_BASE_MODEL}
+    if said and not any(not isinstance(form, Plain | Opaque) for form in forms):
         method = quantization.get("quant_method")
         yield (
             f"config.json: its quantization ({printable(method)}) is left over, since all weights are stored plainly; "
