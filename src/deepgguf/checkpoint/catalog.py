@@ -1,11 +1,11 @@
 """The tensors of a checkpoint, each with its form and all its blobs, out of the headers of its shards."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from deepgguf.checkpoint.quantization import Quantization
 from deepgguf.encodings import PLAIN_BY_DTYPE, READ_DTYPES, claim_of, layer_and_part
-from deepgguf.encodings.encoding import Claim, Encoding
+from deepgguf.encodings.encoding import Encoding
 from deepgguf.encodings.foreign import convert_the_original, tool_of
 from deepgguf.encodings.opaque import Opaque
 from deepgguf.errors import CheckpointError
@@ -15,12 +15,12 @@ from deepgguf.tensors.source_tensor import Blob, SourceTensor
 _Parts = dict[str, TensorHeader]  # tensors of a layer by what they are to its weights: "weight", "weight_scale" …
 
 
-class _Weights(NamedTuple):
-    """A tensor of the catalog: its name, its form, and the stored tensors that hold it, the codes first."""
+class _Form(NamedTuple):
+    """How alike layers are stored: the form, the weights' shape, and what is read of the layer, the codes first."""
 
-    name: str
     encoding: Encoding
-    stored: tuple[TensorHeader, ...]
+    shape: tuple[int, ...]
+    stored: tuple[str, ...]
 
 
 def catalog(
@@ -32,19 +32,28 @@ def catalog(
     their names, are one tensor X.weight. What cannot be read is there as `Opaque`: it matters only if it is needed.
     """
     forms, layers = _Forms(quantization), _layers(headers)
-    coded: dict[str, _Weights | None] = {}
+    coded: dict[str, _Form] = {}  # by the name of the codes
+    beside: set[str] = set()  # what belongs to codes
+    orphans: dict[str, Opaque] = {}  # what should
     for layer, parts in layers.items():
-        coded |= forms.weights(layer, parts)
+        form = forms.of_layer(layer, parts)
+        if form:
+            coded[parts[form.stored[0]].name] = form
+            beside.update([parts[part].name for part in form.stored[1:]])
+        if form is None or len(form.stored) < len(parts):
+            orphans |= _orphans(layer, parts, form.stored if form else ("weight",))
     shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # few objects for 46,000 tensors
     tensors: dict[str, SourceTensor] = {}
-    for name, header in headers.items():
-        weights = coded[name] if name in coded else _Weights(name, forms.plain(header), (header,))
-        if weights:
-            shape = weights.encoding.logical_shape(header.shape)
-            stored = tuple([blobs[tensor.name] for tensor in weights.stored])
-            tensors[weights.name] = SourceTensor(
-                weights.name, shapes.setdefault(shape, shape), weights.encoding, stored
-            )
+    for (name, header), blob in zip(headers.items(), blobs.values(), strict=True):
+        form = coded.get(name)
+        if form:
+            layer = name.removesuffix(f".{form.stored[0]}")
+            parts, weights = layers[layer], f"{layer}.weight"
+            stored = tuple([blobs[parts[part].name] for part in form.stored])
+            tensors[weights] = SourceTensor(weights, form.shape, form.encoding, stored)
+        elif name not in beside:
+            shape = shapes.setdefault(header.shape, header.shape)
+            tensors[name] = SourceTensor(name, shape, orphans.get(name) or forms.plain(header), (blob,))
     return tensors
 
 
@@ -52,14 +61,20 @@ def _layers(headers: Mapping[str, TensorHeader]) -> dict[str, _Parts]:
     """The layers with more than plain weights."""
     layers: dict[str, _Parts] = {}
     for name, header in headers.items():
-        if header.dtype in PLAIN_BY_DTYPE and name.endswith(".weight"):
+        if name.endswith(".weight"):
+            if header.dtype in PLAIN_BY_DTYPE:
+                continue
+            layer, part = name[: -len(".weight")], "weight"
+        else:
+            layer, part = layer_and_part(name)
+        if not part:
             continue
-        layer, part = layer_and_part(name)
-        if part:
-            layers.setdefault(layer, {})[part] = header
+        if layer in layers:
+            layers[layer][part] = header
+        else:
+            layers[layer] = {part: header}
     for layer, parts in layers.items():
-        weights = headers.get(f"{layer}.weight")
-        if weights:
+        if "weight" not in parts and (weights := headers.get(f"{layer}.weight")):
             parts["weight"] = weights
     return layers
 
@@ -70,27 +85,7 @@ class _Forms:
     def __init__(self, quantization: Mapping[str, object]) -> None:
         self._words = quantization
         self._quantization = Quantization.of(quantization)
-        self._known: dict[object, tuple[Claim, Encoding]] = {}
-
-    def weights(self, layer: str, parts: _Parts) -> dict[str, _Weights | None]:
-        """What becomes of a layer's tensors, by their names: None for those that belong to others.
-
-        A plain "weight" that no form claims is not among them.
-        """
-        claimed = self._claimed(layer, parts)
-        if claimed is None:
-            return {t.name: _orphan(layer, t, parts) for part, t in parts.items() if part != "weight"}
-        claim, encoding = claimed
-        stored = tuple([parts[part] for part in (claim.weights, *claim.companions) if part in parts])
-        if claim.weights != "weight" and "weight" in parts:
-            found = f"is there twice, as it is and as {stored[0].name}"
-            encoding, stored = Opaque(f"tensor {layer}.weight", found), (*stored, parts["weight"])
-        coded: dict[str, _Weights | None] = {tensor.name: None for tensor in stored}
-        coded[stored[0].name] = _Weights(f"{layer}.weight", encoding, stored)
-        for tensor in parts.values():
-            if tensor.name not in coded:
-                coded[tensor.name] = _orphan(layer, tensor, parts)
-        return coded
+        self._known: dict[object, _Form] = {}
 
     def plain(self, header: TensorHeader) -> Encoding:
         """The form of a tensor that stands for itself."""
@@ -101,28 +96,40 @@ class _Forms:
             return Opaque(f"tensor {header.name}", found, convert_the_original(self._words))
         return form
 
-    def _claimed(self, layer: str, parts: _Parts) -> tuple[Claim, Encoding] | None:
+    def of_layer(self, layer: str, parts: _Parts) -> _Form | None:
+        """How a layer is stored; None if no form claims it, but its weights may be plain."""
         words = self._quantization.of_layer(layer)
         alike = (id(words), *[(part, tensor.dtype, tensor.shape) for part, tensor in parts.items()])
-        known = self._known.get(alike)
-        if known:
-            return known
-        claimed = claim_of(parts)
-        if claimed is None:
-            return None
-        claim, form = claimed
-        beside = [parts[part] for part in claim.companions if part in parts]
-        try:
-            known = self._known[alike] = claim, form.describe(parts[claim.weights], beside, words)
-        except CheckpointError as error:  # its words name the tensor
-            return claim, Opaque(error.where, error.found, error.advice)
-        return known
+        form = self._known.get(alike)
+        if form is None:
+            form = _described(layer, parts, words)
+            if form and not isinstance(form.encoding, Opaque):  # its words name the tensor
+                self._known[alike] = form
+        return form
 
 
-def _orphan(layer: str, tensor: TensorHeader, parts: _Parts) -> _Weights:
-    """A tensor that belongs to quantized weights, but there are none that it fits."""
+def _described(layer: str, parts: _Parts, words: Mapping[str, object]) -> _Form | None:
+    """The form that claims a layer, `Opaque` if its tensors do not fit together; None if none claims it."""
+    claimed = claim_of(parts)
+    if claimed is None:
+        return None
+    claim, form = claimed
+    weights = parts[claim.weights]
+    beside = tuple([part for part in claim.companions if part in parts])
+    stored = (claim.weights, *beside)
+    if claim.weights != "weight" and "weight" in parts:
+        found = f"is there twice, as it is and as {weights.name}"
+        return _Form(Opaque(f"tensor {layer}.weight", found), weights.shape, (*stored, "weight"))
+    try:
+        encoding = form.describe(weights, [parts[part] for part in beside], words)
+    except CheckpointError as error:
+        return _Form(Opaque(error.where, error.found, error.advice), weights.shape, stored)
+    return _Form(encoding, encoding.logical_shape(weights.shape), stored)
+
+
+def _orphans(layer: str, parts: _Parts, taken: Collection[str]) -> dict[str, Opaque]:
+    """What is wrong with the tensors of a layer that belong to quantized weights, but to none that are there."""
     weights = f"{layer}.weight is {parts['weight'].dtype}" if "weight" in parts else f"there is no {layer}.weight"
-    found = f"belongs to quantized weights, but {weights}"
-    return _Weights(
-        tensor.name, Opaque(f"tensor {tensor.name}", found, "compare with the original checkpoint"), (tensor,)
-    )
+    found, advice = f"belongs to quantized weights, but {weights}", "compare with the original checkpoint"
+    names = [tensor.name for part, tensor in parts.items() if part not in taken]
+    return {name: Opaque(f"tensor {name}", found, advice) for name in names}
