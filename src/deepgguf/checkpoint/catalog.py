@@ -39,7 +39,8 @@ def catalog(
         form = forms.of_layer(layer, parts)
         if form:
             coded[parts[form.stored[0]].name] = form
-            beside.update([parts[part].name for part in form.stored[1:]])
+            for part in form.stored[1:]:
+                beside.add(parts[part].name)
         if form is None or len(form.stored) < len(parts):
             orphans |= _orphans(layer, parts, form.stored if form else ("weight",))
     shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # few objects for 46,000 tensors
@@ -62,17 +63,12 @@ def _layers(headers: Mapping[str, TensorHeader]) -> dict[str, _Parts]:
     layers: dict[str, _Parts] = {}
     for name, header in headers.items():
         if name.endswith(".weight"):
-            if header.dtype in PLAIN_BY_DTYPE:
-                continue
-            layer, part = name[: -len(".weight")], "weight"
-        else:
-            layer, part = layer_and_part(name)
-        if not part:
+            if header.dtype not in PLAIN_BY_DTYPE:
+                layers.setdefault(name[: -len(".weight")], {})["weight"] = header
             continue
-        if layer in layers:
-            layers[layer][part] = header
-        else:
-            layers[layer] = {part: header}
+        layer, part = layer_and_part(name)
+        if part:
+            layers.setdefault(layer, {})[part] = header
     for layer, parts in layers.items():
         if "weight" not in parts and (weights := headers.get(f"{layer}.weight")):
             parts["weight"] = weights
