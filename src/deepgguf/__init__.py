@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from deepgguf.choices import Choices, ConversionChoices, RunChoices
 from deepgguf.errors import (
+    ChangedError,
     CheckpointError,
     DeepggufError,
     GGUFError,
@@ -47,10 +48,10 @@ if TYPE_CHECKING:
     from deepgguf.verification.report import Difference, SourceCheck, Verification, VerifiedFile
 
 __all__ = [
-    "CheckpointError", "Choices", "ConversionChoices", "Counts", "DeepggufError", "Description", "Difference",
-    "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files", "GGUFError", "KeyDescription",
-    "NonFiniteError", "OutputError", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor", "Report", "RunChoices",
-    "SampleSummary", "SourceCheck", "Squares", "TensorDescription", "TensorResult", "Threads", "TypeDescription",
+    "ChangedError", "CheckpointError", "Choices", "ConversionChoices", "Counts", "DeepggufError", "Description",
+    "Difference", "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files", "GGUFError",
+    "KeyDescription", "NonFiniteError", "OutputError", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor", "Report",
+    "RunChoices", "SampleSummary", "SourceCheck", "Squares", "TensorDescription", "TensorResult", "Threads", "TypeDescription",
     "UsageError", "Verification", "VerificationError", "VerifiedFile", "__version__", "compare", "convert", "inspect",
     "plan", "plan_every_type", "sample", "verify",
 ]  # fmt: skip

@@ -55,7 +55,7 @@ class _Reader(NamedTuple):
     def verified(self, claims: Iterable[Claim]) -> Iterator[Claim]:
         """The claims that hold."""
         try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
                 for claim in claims:
                     if xxhash.xxh3_128_digest(os.pread(fd, claim.nbytes, claim.offset)) == claim.digest:
@@ -64,4 +64,4 @@ class _Reader(NamedTuple):
                 os.close(fd)
         except OSError as error:
             found = f"reading back what an interrupted run wrote failed: {error.strerror}"
-            raise OutputError(self.path, found, "check the disk, then discard it with `restart=True`") from None
+            raise OutputError(self.path, found, "check the disk, then run again with `resume=True`") from None

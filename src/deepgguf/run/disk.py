@@ -1,7 +1,9 @@
 """Every system call that writes, in one small interface, so that a test can make the k-th fail or kill the process."""
 
 import errno
+import fcntl
 import os
+import stat
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,6 +18,7 @@ _FULL = {
     errno.EFBIG: "a file-size limit is reached",
 }
 _RESUME = "what is written stays; run again with `resume=True`"
+_LACKING = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # from file systems without such a call: CIFS, Lustre, FUSE
 
 
 @cache
@@ -52,24 +55,51 @@ class Disk:
             raise _failed("creating", path, error, "check the folder's permissions and space") from None
 
     def reopen(self, path: Path) -> int:
-        """An existing file for reading and writing; a symlink is refused."""
+        """An existing file for reading and writing; a symlink, and what is not a regular file, is refused."""
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
-            return self.call("open", os.open, path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd: int = self.call("open", os.open, path, flags)
         except OSError as error:
             raise _failed("opening", path, error, "check the file, or discard it with `restart=True`") from None
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OutputError(path, "is not a regular file", "remove it by hand")
+        return fd
+
+    def lock(self, fd: int, path: Path) -> bool:
+        """Locks the file until `fd` is closed, where the file system has locks; False if another has locked it."""
+        try:
+            self.call("lock", fcntl.flock, fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in _LACKING:
+                raise _failed("locking", path, error, "try again, or give another `output`") from None
+        return True
 
     def allocate(self, fd: int, path: Path, size: int) -> None:
         """Gives the file `size` bytes and reserves them, so that a full disk shows now and not after half an hour.
 
-        In memory nothing is reserved: the kernel would clear every page first, and hold the file meanwhile.
+        In memory nothing is reserved: the kernel would clear every page first, and hold the file meanwhile. Nor is it
+        where the file system cannot.
         """
         try:
-            if hasattr(os, "posix_fallocate") and not in_memory(os.fstat(fd).st_dev):
-                self.call("allocate", os.posix_fallocate, fd, 0, size)
-            else:
+            if in_memory(os.fstat(fd).st_dev) or not self._reserve(fd, size):
                 self.call("allocate", os.ftruncate, fd, size)
         except OSError as error:
             raise _failed(f"reserving {size:,} bytes for", path, error, "free space, then run again") from None
+
+    def _reserve(self, fd: int, size: int) -> bool:
+        """Whether this system, and this file system, can."""
+        if not hasattr(os, "posix_fallocate"):
+            return False
+        try:
+            self.call("allocate", os.posix_fallocate, fd, 0, size)
+        except OSError as error:
+            if error.errno not in _LACKING:
+                raise
+            return False
+        return True
 
     def write(self, fd: int, path: Path, data: memoryview, offset: int) -> None:
         """All of `data` at `offset`, however short the writes are."""
@@ -95,7 +125,7 @@ class Disk:
             raise _failed("syncing", path, error, _RESUME) from None
 
     def sync_folder(self, folder: Path) -> None:
-        """The names in `folder` on the medium."""
+        """The names in `folder` on the medium, where the file system can sync a folder."""
         try:
             fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -103,7 +133,18 @@ class Disk:
             finally:
                 os.close(fd)
         except OSError as error:
-            raise _failed("syncing", folder, error, _RESUME) from None
+            if error.errno not in _LACKING:
+                raise _failed("syncing", folder, error, _RESUME) from None
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is something by this name, a dangling symlink too. OutputError if nobody can tell."""
+        try:
+            path.lstat()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise _failed("looking for", path, error, "check the disk, then try again") from None
+        return True
 
     def rename(self, source: Path, destination: Path) -> None:
         """`source` under its final name, in one step."""
@@ -114,7 +155,7 @@ class Disk:
 
     def remove(self, path: Path) -> None:
         """Removes a file that may be gone already."""
-        if not os.path.lexists(path):  # a read-only file system refuses even that
+        if not self.exists(path):  # a read-only file system refuses even to remove nothing
             return
         try:
             self.call("remove", path.unlink, True)

@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 import msgspec
 
-from deepgguf.errors import CheckpointError, OutputError, UsageError
+from deepgguf.errors import ChangedError, CheckpointError, OutputError, UsageError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.planning.identity import file_identity
 from deepgguf.planning.numbering import Numbering
@@ -41,8 +41,9 @@ def execute(
     `progress` is called with the output bytes of every piece, in the calling thread. The result is the same bytes for
     any executor and after any interruption. `disk` is where it writes, for tests to replace.
 
-    Errors: CheckpointError if the source is at fault, then nothing is left; OutputError if reading or writing failed,
-    then part and journal stay to be resumed; UsageError if an output exists.
+    Errors: CheckpointError if what the source holds is at fault, then nothing is left; OutputError if reading or
+    writing failed, ChangedError if the source is another one now, then part and journal stay; UsageError if an output
+    exists.
     """
     started, disk = time.monotonic(), disk or Disk()
     jobs = [_job(plan, number, settings) for number in range(len(plan.files))]
@@ -57,8 +58,7 @@ def execute(
         for job in jobs:  # one by one into the list, so that those already open are closed if one cannot be
             runs.append(opener.open(job))
         disk.sync_folder(settings.folder)
-        writers = tuple(PartWriter(disk, job.paths.part) for job in jobs) if executor.shares_files else None
-        worker = stack.enter_context(closing(Worker(plan, writers, measure_error=settings.measure_error)))
+        worker = stack.enter_context(closing(_worker(plan, disk, jobs, settings, executor)))
         written = _make(plan, worker, executor, runs, progress)
         reports = _finish(plan, disk, runs, jobs, settings)
     return Report(tuple(reports), time.monotonic() - started, written, sum(run.resumed for run in runs))
@@ -69,6 +69,11 @@ def _job(plan: Plan, number: int, settings: Settings) -> FileJob:
     versions = tuple((source.name, source.version) for source in plan.sources)
     header = JournalHeader(file_identity(plan, file), versions)
     return FileJob(Paths(settings.folder / file.name), file, Numbering(file, plan.piece_weights), header)
+
+
+def _worker(plan: Plan, disk: Disk, jobs: Sequence[FileJob], settings: Settings, executor: Executor) -> Worker:
+    writers = tuple(PartWriter(disk, job.paths.part) for job in jobs) if executor.shares_files else None
+    return Worker(plan, writers, measure_error=settings.measure_error)
 
 
 def _make(plan: Plan, worker: Worker, executor: Executor, runs: Sequence[FileRun], progress: Progress) -> int:
@@ -110,11 +115,10 @@ def _recorded_to_the_last(runs: Sequence[FileRun]) -> Iterator[None]:
     try:
         yield
         _record(runs)
-    except CheckpointError:
-        raise
-    except BaseException:
-        with suppress(OutputError):  # what ended the run says more, and may well be that recording failed
-            _record(runs)
+    except BaseException as error:
+        if not _condemns(error):
+            with suppress(OutputError):  # what ended the run says more, and may well be that recording failed
+                _record(runs)
         raise
 
 
@@ -148,6 +152,11 @@ def _resumes_named(settings: Settings, paths: Sequence[Paths]) -> bool:
     )
 
 
+def _condemns(error: BaseException) -> bool:
+    """Whether the checkpoint's own bytes have been shown to be wrong: nothing else makes work worthless."""
+    return isinstance(error, CheckpointError) and not isinstance(error, ChangedError)
+
+
 @contextmanager
 def _keep_or_discard(disk: Disk, runs: Sequence[FileRun]) -> Iterator[None]:
     """Closes the runs. After an error, keeps what can be resumed, and removes what cannot."""
@@ -155,7 +164,7 @@ def _keep_or_discard(disk: Disk, runs: Sequence[FileRun]) -> Iterator[None]:
         yield
     except BaseException as error:
         for run in runs:
-            if isinstance(error, CheckpointError) or (run.part and not run.recorded):
+            if _condemns(error) or (run.part and not run.recorded):
                 run.discard(disk)
             run.close()
         raise

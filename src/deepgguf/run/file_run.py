@@ -1,6 +1,5 @@
 """One output file on its way: its part, its journal, and what is already there from an interrupted run."""
 
-import os
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from typing import NamedTuple
@@ -111,7 +110,7 @@ class Opener:
         sources have changed; UsageError if the final name is taken.
         """
         paths = job.paths
-        left = os.path.lexists(paths.part) or os.path.lexists(paths.journal)
+        left = self._disk.exists(paths.part) or self._disk.exists(paths.journal)
         if left and not self._settings.left_part:
             advice = "resume it with `resume=True`, or discard it with `restart=True`"
             raise OutputError(paths.part, "an interrupted run, or one at work, left this part", advice)
@@ -124,7 +123,7 @@ class Opener:
 
     def _start(self, job: FileJob) -> FileRun:
         paths = job.paths
-        if os.path.lexists(paths.part):
+        if self._disk.exists(paths.part):
             PartFile.discard(self._disk, paths, job.file)
         self._disk.remove(paths.journal)
         self._disk.remove(paths.manifest_part)
@@ -139,9 +138,9 @@ class Opener:
     def _resume(self, job: FileJob) -> FileRun | None:
         """The interrupted run; None if there is nothing that could be resumed."""
         paths = job.paths
-        if not os.path.lexists(paths.journal):
+        if not self._disk.exists(paths.journal):
             return FileRun(job, self._settings, None, None) if self._named and _has_name(job) else None
-        if not os.path.lexists(paths.part):
+        if not self._disk.exists(paths.part):
             return self._resume_renamed(job)
         with ExitStack() as opened:  # closed again unless the run is returned
             part = PartFile.reopen(self._disk, paths, job.file)

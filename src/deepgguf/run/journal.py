@@ -6,6 +6,7 @@ appended only after the pieces' data is synced, so what it says is true; a torn 
 """
 
 import os
+import stat
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -92,9 +93,14 @@ def read_journal(path: Path) -> tuple[JournalHeader | None, list[Finished], int]
     OutputError if the header is damaged.
     """
     try:
-        data = path.read_bytes()
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor has no path
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OutputError(path, "is not a regular file", "discard it with `restart=True`")
+            data = file.read()
     except OSError as error:
-        raise OutputError(path, f"reading it failed: {error.strerror}", "discard it with `restart=True`") from None
+        advice = "check the disk, then run again, or discard it with `restart=True`"
+        raise OutputError(path, f"reading it failed: {error.strerror}", advice) from None
     line, newline, _ = data[:_HEADER_CAP].partition(b"\n")
     if not newline:
         return None, [], 0

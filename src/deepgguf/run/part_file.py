@@ -1,6 +1,5 @@
 """OUT.part: an output file until it is finished. The four magic bytes come last, so a stray part never loads."""
 
-import fcntl
 import os
 import threading
 from pathlib import Path
@@ -14,6 +13,10 @@ from deepgguf.formats.gguf.types import MAGIC
 from deepgguf.planning.schema import PlannedFile
 from deepgguf.run.disk import Disk
 from deepgguf.run.paths import Paths
+
+
+class _TakenError(OutputError):
+    """Another run has the part, and decides what becomes of it."""
 
 
 class PartFile:
@@ -36,9 +39,11 @@ class PartFile:
     def create(cls, disk: Disk, paths: Paths, file: PlannedFile) -> "PartFile":
         """A new part with its header, without the magic bytes."""
         part = cls(disk, paths, file, disk.create(paths.part))
-        part._lock()
         try:
+            part._lock()
             part.prepare()
+        except _TakenError:
+            raise
         except BaseException:
             disk.remove(paths.part)
             part.close()
@@ -54,16 +59,16 @@ class PartFile:
 
     def _lock(self) -> None:
         try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = self.disk.lock(self.fd, self.paths.part)
             # A run that has just ended may have given the file its final name since it was opened here.
-            if not os.path.samestat(os.fstat(self.fd), self.paths.part.lstat()):
+            if not locked or not os.path.samestat(os.fstat(self.fd), self.paths.part.lstat()):
                 raise BlockingIOError
         except BaseException as error:
             self.close()
             if not isinstance(error, OSError):
                 raise
             found = "another run is writing this file"
-            raise OutputError(self.paths.part, found, "wait for it, or give another `output`") from None
+            raise _TakenError(self.paths.part, found, "wait for it, or give another `output`") from None
 
     def prepare(self) -> None:
         """Reserves the file's size and writes its header."""

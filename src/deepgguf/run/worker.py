@@ -27,23 +27,22 @@ class Worker:
 
     def make(self, window: Window) -> Iterator[Result]:
         """Makes the window's pieces; a result follows each, as soon as its bytes are written."""
-        read = self._reader(window)
+        read, writers = self._reader(window), self._writers
         for share in window.shares:
             for number, piece in enumerate(share.pieces, share.number):
                 made = make_piece(share, piece, read, self._buffers, self._importance)
                 digest = xxhash.xxh3_128_digest(made.out.data)
                 offset, data = share.start + piece.offset, None
-                if self._writers:
-                    self._writers[share.file].write(made.out.data, offset)
+                if writers:
+                    writers[share.file].write(made.out.data, offset)
                 else:
                     data = made.out.tobytes()
                 squares = self._squares(share, made)
                 yield Result(share.file, number, offset, piece.nbytes, digest, made.counts, squares, data)
 
     def close(self) -> None:
-        """Closes the files that are open here."""
-        for writer in self._writers or ():
-            writer.close()
+        """Lets go of the files: each is closed, and its number free for another, when no thread writes to it."""
+        self._writers = None
 
     def _reader(self, window: Window) -> ReadByNumber:
         """Reads the window at once where a request is worth that, else what is asked for when it is asked for."""
