@@ -51,9 +51,9 @@ __all__ = [
     "ChangedError", "CheckpointError", "Choices", "ConversionChoices", "Counts", "DeepggufError", "Description",
     "Difference", "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files", "GGUFError",
     "KeyDescription", "NonFiniteError", "OutputError", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor", "Report",
-    "RunChoices", "SampleSummary", "SourceCheck", "Squares", "TensorDescription", "TensorResult", "Threads", "TypeDescription",
-    "UsageError", "Verification", "VerificationError", "VerifiedFile", "__version__", "compare", "convert", "inspect",
-    "plan", "plan_every_type", "sample", "verify",
+    "RunChoices", "SampleSummary", "SourceCheck", "Squares", "TensorDescription", "TensorResult", "Threads",
+    "TypeDescription", "UsageError", "Verification", "VerificationError", "VerifiedFile", "__version__", "compare",
+    "convert", "inspect", "plan", "plan_every_type", "sample", "verify",
 ]  # fmt: skip
 
 # Imported when first used: `import deepgguf` costs nothing.

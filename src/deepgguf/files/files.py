@@ -129,5 +129,5 @@ def changed(file: FileFacts) -> ChangedError:
 
 def gone(error: CheckpointError) -> OutputError:
     """The error for a file that was read before and is not there any more: its folder may come back."""
-    found = f"is no longer there to be read: {error.found}"
+    found = f"can no longer be read: {error.found}"
     return OutputError(error.where, found, "bring it back, then run again with `resume=True`")
