@@ -109,7 +109,8 @@ def test_row_50_a_source_changed_or_truncated_during_the_run_ends_it(tmp_path, a
     (folder / "model.safetensors").write_bytes((folder / "old").read_bytes())
     size = (folder / "old").stat().st_size
     assert at_work(folder, accident, status=1) == (
-        f"model.safetensors: changed or truncated while it was read, expected {size:,} bytes; start over with --restart"
+        f"model.safetensors: changed or truncated while it was read, expected {size:,} bytes;"
+        " put back what was there and run again with --resume, or start over with --restart"
     )
 
 

@@ -1,5 +1,6 @@
 """Every system call that writes, in one small interface, so that a test can make the k-th fail or kill the process."""
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -18,6 +19,7 @@ _FULL = {
     errno.EFBIG: "a file-size limit is reached",
 }
 _RESUME = "what is written stays; run again with `resume=True`"
+_INTERRUPTIONS = 100
 _LACKING = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # from file systems without such a call: CIFS, Lustre, FUSE
 
 
@@ -68,14 +70,20 @@ class Disk:
 
     def lock(self, fd: int, path: Path) -> bool:
         """Locks the file until `fd` is closed, where the file system has locks; False if another has locked it."""
-        try:
-            self.call("lock", fcntl.flock, fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if error.errno not in _LACKING:
-                raise _failed("locking", path, error, "try again, or give another `output`") from None
-        return True
+        for _ in range(_INTERRUPTIONS):
+            try:
+                self.call("lock", _flock, fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            except InterruptedError as error:
+                failed: OSError = error
+                continue
+            except OSError as error:
+                failed = error
+                if error.errno not in _LACKING:
+                    break
+            return True
+        raise _failed("locking", path, failed, "try again, or give another `output`")
 
     def allocate(self, fd: int, path: Path, size: int) -> None:
         """Gives the file `size` bytes and reserves them, so that a full disk shows now and not after half an hour.
@@ -161,6 +169,13 @@ class Disk:
             self.call("remove", path.unlink, True)
         except OSError as error:
             raise _failed("removing", path, error, "remove it by hand") from None
+
+
+def _flock(fd: int, operation: int) -> None:
+    """flock(2), once: that of Python is repeated for ever where it is interrupted for ever."""
+    if ctypes.CDLL(None, use_errno=True).flock(fd, operation):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def _failed(doing: str, path: Path, error: OSError, advice: str) -> OutputError:
