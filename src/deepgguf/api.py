@@ -50,7 +50,8 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         `executor` does the work, by default `jobs` threads. `progress` is called in this thread with the number of
         output bytes that are done since its last call.
 
-        Raises CheckpointError (then nothing is left), OutputError (then the run can be resumed), UsageError.
+        Raises CheckpointError (then nothing is left), ChangedError or OutputError (then the run can be resumed),
+        UsageError.
         """
         settings, threads = run_settings(self.folder, **choices)
         return execute(self, settings, executor or threads, progress=progress or _no_progress)

@@ -117,7 +117,7 @@ def test_where_no_more_files_can_be_open_the_one_read_longest_ago_is_closed(tmp_
     opened, real = [], os.open
 
     def scarce(path, flags):
-        if sum(Path(f"/dev/fd/{fd}").resolve().parent == tmp_path for fd in os.listdir("/dev/fd")) == 2:
+        if sum(fd.resolve().parent == tmp_path for fd in Path("/dev/fd").iterdir()) == 2:
             raise OSError(number, os.strerror(number))
         opened.append(Path(path).name)
         return real(path, flags)

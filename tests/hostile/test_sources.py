@@ -93,12 +93,12 @@ def test_row_49_a_symlink_to_a_blob_of_another_model_is_refused(folder):
 
 
 def at_work(folder: Path, accident: str, *, status: int) -> str:
-    """The line that ends a run whose source goes wrong under it; the run leaves nothing behind."""
+    """The line that ends a run whose source goes wrong under it; the output's name is not given."""
     out = folder.parent / "out"
     out.mkdir()
     program = (sys.executable, ACCIDENTS, accident)
     line = failed("convert", folder, "-o", out, "--jobs", "2", status=status, program=program)
-    assert list(out.iterdir()) == []
+    assert [path.name for path in out.iterdir() if not path.name.endswith((".part", ".part.journal"))] == []
     return line
 
 
