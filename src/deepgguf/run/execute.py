@@ -203,11 +203,10 @@ def _finish(
         sha256 = _sha256(run) if settings.sha256 else ""
         reports.append(FileReport(run.paths.final, run.file.size, run.tally.results, sha256))
     plan.source.check_unchanged(plan.sources)
-    for run, job in zip(runs, jobs, strict=True):
+    for run, job, report in reversed([*zip(runs, jobs, reports, strict=True)]):
         if run.part and not settings.overwrite:
             refuse_existing(run.paths, overwrite=False)
-        refuse_manifest(job, overwrite=True)
-    for run, job, report in reversed([*zip(runs, jobs, reports, strict=True)]):
+        refuse_manifest(job, overwrite=True)  # what was there before the work may have been replaced
         manifest = make_manifest(plan, job, run.header_digest, report) if settings.manifest else None
         _give_name(disk, run, manifest)
     disk.sync_folder(settings.folder)

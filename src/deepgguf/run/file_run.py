@@ -137,10 +137,10 @@ class Opener:
         sources have changed; UsageError if the final name is taken.
         """
         paths = job.paths
-        left = any(map(os.path.lexists, paths.left))
+        left = [path for path in paths.left if os.path.lexists(path)]
         if left and not self._settings.left_part:
             advice = "resume it with `resume=True`, or discard it with `restart=True`"
-            raise OutputError(paths.part, "an interrupted run, or one at work, left this part", advice)
+            raise OutputError(left[0], "an interrupted run, or one at work, left this part", advice)
         if self._settings.left_part == "resume":
             resumed = self._resume(job)
             if resumed:

@@ -162,4 +162,4 @@ def paddings(file: PlannedFile) -> Iterator[tuple[int, int]]:
     infos = [tensor.info for tensor in file.tensors]
     ends = [file.data_offset + info.offset + info.nbytes for info in infos]
     starts = [*(file.data_offset + info.offset for info in infos[1:]), file.size]
-    return ((end, start - end) for end, start in zip(ends, starts, strict=bool(infos)) if start > end)
+    return ((end, start - end) for end, start in zip(ends, starts, strict=False) if start > end)
