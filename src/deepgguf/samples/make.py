@@ -69,8 +69,7 @@ def make_sample(kind: str, folder: Path, form: Form, tokenizer: Path | None = No
     anything. CheckpointError: the tokenizer is damaged. OutputError: writing failed, or the disk has less space than is
     needed.
     """
-    own = LocalFiles(tokenizer or TOKENIZERS / ("sample-v2" if kind == "v2-lite" else "sample-v3"))
-    copies = {name: _tokenizer_file(own, name) for name in TOKENIZER_FILES}
+    copies = _tokenizer_files(tokenizer or TOKENIZERS / ("sample-v2" if kind == "v2-lite" else "sample-v3"))
     tokens = len(read_tokenizer(LocalFiles(tokenizer))[0].tokens) if tokenizer else 0
     files = companions(kind, config(kind, form.size, tokens))
     if form.shards < 1:
@@ -82,8 +81,8 @@ def make_sample(kind: str, folder: Path, form: Form, tokenizer: Path | None = No
         folder.mkdir(parents=True, exist_ok=True)
         if not form.sparse:
             _require_space(folder, sum(shard.nbytes for shard in shards))
-        for name, real in copies.items():
-            shutil.copyfile(real, folder / name)
+        for source in copies:
+            shutil.copyfile(source, folder / source.name)
         for name, content in files.items():
             _write_json(folder / name, content)
         for shard in shards:
@@ -139,13 +138,12 @@ def _write_json(path: Path, content: JSON) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8", newline="")
 
 
-def _tokenizer_file(own: LocalFiles, name: str) -> str:
-    """The real path of one of the tokenizer's files; errors are those of a checkpoint's, which may not be anywhere."""
-    if name not in own.names():
-        where, needed = Path(own.place, name), " and ".join(TOKENIZER_FILES)
-        raise UsageError(where, "not there", f"the tokenizer's folder must hold {needed}")
-    own.facts(name)
-    return own.local_path(name)
+def _tokenizer_files(folder: Path) -> list[Path]:
+    files = [folder / name for name in TOKENIZER_FILES]
+    for file in files:
+        if not file.is_file():
+            raise UsageError(file, "not there", f"the tokenizer's folder must hold {' and '.join(TOKENIZER_FILES)}")
+    return files
 
 
 def _require_empty(folder: Path) -> None:
