@@ -165,6 +165,80 @@ def power_cut() -> None:
     execute.Disk = lambda: PowerCut(folder, at)  # type: ignore[misc, assignment]
 
 
+def _when_complete(happen: Callable[[Path], None]) -> None:
+    """Calls `happen` with the path of the part DEEPGGUF_PART when its last bytes are written, before it is renamed."""
+    from deepgguf.run import execute
+
+    class WatchingDisk(execute.Disk):
+        def call(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
+            done = function(*args)
+            if name == "write" and bytes(args[1]) == b"GGUF":
+                happen(Path(os.environ["DEEPGGUF_PART"]))
+            return done
+
+    execute.Disk = WatchingDisk  # type: ignore[misc]
+
+
+def part_replaced() -> None:
+    """A whole file with other weights takes the part's place at the last moment."""
+
+    def replace(part: Path) -> None:
+        other = part.with_name("other")
+        other.write_bytes(part.read_bytes()[:-64] + bytes(64))
+        other.rename(part)
+
+    _when_complete(replace)
+
+
+def folder_replaced() -> None:
+    """Another folder takes the place of the output's, with a whole file under the part's name."""
+
+    def replace(part: Path) -> None:
+        other = part.read_bytes()[:-64] + bytes(64)
+        part.parent.rename(part.parent.with_name("moved"))
+        part.parent.mkdir()
+        part.write_bytes(other)
+
+    _when_complete(replace)
+
+
+def part_replaced_early() -> None:
+    """A stranger's file takes the part's place before the first piece is written."""
+
+    def replace(shard: str) -> None:
+        part = Path(os.environ["DEEPGGUF_PART"])
+        part.unlink()
+        part.write_bytes(b"precious")
+
+    _at_first_weights(replace)
+
+
+def journal_replaced() -> None:
+    """A stranger's file takes the journal's place at the last moment."""
+
+    def replace(part: Path) -> None:
+        journal = part.with_name(f"{part.name}.journal")
+        journal.unlink()
+        journal.write_bytes(b"precious")
+
+    _when_complete(replace)
+
+
+def another_user() -> None:
+    """The run is another user's than the files that are there."""
+    from deepgguf.run import disk
+
+    uid = os.geteuid() + 1
+    os.geteuid = lambda: uid
+    disk.owner_of_new_files = lambda folder: uid
+
+
+def squashed_user() -> None:
+    """The file system gives every file to one user, who is not the one of this run."""
+    uid = os.geteuid() + 1
+    os.geteuid = lambda: uid
+
+
 if __name__ == "__main__":
     from deepgguf.cli import main
 

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import stat
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -33,6 +34,49 @@ def in_memory(device: int) -> bool:
     number = f"{os.major(device)}:{os.minor(device)}"
     types = (line.partition(" - ")[2].split(" ", 1)[0] for line in mounts if line.split(" ", 3)[2] == number)
     return any(type in ("tmpfs", "ramfs") for type in types)
+
+
+def is_at(fd: int, path: Path) -> bool:
+    """Whether the open file still has the name `path`: another may have been put there, or another folder above it."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.lstat())
+    except OSError:
+        return False
+
+
+def must_be_at(fd: int, path: Path) -> None:
+    """OutputError if the open file has lost its name; what has the name now is somebody else's."""
+    if not is_at(fd, path):
+        raise replaced(path)
+
+
+def replaced(path: Path) -> OutputError:
+    """The error for another file under the name of one that this run writes."""
+    found = "another file, or another folder, has taken the place of what this run wrote"
+    return OutputError(path, found, "see who else uses the folder, and give an `output` in one of your own")
+
+
+def must_be_ours(fd: int, path: Path) -> None:
+    """OutputError for a file that resuming must not take up: a FIFO, a hard link to a file elsewhere, a stranger's."""
+    facts = os.fstat(fd)
+    if not stat.S_ISREG(facts.st_mode):
+        found = "is not a regular file"
+    elif facts.st_nlink > 1:
+        found = "has another name too (a hard link), and resuming would write into the file there"
+    elif facts.st_uid != os.geteuid() and facts.st_uid != owner_of_new_files(path.parent):
+        found = f"belongs to another user (uid {facts.st_uid}), who decides what is in it"
+    else:
+        return
+    raise OutputError(path, found, "look at it, then discard it with `restart=True`")
+
+
+def owner_of_new_files(folder: Path) -> int:
+    """The uid that the file system gives to what this process creates: not always its own (NFS, CIFS, FUSE)."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            return os.fstat(probe.fileno()).st_uid
+    except OSError:
+        return os.geteuid()
 
 
 class Disk:

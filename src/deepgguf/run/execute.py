@@ -10,24 +10,26 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
 
-import msgspec
-
-from deepgguf.errors import ChangedError, CheckpointError, OutputError, UsageError
+from deepgguf.errors import ChangedError, CheckpointError, DeepggufError, OutputError, UsageError
 from deepgguf.executors.executor import Executor, Progress
+from deepgguf.files.files import Files
+from deepgguf.formats.manifest import Manifest
 from deepgguf.planning.identity import file_identity
 from deepgguf.planning.numbering import Numbering
 from deepgguf.planning.schema import Plan
 from deepgguf.planning.windows import windows
-from deepgguf.run.disk import Disk
-from deepgguf.run.file_run import FileJob, FileRun, Opener, refuse_existing
+from deepgguf.run.disk import Disk, must_be_at
+from deepgguf.run.file_run import FileJob, FileRun, Opener, refuse_existing, refuse_manifest
 from deepgguf.run.journal import JournalHeader
-from deepgguf.run.manifest import make_manifest
+from deepgguf.run.manifest import make_manifest, write_manifest
 from deepgguf.run.part_file import PartWriter
 from deepgguf.run.paths import Paths
 from deepgguf.run.result import FileReport, Report, Result
 from deepgguf.run.settings import Settings
 from deepgguf.run.worker import Worker
+from deepgguf.version import __version__
 
 _RECORD_SECONDS = 1.0  # how much work a crash may cost
 
@@ -47,18 +49,18 @@ def execute(
     """
     started, disk = time.monotonic(), disk or Disk()
     jobs = [_job(plan, number, settings) for number in range(len(plan.files))]
-    _check_outputs(plan, [job.paths for job in jobs], settings)
+    _check_outputs(plan, jobs, settings)
     with ExitStack() as stack:
         stack.enter_context(plan.source)
         if plan.importance:
             stack.enter_context(plan.importance.files)
         runs: list[FileRun] = []
         stack.enter_context(_keep_or_discard(disk, runs))
-        opener = Opener(disk, settings, executor, progress, named=_resumes_named(settings, [job.paths for job in jobs]))
+        opener = Opener(disk, settings, executor, progress, named=_resumes_named(settings, jobs))
         for job in jobs:  # one by one into the list, so that those already open are closed if one cannot be
             runs.append(opener.open(job))
         disk.sync_folder(settings.folder)
-        worker = stack.enter_context(closing(_worker(plan, disk, jobs, settings, executor)))
+        worker = stack.enter_context(closing(_worker(plan, disk, runs, settings, executor)))
         written = _make(plan, worker, executor, runs, progress)
         reports = _finish(plan, disk, runs, jobs, settings)
     return Report(tuple(reports), time.monotonic() - started, written, sum(run.resumed for run in runs))
@@ -67,13 +69,17 @@ def execute(
 def _job(plan: Plan, number: int, settings: Settings) -> FileJob:
     file = plan.files[number]
     versions = tuple((source.name, source.version) for source in plan.sources)
-    header = JournalHeader(file_identity(plan, file), versions)
+    header = JournalHeader(file_identity(plan, file), versions, __version__)
     return FileJob(Paths(settings.folder / file.name), file, Numbering(file, plan.piece_weights), header)
 
 
-def _worker(plan: Plan, disk: Disk, jobs: Sequence[FileJob], settings: Settings, executor: Executor) -> Worker:
-    writers = tuple(PartWriter(disk, job.paths.part) for job in jobs) if executor.shares_files else None
+def _worker(plan: Plan, disk: Disk, runs: Sequence[FileRun], settings: Settings, executor: Executor) -> Worker:
+    writers = tuple(_writer(disk, run) for run in runs) if executor.shares_files else None
     return Worker(plan, writers, measure_error=settings.measure_error)
+
+
+def _writer(disk: Disk, run: FileRun) -> PartWriter:
+    return PartWriter(disk, run.paths.part, run.part.inode if run.part else 0)
 
 
 def _make(plan: Plan, worker: Worker, executor: Executor, runs: Sequence[FileRun], progress: Progress) -> int:
@@ -127,28 +133,51 @@ def _record(runs: Sequence[FileRun]) -> None:
         run.record()
 
 
-def _check_outputs(plan: Plan, paths: Sequence[Paths], settings: Settings) -> None:
+def _check_outputs(plan: Plan, jobs: Sequence[FileJob], settings: Settings) -> None:
     """UsageError if a name is taken, OutputError if there is not room enough."""
-    folder = settings.folder
+    folder, named = settings.folder, _resumes_named(settings, jobs)
     if not folder.is_dir():
         raise UsageError(folder, "no such folder", "make it, or give another `output`")
-    sources = {plan.source.local_path(source.name) for source in plan.sources}
-    for path in paths:
-        if os.path.realpath(path.final) in sources:
-            raise UsageError(path.final, "is one of the inputs", "give another `output`")
-        if path.part.exists() or not _resumes_named(settings, paths):
-            refuse_existing(path, overwrite=settings.overwrite)
-    taken = sum(path.part.stat().st_blocks * 512 for path in paths if path.part.is_file())
+    _refuse_inputs(plan, jobs)
+    for job in jobs:
+        if job.paths.part.exists() or not named:
+            refuse_existing(job.paths, overwrite=settings.overwrite)
+        refuse_manifest(job, overwrite=settings.overwrite or named)
+    taken = sum(job.paths.part.stat().st_blocks * 512 for job in jobs if job.paths.part.is_file())
     free = shutil.disk_usage(folder).free
     if plan.size > free + taken:
         found = f"{plan.size:,} bytes are needed, {free:,} are free"
         raise OutputError(folder, found, "free space, give another folder as `output`, or choose a smaller `type`")
 
 
-def _resumes_named(settings: Settings, paths: Sequence[Paths]) -> bool:
+def _refuse_inputs(plan: Plan, jobs: Sequence[FileJob]) -> None:
+    """UsageError if a file that the run writes, replaces or removes is one that it reads, by whatever name."""
+    names = {source.name for source in plan.sources}
+    names |= {name for name in plan.source.names() if ".gguf" not in name}  # no GGUF, or what is beside one, is read
+    read = [(plan.source, name) for name in names]
+    if plan.importance:
+        read.append((plan.importance.files, plan.importance.file.name))
+    inputs = {_inode(files, name) for files, name in read}
+    for job in jobs:
+        for path in (job.paths.final, job.paths.manifest, *job.paths.left):
+            if path.exists() and (path.stat().st_dev, path.stat().st_ino) in inputs:
+                raise UsageError(path, "is one of the inputs", "give another `output`")
+
+
+def _inode(files: Files, name: str) -> tuple[int, int] | None:
+    """Device and number of a local file; None for others, and for what cannot be read, which is said elsewhere."""
+    with suppress(DeepggufError, OSError):
+        path = files.local_path(name)
+        if path is not None:
+            facts = Path(path).stat()
+            return facts.st_dev, facts.st_ino
+    return None
+
+
+def _resumes_named(settings: Settings, jobs: Sequence[FileJob]) -> bool:
     """Whether to resume a run that came as far as the final names: a journal is left, its part is not."""
     return settings.left_part == "resume" and any(
-        path.journal.exists() and not os.path.lexists(path.part) for path in paths
+        job.paths.journal.exists() and not os.path.lexists(job.paths.part) for job in jobs
     )
 
 
@@ -177,42 +206,38 @@ def _finish(
 ) -> list[FileReport]:
     """Completes every part, then renames: the mmproj before the text, the first file of a split set last."""
     reports = []
-    for run, job in zip(runs, jobs, strict=True):
+    for run in runs:
         if run.part:
             run.part.complete()
-        report = FileReport(run.paths.final, run.file.size, run.tally.results, _sha256(run) if settings.sha256 else "")
-        if run.part and settings.manifest:
-            manifest = make_manifest(plan, job, run.part.header_digest, report)
-            _write_whole(disk, run.paths, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
-        reports.append(report)
+        sha256 = _sha256(run) if settings.sha256 else ""
+        reports.append(FileReport(run.paths.final, run.file.size, run.tally.results, sha256))
     plan.source.check_unchanged(plan.sources)
-    for run in reversed(runs):
-        _give_name(disk, run, settings)
+    for run, job, report in reversed([*zip(runs, jobs, reports, strict=True)]):
+        if run.part and not settings.overwrite:
+            refuse_existing(run.paths, overwrite=False)
+        refuse_manifest(job, overwrite=True)  # what was there before the work may have been replaced
+        manifest = make_manifest(plan, job, run.header_digest, report) if settings.manifest else None
+        _give_name(disk, run, manifest)
     disk.sync_folder(settings.folder)
     for run in runs:
-        disk.remove(run.paths.journal)
+        run.remove_journal()
     return reports
 
 
-def _give_name(disk: Disk, run: FileRun, settings: Settings) -> None:
-    if run.part:
-        if not settings.overwrite:
-            refuse_existing(run.paths, overwrite=False)
-        disk.rename(run.paths.part, run.paths.final)
-    if run.paths.manifest_part.exists():
-        disk.rename(run.paths.manifest_part, run.paths.manifest)
-    elif run.part and not settings.manifest:
-        disk.remove(run.paths.manifest)  # that of the file which was replaced
-
-
-def _write_whole(disk: Disk, paths: Paths, data: bytes) -> None:
-    disk.remove(paths.manifest_part)
-    fd = disk.create(paths.manifest_part)
-    try:
-        disk.write(fd, paths.manifest_part, memoryview(data), 0)
-        disk.sync(fd, paths.manifest_part)
-    finally:
-        os.close(fd)
+def _give_name(disk: Disk, run: FileRun, manifest: Manifest | None) -> None:
+    """The final name for the file and its manifest; without one, that of a file which was replaced goes."""
+    with ExitStack() as opened:
+        if manifest:
+            fd = write_manifest(disk, run.paths, manifest)
+            opened.callback(os.close, fd)
+        if run.part:
+            run.part.give_name()
+        if manifest:
+            must_be_at(fd, run.paths.manifest_part)
+            disk.rename(run.paths.manifest_part, run.paths.manifest)
+        else:
+            disk.remove(run.paths.manifest)
+            disk.remove(run.paths.manifest_part)
 
 
 def _sha256(run: FileRun) -> str:
