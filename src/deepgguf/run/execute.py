@@ -15,6 +15,7 @@ import msgspec
 
 from deepgguf.errors import CheckpointError, OutputError, UsageError
 from deepgguf.executors.executor import Executor, Progress
+from deepgguf.formats.json_bytes import encode_json, utf8_text
 from deepgguf.planning.identity import file_identity
 from deepgguf.planning.numbering import Numbering
 from deepgguf.planning.schema import Plan
@@ -66,7 +67,7 @@ def execute(
 
 def _job(plan: Plan, number: int, settings: Settings) -> FileJob:
     file = plan.files[number]
-    versions = tuple((source.name, source.version) for source in plan.sources)
+    versions = tuple((utf8_text(source.name), source.version) for source in plan.sources)
     header = JournalHeader(file_identity(plan, file), versions)
     return FileJob(Paths(settings.folder / file.name), file, Numbering(file, plan.piece_weights), header)
 
@@ -174,7 +175,7 @@ def _finish(
         report = FileReport(run.paths.final, run.file.size, run.tally.results, _sha256(run) if settings.sha256 else "")
         if run.part and settings.manifest:
             manifest = make_manifest(plan, job, run.part.header_digest, report)
-            _write_whole(disk, run.paths, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+            _write_whole(disk, run.paths, msgspec.json.format(encode_json(manifest), indent=1))
         reports.append(report)
     plan.source.check_unchanged(plan.sources)
     for run in reversed(runs):

@@ -100,7 +100,7 @@ def read_journal(path: Path) -> tuple[JournalHeader | None, list[Finished], int]
         return None, [], 0
     try:
         header: JournalHeader | None = msgspec.json.decode(line, type=JournalHeader)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         header = None
     if header is None or header.schema != SCHEMA:
         raise OutputError(
