@@ -1,13 +1,19 @@
 """The command line: arguments in, calls of the library, tables and JSON out. Everything heavy is imported when used."""
 
-from collections.abc import Sequence
+TYPE_CHECKING = False  # as in the package: what is imported here is imported before signals are handled
 
-from deepgguf.cli.signals import end_at_once, on_signals
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: "Sequence[str] | None" = None) -> int:
     """Runs the command line; returns the exit status."""
-    on_signals(end_at_once)  # before the imports: for as long as they take, Python would print a traceback
+    try:
+        from deepgguf.cli.signals import end_at_once, on_signals
+
+        on_signals(end_at_once)
+    except KeyboardInterrupt:  # Python's own handling of SIGINT, which prints a traceback
+        return 130
     from deepgguf.cli.program import run
 
     return run(arguments)
