@@ -5,9 +5,11 @@ For what no file and no kernel can be brought to do at a chosen moment.
 
 import errno
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,31 @@ def source_replaced() -> None:
         Path(path).write_bytes(bytes(size))
 
     _at_first_weights(replace)
+
+
+def _signalled(number: int) -> None:
+    _at_first_weights(lambda path: signal.raise_signal(number))
+
+
+def hangup() -> None:
+    """The terminal is closed when the run has just opened the shard."""
+    _signalled(signal.SIGHUP)
+
+
+def interrupt() -> None:
+    """Ctrl-C is pressed when the run has just opened the shard."""
+    _signalled(signal.SIGINT)
+
+
+def interrupted_import() -> None:
+    """Ctrl-C is pressed when the module DEEPGGUF_IMPORT is about to be imported."""
+
+    class Interrupt(MetaPathFinder):
+        def find_spec(self, name: str, path: Any, target: Any = None) -> None:
+            if name == os.environ["DEEPGGUF_IMPORT"]:
+                signal.raise_signal(signal.SIGINT)
+
+    sys.meta_path.insert(0, Interrupt())
 
 
 def read_error() -> None:

@@ -265,7 +265,7 @@ def _floats(files: Files, file: FileFacts, offset: int, count: int) -> Weights:
 
 
 def _short(text: str) -> Value:
-    return Value(ValueType.STRING, text.encode()[:_MAX_STRING_BYTES].decode(errors="ignore"))
+    return Value(ValueType.STRING, text.encode(errors="replace")[:_MAX_STRING_BYTES].decode(errors="ignore"))
 
 
 def _refuse(file: FileFacts, found: str, advice: str = _DAMAGED) -> NoReturn:

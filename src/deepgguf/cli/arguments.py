@@ -61,7 +61,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (_add_convert, _add_plan, _add_inspect, _add_verify, _add_sample):
         add(subparsers)
-    return parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return options
 
 
 def _command(
@@ -74,7 +77,7 @@ def _command(
         epilog=examples + "\n" + EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 

@@ -2,13 +2,12 @@
 
 import argparse
 import gc
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepgguf.choices import Choices, RunChoices
 from deepgguf.cli.flags import given
-from deepgguf.cli.output import complain, print_json, print_page
+from deepgguf.cli.output import complain, print_json, print_page, to_stdout
 from deepgguf.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ def sample(options: argparse.Namespace) -> None:
     else:
         from deepgguf.terminal.sizes import counted, size
 
-        sys.stdout.write(
+        to_stdout(
             f"{printable(made.folder)}: {made.tensors:,} tensors, {size(made.nbytes)}, "
             f"{counted(made.shards, 'shard')}\n"
         )

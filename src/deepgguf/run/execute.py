@@ -15,6 +15,7 @@ from pathlib import Path
 from deepgguf.errors import ChangedError, CheckpointError, DeepggufError, OutputError, UsageError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.files.files import Files
+from deepgguf.formats.json_bytes import utf8_text
 from deepgguf.formats.manifest import Manifest
 from deepgguf.planning.identity import file_identity
 from deepgguf.planning.numbering import Numbering
@@ -68,7 +69,7 @@ def execute(
 
 def _job(plan: Plan, number: int, settings: Settings) -> FileJob:
     file = plan.files[number]
-    versions = tuple((source.name, source.version) for source in plan.sources)
+    versions = tuple((utf8_text(source.name), source.version) for source in plan.sources)
     header = JournalHeader(file_identity(plan, file), versions, __version__)
     return FileJob(Paths(settings.folder / file.name), file, Numbering(file, plan.piece_weights), header)
 

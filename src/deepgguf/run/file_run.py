@@ -1,5 +1,6 @@
 """One output file on its way: its part, its journal, and what is already there from an interrupted run."""
 
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from typing import NamedTuple

@@ -116,7 +116,7 @@ def _parsed(path: Path, data: bytes) -> tuple[JournalHeader | None, list[Finishe
         return None, [], 0
     try:
         header: JournalHeader | None = msgspec.json.decode(line, type=JournalHeader)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         header = None
     if header is None or header.schema != SCHEMA:
         raise OutputError(

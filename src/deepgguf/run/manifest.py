@@ -4,6 +4,7 @@ import os
 
 import msgspec
 
+from deepgguf.formats.json_bytes import encode_json
 from deepgguf.formats.manifest import Manifest, ManifestTensor
 from deepgguf.planning.numbering import Numbering, Place
 from deepgguf.planning.schema import Plan
@@ -18,7 +19,7 @@ def write_manifest(disk: Disk, paths: Paths, manifest: Manifest) -> int:
     disk.remove(paths.manifest_part)
     fd = disk.create(paths.manifest_part)
     try:
-        data = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+        data = msgspec.json.format(encode_json(manifest), indent=1)
         disk.write(fd, paths.manifest_part, memoryview(data), 0)
         disk.sync(fd, paths.manifest_part)
     except BaseException:

@@ -35,7 +35,7 @@ def read_stored_hashes(path: Path) -> StoredHashes | None:
         raise OutputError(path, f"cannot be read: {error.strerror}") from None
     try:
         stored = msgspec.json.decode(text, type=StoredHashes)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise VerificationError(path, f"is not a manifest: {error}", _ADVICE) from None
     if stored.schema not in SCHEMAS:
         known = " and ".join(map(str, SCHEMAS))
