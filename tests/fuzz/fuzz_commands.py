@@ -13,7 +13,6 @@ there was a failure.
 
 import argparse
 import contextlib
-import errno
 import faulthandler
 import gc
 import io
@@ -48,6 +47,7 @@ from mutations import damage_a_file  # noqa: E402
 from sound_files import KINDS, LEFT, make_sound_files  # noqa: E402
 
 import deepgguf  # noqa: E402
+from deepgguf.cli import main as command_line  # noqa: E402
 from deepgguf.cli import program  # noqa: E402
 from deepgguf.cli.endings import Stopped  # noqa: E402
 from deepgguf.errors import DeepggufError  # noqa: E402
@@ -59,6 +59,7 @@ SECONDS = 20.0  # in which a command ends, however many others run
 BATCH = 40  # tries in one process
 OWN_PYTHON = 0.01
 STREAMS = ["files"] * 14 + ["terminal", "terminal", "closed", "full", "broken pipe", "stderr closed"]
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DOCUMENTED = {0, 1, 2, 3, 4}
 BROKEN_PIPE = 128 + signal.SIGPIPE
 _BUG = re.compile(r"a bug: (.*)")
@@ -217,9 +218,10 @@ def _call_here(attempt: Try, streams: Sequence[int], notes: Path) -> int:
     sys.stderr = _stream(2, encoding, "backslashreplace")
     sys.argv = ["deepgguf", *(os.fsdecode(os.fsencode(word)) for word in attempt.words)]
     strange: list[BaseException] = []
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     original, program.ending = program.ending, _watched(program.ending, strange)
     try:
-        status = _ended(_called(program.main, strange))
+        status = _ended(_called(command_line, strange))
         if strange:
             notes.write_text(_described(strange[-1]), "utf-8", "replace")
         return status
@@ -232,8 +234,8 @@ def _call_here(attempt: Try, streams: Sequence[int], notes: Path) -> int:
         os.environ.clear()
         os.environ.update(kept[1])
         os.chdir(kept[2])
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
+        for signal_number, handler in handlers.items():
+            signal.signal(signal_number, handler)
 
 
 def _ended(status: int) -> int:
@@ -263,8 +265,7 @@ def _watched(ending: Callable[..., Any], strange: list[BaseException]) -> Callab
     """`ending`, which also notes what is neither an error of deepgguf's own nor a signal or a reader that has gone."""
 
     def watching(error: BaseException) -> Any:
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None  # standard output
-        if not isinstance(error, DeepggufError | Stopped | BrokenPipeError) and not full:
+        if not isinstance(error, DeepggufError | Stopped | BrokenPipeError):
             strange.append(error)
         return ending(error)
 

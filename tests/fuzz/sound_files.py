@@ -2,7 +2,6 @@
 matrices, and what interrupted runs left. Each has some 20 files of at most 100 kB.
 """
 
-import json
 import shutil
 import struct
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from conversions import Conversion, interrupt_at
-from tiny_checkpoint import OCR, V2, V3, YARN, weights, write_checkpoint
 
 from deepgguf import api
 from deepgguf.formats.gguf.encode import encode_header, lay_out
 from deepgguf.formats.gguf.types import GGMLType, Value, ValueType
 from hub_cache import as_snapshot
+from tiny_checkpoint import OCR, V2, V3, YARN, weights, write_checkpoint
 
 LEFT = "left-"  # begins the name of a folder with what an interrupted run left
 CARD = "---\nlicense: mit\nbase_model:\n- deepseek-ai/DeepSeek-V3-Base\ntags: [a, b]\nlanguage: en\n---\n# Text\n"

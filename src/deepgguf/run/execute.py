@@ -4,12 +4,14 @@ One coordinator, the caller's thread, consumes the results: tally, journal and p
 windows.
 """
 
+import errno
 import hashlib
 import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
 
 import msgspec
 
@@ -126,8 +128,7 @@ def _record(runs: Sequence[FileRun]) -> None:
 def _check_outputs(plan: Plan, paths: Sequence[Paths], settings: Settings) -> None:
     """UsageError if a name is taken, OutputError if there is not room enough."""
     folder = settings.folder
-    if not folder.is_dir():
-        raise UsageError(folder, "no such folder", "make it, or give another `output`")
+    _enter(folder)
     sources = {plan.source.local_path(source.name) for source in plan.sources}
     for path in paths:
         if os.path.realpath(path.final) in sources:
@@ -139,6 +140,17 @@ def _check_outputs(plan: Plan, paths: Sequence[Paths], settings: Settings) -> No
     if plan.size > free + taken:
         found = f"{plan.size:,} bytes are needed, {free:,} are free"
         raise OutputError(folder, found, "free space, give another folder as `output`, or choose a smaller `type`")
+
+
+def _enter(folder: Path) -> None:
+    """UsageError if there is no such folder, OutputError if nothing in it can be looked at."""
+    try:
+        os.stat(os.path.join(folder, "."))  # noqa: PTH116, PTH118 - pathlib drops the dot, which needs the permission
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
+            found = f"cannot be entered: {error.strerror}"
+            raise OutputError(folder, found, "look at its permissions, or give another `output`") from None
+        raise UsageError(folder, "no such folder", "make it, or give another `output`") from None
 
 
 def _resumes_named(settings: Settings, paths: Sequence[Paths]) -> bool:
