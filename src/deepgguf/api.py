@@ -209,7 +209,7 @@ def output_folder(output: StrPath | None) -> Path:
 
 
 def _is_folder(output: StrPath) -> bool:
-    return os.fspath(output).endswith(os.sep) or Path(output).is_dir()
+    return os.fspath(output).endswith(os.sep) or os.path.isdir(output)  # noqa: PTH112 - whatever the name, no OSError
 
 
 def _file_name(output: StrPath | None) -> str | None:

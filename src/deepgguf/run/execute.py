@@ -4,6 +4,7 @@ One coordinator, the caller's thread, consumes the results: tally, journal and p
 windows.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -137,8 +138,7 @@ def _record(runs: Sequence[FileRun]) -> None:
 def _check_outputs(plan: Plan, jobs: Sequence[FileJob], settings: Settings) -> None:
     """UsageError if a name is taken, OutputError if there is not room enough."""
     folder, named = settings.folder, _resumes_named(settings, jobs)
-    if not folder.is_dir():
-        raise UsageError(folder, "no such folder", "make it, or give another `output`")
+    _enter(folder)
     _refuse_inputs(plan, jobs)
     for job in jobs:
         if job.paths.part.exists() or not named:
@@ -173,6 +173,17 @@ def _inode(files: Files, name: str) -> tuple[int, int] | None:
             facts = Path(path).stat()
             return facts.st_dev, facts.st_ino
     return None
+
+
+def _enter(folder: Path) -> None:
+    """UsageError if there is no such folder, OutputError if nothing in it can be looked at."""
+    try:
+        os.stat(os.path.join(folder, "."))  # noqa: PTH116, PTH118 - pathlib drops the dot, which needs the permission
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
+            found = f"cannot be entered: {error.strerror}"
+            raise OutputError(folder, found, "look at its permissions, or give another `output`") from None
+        raise UsageError(folder, "no such folder", "make it, or give another `output`") from None
 
 
 def _resumes_named(settings: Settings, jobs: Sequence[FileJob]) -> bool:
