@@ -168,7 +168,23 @@ def _tokens(raw: _TokenizerJson) -> tuple[str, ...]:
     if missing is not None:
         found = f"id {missing} is missing, though ids go up to {max(by_id)}"
         raise CheckpointError(_TOKENIZER, found, "ids must be without gaps")
-    return tuple(by_id[i] for i in range(len(by_id)))
+    tokens = tuple(by_id[i] for i in range(len(by_id)))
+    _check_distinct(tokens)
+    return tokens
+
+
+def _check_distinct(tokens: tuple[str, ...]) -> None:
+    """llama.cpp aborts unless there are as many texts as ids (llama-vocab.cpp, load), and names an empty one itself."""
+    texts = set(tokens)
+    if len(texts) == len(tokens) and "" not in texts:
+        return
+    ids: dict[str, int] = {}
+    for id, content in enumerate(tokens):
+        text = content or f"[EMPTY_{id}]"
+        if text in ids:
+            found = f"ids {ids[text]} and {id} have the same text, {printable(text)!r}"
+            raise CheckpointError(_TOKENIZER, found, "llama.cpp aborts on such a vocabulary; give one another text")
+        ids[text] = id
 
 
 def _merges(model: _Model) -> tuple[str, ...]:
