@@ -9,7 +9,7 @@ import msgspec
 
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.checkpoint.importance import read_importance
-from deepgguf.choices import Choices, ConversionChoices, RunChoices, StrPath, complete, declared, parse_size
+from deepgguf.choices import Choices, ConversionChoices, RunChoices, StrPath, checked, complete, declared, parse_size
 from deepgguf.errors import UsageError, VerificationError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.executors.threads import Threads, available_processors
@@ -42,6 +42,7 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
 
     folder: Path
 
+    @checked
     def run(
         self, *, executor: Executor | None = None, progress: Progress | None = None, **choices: Unpack[RunChoices]
     ) -> Report:
@@ -56,6 +57,7 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         return execute(self, settings, executor or threads, progress=progress or _no_progress)
 
 
+@checked
 def plan(
     source: Source, output: StrPath | None = None, *, executor: Executor | None = None, **choices: Unpack[Choices]
 ) -> Plan:
@@ -78,6 +80,7 @@ def plan(
     return Plan(**msgspec.structs.asdict(made), folder=output_folder(output))
 
 
+@checked
 def plan_every_type(
     source: Source, *, executor: Executor | None = None, **choices: Unpack[Choices]
 ) -> dict[str, PlanTotals]:
@@ -97,6 +100,7 @@ def plan_every_type(
     return {type: totals(build_plan(checkpoint, options.of_type(type))) for type in types}
 
 
+@checked
 def convert(
     source: Source,
     output: StrPath | None = None,
@@ -117,6 +121,7 @@ def convert(
     return made.run(executor=executor, progress=progress, **how)  # type: ignore[arg-type]
 
 
+@checked
 def inspect(path: StrPath) -> Description:
     """What the GGUF file `path` (or the split set that it belongs to) says of itself.
 
@@ -125,6 +130,7 @@ def inspect(path: StrPath) -> Description:
     return describe(read_split_set(path))
 
 
+@checked
 def verify(
     path: StrPath,
     source: Source | None = None,
@@ -151,6 +157,7 @@ def verify(
     return report
 
 
+@checked
 def compare(
     path: StrPath,
     source: Source | None = None,
@@ -176,6 +183,7 @@ def refuse_differences(report: "Verification") -> None:
         raise VerificationError(first.where, found, "convert again" if report.source else "compare with the source")
 
 
+@checked
 def sample(
     kind: str,
     folder: StrPath,
@@ -208,7 +216,7 @@ def output_folder(output: StrPath | None) -> Path:
 
 
 def _is_folder(output: StrPath) -> bool:
-    return os.fspath(output).endswith(os.sep) or Path(output).is_dir()
+    return os.fspath(output).endswith(os.sep) or os.path.isdir(output)  # noqa: PTH112 - whatever the name, no OSError
 
 
 def _file_name(output: StrPath | None) -> str | None:

@@ -158,7 +158,7 @@ def _encode_items(where: str, type: ValueType, items: Sequence[object]) -> Itera
         packed = struct.pack(f"<{len(items)}{_FORMATS[type]}", *items)
     except (struct.error, OverflowError) as error:
         _refuse(where, type, items, f" ({error})")
-    if type is ValueType.FLOAT32 and memoryview(packed).cast("f").tolist().count(0.0) != items.count(0.0):
+    if type is ValueType.FLOAT32 and memoryview(packed).cast("f").tolist().count(0) != items.count(0):
         _refuse(where, type, items, " (too small: it would become 0)")
     return (packed,)
 
