@@ -174,7 +174,7 @@ def test_row_48_a_chat_template_that_is_a_fifo_is_refused(folder, template):
 def test_row_34_a_chat_template_of_a_terabyte_is_refused(folder, template):
     template.touch()
     os.truncate(template, 2**40)
-    assert "chat_template.jinja: 1,099,511,627,776 bytes, more than the 33,554,432 that are allowed" in refused(folder)
+    assert "chat_template.jinja: 1,099,511,627,776 bytes, more than the 8,388,608 that are allowed" in refused(folder)
 
 
 def test_row_34_a_chat_template_that_is_not_utf8_is_refused(folder, template):

@@ -8,6 +8,7 @@ The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, and what 
 gguf_init_from_reader) demands beyond it: tensors in the order of their offsets, without gaps.
 """
 
+import errno
 import math
 import os
 import stat
@@ -84,9 +85,9 @@ def read_header(path: str | os.PathLike[str]) -> GGUFHeader:
     try:
         # Without O_NONBLOCK, opening a FIFO would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise UsageError(path, "there is no such file") from None
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise UsageError(path, "there is no such file") from None
         raise OutputError(path, f"cannot be opened: {error.strerror}") from None
     try:
         status = os.fstat(descriptor)
