@@ -62,8 +62,8 @@ def test_row_99_every_senseless_argument_is_a_usage_error_in_one_line(source, fi
     function, sound = list(calls(source, file, tmp_path / "out"))[number]
     for name in sorted(arguments(function)):
         for value in SENSELESS:
-            if name in ("progress", "tokenizer") and value in (Exception, type, "\x1b[2J" * 100, "1" * 5000):
-                continue  # a function, a name
+            if name == "progress" and callable(value):
+                continue
             quantized = {"type": "q8_0"} if name in QUANTIZED else {}
             with pytest.raises(UsageError) as error:
                 function(**{**sound, **quantized, name: value})

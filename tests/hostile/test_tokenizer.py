@@ -239,7 +239,7 @@ def add_token(folder: Path, id: int, content: str) -> None:
 
 def test_row_93_a_text_under_two_ids_is_refused(folder):
     add_token(folder, 516, "Ġt")
-    assert refused(folder) == f"tokenizer.json: ids 258 and 516 have the same text, 'Ġt'; {ABORTS}"
+    assert refused(folder) == f"tokenizer.json: ids 259 and 516 have the same text, 'Ġt'; {ABORTS}"
 
 
 def test_row_93_a_text_that_the_engine_gives_an_empty_token_is_refused(folder):
