@@ -9,7 +9,7 @@ import msgspec
 
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.checkpoint.importance import read_importance
-from deepgguf.choices import Choices, ConversionChoices, RunChoices, StrPath, complete, declared, parse_size
+from deepgguf.choices import Choices, ConversionChoices, RunChoices, StrPath, checked, complete, declared, parse_size
 from deepgguf.errors import UsageError, VerificationError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.executors.threads import Threads, available_processors
@@ -42,6 +42,7 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
 
     folder: Path
 
+    @checked
     def run(
         self, *, executor: Executor | None = None, progress: Progress | None = None, **choices: Unpack[RunChoices]
     ) -> Report:
@@ -57,6 +58,7 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         return execute(self, settings, executor or threads, progress=progress or _no_progress)
 
 
+@checked
 def plan(
     source: Source, output: StrPath | None = None, *, executor: Executor | None = None, **choices: Unpack[Choices]
 ) -> Plan:
@@ -79,6 +81,7 @@ def plan(
     return Plan(**msgspec.structs.asdict(made), folder=output_folder(output))
 
 
+@checked
 def plan_every_type(
     source: Source, *, executor: Executor | None = None, **choices: Unpack[Choices]
 ) -> dict[str, PlanTotals]:
@@ -98,6 +101,7 @@ def plan_every_type(
     return {type: totals(build_plan(checkpoint, options.of_type(type))) for type in types}
 
 
+@checked
 def convert(
     source: Source,
     output: StrPath | None = None,
@@ -118,6 +122,7 @@ def convert(
     return made.run(executor=executor, progress=progress, **how)  # type: ignore[arg-type]
 
 
+@checked
 def inspect(path: StrPath) -> Description:
     """What the GGUF file `path` (or the split set that it belongs to) says of itself.
 
@@ -126,6 +131,7 @@ def inspect(path: StrPath) -> Description:
     return describe(read_split_set(path))
 
 
+@checked
 def verify(
     path: StrPath,
     source: Source | None = None,
@@ -152,6 +158,7 @@ def verify(
     return report
 
 
+@checked
 def compare(
     path: StrPath,
     source: Source | None = None,
@@ -177,6 +184,7 @@ def refuse_differences(report: "Verification") -> None:
         raise VerificationError(first.where, found, "convert again" if report.source else "compare with the source")
 
 
+@checked
 def sample(
     kind: str,
     folder: StrPath,

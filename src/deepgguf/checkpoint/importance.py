@@ -113,8 +113,11 @@ def read_importance(path: str | os.PathLike[str]) -> ImportanceMatrix:
             that do not divide the values; a value that is not finite.
         OutputError: the file cannot be read.
     """
-    if not Path(path).exists():
-        raise UsageError(os.fspath(path), "no such file", "give the path of an importance matrix")
+    try:
+        Path(path).stat()
+    except OSError as e:
+        found = "no such file" if isinstance(e, FileNotFoundError) else f"cannot be read: {e.strerror}"
+        raise UsageError(os.fspath(path), found, "give the path of an importance matrix") from None
     files, name = LocalFiles.of_file(path)
     file = files.facts(name)
     is_gguf = file.size >= len(MAGIC) and files.read(file, 0, len(MAGIC)).tobytes() == MAGIC

@@ -7,10 +7,11 @@ from typing import Any
 
 from deepgguf.choices import Choices, ConversionChoices, Declared, RunChoices, declared
 
-# Flags that are not the choice's own name.
+# Flags that are not the choice's own name, and arguments that have none.
 _FLAGS = {"tensor_types": "--tensor-type", "manifest": "--no-manifest", "measure_error": "--report-error"}
+_PLACES = {"source": "SRC", "path": "FILE.gguf", "folder": "DIR"}
 # What messages name besides the choices of a conversion.
-_NAMED = {"output", "shards", "sparse"}
+_NAMED = {"output", "shards", "sparse", *_PLACES}
 _IN_A_MESSAGE = re.compile(r"`(\w+)(?:=([^`]*))?`")
 
 
@@ -41,7 +42,7 @@ def in_flags(message: str) -> str:
 
 
 def _flag(name: str) -> str:
-    return _FLAGS.get(name, f"--{name.replace('_', '-')}")
+    return (_FLAGS | _PLACES).get(name, f"--{name.replace('_', '-')}")
 
 
 def _help(entry: Declared) -> str:

@@ -45,7 +45,7 @@ class Fp8(Encoding, frozen=True):
         """The weights' form, with the scales of shape [⌈rows / block rows⌉, ⌈columns / block columns⌉] beside them.
 
         CheckpointError if scales are missing, appear twice, or have the wrong shape or dtype, and if the block size
-        is missing or is not two positive sizes.
+        is missing or is not two sizes of 1 to 2³².
         """
         where = f"tensor {weights.name}"
         if not beside:
@@ -58,7 +58,7 @@ class Fp8(Encoding, frozen=True):
         try:
             block = msgspec.convert(said, tuple[_Size, _Size])
         except msgspec.ValidationError:
-            found = f"quantization_config.weight_block_size is {said!r}, expected two positive sizes"
+            found = f"quantization_config.weight_block_size is {said!r}, expected two sizes of 1 to 2^32"
             raise CheckpointError("config.json", found) from None
         if len(weights.shape) != 2:
             raise CheckpointError(where, f"FP8 of shape {list(weights.shape)}, expected two dimensions")

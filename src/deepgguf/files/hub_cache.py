@@ -26,7 +26,7 @@ def snapshot_folder(path: Path) -> Path:
         return path
     main = path / "refs" / "main"
     snapshots = sorted(p for p in (path / "snapshots").iterdir() if p.is_dir())
-    if main.is_file():
+    if os.path.lexists(main):
         revision = _revision(main)
         found_there = [p for p in snapshots if p.name == revision]
         if not found_there:

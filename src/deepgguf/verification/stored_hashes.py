@@ -1,11 +1,14 @@
 """FILE.gguf.json as it is read: nothing in it is trusted beyond its form."""
 
+import os
 from pathlib import Path
 
 import msgspec
 
-from deepgguf.errors import OutputError, VerificationError
+from deepgguf.errors import CheckpointError, VerificationError
+from deepgguf.files.local import LocalFiles
 from deepgguf.formats.manifest import ManifestTensor
+from deepgguf.formats.whole_file import read_whole
 
 SCHEMAS = (1, 2)
 _CAP = 256 << 20
@@ -24,15 +27,15 @@ class StoredHashes(msgspec.Struct, frozen=True):
 
 
 def read_stored_hashes(path: Path) -> StoredHashes | None:
-    """The hashes in `path`, or None if there is no such file. VerificationError if it is not what it should be."""
+    """The hashes in `path`, or None if there is no such file. VerificationError if it is not what
+    it should be, or there and not to be read.
+    """
+    if not os.path.lexists(path):
+        return None
     try:
-        if not path.is_file():
-            return None
-        if path.stat().st_size > _CAP:
-            raise VerificationError(path, f"has more than {_CAP:,} bytes", _ADVICE)
-        text = path.read_bytes()
-    except OSError as error:
-        raise OutputError(path, f"cannot be read: {error.strerror}") from None
+        text = read_whole(*LocalFiles.of_file(path), _CAP)
+    except CheckpointError as error:
+        raise VerificationError(path, error.found, _ADVICE) from None
     try:
         stored = msgspec.json.decode(text, type=StoredHashes)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
