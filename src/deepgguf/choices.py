@@ -64,6 +64,10 @@ class ConversionChoices(Choices, RunChoices, total=False):
     """All that `deepgguf.convert` takes: what decides the bytes, and how they are made."""
 
 
+CHOICES_OF_A_FILE = ("target", "type", "imatrix", "tensor_types", "output_tensor_type", "token_embedding_type")
+"""The choices that a finished file may need to have told again; the others (names, how it was split) it always shows."""
+
+
 class Declared(NamedTuple):
     """A choice as it is declared: the types of its values (None left out), the allowed ones if they are few."""
 
