@@ -65,7 +65,7 @@ class ConversionChoices(Choices, RunChoices, total=False):
 
 
 CHOICES_OF_A_FILE = ("target", "type", "imatrix", "tensor_types", "output_tensor_type", "token_embedding_type")
-"""The choices that a finished file may need to have told again; the others (names, how it was split) it always shows."""
+"""What a finished file may need to be told again of its conversion; the rest (names, how it was split) it shows."""
 
 
 class Declared(NamedTuple):

@@ -123,7 +123,7 @@ def test_exchanged_heads_of_v_b_are_found(sample, converted):
 
 @pytest.mark.parametrize("type", ["auto", "f32", "q8_0", "q4_k_m"])
 def test_a_scale_of_the_wrong_block_is_found(sample, tmp_path, type):
-    wrong = shutil.copytree(sample("v3-fp8"), tmp_path / "wrong")
+    wrong = shutil.copytree(sample("v3-fp8"), tmp_path / "v3-fp8")
     weight, scales = "model.layers.1.mlp.experts.2.up_proj.weight", 1  # a blob of 2 × 2
     change_source(wrong, weight, scales, lambda data: data.view(np.float32)[[0, 1, 3, 2]].view(np.uint8))
     file = convert(wrong, tmp_path / "wrong.gguf", type=type)

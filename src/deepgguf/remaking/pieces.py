@@ -21,7 +21,7 @@ from deepgguf.verification.report import Difference, Verification
 
 
 class _Place(msgspec.Struct, frozen=True):
-    """Where a tensor lies: its number among those that are made anew, its file's number, its first byte there, bytes."""
+    """A tensor that is made anew: its number among these, its file, its first byte there, how many it has."""
 
     number: int
     file: int

@@ -47,9 +47,11 @@ def plan_again(headers: Sequence[GGUFHeader], checkpoint: Checkpoint, given: Map
     layout = find_layout(headers, model, given.get("target"))
     if layout is None:
         return Replanned(Expected(checkpoint, model))
-    candidates = possible_choices(headers, layout, stored.type if stored else "", given, checkpoint.files)
-    planned = _most_alike(headers, _Planner(model, checkpoint), list(candidates), given)
-    plan = _by_its_name(headers, _Planner(model, checkpoint), planned, stored.source if stored else "")
+    told, named = (stored.type, stored.source) if stored else ("", "")
+    candidates = list(possible_choices(headers, layout, told, given, checkpoint.files))
+    planner = _Planner(headers, model, checkpoint)
+    planned = _most_alike(planner, candidates, told, given)
+    plan = _by_its_name(planner, planned, named)
     file = plan.files[0] if "imatrix" in given else _with_its_count(plan.files[0], headers[0])
     files = tuple(_split(file, headers))
     expected = Expected(
@@ -66,14 +68,20 @@ def plan_again(headers: Sequence[GGUFHeader], checkpoint: Checkpoint, given: Map
 
 
 class _Planner(NamedTuple):
-    """Plans the same checkpoint by any choices."""
+    """Plans the same checkpoint, which the files are of, by any choices."""
 
+    headers: Sequence[GGUFHeader]
     model: Model
     checkpoint: Checkpoint
 
     def plan(self, options: Options) -> Plan:
         check_options(options)
         return plan_model(self.model, self.checkpoint, options)
+
+    def differing(self, plan: Plan) -> int:
+        """How many of the files' tensors have another type than by the plan."""
+        types = types_of(self.headers)
+        return sum(types.get(t.info.name, t.info.type) != t.info.type for t in plan.files[0].tensors)
 
 
 class _Planned(NamedTuple):
@@ -84,47 +92,45 @@ class _Planned(NamedTuple):
     wrong: int
     chosen: int = 0
 
+    def says(self, name: str, header: GGUFHeader) -> bool:
+        """Whether the plan has this key as the file has it."""
+        return self.plan.files[0].keys.get(name) == header.keys.get(name)
 
-def _most_alike(
-    headers: Sequence[GGUFHeader], planner: _Planner, candidates: Sequence[Options], given: Mapping[str, Any]
-) -> _Planned:
-    """The first plan that gives every tensor the type that it has; else the one that is believed, with single types
-    chosen; else the one that gives most tensors their type.
+
+def _most_alike(planner: _Planner, candidates: Sequence[Options], told: str, given: Mapping[str, Any]) -> _Planned:
+    """The first plan that gives every tensor the type that it has, if possible one of the same `general.file_type`;
+    else the one that is believed, with single types chosen; else the one that gives most tensors their type.
     """
-    found, refusal = [], None
+    headers, refusal = planner.headers, None
+    found: list[_Planned] = []
     for options in candidates:
         try:
             plan = planner.plan(options)
         except UsageError as error:  # q2_k_s without an importance matrix
             refusal = refusal or error
             continue
-        found.append(_Planned(plan, options, _differing(plan, headers)))
-        if not found[-1].wrong:
+        found.append(_Planned(plan, options, planner.differing(plan)))
+        if not found[-1].wrong and found[-1].says(_FILE_TYPE, headers[0]):
             return found[-1]
     if not found:
         assert refusal is not None
         raise refusal
     believed, best = found[0], min(found, key=lambda one: one.wrong)
     one_by_one = with_types_of(headers, believed.options, given)
-    if one_by_one is None:
+    if one_by_one is None or (not best.wrong and believed.options.type != told):
         return best
     plan = planner.plan(one_by_one)
-    chosen = _Planned(plan, one_by_one, _differing(plan, headers), believed.wrong)
-    return chosen if chosen.wrong < best.wrong else best
+    chosen = _Planned(plan, one_by_one, planner.differing(plan), believed.wrong)
+    return chosen if chosen.wrong <= best.wrong else best
 
 
-def _differing(plan: Plan, headers: Sequence[GGUFHeader]) -> int:
-    types = types_of(headers)
-    return sum(types.get(tensor.info.name, tensor.info.type) != tensor.info.type for tensor in plan.files[0].tensors)
-
-
-def _by_its_name(headers: Sequence[GGUFHeader], planner: _Planner, planned: _Planned, told: str) -> Plan:
+def _by_its_name(planner: _Planner, planned: _Planned, told: str) -> Plan:
     """The plan; that of a checkpoint with the name that the manifest tells, if the files are called by that one."""
-    checkpoint = planner.checkpoint
+    checkpoint, headers = planner.checkpoint, planner.headers
     named = told != checkpoint.name and told.isprintable() and len(told) <= _LONGEST_NAME
     if not told or not named or _general(planned.plan.files[0].keys) == _general(headers[0].keys):
         return planned.plan
-    plan = _Planner(planner.model, msgspec.structs.replace(checkpoint, name=told)).plan(planned.options)
+    plan = planner._replace(checkpoint=msgspec.structs.replace(checkpoint, name=told)).plan(planned.options)
     same = _general(plan.files[0].keys) == _general(headers[0].keys)
     return plan if same else planned.plan
 

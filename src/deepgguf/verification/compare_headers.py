@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 
 from deepgguf.errors import printable
-from deepgguf.formats.gguf.types import VERSION, GGUFHeader, Value, ValueType
+from deepgguf.formats.gguf.types import VERSION, GGMLType, GGUFHeader, TensorInfo, Value, ValueType
 from deepgguf.verification.expected import ExpectedFile
 from deepgguf.verification.file_bytes import CheckedFile
 from deepgguf.verification.report import Difference
@@ -17,7 +17,7 @@ def header_against_plan(checked: Sequence[CheckedFile], expected: Sequence[Expec
     for file, planned in zip(checked, expected, strict=True):
         differences = [*key_differences(file.header, planned.keys), *_version(file.header)]
         yield from differences
-        if not differences and _names(file.header) == [tensor.name for tensor in planned.tensors]:
+        if not differences and _entries(file.header.tensors) == _entries(planned.tensors):
             yield from _bytes(file, planned)
     found = [name for file in checked for name in _names(file.header)]
     planned_names = [tensor.name for planned in expected for tensor in planned.tensors]
@@ -55,6 +55,10 @@ def _names(header: GGUFHeader) -> list[str]:
     return [tensor.name for tensor in header.tensors]
 
 
+def _entries(tensors: Sequence[TensorInfo]) -> list[tuple[str, GGMLType, tuple[int, ...]]]:
+    return [(tensor.name, tensor.type, tensor.shape) for tensor in tensors]
+
+
 def _version(header: GGUFHeader) -> Iterator[Difference]:
     if header.version != VERSION:
         yield Difference(f"file {printable(header.path)}", "GGUF version", f"{VERSION}", f"{header.version}")
@@ -63,11 +67,10 @@ def _version(header: GGUFHeader) -> Iterator[Difference]:
 def _bytes(file: CheckedFile, planned: ExpectedFile) -> Iterator[Difference]:
     """What no key and no tensor's entry shows: padding, a NaN's bits, an end without padding."""
     where = f"file {printable(file.header.path)}"
-    same_types = [t.type for t in file.header.tensors] == [t.type for t in planned.tensors]
-    if same_types and file.header.file_size != planned.size:
+    if file.header.file_size != planned.size:
         yield Difference(where, "the size in bytes", f"{planned.size:,}", f"{file.header.file_size:,}")
     found = file.data.read(0, file.header.data_offset).tobytes()
-    if same_types and found != planned.header:
+    if found != planned.header:
         at = next((i for i, pair in enumerate(zip(found, planned.header, strict=False)) if pair[0] != pair[1]), -1)
         yield Difference(where, f"byte {at:,} of the header, in its padding or in a number", "other bits")
 

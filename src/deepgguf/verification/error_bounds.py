@@ -98,7 +98,7 @@ def _allowed_in_blocks(encoding: Quantized, data: Bytes, source: Floats, importa
         allowed = inside + np.minimum(beyond, given_up) + _slack(encoding, weights, step, offset)
     if importance:
         empty = ~(groups.values().reshape(-1, block) != 0).any(axis=1) & ~_worthless(source, block, importance.columns)
-        allowed = np.where(empty[:, None, None], _underflow(encoding), allowed)
+        allowed = np.where(empty[:, None, None], _no_scale(encoding), allowed)
     return allowed.astype(np.float32).reshape(source.shape)
 
 
@@ -140,3 +140,8 @@ def _slack(encoding: Quantized, weights: _Doubles, step: _Doubles, offset: _Doub
 def _underflow(encoding: Quantized) -> float:
     """The largest weight of a block whose scales are too small for float16 and become 0 or the smallest one."""
     return 2 * _TINY_ULP * encoding.largest_subscale * len(encoding.levels) if encoding.f16_scales else 0.0
+
+
+def _no_scale(encoding: Quantized) -> float:
+    """The largest weight of a block that has no scale but 0."""
+    return max(_underflow(encoding), 2 * _TINY_ULP * encoding.largest_subscale * float(np.abs(encoding.levels).max()))

@@ -1,4 +1,4 @@
-"""What a file must be if it came of its source by the choices that it names, as plain data from who planned it again."""
+"""What a file must be if it came of its source by the choices that it names, as data from who planned it again."""
 
 from collections.abc import Mapping
 

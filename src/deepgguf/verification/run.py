@@ -35,15 +35,14 @@ def check(
         found = "verify reads the file where the workers are, and these do not see this machine's files"
         raise UsageError("`executor`", found, "use threads, or verify on the machine that has the file")
     files = checked_files(headers)
-    differences = [d for file in files for d in (*padding_differences(file), *header_differences(file))]
+    checked, differences = (None, []) if expected is None else check_source(files, expected, executor, progress)
+    named = {difference.where.split(",")[0] for difference in differences}
+    differences += [d for file in files for d in (*padding_differences(file), *header_differences(file))]
     differences += set_differences(files)
     found_hashes, hashed = check_hashes(files, executor, progress)
     digests = [whole_sha256(header.path) if sha256 else "" for header in headers]
-    differences += [*found_hashes, *_sha256_differences(files, digests)]
-    checked = None
-    if expected is not None:
-        checked, found_by_source = check_source(files, expected, executor, progress)
-        differences += found_by_source
+    differences += [d for d in found_hashes if d.where not in named]  # the source says more: which row
+    differences += _sha256_differences(files, digests)
     verified = [_verified(file, hashed[number], digests[number]) for number, file in enumerate(files)]
     return Verification(tuple(verified), checked, tuple(differences), time.monotonic() - began)
 

@@ -19,7 +19,7 @@ _ADVICE = "convert again, or remove it to check the structure only"
 class StoredHashes(msgspec.Struct, frozen=True):
     """What is used of a `Manifest`; its other members may be those of an older version.
 
-    `target`, `type`, `source` and `sources` say what the file was made of and how, which only the other evidence proves.
+    `target`, `type`, `source` and `sources` say what the file was made of and how; only other evidence proves it.
     """
 
     size: int
