@@ -222,6 +222,21 @@ def test_an_importance_matrix_with_a_value_that_is_no_mean_square_is_refused(tmp
     assert f"blk.0.attn_q_a.weight has the value {value:g}" in line
 
 
+UNUSUAL = {
+    "row_92_empty_rope_parameters": {"rope_parameters": {}},
+    "row_92_two_architectures": {"architectures": ["SomeOtherForCausalLM", "DeepseekV3ForCausalLM"]},
+}
+
+
+@pytest.mark.parametrize("fields", UNUSUAL.values(), ids=UNUSUAL)
+def test_what_an_unusual_config_makes_is_accepted(tmp_path: Path, fields: dict[str, Any]) -> None:
+    source = checkpoint("v3", tmp_path / "v3")
+    edit_json(source / "config.json", lambda config: config.update(fields))
+    file = tmp_path / "model.gguf"
+    deepgguf.convert(source, file, target="llama.cpp", jobs=1)
+    assert found(file, source, remake=True) == set()
+
+
 @pytest.mark.parametrize("value", [0.0, 1e-45], ids=["row_92_zeros", "row_92_nearly_zeros"])
 @pytest.mark.parametrize("type", ["q4_0", "q4_k_m", "q6_k", "iq4_nl"])
 def test_what_an_importance_of_zero_makes_is_accepted_with_the_matrix(tmp_path: Path, type: str, value: float) -> None:
