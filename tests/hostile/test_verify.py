@@ -82,7 +82,7 @@ def test_row_91_tensors_in_another_order_are_found(tmp_path: Path) -> None:
     rewrite(file, tensors=lambda tensors: dict(reversed(tensors.items())))
     (one,) = differences(file, source)
     assert (one.where, one.text) == (
-        "tensor blk.0.attn_kv_a_mqa.weight",
+        "tensor blk.0.attn_k_b.weight",
         "the order: token_embd.weight comes before it",
     )
 
