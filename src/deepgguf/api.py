@@ -9,7 +9,17 @@ import msgspec
 
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.checkpoint.importance import read_importance
-from deepgguf.choices import Choices, ConversionChoices, RunChoices, StrPath, checked, complete, declared, parse_size
+from deepgguf.choices import (
+    CHOICES_OF_A_FILE,
+    Choices,
+    ConversionChoices,
+    RunChoices,
+    StrPath,
+    checked,
+    complete,
+    declared,
+    parse_size,
+)
 from deepgguf.errors import UsageError, VerificationError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.executors.threads import Threads, available_processors
@@ -136,24 +146,32 @@ def verify(
     path: StrPath,
     source: Source | None = None,
     *,
+    remake: bool = False,
     executor: Executor | None = None,
     jobs: int | None = None,
     sha256: bool = False,
     progress: Progress | None = None,
+    **choices: Unpack[Choices],
 ) -> "Verification":
     """Whether the GGUF file `path`, or the split set that it belongs to, is what it should be.
 
-    Its structure, by a reader that shares nothing with the writer; without `source` the hashes that the conversion
-    stored in FILE.gguf.json; with the checkpoint `source` every tensor and key, its weights decoded and arranged
-    without the code that converts. `sha256` adds that of the whole file. `executor`, whose workers must see the file,
-    does the work, by default `jobs` threads. `progress` is called in this thread with the number of bytes that are
-    checked since its last call.
+    Its structure, by a reader that shares nothing with the writer, and the hashes that the conversion stored in
+    FILE.gguf.json; with the checkpoint `source` every tensor and key, its weights decoded and arranged without the code
+    that converts. `remake` makes every piece anew besides and compares bytes: no bit of a quantized weight is missed.
+
+    `choices` are those that the file was converted by (`deepgguf.choices.CHOICES_OF_A_FILE`), needed only where neither
+    it nor its manifest tells: `imatrix` to make pieces anew, for instance.
+
+    `sha256` adds that of the whole file. `executor`, whose workers must see the file, does the work, by default `jobs`
+    threads. `progress` is called in this thread with the number of bytes that are checked since its last call.
 
     Raises VerificationError that names the first difference, GGUFError for a file that is not a sound GGUF,
-    CheckpointError for a source that cannot be read, OutputError for work that the executor left undone. `compare`
-    returns all differences instead.
+    CheckpointError for a source that cannot be read, UsageError for choices that make no sense, OutputError for work
+    that the executor left undone. `compare` returns all differences instead.
     """
-    report = compare(path, source, executor=executor, jobs=jobs, sha256=sha256, progress=progress)
+    report = compare(
+        path, source, remake=remake, executor=executor, jobs=jobs, sha256=sha256, progress=progress, **choices
+    )
     refuse_differences(report)
     return report
 
@@ -163,17 +181,43 @@ def compare(
     path: StrPath,
     source: Source | None = None,
     *,
+    remake: bool = False,
     executor: Executor | None = None,
     jobs: int | None = None,
     sha256: bool = False,
     progress: Progress | None = None,
+    **choices: Unpack[Choices],
 ) -> "Verification":
     """As `verify`, but differences are in what it returns."""
+    from deepgguf.remaking.plan import plan_again
     from deepgguf.verification.run import check
 
     threads = Threads(complete({"jobs": jobs}, RunChoices)["jobs"] or available_processors())
-    files = None if source is None else find_files(source)
-    return check(os.fspath(path), files, executor or threads, sha256=sha256, progress=progress or _no_progress)
+    executor, progress, given = executor or threads, progress or _no_progress, _given(choices)
+    if source is None and (remake or given):
+        name = "remake" if remake else next(iter(given))
+        raise UsageError(f"`{name}`", "has no meaning without the checkpoint", "give it as the source")
+    headers = read_split_set(path)
+    if source is None:
+        return check(headers, None, executor, sha256=sha256, progress=progress)
+    with find_files(source) as files:
+        again = plan_again(headers, read_checkpoint(files, executor), given)
+        if not remake or again.plan is None:
+            return check(headers, again.expected, executor, sha256=sha256, progress=progress)
+        from deepgguf.remaking.pieces import check_choices, with_remade
+
+        check_choices(again.plan, headers, given)
+        report = check(headers, again.expected, executor, sha256=sha256, progress=progress)
+        return with_remade(report, again.plan, headers, executor, progress)
+
+
+def _given(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """The parsed form of the choices that were made."""
+    for name in choices:
+        if name in declared(Choices) and name not in CHOICES_OF_A_FILE:
+            raise UsageError(f"`{name}`", "has no meaning for a finished file, which tells it", "leave it out")
+    parsed = _options(complete(choices, Choices))
+    return {name: getattr(parsed, name) for name, choice in choices.items() if choice is not None}
 
 
 def refuse_differences(report: "Verification") -> None:

@@ -82,6 +82,10 @@ class ConversionChoices(Choices, RunChoices, total=False):
     """All that `deepgguf.convert` takes: what decides the bytes, and how they are made."""
 
 
+CHOICES_OF_A_FILE = ("target", "type", "imatrix", "tensor_types", "output_tensor_type", "token_embedding_type")
+"""What a finished file may need to be told again of its conversion; the rest (names, how it was split) it shows."""
+
+
 class Declared(NamedTuple):
     """A choice as it is declared: its type, the members of that but None, the allowed values if they are few."""
 

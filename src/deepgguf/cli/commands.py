@@ -113,9 +113,10 @@ def verify(options: argparse.Namespace) -> None:
     from deepgguf.terminal.progress import progress_of
     from deepgguf.verification.run import bytes_to_check
 
-    total = bytes_to_check(options.file, with_source=options.source is not None)
+    choices = given(options, Choices) | given(options, RunChoices)
+    total = bytes_to_check(options.file, times=(options.source is not None) + options.remake)
     with progress_of(total, printable(Path(options.file).name)) as progress:
-        report = api.compare(options.file, options.source, progress=progress, **given(options, RunChoices))
+        report = api.compare(options.file, options.source, remake=options.remake, progress=progress, **choices)
     if options.json:
         print_json(report)
     else:

@@ -50,7 +50,11 @@ class _Sourced(msgspec.Struct, frozen=True):
 def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
     """The plan of converting `checkpoint`. CheckpointError or UsageError say what stands in the way."""
     check_options(options)
-    model = read_model(checkpoint)
+    return plan_model(read_model(checkpoint), checkpoint, options)
+
+
+def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
+    """As `build_plan`, of a model that has been read; the options are checked."""
     target = _target(model, options)
     files: list[PlannedFile] = []
     for kind in _kinds(target, options):

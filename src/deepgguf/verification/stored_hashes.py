@@ -6,17 +6,24 @@ from pathlib import Path
 import msgspec
 
 from deepgguf.errors import CheckpointError, VerificationError
+from deepgguf.files.files import FileFacts
 from deepgguf.files.local import LocalFiles
 from deepgguf.formats.manifest import ManifestTensor
 from deepgguf.formats.whole_file import read_whole
 
 SCHEMAS = (1, 2)
-_CAP = 256 << 20
+_CAP = 32 << 20  # a thousand times what a DeepSeek-V3 needs
+# A large tensor's pieces have some 2^19 weights, 170 kB and more; a tensor, or an expert, may be as small as it likes.
+_SMALLEST_PIECE = 1 << 16
+_MOST_PIECES = 1 << 16
 _ADVICE = "convert again, or remove it to check the structure only"
 
 
 class StoredHashes(msgspec.Struct, frozen=True):
-    """What is checked of a `Manifest`; its other members may be those of an older version."""
+    """What is used of a `Manifest`; its other members may be those of an older version.
+
+    `target`, `type`, `source` and `sources` say what the file was made of and how; only other evidence proves it.
+    """
 
     size: int
     data_offset: int
@@ -24,6 +31,10 @@ class StoredHashes(msgspec.Struct, frozen=True):
     tensors: tuple[ManifestTensor, ...]
     schema: int
     sha256: str = ""
+    target: str = ""
+    type: str = ""
+    source: str = ""
+    sources: tuple[FileFacts, ...] = ()
 
 
 def read_stored_hashes(path: Path) -> StoredHashes | None:
@@ -47,4 +58,9 @@ def read_stored_hashes(path: Path) -> StoredHashes | None:
         if not tensor.pieces or min(tensor.pieces) <= 0 or tensor.nbytes % sum(tensor.pieces):
             found = f"the pieces of tensor {tensor.name} do not fill its {tensor.nbytes} bytes"
             raise VerificationError(path, found, _ADVICE)
+    pieces = sum(tensor.nbytes // sum(tensor.pieces) * len(tensor.pieces) for tensor in stored.tensors)
+    most = _MOST_PIECES + stored.size // _SMALLEST_PIECE
+    if pieces > most:
+        found = f"cuts {stored.size:,} bytes into {pieces:,} pieces, and {most:,} are the most that a conversion makes"
+        raise VerificationError(path, found, _ADVICE)
     return stored
