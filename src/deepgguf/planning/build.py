@@ -21,7 +21,7 @@ from deepgguf.planning.options import Options, check_options
 from deepgguf.planning.schema import Dropped, Plan, PlannedFile, PlannedTensor
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.planning.split import split_file
-from deepgguf.planning.warnings import importance_warnings, tokenizer_warnings
+from deepgguf.planning.warnings import importance_warnings, pattern_warnings, tokenizer_warnings
 from deepgguf.recipes.choice import Origin, TypeChoices, TypedTensor, choose_types
 from deepgguf.recipes.tensor import ModelFacts, TensorToType
 from deepgguf.tensors.source_tensor import SourceTensor
@@ -67,6 +67,7 @@ def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
         *model.family.limits(model.config),
         *target.limits(model.config),
         *tokenizer_warnings(checkpoint),
+        *pattern_warnings(files, options.tensor_types),
     ]
     if options.imatrix:
         warnings += importance_warnings(files, options.imatrix)
