@@ -7,7 +7,7 @@ from small_checkpoints import small_v3
 from deepgguf import api
 from deepgguf.encodings.encoding import Counts
 from deepgguf.planning.numbering import Numbering
-from deepgguf.run.file_run import FileJob
+from deepgguf.run.file_job import FileJob
 from deepgguf.run.journal import Finished, JournalHeader
 from deepgguf.run.manifest import make_manifest
 from deepgguf.run.paths import Paths

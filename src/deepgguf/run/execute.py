@@ -4,18 +4,14 @@ One coordinator, the caller's thread, consumes the results: tally, journal and p
 windows.
 """
 
-import errno
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from pathlib import Path
 
-from deepgguf.errors import ChangedError, CheckpointError, DeepggufError, OutputError, UsageError
+from deepgguf.errors import ChangedError, CheckpointError, OutputError
 from deepgguf.executors.executor import Executor, Progress
-from deepgguf.files.files import Files
 from deepgguf.formats.json_bytes import utf8_text
 from deepgguf.formats.manifest import Manifest
 from deepgguf.planning.identity import file_identity
@@ -23,9 +19,11 @@ from deepgguf.planning.numbering import Numbering
 from deepgguf.planning.schema import Plan
 from deepgguf.planning.windows import windows
 from deepgguf.run.disk import Disk, must_be_at
-from deepgguf.run.file_run import FileJob, FileRun, Opener, refuse_existing, refuse_manifest
+from deepgguf.run.file_job import FileJob
+from deepgguf.run.file_run import FileRun, Opener
 from deepgguf.run.journal import JournalHeader
 from deepgguf.run.manifest import make_manifest, write_manifest
+from deepgguf.run.outputs import check_outputs, refuse_existing, refuse_manifest, resumes_named
 from deepgguf.run.part_file import PartWriter
 from deepgguf.run.paths import Paths
 from deepgguf.run.result import FileReport, Report, Result
@@ -51,14 +49,14 @@ def execute(
     """
     started, disk = time.monotonic(), disk or Disk()
     jobs = [_job(plan, number, settings) for number in range(len(plan.files))]
-    _check_outputs(plan, jobs, settings)
+    check_outputs(plan, jobs, settings)
     with ExitStack() as stack:
         stack.enter_context(plan.source)
         if plan.importance:
             stack.enter_context(plan.importance.files)
         runs: list[FileRun] = []
         stack.enter_context(_keep_or_discard(disk, runs))
-        opener = Opener(disk, settings, executor, progress, named=_resumes_named(settings, jobs))
+        opener = Opener(disk, settings, executor, progress, named=resumes_named(settings, jobs))
         for job in jobs:  # one by one into the list, so that those already open are closed if one cannot be
             runs.append(opener.open(job))
         disk.sync_folder(settings.folder)
@@ -133,64 +131,6 @@ def _recorded_to_the_last(runs: Sequence[FileRun]) -> Iterator[None]:
 def _record(runs: Sequence[FileRun]) -> None:
     for run in runs:
         run.record()
-
-
-def _check_outputs(plan: Plan, jobs: Sequence[FileJob], settings: Settings) -> None:
-    """UsageError if a name is taken, OutputError if there is not room enough."""
-    folder, named = settings.folder, _resumes_named(settings, jobs)
-    _enter(folder)
-    _refuse_inputs(plan, jobs)
-    for job in jobs:
-        if job.paths.part.exists() or not named:
-            refuse_existing(job.paths, overwrite=settings.overwrite)
-        refuse_manifest(job, overwrite=settings.overwrite or named)
-    taken = sum(job.paths.part.stat().st_blocks * 512 for job in jobs if job.paths.part.is_file())
-    free = shutil.disk_usage(folder).free
-    if plan.size > free + taken:
-        found = f"{plan.size:,} bytes are needed, {free:,} are free"
-        raise OutputError(folder, found, "free space, give another folder as `output`, or choose a smaller `type`")
-
-
-def _refuse_inputs(plan: Plan, jobs: Sequence[FileJob]) -> None:
-    """UsageError if a file that the run writes, replaces or removes is one that it reads, by whatever name."""
-    names = {source.name for source in plan.sources}
-    names |= {name for name in plan.source.names() if ".gguf" not in name}  # no GGUF, or what is beside one, is read
-    read = [(plan.source, name) for name in names]
-    if plan.importance:
-        read.append((plan.importance.files, plan.importance.file.name))
-    inputs = {_inode(files, name) for files, name in read}
-    for job in jobs:
-        for path in (job.paths.final, job.paths.manifest, *job.paths.left):
-            if path.exists() and (path.stat().st_dev, path.stat().st_ino) in inputs:
-                raise UsageError(path, "is one of the inputs", "give another `output`")
-
-
-def _inode(files: Files, name: str) -> tuple[int, int] | None:
-    """Device and number of a local file; None for others, and for what cannot be read, which is said elsewhere."""
-    with suppress(DeepggufError, OSError):
-        path = files.local_path(name)
-        if path is not None:
-            facts = Path(path).stat()
-            return facts.st_dev, facts.st_ino
-    return None
-
-
-def _enter(folder: Path) -> None:
-    """UsageError if there is no such folder, OutputError if nothing in it can be looked at."""
-    try:
-        os.stat(os.path.join(folder, "."))  # noqa: PTH116, PTH118 - pathlib drops the dot, which needs the permission
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
-            found = f"cannot be entered: {error.strerror}"
-            raise OutputError(folder, found, "look at its permissions, or give another `output`") from None
-        raise UsageError(folder, "no such folder", "make it, or give another `output`") from None
-
-
-def _resumes_named(settings: Settings, jobs: Sequence[FileJob]) -> bool:
-    """Whether to resume a run that came as far as the final names: a journal is left, its part is not."""
-    return settings.left_part == "resume" and any(
-        job.paths.journal.exists() and not os.path.lexists(job.paths.part) for job in jobs
-    )
 
 
 def _condemns(error: BaseException) -> bool:

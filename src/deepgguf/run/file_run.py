@@ -3,33 +3,23 @@
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from typing import NamedTuple
 
 import xxhash
 
-from deepgguf.errors import OutputError, UsageError
+from deepgguf.errors import OutputError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.formats.gguf.encode import encode_header
-from deepgguf.formats.manifest import is_manifest, read_manifest
-from deepgguf.planning.numbering import Numbering
+from deepgguf.formats.manifest import read_manifest
 from deepgguf.planning.schema import PlannedFile
 from deepgguf.run.claims import read_pieces, verified_claims
 from deepgguf.run.disk import Disk, must_be_ours
+from deepgguf.run.file_job import FileJob
 from deepgguf.run.journal import Finished, Journal, JournalHeader, reopen_journal, start_journal
+from deepgguf.run.outputs import refuse_existing
 from deepgguf.run.part_file import PartFile, paddings
-from deepgguf.run.paths import Paths
 from deepgguf.run.result import Result
 from deepgguf.run.settings import Settings
 from deepgguf.run.tally import Tally
-
-
-class FileJob(NamedTuple):
-    """A file that is to be made: its names, its plan, the numbers of its pieces, and the head of its journal."""
-
-    paths: Paths
-    file: PlannedFile
-    numbering: Numbering
-    header: JournalHeader
 
 
 class FileRun:
@@ -242,28 +232,3 @@ def _has_name(job: FileJob) -> bool:
         if found.read(file.data_offset) != _header(file):
             return False
         return not any(any(os.pread(found.fileno(), nbytes, offset)) for offset, nbytes in paddings(file))
-
-
-def refuse_manifest(job: FileJob, *, overwrite: bool) -> None:
-    """UsageError if the manifest's name is not a manifest's, or that of another plan's, which may not be replaced."""
-    for path in (job.paths.manifest, job.paths.manifest_part):
-        if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
-            raise UsageError(path, "is not a regular file", "move it away, or give another `output`")
-    path = job.paths.manifest
-    if not path.exists():
-        return
-    if not is_manifest(path):
-        raise UsageError(path, "is not a manifest of deepgguf", "move it away, or give another `output`")
-    found = read_manifest(path)
-    if not overwrite and (found is None or found.plan != job.header.plan):
-        raise UsageError(path, "exists", "replace it with `overwrite=True`, or give another `output`")
-
-
-def refuse_existing(paths: Paths, *, overwrite: bool) -> None:
-    """UsageError if the final name is taken and may not be replaced, or is not a regular file."""
-    final = paths.final
-    if final.is_symlink() or (final.exists() and not final.is_file()):
-        kind = "a symlink" if final.is_symlink() else "not a regular file"
-        raise UsageError(final, f"is {kind}", "give another `output`")
-    if final.exists() and not overwrite:
-        raise UsageError(final, "exists", "replace it with `overwrite=True`, or give another `output`")

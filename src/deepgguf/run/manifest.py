@@ -9,7 +9,7 @@ from deepgguf.formats.manifest import Manifest, ManifestTensor
 from deepgguf.planning.numbering import Numbering, Place
 from deepgguf.planning.schema import Plan
 from deepgguf.run.disk import Disk
-from deepgguf.run.file_run import FileJob
+from deepgguf.run.file_job import FileJob
 from deepgguf.run.paths import Paths
 from deepgguf.run.result import FileReport
 
