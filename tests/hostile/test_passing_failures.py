@@ -123,8 +123,9 @@ def test_row_89_after_several_interrupts_nothing_is_written_any_more(source, out
     def interrupted(*arguments: Any) -> Any:
         at_work.add(threading.get_ident())
         for _ in range(3):
-            signal.raise_signal(signal.SIGINT)  # raises KeyboardInterrupt in the main thread, each time
+            os.kill(os.getpid(), signal.SIGINT)  # raises KeyboardInterrupt in the main thread, each time
             time.sleep(0.02)
+        time.sleep(1)  # the interrupts are over, the piece is not
         at_work.discard(threading.get_ident())
         return make_piece(*arguments)
 
