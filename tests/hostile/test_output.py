@@ -198,11 +198,6 @@ def test_row_65_a_folder_that_does_not_exist_is_refused(source, out):
     assert line == f"{out}/none: no such folder; make it, or give another --output"
 
 
-def test_row_65_a_folder_whose_name_is_too_long_does_not_exist(source, out):
-    line = refused("convert", source, "-o", out / ("x" * 256) / NAME, folder=out, status=2)
-    assert line.endswith("x: no such folder; make it, or give another --output")
-
-
 def test_row_65_a_folder_that_may_not_be_entered_is_refused(source, out):
     out.chmod(0o600)
     line = refused("convert", source, "-o", f"{out}/{NAME}", folder=out, status=4, program=NOT_ALMIGHTY)
