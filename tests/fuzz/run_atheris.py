@@ -33,11 +33,11 @@ MEMORY_MB = 256
 SECONDS = 1.0
 LONGEST = 16384  # bytes of an input
 MODULES = {
-    "safetensors": ["checkpoint.safetensors", "checkpoint.header_entries", "checkpoint.json_text"],
-    "index": ["checkpoint.shards", "checkpoint.json_text"],
+    "safetensors": ["formats.safetensors", "formats.safetensors_entries", "formats.json_text"],
+    "index": ["checkpoint.shards", "formats.json_text"],
     "config": ["models.config_schema", "models.language_model", "models.deepseek_ocr"],
-    "tokenizer": ["checkpoint.tokenizer", "checkpoint.json_text"],
-    "gguf": ["gguf.decode"],
+    "tokenizer": ["checkpoint.tokenizer", "formats.json_text"],
+    "gguf": ["formats.gguf.decode"],
 }
 # Words that a parser takes for something: without them mutations rarely come past the first check.
 KNOWN_WORDS = {
