@@ -156,7 +156,7 @@ def test_llamacpp_names_padding_by_its_id(keys):
 
 def test_an_added_token_is_of_type_3_if_it_is_special_else_4_and_llamacpp_goes_by_its_looks_too(keys):
     tokenizer = sample("tokenizer.json")
-    added = [("<special>", True), ("<｜User｜>", False), ("<|User|>", False), ("<plain>", False)]
+    added = [("<special>", True), ("<｜Other｜>", False), ("<|User|>", False), ("<plain>", False)]
     tokenizer["added_tokens"] += [{"id": 516 + i, "content": c, "special": s} for i, (c, s) in enumerate(added)]
     types = {target: list(keys(target, tokenizer=tokenizer)["ggml.token_type"].value) for target in TARGETS}
     assert types["ollama"][516:520] == [3, 4, 4, 4]

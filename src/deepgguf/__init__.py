@@ -12,24 +12,24 @@
 names file, tensor or key.
 """
 
-import importlib
-from typing import TYPE_CHECKING
-
-from deepgguf.choices import Choices, ConversionChoices, RunChoices
-from deepgguf.errors import (
-    CheckpointError,
-    DeepggufError,
-    GGUFError,
-    NonFiniteError,
-    OutputError,
-    UsageError,
-    VerificationError,
-)
 from deepgguf.version import __version__
+
+TYPE_CHECKING = False  # importing typing takes longer than starting Python, and the command line is not yet ready then
 
 if TYPE_CHECKING:
     from deepgguf.api import Plan, compare, convert, inspect, plan, plan_every_type, sample, verify
+    from deepgguf.choices import Choices, ConversionChoices, RunChoices
     from deepgguf.encodings.encoding import Counts, Squares
+    from deepgguf.errors import (
+        ChangedError,
+        CheckpointError,
+        DeepggufError,
+        GGUFError,
+        NonFiniteError,
+        OutputError,
+        UsageError,
+        VerificationError,
+    )
     from deepgguf.executors.executor import Executor
     from deepgguf.executors.threads import Threads
     from deepgguf.files.files import FileFacts, Files
@@ -47,17 +47,20 @@ if TYPE_CHECKING:
     from deepgguf.verification.report import Difference, SourceCheck, Verification, VerifiedFile
 
 __all__ = [
-    "CheckpointError", "Choices", "ConversionChoices", "Counts", "DeepggufError", "Description", "Difference",
-    "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files", "GGUFError", "KeyDescription",
-    "NonFiniteError", "OutputError", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor", "Report", "RunChoices",
-    "SampleSummary", "SourceCheck", "Squares", "TensorDescription", "TensorResult", "Threads", "TypeDescription",
-    "UsageError", "Verification", "VerificationError", "VerifiedFile", "__version__", "compare", "convert", "inspect",
-    "plan", "plan_every_type", "sample", "verify",
+    "ChangedError", "CheckpointError", "Choices", "ConversionChoices", "Counts", "DeepggufError", "Description",
+    "Difference", "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files", "GGUFError",
+    "KeyDescription", "NonFiniteError", "OutputError", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor", "Report",
+    "RunChoices", "SampleSummary", "SourceCheck", "Squares", "TensorDescription", "TensorResult", "Threads",
+    "TypeDescription", "UsageError", "Verification", "VerificationError", "VerifiedFile", "__version__", "compare",
+    "convert", "inspect", "plan", "plan_every_type", "sample", "verify",
 ]  # fmt: skip
 
 # Imported when first used: `import deepgguf` costs nothing.
 _HOMES = {
     "deepgguf.api": "Plan compare convert inspect plan plan_every_type sample verify",
+    "deepgguf.choices": "Choices ConversionChoices RunChoices",
+    "deepgguf.errors": "ChangedError CheckpointError DeepggufError GGUFError NonFiniteError OutputError UsageError"
+    " VerificationError",
     "deepgguf.formats.gguf.describe": "Description FileDescription KeyDescription TensorDescription TypeDescription",
     "deepgguf.encodings.encoding": "Counts Squares",
     "deepgguf.executors.executor": "Executor",
@@ -74,6 +77,8 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names.spli
 
 def __getattr__(name: str) -> object:
     """What is public, from its module."""
+    import importlib
+
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,17 @@ import msgspec
 
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.checkpoint.importance import read_importance
-from deepgguf.choices import Choices, ConversionChoices, RunChoices, StrPath, complete, declared, parse_size
+from deepgguf.choices import (
+    CHOICES_OF_A_FILE,
+    Choices,
+    ConversionChoices,
+    RunChoices,
+    StrPath,
+    checked,
+    complete,
+    declared,
+    parse_size,
+)
 from deepgguf.errors import UsageError, VerificationError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.executors.threads import Threads, available_processors
@@ -42,6 +52,7 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
 
     folder: Path
 
+    @checked
     def run(
         self, *, executor: Executor | None = None, progress: Progress | None = None, **choices: Unpack[RunChoices]
     ) -> Report:
@@ -50,12 +61,14 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         `executor` does the work, by default `jobs` threads. `progress` is called in this thread with the number of
         output bytes that are done since its last call.
 
-        Raises CheckpointError (then nothing is left), OutputError (then the run can be resumed), UsageError.
+        Raises CheckpointError (then nothing is left), ChangedError or OutputError (then the run can be resumed),
+        UsageError.
         """
         settings, threads = run_settings(self.folder, **choices)
         return execute(self, settings, executor or threads, progress=progress or _no_progress)
 
 
+@checked
 def plan(
     source: Source, output: StrPath | None = None, *, executor: Executor | None = None, **choices: Unpack[Choices]
 ) -> Plan:
@@ -78,6 +91,7 @@ def plan(
     return Plan(**msgspec.structs.asdict(made), folder=output_folder(output))
 
 
+@checked
 def plan_every_type(
     source: Source, *, executor: Executor | None = None, **choices: Unpack[Choices]
 ) -> dict[str, PlanTotals]:
@@ -97,6 +111,7 @@ def plan_every_type(
     return {type: totals(build_plan(checkpoint, options.of_type(type))) for type in types}
 
 
+@checked
 def convert(
     source: Source,
     output: StrPath | None = None,
@@ -117,6 +132,7 @@ def convert(
     return made.run(executor=executor, progress=progress, **how)  # type: ignore[arg-type]
 
 
+@checked
 def inspect(path: StrPath) -> Description:
     """What the GGUF file `path` (or the split set that it belongs to) says of itself.
 
@@ -125,47 +141,83 @@ def inspect(path: StrPath) -> Description:
     return describe(read_split_set(path))
 
 
+@checked
 def verify(
     path: StrPath,
     source: Source | None = None,
     *,
+    remake: bool = False,
     executor: Executor | None = None,
     jobs: int | None = None,
     sha256: bool = False,
     progress: Progress | None = None,
+    **choices: Unpack[Choices],
 ) -> "Verification":
     """Whether the GGUF file `path`, or the split set that it belongs to, is what it should be.
 
-    Its structure, by a reader that shares nothing with the writer; without `source` the hashes that the conversion
-    stored in FILE.gguf.json; with the checkpoint `source` every tensor and key, its weights decoded and arranged
-    without the code that converts. `sha256` adds that of the whole file. `executor`, whose workers must see the file,
-    does the work, by default `jobs` threads. `progress` is called in this thread with the number of bytes that are
-    checked since its last call.
+    Its structure, by a reader that shares nothing with the writer, and the hashes that the conversion stored in
+    FILE.gguf.json; with the checkpoint `source` every tensor and key, its weights decoded and arranged without the code
+    that converts. `remake` makes every piece anew besides and compares bytes: no bit of a quantized weight is missed.
+
+    `choices` are those that the file was converted by (`deepgguf.choices.CHOICES_OF_A_FILE`), needed only where neither
+    it nor its manifest tells: `imatrix` to make pieces anew, for instance.
+
+    `sha256` adds that of the whole file. `executor`, whose workers must see the file, does the work, by default `jobs`
+    threads. `progress` is called in this thread with the number of bytes that are checked since its last call.
 
     Raises VerificationError that names the first difference, GGUFError for a file that is not a sound GGUF,
-    CheckpointError for a source that cannot be read, OutputError for work that the executor left undone. `compare`
-    returns all differences instead.
+    CheckpointError for a source that cannot be read, UsageError for choices that make no sense, OutputError for work
+    that the executor left undone. `compare` returns all differences instead.
     """
-    report = compare(path, source, executor=executor, jobs=jobs, sha256=sha256, progress=progress)
+    report = compare(
+        path, source, remake=remake, executor=executor, jobs=jobs, sha256=sha256, progress=progress, **choices
+    )
     refuse_differences(report)
     return report
 
 
+@checked
 def compare(
     path: StrPath,
     source: Source | None = None,
     *,
+    remake: bool = False,
     executor: Executor | None = None,
     jobs: int | None = None,
     sha256: bool = False,
     progress: Progress | None = None,
+    **choices: Unpack[Choices],
 ) -> "Verification":
     """As `verify`, but differences are in what it returns."""
+    from deepgguf.remaking.plan import plan_again
     from deepgguf.verification.run import check
 
     threads = Threads(complete({"jobs": jobs}, RunChoices)["jobs"] or available_processors())
-    files = None if source is None else find_files(source)
-    return check(os.fspath(path), files, executor or threads, sha256=sha256, progress=progress or _no_progress)
+    executor, progress, given = executor or threads, progress or _no_progress, _given(choices)
+    if source is None and (remake or given):
+        name = "remake" if remake else next(iter(given))
+        raise UsageError(f"`{name}`", "has no meaning without the checkpoint", "give it as the source")
+    headers = read_split_set(path)
+    if source is None:
+        return check(headers, None, executor, sha256=sha256, progress=progress)
+    with find_files(source) as files:
+        again = plan_again(headers, read_checkpoint(files, executor), given)
+        if not remake or again.plan is None:
+            return check(headers, again.expected, executor, sha256=sha256, progress=progress)
+        from deepgguf.remaking.pieces import check_choices, with_remade
+
+        check_choices(again.plan, headers, given)
+        report = check(headers, again.expected, executor, sha256=sha256, progress=progress)
+        return with_remade(report, again.plan, headers, executor, progress)
+
+
+def _given(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """The parsed form of the choices that were made."""
+    for name in choices:
+        if name in declared(Choices) and name not in CHOICES_OF_A_FILE:
+            raise UsageError(f"`{name}`", "has no meaning for a finished file, which tells it", "leave it out")
+    parsed = _options(complete(choices, Choices))
+    return {name: getattr(parsed, name) for name, choice in choices.items() if choice is not None}
 
 
 def refuse_differences(report: "Verification") -> None:
@@ -176,6 +228,7 @@ def refuse_differences(report: "Verification") -> None:
         raise VerificationError(first.where, found, "convert again" if report.source else "compare with the source")
 
 
+@checked
 def sample(
     kind: str,
     folder: StrPath,
@@ -208,7 +261,7 @@ def output_folder(output: StrPath | None) -> Path:
 
 
 def _is_folder(output: StrPath) -> bool:
-    return os.fspath(output).endswith(os.sep) or Path(output).is_dir()
+    return os.fspath(output).endswith(os.sep) or os.path.isdir(output)  # noqa: PTH112 - whatever the name, no OSError
 
 
 def _file_name(output: StrPath | None) -> str | None:

@@ -1,14 +1,32 @@
 """What a caller may decide, declared once: keyword arguments of the library, options of the command line."""
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple, TypedDict, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from inspect import signature
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    ParamSpec,
+    TypedDict,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from deepgguf.errors import UsageError
 
 StrPath = str | os.PathLike[str]
 Target = Literal["ollama", "llama.cpp"]
 FileKind = Literal["text", "mmproj"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 _UNITS = {"K": 1000, "M": 1000**2, "G": 1000**3}
 
@@ -64,10 +82,15 @@ class ConversionChoices(Choices, RunChoices, total=False):
     """All that `deepgguf.convert` takes: what decides the bytes, and how they are made."""
 
 
+CHOICES_OF_A_FILE = ("target", "type", "imatrix", "tensor_types", "output_tensor_type", "token_embedding_type")
+"""What a finished file may need to be told again of its conversion; the rest (names, how it was split) it shows."""
+
+
 class Declared(NamedTuple):
-    """A choice as it is declared: the types of its values (None left out), the allowed ones if they are few."""
+    """A choice as it is declared: its type, the members of that but None, the allowed values if they are few."""
 
     choice: Choice
+    hint: Any
     types: tuple[Any, ...]
     allowed: tuple[str, ...]
 
@@ -77,9 +100,8 @@ def declared(choices: type[Choices] | type[RunChoices]) -> dict[str, Declared]:
     found = {}
     for name, hint in get_type_hints(choices, include_extras=True).items():
         annotated, choice = get_args(hint)
-        types = [t for t in (annotated, *get_args(annotated)) if t is not type(None)]
-        allowed = next((get_args(t) for t in types if get_origin(t) is Literal), ())
-        found[name] = Declared(choice, tuple(types), allowed)
+        types = tuple(t for t in _members(annotated) if t is not NoneType)
+        found[name] = Declared(choice, annotated, types, _allowed(types))
     return found
 
 
@@ -92,14 +114,98 @@ def complete(choices: Mapping[str, Any], of: type[Choices] | type[RunChoices]) -
     for name, value in choices.items():
         if name not in known:
             raise TypeError(f"{name!r} is not a choice; choose from {', '.join(known)}")
-        types, allowed = known[name].types, known[name].allowed
-        if allowed and value is not None and value not in allowed:
-            raise UsageError(f"`{name}`", f"{value!r} is unknown", f"choose from {', '.join(allowed)}")
-        if int in types and str not in types and value is not None and not isinstance(value, int):
-            raise UsageError(f"`{name}`", f"{value!r} is not a whole number", "give a number from 1")
-        if int in types and isinstance(value, int) and value < 1:
-            raise UsageError(f"`{name}`", f"{value} is too small", "give a number from 1")
+        _check(name, value, known[name].hint)
     return {name: entry.choice.default for name, entry in known.items()} | dict(choices)
+
+
+def checked(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """`function`, which refuses with UsageError what its signature does not allow; `**choices` are for `complete`."""
+    parameters = signature(function).parameters.values()
+    hints = {p.name: p.annotation for p in parameters if p.kind is not p.VAR_KEYWORD and p.annotation is not p.empty}
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        given = signature(function).bind(*args, **kwargs).arguments
+        for name in hints.keys() & given.keys():
+            _check(name, given[name], hints[name])
+        return function(*args, **kwargs)
+
+    return call
+
+
+# What a caller may give, in words; other types go by their name.
+_WORDS: Mapping[Any, str] = {
+    int: "a whole number",
+    str: "text",
+    bool: "True or False",
+    os.PathLike: "a path",
+    Sequence: "a list of texts",
+    Mapping: "a mapping of texts",
+    Callable: "a function",
+}
+_MOST = 2**63 - 1
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes (limits.h: NAME_MAX, PATH_MAX)
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    """The types of a union; the type itself if it is none."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _check(name: str, value: object, hint: Any) -> None:
+    """UsageError unless `value` is what the argument `name` may be by its type."""
+    where, members = f"`{name}`", _members(hint)
+    allowed = _allowed(members)
+    kinds = [get_origin(t) or t for t in members if t is not NoneType]
+    if value is None and NoneType in members:
+        return
+    if allowed:
+        if not isinstance(value, str) or value not in allowed:
+            raise UsageError(where, f"{_shown(value)} is unknown", f"choose from {', '.join(allowed)}")
+        return
+    if (isinstance(value, bool) and bool not in kinds) or not isinstance(value, tuple(kinds)) or not _of_texts(value):
+        words = " or ".join(_WORDS.get(kind, kind.__name__) for kind in kinds)
+        raise UsageError(where, f"{_shown(value)} is not {words}", "give a number from 1" if int in kinds else "")
+    if int in kinds and isinstance(value, int) and not 1 <= value <= _MOST:
+        size = "small" if value < 1 else "large"
+        raise UsageError(where, f"{_shown(value)} is too {size}", "give a number from 1")
+    if os.PathLike in kinds and isinstance(value, str | os.PathLike):
+        _check_path(where, value)
+
+
+def _allowed(members: Sequence[Any]) -> tuple[str, ...]:
+    return next((get_args(t) for t in members if get_origin(t) is Literal), ())
+
+
+def _of_texts(value: object) -> bool:
+    """Whether a list or a mapping holds nothing but texts; of other values nothing is asked."""
+    items = [*value, *value.values()] if isinstance(value, Mapping) else value if isinstance(value, Sequence) else ()
+    return not isinstance(value, bytes | bytearray) and all(isinstance(item, str) for item in items)
+
+
+def _check_path(where: str, path: StrPath) -> None:
+    """UsageError for what no file system has as a path."""
+    text: object = os.fspath(path)
+    if not isinstance(text, str):
+        raise UsageError(where, f"{_shown(text)} is a path of bytes", "give it as text, see os.fsdecode")
+    if not text:
+        raise UsageError(where, "is empty, expected a path")
+    if "\0" in text:
+        raise UsageError(where, f"{text!r} holds a NUL, which no path does")
+    try:
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError:
+        raise UsageError(where, f"{text!a} has a character that no file name here can have") from None
+    name = max(map(len, encoded.split(os.fsencode(os.sep))))
+    if name > _LONGEST_NAME or len(encoded) > _LONGEST_PATH:
+        length = f"a name of {name} bytes in a path of {len(encoded)}"
+        raise UsageError(where, f"{length}, and file systems have {_LONGEST_NAME} and {_LONGEST_PATH}", "shorten it")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, int) and abs(value) > _MOST:
+        return "a number beyond 2^63"
+    return repr(value) if isinstance(value, str | bytes | int | float | None) else f"a {type(value).__name__}"
 
 
 def parse_size(size: int | str) -> int:

@@ -2,6 +2,7 @@
 
 DeepggufError
 ├── CheckpointError       the checkpoint is at fault: a file, a tensor, a key
+│   ├── ChangedError      a file of it is another one than before; what was written stays
 │   └── NonFiniteError    NaN or Inf among the weights, or a number too large for the output's type
 ├── UsageError            wrong arguments, or the output exists
 ├── GGUFError             a GGUF file is not what it says it is
@@ -75,6 +76,10 @@ def _unpickled(type: type[DeepggufError], *texts: str) -> DeepggufError:
 
 class CheckpointError(DeepggufError):
     """The checkpoint is at fault: damaged, incomplete, contradictory, or of a kind that deepgguf does not know."""
+
+
+class ChangedError(CheckpointError):
+    """A file of the checkpoint is no longer the one that was planned with; what was written of it stays."""
 
 
 class NonFiniteError(CheckpointError):

@@ -136,7 +136,7 @@ def test_scales_that_fit_no_block_are_an_error_where_the_config_says_no_size():
 def test_a_block_size_below_one_or_beyond_reason_is_an_error(block):
     tensors = of(block, q__weight=("F8_E4M3", (128, 128)), q__weight_scale_inv=("F32", (1, 1)))
     assert refused(tensors) == (
-        f"config.json: quantization_config.weight_block_size is {list(block)}, expected two positive sizes"
+        f"config.json: quantization_config.weight_block_size is {list(block)}, expected two sizes of 1 to 2^32"
     )
 
 

@@ -1,4 +1,6 @@
+import os
 import pickle
+import signal
 import threading
 import time
 from collections import Counter
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 from executor_claims import ExecutorClaims, squares
 
-from deepgguf.errors import UsageError
+from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors import threads
 from deepgguf.executors.buffers import Buffers
 from deepgguf.executors.executor import Executor
@@ -53,6 +55,12 @@ def test_fewer_than_one_thread_is_refused(jobs: int) -> None:
         Threads(jobs)
 
 
+@pytest.mark.parametrize("jobs", [4097, 10**20, 10**5000], ids=["4097", "20 digits", "5000 digits"])
+def test_more_threads_than_any_system_has_are_refused(jobs: int) -> None:
+    with pytest.raises(UsageError, match="`jobs`: the number is too large; give one from 1 to 4096"):
+        Threads(jobs)
+
+
 def test_what_was_finished_when_a_worker_failed_is_yielded_first() -> None:
     def work(task: int) -> Iterator[int]:
         yield from (1, 2, 3)
@@ -82,27 +90,64 @@ def test_a_signal_at_the_last_report_does_not_wait_for_ever(monkeypatch: pytest.
     assert found == [0, 1, 4]
 
 
-def test_a_thread_that_cannot_be_started_stops_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def start_at_most(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the system run out of threads."""
+    start = threading.Thread.start
+
+    def start_some(thread: threading.Thread) -> None:
+        if int(thread.name.removeprefix("deepgguf-")) >= most:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_some)
+
+
+def test_threads_that_cannot_be_started_leave_their_work_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    start_at_most(2, monkeypatch)
+    by_thread: Counter[str] = Counter()
+    both = threading.Barrier(2)
+
+    def work(task: int) -> Iterator[int]:
+        both.wait()
+        by_thread[threading.current_thread().name] += 1
+        yield task
+
+    assert sorted(Threads(100).map(work, range(10))) == list(range(10))
+    assert by_thread.keys() == {"deepgguf-0", "deepgguf-1"}
+
+
+def test_a_system_that_starts_no_thread_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    start_at_most(0, monkeypatch)
+    with pytest.raises(OutputError, match="^threads: the system starts none: can't start new thread; end other"):
+        list(Threads(2).map(squares, [range(3)]))
+
+
+def test_however_many_signals_come_no_thread_is_at_work_when_the_error_does(monkeypatch: pytest.MonkeyPatch) -> None:
     in_hand: set[int] = set()
-    start, begun = threading.Thread.start, threading.Event()
+    begun = threading.Event()
 
     def work(task: int) -> Iterator[int]:
         in_hand.add(task)
         begun.set()
-        time.sleep(0.05)
+        for _ in range(5):
+            os.kill(os.getpid(), signal.SIGUSR1)  # wakes the main thread, where the handler runs
+            time.sleep(0.02)
         in_hand.remove(task)
         yield task
 
-    def start_one(thread: threading.Thread) -> None:
-        if thread.name == "deepgguf-1":
-            begun.wait()
-            raise RuntimeError("can't start new thread")
-        start(thread)
+    def interrupt(number: int, frame: object) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(threading.Thread, "start", start_one)
-    with pytest.raises(RuntimeError, match="can't start"):
-        list(Threads(2).map(work, range(100)))
+    interrupts: list[int] = []
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(Threads(1).map(work, range(100)))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
     assert not in_hand
+    assert len(interrupts) > 1
 
 
 def test_a_buffer_is_used_again_and_grows() -> None:

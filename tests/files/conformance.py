@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepgguf.errors import CheckpointError
-from deepgguf.files.files import Files
+from deepgguf.errors import ChangedError, CheckpointError, OutputError
+from deepgguf.files.files import FileFacts, Files
 from deepgguf.files.find import find_files
 
 SMALL = b'{"a": 1}'
@@ -61,6 +61,12 @@ class Conformance(ABC):
             made.facts(name)
         assert error.value.where == name
 
+    def test_a_file_that_is_gone_since_is_no_fault_of_the_checkpoint(self, made):
+        with pytest.raises(OutputError, match="^gone: can no longer be read: "):
+            made.read(FileFacts("gone", 1, "1"), 0, 1)
+        with pytest.raises(OutputError, match="^gone: can no longer be read: "):
+            made.check_unchanged([FileFacts("gone", 1, "1")])
+
     @pytest.mark.parametrize(
         ("start", "stop"), [(0, 300_000), (0, 1), (1, 2), (299_999, 300_000), (65_535, 131_073), (7, 7), (0, 0)]
     )
@@ -86,7 +92,7 @@ class Conformance(ABC):
 
     @pytest.mark.parametrize(("start", "nbytes"), [(0, 300_001), (299_999, 2), (300_000, 1), (10**9, 1)])
     def test_reading_past_the_end_is_an_error_that_names_the_file(self, made, start, nbytes):
-        with pytest.raises(CheckpointError, match=rf"^{SHARD}: changed or truncated .* expected 300,000 bytes"):
+        with pytest.raises(ChangedError, match=rf"^{SHARD}: changed or truncated .* expected 300,000 bytes"):
             made.read(made.facts(SHARD), start, nbytes)
 
     def test_unchanged_files_pass_the_check(self, made):
@@ -98,10 +104,10 @@ class Conformance(ABC):
         made.read(made.facts(SHARD), 0, 10)
         self.change(made, SHARD, content)
         assert made.facts(SHARD) != before[1]
-        with pytest.raises(CheckpointError, match="changed or truncated while it was read"):
+        with pytest.raises(ChangedError, match="changed or truncated while it was read"):
             made.check_unchanged(before)
         made.close()
-        with pytest.raises(CheckpointError, match="changed or truncated while it was read"):
+        with pytest.raises(ChangedError, match="changed or truncated while it was read"):
             made.read(before[1], 0, 10)
 
     def test_a_changed_file_can_be_read_as_it_is_now(self, made):

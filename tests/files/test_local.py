@@ -9,9 +9,14 @@ from conformance import Conformance
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepgguf.errors import CheckpointError, OutputError
+from deepgguf.errors import ChangedError, CheckpointError, OutputError
 from deepgguf.files.files import FileFacts
 from deepgguf.files.local import LocalFiles
+
+PASSING = (
+    errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EACCES, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.ENOMEM,
+    errno.ETIMEDOUT, errno.EHOSTDOWN,
+)  # fmt: skip
 
 
 class TestLocalFiles(Conformance):
@@ -91,6 +96,65 @@ def test_a_file_that_is_overwritten_while_it_is_open_is_an_error(tmp_path):
         files.read(file, 0, 10)
 
 
+@pytest.mark.parametrize("call", ["lstat", "stat", "open", "fstat"])
+@pytest.mark.parametrize("number", PASSING, ids=errno.errorcode.get)
+def test_whatever_may_pass_by_itself_is_no_fault_of_the_checkpoint(tmp_path, monkeypatch, call, number):
+    files = folder_of(tmp_path, b"0123456789")
+    file = files.facts("0")
+
+    def broken(*arguments, **options):
+        raise OSError(number, os.strerror(number))
+
+    for look in (lambda: files.facts("0"), lambda: files.read(file, 0, 10), lambda: files.check_unchanged([file])):
+        with monkeypatch.context() as patched, pytest.raises(OutputError) as error:
+            patched.setattr(Path if call == "stat" else os, call, broken)
+            look()
+        assert error.value.found == f"cannot be opened: {os.strerror(number)}"
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_where_no_more_files_can_be_open_the_one_read_longest_ago_is_closed(tmp_path, monkeypatch, number):
+    opened, real = [], os.open
+
+    def scarce(path, flags):
+        if sum(fd.resolve().parent == tmp_path for fd in Path("/dev/fd").iterdir()) == 2:
+            raise OSError(number, os.strerror(number))
+        opened.append(Path(path).name)
+        return real(path, flags)
+
+    files = folder_of(tmp_path, b"0", b"1", b"2")
+    facts = [files.facts(str(i)) for i in range(3)]
+    monkeypatch.setattr(os, "open", scarce)
+    assert [files.read(facts[i], 0, 1).tobytes() for i in (0, 1, 0, 2, 0, 1)] == [b"0", b"1", b"0", b"2", b"0", b"1"]
+    assert opened == ["0", "1", "2", "1"]
+
+
+def test_where_every_open_file_is_being_read_the_next_one_waits(tmp_path, monkeypatch):
+    files, preadv = folder_of(tmp_path, b"0", b"1", limit=1), os.preadv
+    facts, reading, order = [files.facts("0"), files.facts("1")], threading.Event(), []
+
+    def slow(fd, buffers, offset):
+        if not reading.is_set():
+            reading.set()
+            second.join(0.1)
+        order.append(fd)
+        return preadv(fd, buffers, offset)
+
+    def read_second():
+        reading.wait()
+        files.read(facts[1], 0, 1)
+        order.append("second")
+
+    second = threading.Thread(target=read_second)
+    monkeypatch.setattr(os, "preadv", slow)
+    second.start()
+    before = open_descriptors()
+    files.read(facts[0], 0, 1)
+    second.join()
+    assert order[1:] == [order[0], "second"]  # the same descriptor: it was free again
+    assert open_descriptors() == before + 1
+
+
 def test_a_read_error_is_one_after_which_the_run_can_be_resumed(tmp_path, monkeypatch):
     def broken(fd, buffers, offset):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -140,7 +204,7 @@ def test_only_a_regular_file_is_opened(tmp_path, kind, is_called):
     before = open_descriptors()
     with pytest.raises(CheckpointError, match=f"^shard: {is_called}, not a regular file"):
         files.facts(name)
-    with pytest.raises(CheckpointError, match=f"^shard: {is_called}, not a regular file"):
+    with pytest.raises(OutputError, match=f"^shard: can no longer be read: {is_called}, not a regular file"):
         files.read(FileFacts(name, 1, "0"), 0, 1)
     assert open_descriptors() == before
 
@@ -181,7 +245,7 @@ def test_the_file_read_longest_ago_is_closed_first(tmp_path):
     (tmp_path / "0").unlink()  # still open, so it can be read
     assert files.read(facts[0], 0, 1).tobytes() == b"0"
     (tmp_path / "1").unlink()
-    with pytest.raises(CheckpointError, match=r"^1: no such file"):
+    with pytest.raises(OutputError, match=r"^1: can no longer be read: no such file"):
         files.read(facts[1], 0, 1)
 
 
@@ -213,19 +277,25 @@ def test_closing_lets_a_thread_that_reads_finish(tmp_path, monkeypatch):
     assert read(files, "0", 0, 10) == b"0123456789"
 
 
-@pytest.mark.parametrize("change", ["size", "time", "gone"])
+@pytest.mark.parametrize("change", ["size", "time"])
 def test_the_last_check_notices_a_change(tmp_path, change):
     files, path = folder_of(tmp_path, b"1"), tmp_path / "0"
     before, status = files.facts("0"), path.stat()
     files.read(before, 0, 1)
-    if change == "gone":
-        path.unlink()
-    elif change == "size":
+    if change == "size":
         path.write_bytes(b"12")
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     else:
         os.utime(path, ns=(0, status.st_mtime_ns + 1_000_000))
-    with pytest.raises(CheckpointError, match=r"^0: changed or truncated while it was read"):
+    with pytest.raises(ChangedError, match=r"^0: changed or truncated while it was read"):
+        files.check_unchanged([before])
+
+
+def test_a_file_that_is_gone_at_the_last_check_may_come_back(tmp_path):
+    files = folder_of(tmp_path, b"1")
+    before = files.facts("0")
+    (tmp_path / "0").unlink()
+    with pytest.raises(OutputError, match=r"^0: can no longer be read: no such file; bring it back, then run again"):
         files.check_unchanged([before])
 
 

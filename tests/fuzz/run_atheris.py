@@ -24,6 +24,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mutations import SPECIAL_TEXTS, mutate_gguf, mutate_json, mutate_safetensors
+
 SOURCE = Path(__file__).parents[2] / "src"
 sys.path.insert(0, str(SOURCE))
 
@@ -31,13 +33,12 @@ MEMORY_MB = 256
 SECONDS = 1.0
 LONGEST = 16384  # bytes of an input
 MODULES = {
-    "safetensors": ["checkpoint.safetensors", "checkpoint.header_entries", "checkpoint.json_text"],
-    "index": ["checkpoint.shards", "checkpoint.json_text"],
+    "safetensors": ["formats.safetensors", "formats.safetensors_entries", "formats.json_text"],
+    "index": ["checkpoint.shards", "formats.json_text"],
     "config": ["models.config_schema", "models.language_model", "models.deepseek_ocr"],
-    "tokenizer": ["checkpoint.tokenizer", "checkpoint.json_text"],
-    "gguf": ["gguf.decode"],
+    "tokenizer": ["checkpoint.tokenizer", "formats.json_text"],
+    "gguf": ["formats.gguf.decode"],
 }
-WORDS = ["", "..", "../x", "\0", "\x1b[2J", "\u202e", "\ud800", "a b"]
 # Words that a parser takes for something: without them mutations rarely come past the first check.
 KNOWN_WORDS = {
     "safetensors": ["__metadata__", "BF16", "F8_E4M3", "F4", "F6_E2M3"],
@@ -48,58 +49,6 @@ KNOWN_WORDS = {
 }
 # Between the files of a parser that reads several.
 BORDER = b"\n---\n"
-SPECIAL_TEXTS = [b"\xef\xbb\xbf", b"[" * 3000, b"<!DOCTYPE html>", b"version https://git-lfs.github.com/spec/v1\n"]
-NUMBERS = [
-    *(0, 1, -1, 2, 3, 4, 31, 32, 33, 64),
-    *(2**16, 2**31 - 1, 2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 10**39, 10**41),
-]
-ODD = [None, True, False, 0.5, -0.0, 1e308, float("nan"), float("inf"), [], {}, [[]], {"": 0}]
-_AGAIN = "\0again"
-
-
-def json_places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every (container, key) within `value`."""
-    for key in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
-        yield value, key
-        yield from json_places(value[key])
-
-
-def mutate_json(text: bytes, chance: random.Random, known: list[str]) -> bytes:
-    """`text` with one value replaced, removed, doubled, renamed, swapped or given twice; unchanged if it is not JSON."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    places = list(json_places(value))
-    if not places:
-        return text
-    container, key = chance.choice(places)
-    other_container, other_key = chance.choice(places)
-    words, again = [*WORDS, *known, *known], ""
-    how = chance.randrange(9)
-    if how == 0:
-        container[key] = chance.choice([*words, *NUMBERS, *ODD])
-    elif how == 1:
-        del container[key]
-    elif how == 2 and isinstance(container[key], int):
-        container[key] += chance.choice([-1, 1, 2, -8, 64, 256])
-    elif how == 3 and isinstance(container, dict):
-        container[chance.choice([*words, str(other_key)])] = container.pop(key)
-    elif how == 4 and isinstance(container, list):
-        container.insert(key, container[key])
-    elif how == 5 and isinstance(container, dict):
-        container[_AGAIN], again = container[key], key
-    elif how == 6 and isinstance(container, dict):
-        container[chance.choice([*words, str(other_key)])] = chance.choice([*words, *NUMBERS, *ODD])
-    elif how == 7 and isinstance(other_container[other_key], str | int | float | None):
-        container[key] = other_container[other_key]
-    else:
-        container[key] = chance.choice(words) if isinstance(container[key], str) else chance.choice(NUMBERS)
-    try:
-        changed = json.dumps(value, ensure_ascii=chance.random() < 0.5).replace(json.dumps(_AGAIN), json.dumps(again))
-        return changed.encode("utf-8", "surrogatepass")
-    except (ValueError, RecursionError):
-        return text
 
 
 def mutate_texts(data: bytes, chance: random.Random, known: list[str]) -> bytes:
@@ -110,26 +59,6 @@ def mutate_texts(data: bytes, chance: random.Random, known: list[str]) -> bytes:
         chance.choice(SPECIAL_TEXTS) + texts[i] if chance.random() < 0.02 else mutate_json(texts[i], chance, known)
     )
     return BORDER.join(texts)
-
-
-def mutate_safetensors(data: bytes, chance: random.Random, known: list[str]) -> bytes:
-    """The header mutated as JSON, its length as a rule set right."""
-    length = int.from_bytes(data[:8], "little")
-    text = mutate_json(data[8 : 8 + length].rstrip(), chance, known)
-    stated = len(text) if chance.random() < 0.9 else chance.choice(NUMBERS) % 2**64
-    return struct.pack("<Q", stated) + text + data[8 + length :]
-
-
-def mutate_gguf(data: bytes, chance: random.Random, known: list[str]) -> bytes:
-    """A number where one may stand, a piece doubled or cut out."""
-    at = chance.randrange(len(data) + 1)
-    how = chance.randrange(4)
-    if how == 0:
-        return data[:at] + struct.pack("<Q", abs(chance.choice(NUMBERS)) % 2**64) + data[at + 8 :]
-    if how == 1:
-        return data[:at] + struct.pack("<I", abs(chance.choice(NUMBERS)) % 2**32) + data[at + 4 :]
-    stop = min(len(data), at + chance.randrange(1, 64))
-    return data[:stop] + data[at:] if how == 2 else data[:at] + data[stop:]
 
 
 def safetensors(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:

@@ -5,9 +5,11 @@ For what no file and no kernel can be brought to do at a chosen moment.
 
 import errno
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,31 @@ def source_replaced() -> None:
     _at_first_weights(replace)
 
 
+def _signalled(number: int) -> None:
+    _at_first_weights(lambda path: signal.raise_signal(number))
+
+
+def hangup() -> None:
+    """The terminal is closed when the run has just opened the shard."""
+    _signalled(signal.SIGHUP)
+
+
+def interrupt() -> None:
+    """Ctrl-C is pressed when the run has just opened the shard."""
+    _signalled(signal.SIGINT)
+
+
+def interrupted_import() -> None:
+    """Ctrl-C is pressed when the module DEEPGGUF_IMPORT is about to be imported."""
+
+    class Interrupt(MetaPathFinder):
+        def find_spec(self, name: str, path: Any, target: Any = None) -> None:
+            if name == os.environ["DEEPGGUF_IMPORT"]:
+                signal.raise_signal(signal.SIGINT)
+
+    sys.meta_path.insert(0, Interrupt())
+
+
 def read_error() -> None:
     """The disk cannot read the weights."""
 
@@ -163,6 +190,80 @@ def power_cut() -> None:
 
     folder, at = Path(os.environ["DEEPGGUF_FOLDER"]), int(os.environ["DEEPGGUF_CUT"])
     execute.Disk = lambda: PowerCut(folder, at)  # type: ignore[misc, assignment]
+
+
+def _when_complete(happen: Callable[[Path], None]) -> None:
+    """Calls `happen` with the path of the part DEEPGGUF_PART when its last bytes are written, before it is renamed."""
+    from deepgguf.run import execute
+
+    class WatchingDisk(execute.Disk):
+        def call(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
+            done = function(*args)
+            if name == "write" and bytes(args[1]) == b"GGUF":
+                happen(Path(os.environ["DEEPGGUF_PART"]))
+            return done
+
+    execute.Disk = WatchingDisk  # type: ignore[misc]
+
+
+def part_replaced() -> None:
+    """A whole file with other weights takes the part's place at the last moment."""
+
+    def replace(part: Path) -> None:
+        other = part.with_name("other")
+        other.write_bytes(part.read_bytes()[:-64] + bytes(64))
+        other.rename(part)
+
+    _when_complete(replace)
+
+
+def folder_replaced() -> None:
+    """Another folder takes the place of the output's, with a whole file under the part's name."""
+
+    def replace(part: Path) -> None:
+        other = part.read_bytes()[:-64] + bytes(64)
+        part.parent.rename(part.parent.with_name("moved"))
+        part.parent.mkdir()
+        part.write_bytes(other)
+
+    _when_complete(replace)
+
+
+def part_replaced_early() -> None:
+    """A stranger's file takes the part's place before the first piece is written."""
+
+    def replace(shard: str) -> None:
+        part = Path(os.environ["DEEPGGUF_PART"])
+        part.unlink()
+        part.write_bytes(b"precious")
+
+    _at_first_weights(replace)
+
+
+def journal_replaced() -> None:
+    """A stranger's file takes the journal's place at the last moment."""
+
+    def replace(part: Path) -> None:
+        journal = part.with_name(f"{part.name}.journal")
+        journal.unlink()
+        journal.write_bytes(b"precious")
+
+    _when_complete(replace)
+
+
+def another_user() -> None:
+    """The run is another user's than the files that are there."""
+    from deepgguf.run import disk
+
+    uid = os.geteuid() + 1
+    os.geteuid = lambda: uid
+    disk.owner_of_new_files = lambda folder: uid
+
+
+def squashed_user() -> None:
+    """The file system gives every file to one user, who is not the one of this run."""
+    uid = os.geteuid() + 1
+    os.geteuid = lambda: uid
 
 
 if __name__ == "__main__":

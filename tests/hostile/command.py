@@ -14,6 +14,8 @@ import deepgguf
 SOURCE = Path(deepgguf.__file__).parents[1]  # what is tested: this tree, or what is installed
 MEMORY = 512 * 2**20
 DEEPGGUF = (sys.executable, "-m", "deepgguf")
+# The superuser, whom permissions do not stop, without that privilege.
+NOT_ALMIGHTY = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", *DEEPGGUF)
 
 Argument = str | os.PathLike[str]
 

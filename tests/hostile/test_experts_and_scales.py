@@ -95,7 +95,7 @@ def test_row_36_a_scale_that_is_not_a_positive_number_is_refused(fp8, value, opt
 def test_row_37_a_block_size_of_zero_or_less_is_refused(fp8, block):
     edit_json(fp8 / "config.json", lambda config: config["quantization_config"].update(weight_block_size=block))
     assert refused(fp8) == (
-        f"config.json: quantization_config.weight_block_size is {block}, expected two positive sizes"
+        f"config.json: quantization_config.weight_block_size is {block}, expected two sizes of 1 to 2^32"
     )
 
 
@@ -104,6 +104,13 @@ def test_row_37_a_block_size_that_is_not_a_pair_of_sizes_is_refused(fp8, block):
     edit_json(fp8 / "config.json", lambda config: config["quantization_config"].update(weight_block_size=block))
     line = refused(fp8)
     assert "weight_block_size" in line or "for blocks of [18446744073709551616, 128]" in line
+
+
+@pytest.mark.parametrize("block", [[2**63, 2**63], [128, 2**63], [2**32 + 1, 128]])
+def test_row_98_a_block_size_that_no_kernel_counts_is_refused(fp8, block):
+    edit_json(fp8 / "config.json", lambda config: config["quantization_config"].update(weight_block_size=block))
+    line = refused(fp8)
+    assert line == f"config.json: quantization_config.weight_block_size is {block}, expected two sizes of 1 to 2^32"
 
 
 def test_row_37_a_block_size_that_does_not_fit_the_scales_is_refused(fp8):

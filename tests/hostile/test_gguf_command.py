@@ -5,7 +5,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from command import refused, run_deepgguf
+from command import NOT_ALMIGHTY, refused, run_deepgguf
 from gguf_bytes import ARRAY, BOOL, STRING, UINT8, UINT32, UINT64, array, gguf, key, tensor, text, u32, u64
 
 TOP = 2**64 - 1
@@ -59,6 +59,16 @@ def test_row_77_inspect_refuses_a_sparse_file_of_a_terabyte(tmp_path: Path) -> N
     path.write_bytes(gguf([key(b"k", ARRAY, array(UINT8, 2**39))]))
     os.truncate(path, 2**40)
     assert "there are more than 4194304 in arrays" in refused("inspect", path, folder=tmp_path, status=3)
+
+
+def test_row_83_a_split_set_is_read_where_the_folder_may_not_be_listed(tmp_path: Path) -> None:
+    for number in range(2):
+        keys = [key(b"split.no", 2, bytes([number, 0])), key(b"split.count", 2, b"\2\0")]
+        content = gguf([*keys, key(b"split.tensors.count", 5, u32(2))], [tensor(b"w%d" % number)], data=32)
+        (tmp_path / f"model-{number + 1:05d}-of-00002.gguf").write_bytes(content)
+    tmp_path.chmod(0o311)
+    path = tmp_path / "model-00001-of-00002.gguf"
+    assert run_deepgguf("inspect", path, program=NOT_ALMIGHTY).status == 0
 
 
 def test_the_longest_allowed_header_fits_in_memory(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from accidents import ACCIDENTS
 from checkpoints import checkpoint
-from command import DEEPGGUF, failed, refused, run_deepgguf, start_deepgguf
+from command import DEEPGGUF, NOT_ALMIGHTY, failed, refused, run_deepgguf, start_deepgguf
 
 NAME = "model.gguf"
 LEFT = [f"{NAME}.part", f"{NAME}.part.journal"]
@@ -196,6 +196,12 @@ def test_row_65_a_folder_without_permission_is_refused(source, out, tmp_path):
 def test_row_65_a_folder_that_does_not_exist_is_refused(source, out):
     line = refused("convert", source, "-o", out / "none" / NAME, folder=out, status=2)
     assert line == f"{out}/none: no such folder; make it, or give another --output"
+
+
+def test_row_65_a_folder_that_may_not_be_entered_is_refused(source, out):
+    out.chmod(0o600)
+    line = refused("convert", source, "-o", f"{out}/{NAME}", folder=out, status=4, program=NOT_ALMIGHTY)
+    assert line == f"{out}: cannot be entered: Permission denied; look at its permissions, or give another --output"
 
 
 @pytest.mark.parametrize("option", ["--overwrite", "--resume", "--restart"])

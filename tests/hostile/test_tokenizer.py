@@ -1,4 +1,4 @@
-"""Rows 29 to 34: damaged tokenizer files, and what in them is never run."""
+"""Rows 29 to 34 and 93: damaged tokenizer files, what in them is never run, and what engines abort on."""
 
 import json
 import os
@@ -72,9 +72,8 @@ def test_row_29_more_tokens_than_vocab_size_are_refused(folder):
     )
 
 
-def test_row_29_far_fewer_tokens_than_vocab_size_are_refused(folder):
-    """The embedding of a hundred million tokens is a hole in a file; padding that many tokens would exhaust memory."""
-    rows = 100_000_000
+def enlarge_vocabulary(folder: Path, rows: int) -> None:
+    """Gives the model an embedding of so many tokens, as a hole in its file."""
     edit_json(folder / "config.json", lambda config: config.update(vocab_size=rows))
     shard = folder / "model.safetensors"
     content = shard.read_bytes()
@@ -92,6 +91,11 @@ def test_row_29_far_fewer_tokens_than_vocab_size_are_refused(folder):
     put(shard, struct.pack("<Q", len(text)) + text)
     with shard.open("r+b") as file:
         file.truncate(8 + len(text) + end)
+
+
+def test_row_29_far_fewer_tokens_than_vocab_size_are_refused(folder):
+    """Padding a hundred million tokens would exhaust memory."""
+    enlarge_vocabulary(folder, 100_000_000)
     assert "fewer than config.json's vocab_size 100000000" in refused(folder)
 
 
@@ -174,7 +178,7 @@ def test_row_48_a_chat_template_that_is_a_fifo_is_refused(folder, template):
 def test_row_34_a_chat_template_of_a_terabyte_is_refused(folder, template):
     template.touch()
     os.truncate(template, 2**40)
-    assert "chat_template.jinja: 1,099,511,627,776 bytes, more than the 33,554,432 that are allowed" in refused(folder)
+    assert "chat_template.jinja: 1,099,511,627,776 bytes, more than the 8,388,608 that are allowed" in refused(folder)
 
 
 def test_row_34_a_chat_template_that_is_not_utf8_is_refused(folder, template):
@@ -224,3 +228,116 @@ def test_row_48_a_tokenizer_that_is_a_fifo(folder, file):
     (folder / file).unlink()
     os.mkfifo(folder / file)
     assert refused(folder) == f"{file}: a FIFO, not a regular file; download the file again"
+
+
+ABORTS = "llama.cpp aborts on such a vocabulary; give one another text"
+
+
+def add_token(folder: Path, id: int, content: str) -> None:
+    edit_tokenizer(folder, lambda t: t["added_tokens"].append({"id": id, "content": content, "special": False}))
+
+
+def test_row_93_a_text_under_two_ids_is_refused(folder):
+    add_token(folder, 516, "Ġt")
+    assert refused(folder) == f"tokenizer.json: ids 259 and 516 have the same text, 'Ġt'; {ABORTS}"
+
+
+def test_row_93_a_text_that_the_engine_gives_an_empty_token_is_refused(folder):
+    add_token(folder, 516, "")
+    add_token(folder, 517, "[EMPTY_516]")
+    assert refused(folder) == f"tokenizer.json: ids 516 and 517 have the same text, '[EMPTY_516]'; {ABORTS}"
+
+
+def test_row_93_an_empty_token_alone_is_allowed(folder):
+    add_token(folder, 516, "")
+    assert planned(folder)["warnings"] == []
+
+
+def test_row_93_a_token_with_a_nul_is_refused(folder):
+    add_token(folder, 516, "cut\0here")
+    assert refused(folder) == (
+        "output key 'tokenizer.ggml.tokens', item 516: 'cut\\x00here' holds a NUL, where the engines would end it; "
+        "fix the text in the checkpoint"
+    )
+
+
+def test_row_93_a_chat_template_with_a_nul_is_refused(folder):
+    edit_json(folder / "tokenizer_config.json", lambda config: config.update(chat_template="a\0b"))
+    assert "output key 'tokenizer.chat_template': 'a\\x00b' holds a NUL" in refused(folder)
+
+
+@pytest.mark.parametrize(("target", "name"), [("ollama", "[PAD0]"), ("llama.cpp", "[PAD517]")])
+def test_row_93_padding_leaves_out_the_names_that_tokens_have(folder, target, name):
+    add_token(folder, 516, name)
+    converted(folder, "--target", target)
+    made = next((folder.parent / "out").glob("*.gguf"))
+    tokens = read_header(made).keys["tokenizer.ggml.tokens"].value
+    assert (len(tokens), len(set(tokens)), tokens.index(name)) == (544, 544, 516)
+
+
+@pytest.mark.parametrize(
+    ("template", "found"),
+    [
+        ("{{", "character 0: {{ is never closed"),
+        ("{% if a", "character 0: {% is never closed"),
+        ("{# a", "character 0: {# is never closed"),
+        ("{{ 'a }}", 'character 2: {{ holds " \'a }}"'),
+        ("{{ a ? b }}", "character 5: {{ holds '? b }}'"),
+        ("{{ [1) }}", "character 5: ) closes nothing"),
+        ("{{ }}", "character 0: an expression is empty"),
+        ("{{ 1 + }}", "character 0: + lacks a value beside it"),
+        ("{% if a %}", "character 0: {% if %} is never closed"),
+        ("{% for a in b %}{% endif %}", "character 16: {% endif %} closes {% for %}"),
+        ("{% endif %}", "character 0: {% endif %} closes nothing"),
+        ("{% else %}", "character 0: {% else %} stands outside of if and for"),
+        ("{% frobnicate %}", "character 0: {% frobnicate %} is not a statement of Jinja"),
+        ("{% raw %}", "character 0: {% raw %} is never closed"),
+    ],
+)
+def test_row_93_a_chat_template_that_no_engine_reads_is_a_warning(folder, template, found):
+    edit_json(folder / "tokenizer_config.json", lambda config: config.update(chat_template=template))
+    assert planned(folder)["warnings"] == [
+        f"the chat template is not Jinja that an engine can read ({found}): chats will fail or use another one"
+    ]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "plain } text % }",
+        "{% raw %}{{ {% endraw %}",
+        "{{ {'a': {}} }}{{ -1 }}{{ not a }}{{ 'a' 'b' }}{{ a.b is not none }}",
+        "{% set x = 1 %}{% set y %}z{% endset %}{%- if a -%}b{%- elif c -%}d{%- else -%}e{%- endif -%}",
+        "{% macro f(a, b=1) %}{{ a[1:]|join(', ') }}{% endmacro %}{% for a in b if c %}{% break %}{% endfor %}",
+        "{% generation %}{% call f() %}{% endcall %}{% endgeneration %}",
+    ],
+)
+def test_row_93_a_sound_chat_template_is_no_reason_for_a_warning(folder, template):
+    edit_json(folder / "tokenizer_config.json", lambda config: config.update(chat_template=template))
+    assert planned(folder)["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "allowed"), [("tokenizer.json", "41,943,040"), ("tokenizer_config.json", "8,388,608")]
+)
+def test_row_96_a_string_of_250_mb_in_an_unknown_member_is_refused_unread(folder, file, allowed):
+    text = (folder / file).read_bytes()
+    put(folder / file, text.replace(b"{", b'{"unknown": "' + b"a" * 250_000_000 + b'", ', 1))
+    assert f"more than the {allowed} that are allowed" in refused(folder)
+
+
+@pytest.mark.parametrize(("file", "size"), [("tokenizer.json", 41_000_000), ("tokenizer_config.json", 8_300_000)])
+def test_row_96_as_long_a_string_as_is_allowed_fits_into_memory(folder, file, size):
+    """Four bytes of memory for every character, as one of them needs as many."""
+    text = (folder / file).read_bytes()
+    put(folder / file, text.replace(b"{", '{"unknown": "😀'.encode() + b"a" * size + b'", ', 1))
+    assert planned(folder)["architecture"] == "deepseek2"
+
+
+def test_row_98_more_tokens_than_gguf_readers_take_are_refused_by_the_plan(folder):
+    edit_tokenizer(folder, lambda t: t["model"]["vocab"].update({f"more{i}": 516 + i for i in range(400_000)}))
+    enlarge_vocabulary(folder, 1_440_000)
+    assert refused(folder) == (
+        "output header: 4,320,253 items of arrays, and readers take 4,194,304; "
+        "no engine has a use for so much: look for the damage in the checkpoint"
+    )

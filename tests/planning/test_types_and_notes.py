@@ -23,6 +23,12 @@ def test_rows_that_fit_no_type_say_so(tmp_path):
     assert found["blk.0.ffn_down.weight"] == "rows of 40 are not a multiple of 32: BF16 instead of Q8_0"
 
 
+def test_a_pattern_that_matches_no_tensor_is_warned_of(checkpoint):
+    patterns = {"self_attn": "q8_0", "attn_q_a": "q8_0"}
+    warned = plan(checkpoint("v3-bf16"), type="q4_k_m", tensor_types=patterns).warnings
+    assert warned == ("no tensor's name matches self_attn, so nothing gets the type Q8_0 by it",)
+
+
 def test_a_pinned_type_is_noted_as_the_targets_exception(checkpoint):
     found = notes(checkpoint("v3-bf16"), type="q4_k_m", target="ollama")
     assert found["blk.1.attn_q_a.weight"] == "the target's exception"

@@ -43,7 +43,8 @@ from pathlib import Path
 from deepgguf.run.disk import Disk
 from deepgguf.run.part_file import PartWriter
 
-sent = pickle.dumps(PartWriter(Disk(), Path(sys.argv[1])).write)
+part = Path(sys.argv[1])
+sent = pickle.dumps(PartWriter(Disk(), part, part.stat().st_ino).write)
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 for number in range(1000):
     pickle.loads(sent)(memoryview(b"x"), number)

@@ -192,6 +192,16 @@ def test_progress_counts_a_renamed_file_that_is_whole(source, out):
     assert sum(progress) == data_bytes(plan)
 
 
+def test_the_manifest_of_a_replaced_file_goes_even_if_the_run_was_interrupted_before(source, out):
+    run(api.plan(source, out / "x.gguf", type="f32"), out)
+    plan = api.plan(source, out / "x.gguf")
+    with pytest.raises(OutputError, match="removing"):
+        run(plan, out, disk=LoggingDisk(fails="remove"), overwrite=True, manifest=False)
+    assert names(out) == ["x.gguf", "x.gguf.json", "x.gguf.part.journal"]
+    run(plan, out, overwrite=True, manifest=False, left_part="resume")
+    assert names(out) == ["x.gguf"]
+
+
 def test_a_part_that_is_about_to_be_removed_is_not_synced(source, out):
     damage_weights(source)
     disk = LoggingDisk()

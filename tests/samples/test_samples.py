@@ -123,8 +123,8 @@ def test_a_damaged_tokenizer_is_refused_before_anything_is_written(tmp_path):
     [
         ({"kind": "v4"}, "v4: no such kind of sample; choose one of v3, v3-fp8, v3-tied, v2-lite, ocr"),
         ({"size": "huge"}, "huge: no such size of sample; choose one of sample, bench, full"),
-        ({"shards": 0}, "0 shards: a checkpoint has at least one; give `shards=1` or more"),
-        ({"shards": -3}, "-3 shards: a checkpoint has at least one; give `shards=1` or more"),
+        ({"shards": 0}, "`shards`: 0 is too small; give a number from 1"),
+        ({"shards": -3}, "`shards`: -3 is too small; give a number from 1"),
         (
             {"kind": "ocr", "size": "full"},
             "ocr: exists in the size 'sample' only, not 'full'; choose v3, v3-fp8, v3-tied",

@@ -115,6 +115,13 @@ def test_wrong_usage_has_status_2_and_names_the_option(v3, arguments, complaint)
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_an_unknown_option_shows_the_usage_of_its_command():
+    done = run("sample", "v3", "x", "--frobnicate")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: deepgguf sample [-h] ")
+    assert done.stderr.endswith("\ndeepgguf sample: error: unrecognized arguments: --frobnicate\n")
+
+
 def test_an_existing_output_is_kept(v3, tmp_path):
     (tmp_path / "v3.gguf").write_text("precious")
     done = run("convert", v3, "-o", tmp_path / "v3.gguf")

@@ -43,14 +43,14 @@ def fp8_slice(type, dtype, transposed, *, nan):
     bits = np.ascontiguousarray(bits.T if transposed else bits)
     source = SourceTensor("w", codes.shape, Fp8(BLOCK, dtype), ())
     there = Slice(0, 0 if transposed else -1, 0, FIRST, ROWS, COLS, transposed, 0, bits.nbytes)
-    batch = Batch(0, 0, 0, type, source, (there,))
+    batch = Batch(0, 0, 0, type, source, 1, None, (there,))
     whole = codes.reshape(-1), scales.view(np.uint8)
     ranges = source.encoding.ranges(COLS, FIRST, ROWS)
     blobs = tuple(blob[start : start + nbytes] for blob, (start, nbytes) in zip(whole, ranges, strict=True))
     stored = Stored("w", FIRST, ROWS, COLS, blobs)
 
     def compare():
-        return compare_slice(batch, there, bits.view(np.uint8).ravel(), stored, Buffers(), weighted=False)
+        return compare_slice(batch, there, bits.view(np.uint8).ravel(), stored, Buffers())
 
     return bits, compare
 

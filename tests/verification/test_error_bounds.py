@@ -6,11 +6,11 @@ from ggml_decoding import ggml_encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from planting import decode
 
 from deepgguf.encodings import PLAIN, WRITTEN
 from deepgguf.formats.gguf.types import GGMLType, block_of
-from deepgguf.verification.error_bounds import LARGEST_RELATIVE_RMS, allowed_error
+from deepgguf.verification.error_bounds import LARGEST_RELATIVE_RMS, Importance, allowed_error
+from planting import decode
 
 COLS = 512
 QUANTIZED = sorted(WRITTEN - PLAIN)
@@ -51,9 +51,9 @@ def rows_of_many_kinds(seed: int) -> np.ndarray:
     return rows.astype(np.float32)
 
 
-def failing(type: GGMLType, data: np.ndarray, source: np.ndarray, weighted: bool = False) -> np.ndarray:
+def failing(type: GGMLType, data: np.ndarray, source: np.ndarray, importance: Importance | None = None) -> np.ndarray:
     error = np.abs(source.astype(np.float64) - decode(type, data, source.shape[1]))
-    return ~(error <= allowed_error(type, data, source, weighted=weighted))
+    return ~(error <= allowed_error(type, data, source, importance))
 
 
 def relative_rms(type: GGMLType, data: np.ndarray, source: np.ndarray) -> float:
@@ -75,7 +75,7 @@ def test_what_ggml_quantizes_is_within_the_bounds(type, seed):
 def test_what_ggml_quantizes_with_an_importance_matrix_is_within_the_bounds(type, seed, spread):
     source = rows_of_many_kinds(seed)
     importance = np.exp(np.random.default_rng(seed).normal(0, spread, COLS)).astype(np.float32)
-    assert not failing(type, ggml_encode(type, source, importance), source, weighted=True).any()
+    assert not failing(type, ggml_encode(type, source, importance), source, Importance()).any()
 
 
 @each_type
@@ -149,7 +149,7 @@ def test_the_lowest_bit_of_one_code_flipped_is_found(type):
 )
 def test_with_an_importance_matrix_another_tensor_is_found_too(type):
     importance = np.ones(COLS, np.float32)
-    assert failing(type, ggml_encode(type, normal(seed=1), importance), normal(seed=2), weighted=True).mean() > 0.3
+    assert failing(type, ggml_encode(type, normal(seed=1), importance), normal(seed=2), Importance()).mean() > 0.3
 
 
 @pytest.mark.parametrize("scale", [np.nan, np.inf])

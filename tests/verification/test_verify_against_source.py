@@ -4,6 +4,11 @@ import shutil
 
 import numpy as np
 import pytest
+
+from deepgguf import kernels
+from deepgguf.api import compare
+from deepgguf.errors import UsageError
+from deepgguf.formats.gguf.types import GGMLType, row_bytes
 from planting import (
     change_source,
     change_tensor,
@@ -17,11 +22,6 @@ from planting import (
     with_tensors,
     with_value,
 )
-
-from deepgguf import kernels
-from deepgguf.api import compare
-from deepgguf.errors import UsageError
-from deepgguf.formats.gguf.types import GGMLType, row_bytes
 from tiny_checkpoint import OCR, V2, weights, without, write_checkpoint
 
 KINDS = ["v3", "v3-fp8", "v3-tied", "v2-lite", "ocr"]
@@ -123,7 +123,7 @@ def test_exchanged_heads_of_v_b_are_found(sample, converted):
 
 @pytest.mark.parametrize("type", ["auto", "f32", "q8_0", "q4_k_m"])
 def test_a_scale_of_the_wrong_block_is_found(sample, tmp_path, type):
-    wrong = shutil.copytree(sample("v3-fp8"), tmp_path / "wrong")
+    wrong = shutil.copytree(sample("v3-fp8"), tmp_path / "v3-fp8")
     weight, scales = "model.layers.1.mlp.experts.2.up_proj.weight", 1  # a blob of 2 × 2
     change_source(wrong, weight, scales, lambda data: data.view(np.float32)[[0, 1, 3, 2]].view(np.uint8))
     file = convert(wrong, tmp_path / "wrong.gguf", type=type)

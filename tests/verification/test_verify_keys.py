@@ -1,21 +1,23 @@
 """Every key that follows from the checkpoint is compared: presence, type, value, every item."""
 
+import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
-from planting import convert, rewrite, the_difference, with_value
 
 from deepgguf.api import compare
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.files.local import LocalFiles
 from deepgguf.formats.gguf.decode import read_header
-from deepgguf.formats.gguf.types import FileType, GGUFHeader, Value, ValueType
-from deepgguf.models.match import read_model
-from deepgguf.verification.compare_keys import key_differences
-from deepgguf.verification.counterparts import find_counterparts
+from deepgguf.formats.gguf.types import GGUFHeader, Value, ValueType
+from deepgguf.planning.build import build_plan
+from deepgguf.planning.options import Options
+from deepgguf.recipes.recipe import RECIPES
+from deepgguf.remaking.plan import plan_again
+from deepgguf.verification.compare_headers import key_differences
+from planting import convert, differences, rewrite, the_difference, with_value
 
-FREE = {"general.name", "general.size_label", "general.version", "general.organization", "general.basename"}
 EVERY_LAYOUT = [
     ("v3", "ollama"),
     ("v3-fp8", "ollama"),
@@ -28,20 +30,18 @@ every_layout = pytest.mark.parametrize(("kind", "target"), EVERY_LAYOUT)
 
 
 class Compared:
-    """A file's keys with one of them changed, against the source."""
+    """A file's keys with one of them changed, against those that follow from the source."""
 
     def __init__(self, file: Path, source: Path) -> None:
         self.header: GGUFHeader = read_header(file)
         self.checkpoint = read_checkpoint(LocalFiles(source))
-        self.model = read_model(self.checkpoint)
-        self.counterparts = find_counterparts([self.header], self.model)
-        # Without these the keys mean another layout or model; that is another test.
-        self.bound = {name for name in self.header.keys if name not in FREE | {"general.architecture"}}
+        # Without the architecture the keys mean another layout or model; that is another test.
+        self.names = self.header.keys.keys() - {"general.architecture"}
 
     def differences(self, keys: dict[str, Value]) -> list[str]:
         header = msgspec.structs.replace(self.header, keys=keys)
-        found = key_differences([header], self.checkpoint, self.model, self.counterparts)
-        return [d.where.split(",")[0] for d in found]
+        (expected,) = plan_again([header], self.checkpoint, {}).expected.files
+        return [d.where.split(",")[0] for d in key_differences(header, expected.keys)]
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def changed(value: object) -> object:
 @every_layout
 def test_every_changed_value_is_found(compared, kind, target):
     files = compared(kind, target)
-    for name in files.bound:
+    for name in files.names:
         keys = dict(files.header.keys)
         keys[name] = msgspec.structs.replace(keys[name], value=changed(keys[name].value))
         assert files.differences(keys) == [f"key {name}"]
@@ -69,7 +69,7 @@ def test_every_changed_value_is_found(compared, kind, target):
 @every_layout
 def test_every_missing_key_is_found(compared, kind, target):
     files = compared(kind, target)
-    for name in files.bound:
+    for name in files.names:
         keys = {k: v for k, v in files.header.keys.items() if k != name}
         assert files.differences(keys) == [f"key {name}"]
 
@@ -77,7 +77,7 @@ def test_every_missing_key_is_found(compared, kind, target):
 @every_layout
 def test_every_changed_type_is_found(compared, kind, target):
     files = compared(kind, target)
-    for name in files.bound | (FREE & set(files.header.keys)):
+    for name in files.names:
         keys = files.header.keys | {name: Value(ValueType.UINT64, 1)}
         assert files.differences(keys) == [f"key {name}"]
 
@@ -89,10 +89,18 @@ def test_an_extra_key_is_found(compared, kind, target):
     assert files.differences(keys) == ["key deepseek2.rope.scaling.attn_factor"]
 
 
-def test_what_a_model_is_called_is_free(compared):
+def test_what_the_model_is_called_is_what_its_folder_is_called(compared):
     files = compared("v2-lite", "llama.cpp")
     keys = files.header.keys | {"general.name": Value(ValueType.STRING, "Another")}
-    assert files.differences(keys) == []
+    assert files.differences(keys) == ["key general.name"]
+
+
+@pytest.mark.parametrize("manifest", [True, False])
+def test_a_folder_may_be_renamed_where_a_manifest_tells_its_name(sample, tmp_path, manifest):
+    source = shutil.copytree(sample("v2-lite"), tmp_path / "DeepSeek-V2-Lite")
+    file = convert(source, tmp_path / "model.gguf", manifest=manifest)
+    found = [d.where for d in differences(file, source.rename(tmp_path / "other"))]
+    assert (found == []) is manifest
 
 
 def test_a_float_is_compared_after_one_rounding(compared):
@@ -118,17 +126,24 @@ def test_a_quantized_file_type_for_plain_tensors_is_found(sample, converted):
     file = converted("v3")
     rewrite(file, keys=with_value("general.file_type", 15))
     found = the_difference(file, sample("v3"))
-    assert (found.where, found.expected) == ("key general.file_type", "UINT32 32")
+    assert (found.where, found.expected) == ("key general.file_type", "32")
 
 
-def test_every_mixture_that_llama_cpp_knows_may_be_the_file_type_of_quantized_tensors(sample, converted):
-    files = Compared(converted("v3", type="q4_k_m"), sample("v3"))
+@pytest.mark.parametrize("type", ["q4_k_m", "q3_k_l", "mxfp4_moe"])
+def test_the_file_type_is_that_of_a_mixture_that_gives_every_tensor_its_type(sample, converted, type):
+    files = Compared(converted("v3", type=type), sample("v3"))
 
     def differences(number):
         return files.differences(files.header.keys | {"general.file_type": Value(ValueType.UINT32, number)})
 
-    plain = {FileType.F32, FileType.F16, FileType.BF16}
-    assert {number for number in range(100) if not differences(number)} == set(FileType) - plain
+    types = {name: types_by(files.checkpoint, name) for name in RECIPES if name != "q2_k_s"}
+    alike = {RECIPES[name].file_type for name in types if types[name] == types[type]}
+    assert {number for number in range(100) if not differences(number)} == alike
+
+
+def types_by(checkpoint, type):
+    plan = build_plan(checkpoint, Options(type=type, target="llama.cpp"))
+    return [tensor.info.type for tensor in plan.files[0].tensors]
 
 
 GOLDENS = Path(__file__).parents[1] / "goldens" / "imatrix"

@@ -11,10 +11,9 @@ from deepgguf.checkpoint.tokenizer import Tokenizer, read_tokenizer
 from deepgguf.errors import CheckpointError
 from deepgguf.executors.executor import Executor
 from deepgguf.files.files import Files
-from deepgguf.formats.json_text import read_json
+from deepgguf.formats.json_text import SMALL_FILE, read_json
 from deepgguf.tensors.source_tensor import SourceTensor
 
-_CONFIG_CAP = 32 << 20
 _LONGEST_ID = 200  # characters; the Hub allows 96 for each of its halves
 
 
@@ -67,7 +66,7 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
 
 
 def _read_object(files: Files, name: str) -> dict[str, object]:
-    value = read_json(files, name, _CONFIG_CAP)
+    value = read_json(files, name, SMALL_FILE)
     if not isinstance(value, dict):
         raise CheckpointError(name, f"a JSON {type(value).__name__}, expected an object", "download it again")
     return value

@@ -25,6 +25,8 @@ from deepgguf.formats.gguf.types import MAGIC, GGMLType, GGUFHeader, TensorInfo,
 MAX_ENTRIES = 2**16
 MAX_COUNTS = 2**20  # over all entries; DeepSeek-V3 has 45,000
 MAX_NAME_BYTES = 1024  # of a name in the older form
+# No activation is that large: its square, summed over a block, would overflow in the quantizers and lose the block.
+LARGEST = 1e30
 _CHUNK = 2**18  # values that are checked at a time
 _MAX_STRING_BYTES = 127  # llama.h, llama_model_kv_override: what llama-quantize writes of a file's or dataset's name
 _DAMAGED = "make or download the importance matrix again"
@@ -110,11 +112,14 @@ def read_importance(path: str | os.PathLike[str]) -> ImportanceMatrix:
     Raises:
         UsageError: no such file.
         CheckpointError: not an importance matrix; cut short; sums without counts or the reverse; counts
-            that do not divide the values; a value that is not finite.
+            that do not divide the values; a value that is negative, not finite, or more than LARGEST.
         OutputError: the file cannot be read.
     """
-    if not Path(path).exists():
-        raise UsageError(os.fspath(path), "no such file", "give the path of an importance matrix")
+    try:
+        Path(path).stat()
+    except OSError as e:
+        found = "no such file" if isinstance(e, FileNotFoundError) else f"cannot be read: {e.strerror}"
+        raise UsageError(os.fspath(path), found, "give the path of an importance matrix") from None
     files, name = LocalFiles.of_file(path)
     file = files.facts(name)
     is_gguf = file.size >= len(MAGIC) and files.read(file, 0, len(MAGIC)).tobytes() == MAGIC
@@ -246,15 +251,17 @@ class _Cursor:
 
 
 def _checked_digest(files: Files, file: FileFacts, entries: list[ImportanceEntry]) -> str:
-    """XXH3-128 over names, counts and values; CheckpointError for a value that is not finite, as in llama-quantize."""
+    """XXH3-128 over names, counts and values; CheckpointError for a value that is no mean square."""
     digest = xxhash.xxh3_128()
     for entry in entries:
         digest.update(msgspec.msgpack.encode((entry.name, entry.size, entry.counts)))
         for start in range(0, entry.size, _CHUNK):
             sums = _floats(files, file, entry.offset + 4 * start, min(_CHUNK, entry.size - start))
             digest.update(sums.data)
-            if not np.isfinite(entry.weights(start, sums)).all():
-                _refuse(file, f"{entry.name} has a value that is not finite")
+            weights = entry.weights(start, sums)
+            if not ((weights >= 0) & (weights <= LARGEST)).all():
+                odd = weights[~((weights >= 0) & (weights <= LARGEST))][0]
+                _refuse(file, f"{entry.name} has the value {odd:g}, expected a mean square, from 0 to {LARGEST:.0g}")
     return digest.hexdigest()
 
 
@@ -265,7 +272,7 @@ def _floats(files: Files, file: FileFacts, offset: int, count: int) -> Weights:
 
 
 def _short(text: str) -> Value:
-    return Value(ValueType.STRING, text.encode()[:_MAX_STRING_BYTES].decode(errors="ignore"))
+    return Value(ValueType.STRING, text.encode(errors="replace")[:_MAX_STRING_BYTES].decode(errors="ignore"))
 
 
 def _refuse(file: FileFacts, found: str, advice: str = _DAMAGED) -> NoReturn:

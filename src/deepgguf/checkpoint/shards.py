@@ -10,12 +10,11 @@ from deepgguf.checkpoint.catalog import catalog
 from deepgguf.errors import CheckpointError, OutputError, printable
 from deepgguf.executors.executor import Executor
 from deepgguf.files.files import FileFacts, Files
-from deepgguf.formats.json_text import read_json
+from deepgguf.formats.json_text import LARGE_FILE, read_json
 from deepgguf.formats.safetensors import TensorHeader, read_header
 from deepgguf.tensors.source_tensor import Blob, SourceTensor
 
 INDEX = "model.safetensors.index.json"
-INDEX_CAP = 64_000_000  # bytes; DeepSeek-V3's has 9,000,000
 
 _NUMBERED = re.compile(r"(?P<stem>.*)-(?P<number>\d{1,6})-of-(?P<count>\d{1,6})\.safetensors")
 
@@ -103,7 +102,7 @@ def _merged(shards: Sequence[_Read]) -> tuple[dict[str, TensorHeader], dict[str,
 
 def _read_index(files: Files) -> _Index:
     try:
-        index = msgspec.convert(read_json(files, INDEX, INDEX_CAP), _Index)
+        index = msgspec.convert(read_json(files, INDEX, LARGE_FILE), _Index)
     except msgspec.ValidationError as e:
         raise CheckpointError(INDEX, str(e), "download it again") from None
     for shard in set(index.weight_map.values()):

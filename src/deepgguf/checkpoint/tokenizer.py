@@ -11,15 +11,13 @@ import msgspec
 
 from deepgguf.errors import CheckpointError, printable
 from deepgguf.files.files import Files
-from deepgguf.formats.json_text import read_json
+from deepgguf.formats.json_text import LARGE_FILE, SMALL_FILE, read_json
 from deepgguf.formats.whole_file import read_text
 
 _T = TypeVar("_T")
 
 _TOKENIZER, _CONFIG, _GENERATION = "tokenizer.json", "tokenizer_config.json", "generation_config.json"
 _TEMPLATE = "chat_template.jinja"
-_TOKENIZER_CAP = 256 << 20
-_CONFIG_CAP = 32 << 20
 
 # SHA-256 over the patterns of the Split steps; the names are those of llama.cpp (llama-vocab.cpp, tokenizer_pre).
 PRE_TOKENIZERS = {
@@ -114,7 +112,7 @@ def read_tokenizer(files: Files) -> tuple[Tokenizer, tuple[str, ...]]:
         tiktoken = next((name for name in names if "tiktoken" in name), None)
         has = f"there is only {tiktoken}, a tiktoken file" if tiktoken else "there is none"
         raise CheckpointError(_TOKENIZER, f"is required, and {has}", "add the tokenizer.json of this model")
-    raw = _read(files, _TOKENIZER, _TokenizerJson, _TOKENIZER_CAP)
+    raw = _read(files, _TOKENIZER, _TokenizerJson, LARGE_FILE)
     if raw.model.type != "BPE":
         found = f"model.type is {raw.model.type!r}, expected 'BPE'"
         raise CheckpointError(_TOKENIZER, found, "only BPE tokenizers are known")
@@ -138,7 +136,7 @@ def read_tokenizer(files: Files) -> tuple[Tokenizer, tuple[str, ...]]:
     return tokenizer, warnings
 
 
-def _read(files: Files, name: str, type: type[_T], cap: int = _CONFIG_CAP) -> _T:
+def _read(files: Files, name: str, type: type[_T], cap: int = SMALL_FILE) -> _T:
     try:
         return msgspec.convert(read_json(files, name, cap), type)
     except msgspec.ValidationError as error:
@@ -168,7 +166,23 @@ def _tokens(raw: _TokenizerJson) -> tuple[str, ...]:
     if missing is not None:
         found = f"id {missing} is missing, though ids go up to {max(by_id)}"
         raise CheckpointError(_TOKENIZER, found, "ids must be without gaps")
-    return tuple(by_id[i] for i in range(len(by_id)))
+    tokens = tuple(by_id[i] for i in range(len(by_id)))
+    _check_distinct(tokens)
+    return tokens
+
+
+def _check_distinct(tokens: tuple[str, ...]) -> None:
+    """llama.cpp aborts unless there are as many texts as ids (llama-vocab.cpp, load), and names an empty one itself."""
+    texts = set(tokens)
+    if len(texts) == len(tokens) and "" not in texts:
+        return
+    ids: dict[str, int] = {}
+    for id, content in enumerate(tokens):
+        text = content or f"[EMPTY_{id}]"
+        if text in ids:
+            found = f"ids {ids[text]} and {id} have the same text, {printable(text)!r}"
+            raise CheckpointError(_TOKENIZER, found, "llama.cpp aborts on such a vocabulary; give one another text")
+        ids[text] = id
 
 
 def _merges(model: _Model) -> tuple[str, ...]:
@@ -218,4 +232,4 @@ def _chat_template(config: _TokenizerConfig, files: Files) -> str | None:
     template = config.chat_template
     if isinstance(template, list):
         template = next((t.template for t in template if t.name == "default"), None)
-    return read_text(files, _TEMPLATE, _CONFIG_CAP) if template is None and _TEMPLATE in files.names() else template
+    return read_text(files, _TEMPLATE, SMALL_FILE) if template is None and _TEMPLATE in files.names() else template

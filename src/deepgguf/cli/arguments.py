@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from deepgguf.choices import Choices, RunChoices
+from deepgguf.choices import CHOICES_OF_A_FILE, Choices, RunChoices
 from deepgguf.cli import commands
 from deepgguf.cli.endings import EXIT_STATUSES
 from deepgguf.cli.flags import add_choices
@@ -37,6 +37,8 @@ examples:
   deepgguf verify model.gguf                 structure, and the hashes in model.gguf.json
   deepgguf verify model.gguf DeepSeek-V3     every tensor and key against the checkpoint
   deepgguf verify model-00001-of-00009.gguf DeepSeek-V3 --json
+  deepgguf verify --remake model.gguf DeepSeek-V3 --imatrix imatrix.gguf
+                                             makes every piece anew and compares bytes
 """
 
 _SAMPLE = """\
@@ -61,7 +63,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (_add_convert, _add_plan, _add_inspect, _add_verify, _add_sample):
         add(subparsers)
-    return parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return options
 
 
 def _command(
@@ -74,7 +79,7 @@ def _command(
         epilog=examples + "\n" + EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 
@@ -119,8 +124,11 @@ def _add_verify(subparsers: Any) -> None:
     parser = _command(subparsers, "verify", commands.verify, help, _VERIFY)
     parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any file of a split set")
     parser.add_argument("source", metavar="SRC", nargs="?", help="the checkpoint that it was made from")
+    parser.add_argument("--remake", action="store_true", help="make every piece anew from SRC, and compare bytes")
     add_choices(parser, RunChoices, only=("jobs", "sha256"))
     _add_json(parser)
+    title = "how the file was converted, where neither it nor its manifest tells"
+    add_choices(parser.add_argument_group(title), Choices, only=CHOICES_OF_A_FILE, defaults=False)
 
 
 def _add_sample(subparsers: Any) -> None:

@@ -2,13 +2,12 @@
 
 import argparse
 import gc
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepgguf.choices import Choices, RunChoices
 from deepgguf.cli.flags import given
-from deepgguf.cli.output import complain, print_json, print_page
+from deepgguf.cli.output import complain, print_json, print_page, to_stdout
 from deepgguf.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -114,9 +113,10 @@ def verify(options: argparse.Namespace) -> None:
     from deepgguf.terminal.progress import progress_of
     from deepgguf.verification.run import bytes_to_check
 
-    total = bytes_to_check(options.file, with_source=options.source is not None)
+    choices = given(options, Choices) | given(options, RunChoices)
+    total = bytes_to_check(options.file, times=(options.source is not None) + options.remake)
     with progress_of(total, printable(Path(options.file).name)) as progress:
-        report = api.compare(options.file, options.source, progress=progress, **given(options, RunChoices))
+        report = api.compare(options.file, options.source, remake=options.remake, progress=progress, **choices)
     if options.json:
         print_json(report)
     else:
@@ -144,7 +144,7 @@ def sample(options: argparse.Namespace) -> None:
     else:
         from deepgguf.terminal.sizes import counted, size
 
-        sys.stdout.write(
+        to_stdout(
             f"{printable(made.folder)}: {made.tensors:,} tensors, {size(made.nbytes)}, "
             f"{counted(made.shards, 'shard')}\n"
         )

@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 from deepgguf.cli.flags import in_flags
+from deepgguf.cli.signals import Stopped
 from deepgguf.errors import (
     CheckpointError,
     DeepggufError,
@@ -26,13 +27,6 @@ exit status:
 """
 _SYSTEM, _BUG = 4, 70
 _STATUSES = {CheckpointError: 1, UsageError: 2, GGUFError: 3, VerificationError: 3, OutputError: _SYSTEM}
-
-
-class Stopped(BaseException):
-    """A signal that ends the run, once the workers have finished their pieces."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
 
 
 def ending(error: BaseException) -> tuple[int, str | None]:

@@ -7,18 +7,25 @@ from typing import Any
 
 from deepgguf.choices import Choices, ConversionChoices, Declared, RunChoices, declared
 
-# Flags that are not the choice's own name.
+# Flags that are not the choice's own name, and arguments that have none.
 _FLAGS = {"tensor_types": "--tensor-type", "manifest": "--no-manifest", "measure_error": "--report-error"}
+_PLACES = {"source": "SRC", "path": "FILE.gguf", "folder": "DIR"}
 # What messages name besides the choices of a conversion.
-_NAMED = {"output", "shards", "sparse"}
+_NAMED = {"output", "shards", "sparse", "remake", *_PLACES}
 _IN_A_MESSAGE = re.compile(r"`(\w+)(?:=([^`]*))?`")
 
 
-def add_choices(parser: argparse.ArgumentParser, of: type[Choices | RunChoices], only: Collection[str] = ()) -> None:
-    """An option for every choice, or for those in `only`; what is not given is None, and left to the library."""
+def add_choices(
+    parser: argparse._ActionsContainer, of: type[Choices | RunChoices], only: Collection[str] = (), *,
+    defaults: bool = True,
+) -> None:  # fmt: skip
+    """An option for every choice, or for those in `only`; what is not given is None, and left to the library.
+
+    `defaults` says whether the help names these.
+    """
     for name, entry in declared(of).items():
         if not only or name in only:
-            parser.add_argument(_flag(name), dest=name, help=_help(entry), **_how(entry))
+            parser.add_argument(_flag(name), dest=name, help=_help(entry, defaults=defaults), **_how(entry))
 
 
 def given(options: argparse.Namespace, of: type[Choices | RunChoices]) -> dict[str, Any]:
@@ -41,16 +48,16 @@ def in_flags(message: str) -> str:
 
 
 def _flag(name: str) -> str:
-    return _FLAGS.get(name, f"--{name.replace('_', '-')}")
+    return (_FLAGS | _PLACES).get(name, f"--{name.replace('_', '-')}")
 
 
-def _help(entry: Declared) -> str:
+def _help(entry: Declared, *, defaults: bool) -> str:
     help, default = entry.choice.help, entry.choice.default
     if bool in entry.types:
         return f"do not {help}" if default else help
     if entry.allowed:
         help += f": {' or '.join(entry.allowed)}"
-    return f"{help} (default: {default})" if default else help
+    return f"{help} (default: {default})" if default and defaults else help
 
 
 def _how(entry: Declared) -> dict[str, Any]:

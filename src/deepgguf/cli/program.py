@@ -1,38 +1,38 @@
 """A command from its arguments to its exit status, whatever goes wrong or comes between."""
 
-import os
-import signal
-import sys
 from collections.abc import Callable, Sequence
-from types import FrameType
 
 from deepgguf.cli.arguments import parse
-from deepgguf.cli.endings import Stopped, ending
-from deepgguf.cli.output import complain
+from deepgguf.cli.endings import ending
+from deepgguf.cli.output import complain, open_streams, to_stderr, to_stdout
+from deepgguf.cli.signals import Stopped, end_at_once, on_signals, stop
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status."""
-    options = parse(arguments)
-    for number in _SIGNALS:
-        signal.signal(number, _stop)
-    run: Callable[..., None] = options.run
+def run(arguments: Sequence[str] | None) -> int:
+    """Carries out the command; returns the exit status."""
+    open_streams()
     try:
-        run(options)
-        sys.stdout.flush()
-        return 0
+        try:
+            return _carry_out(arguments)
+        finally:
+            on_signals(end_at_once)  # so that none comes between the handlers below
     except (Exception, Stopped) as error:
         status, text = ending(error)
-        if text is None:  # nobody reads standard output any more: nothing may try to write to it when Python ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        else:
+        if text is not None:
             complain(text)
         return status
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    for other in _SIGNALS:
-        signal.signal(other, signal.SIG_IGN)
-    raise Stopped(number)
+def _carry_out(arguments: Sequence[str] | None) -> int:
+    try:
+        options = parse(arguments)
+    except SystemExit as ended:  # wrong usage, or help; what argparse says is still to be flushed
+        to_stderr("")
+        to_stdout("")
+        return int(ended.code or 0)
+    import deepgguf.api  # noqa: F401 - every command needs it; until it is there, a signal ends the process
+
+    on_signals(stop)
+    command: Callable[..., None] = options.run
+    command(options)
+    return 0

@@ -221,7 +221,7 @@ def scale_block(scales: TensorHeader, shape: tuple[int, ...], quantization: Mapp
 def declared_block(quantization: Mapping[str, object]) -> Block | None:
     """`weight_block_size` (DeepSeek), `block_structure` or `group_size` (compressed-tensors); None without them.
 
-    CheckpointError if a block is not two positive sizes.
+    CheckpointError if a block is not two sizes of 1 to 2³².
     """
     key = next((key for key in _BLOCK_KEYS if quantization.get(key) is not None), None)
     if key is None:
@@ -232,7 +232,7 @@ def declared_block(quantization: Mapping[str, object]) -> Block | None:
         sides = [int(side) for side in said.split("x")] if isinstance(said, str) else said
         return msgspec.convert(sides, tuple[_Size, _Size])
     except (msgspec.ValidationError, ValueError):
-        found = f"quantization_config.{key} is {said!r}, expected two positive sizes"
+        found = f"quantization_config.{key} is {said!r}, expected two sizes of 1 to 2^32"
         raise CheckpointError("config.json", found) from None
 
 

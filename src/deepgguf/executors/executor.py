@@ -1,7 +1,7 @@
 """The contract of an executor: work that may run anywhere, in any order, and results that come as they are ready."""
 
 from collections.abc import Callable, Generator, Iterable
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -9,6 +9,7 @@ Progress = Callable[[int], None]
 """Called in the caller's thread with the bytes that are done since its last call."""
 
 
+@runtime_checkable
 class Executor(Protocol):
     """A way to carry out tasks: threads, or an engine for several machines.
 

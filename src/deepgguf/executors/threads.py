@@ -9,39 +9,55 @@ from typing import ClassVar, Generic
 
 import msgspec
 
-from deepgguf.errors import UsageError
+from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.executor import Result, Task
 
 # Results are reported so often at most: to wake whoever consumes them costs the workers a processor.
 _BATCH_SECONDS = 0.05
+_MOST = 4096
 
 
 class Threads(msgspec.Struct, frozen=True):
-    """`jobs` threads, which start with the first result that is asked for. UsageError for fewer than one."""
+    """`jobs` threads, which start with the first result that is asked for; fewer where the system starts no more.
+
+    UsageError for fewer than one or more than 4,096.
+    """
 
     jobs: int
     shares_files: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Nobody would do the work of zero threads."""
+        """Nobody would do the work of zero threads, and no system starts a million."""
         if self.jobs < 1:
             raise UsageError("`jobs`", f"{self.jobs} is too small", "give a number from 1")
+        if self.jobs > _MOST:
+            raise UsageError("`jobs`", "the number is too large", f"give one from 1 to {_MOST}")
 
     def map(self, work: Callable[[Task], Iterable[Result]], tasks: Iterable[Task]) -> Generator[Result]:
-        """See `Executor.map`; what was finished before a worker failed is yielded, then the error is raised."""
+        """See `Executor.map`; what was finished before a worker failed is yielded, then the error is raised.
+
+        OutputError if the system starts no thread at all.
+        """
         crew = _Crew(work, tasks)
         try:
-            for number in range(self.jobs):
-                threading.Thread(target=crew.run, name=f"deepgguf-{number}", daemon=True).start()
+            _start(crew, self.jobs)
             while not isinstance(report := crew.reports.get(), _End):
                 yield from report
         finally:
-            # Not by `join`: if a signal handler raises there, Python 3.11 and 3.12 take the thread for ended while it
-            # runs on.
-            crew.stop.set()
-            crew.idle.wait()
+            crew.end()
         if crew.failures:
             raise crew.failures[0]
+
+
+def _start(crew: "_Crew[Task, Result]", jobs: int) -> None:
+    for number in range(jobs):
+        try:
+            threading.Thread(target=crew.run, name=f"deepgguf-{number}", daemon=True).start()
+        except RuntimeError as error:
+            if not number:
+                advice = "end other programs, or allow more processes (`ulimit -u`), then try again"
+                raise OutputError("threads", f"the system starts none: {error}", advice) from None
+            return
 
 
 class _End:
@@ -84,6 +100,22 @@ class _Crew(Generic[Task, Result]):
                 if not self._at_work:
                     self.reports.put(_End())
                     self.idle.set()
+
+    def end(self) -> None:
+        """Waits until nobody is at work, however often a signal handler raises meanwhile; then raises the last.
+
+        Whoever used the files that the threads use may close them afterwards. Not by `join`: if a signal handler raises
+        there, Python 3.11 and 3.12 take the thread for ended while it runs on.
+        """
+        raised: BaseException | None = None
+        while not (self.stop.is_set() and self.idle.is_set()):
+            try:
+                self.stop.set()
+                self.idle.wait()
+            except BaseException as error:
+                raised = error
+        if raised:
+            raise raised
 
     def _carry_out(self, task: Task) -> None:
         batch: list[Result] = []

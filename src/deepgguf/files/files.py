@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from deepgguf.errors import CheckpointError
+from deepgguf.errors import ChangedError, CheckpointError, OutputError
 
 Buffer = memoryview | bytearray | NDArray[Any]
 ReadByNumber = Callable[[int, int, Buffer], None]
@@ -62,14 +62,17 @@ class Files(ABC):
 
     @abstractmethod
     def facts(self, name: str) -> FileFacts:
-        """Size and version as they are now; CheckpointError if there is no such file or it may not be read."""
+        """Size and version as they are now.
+
+        CheckpointError if there is no such file or it is none of the checkpoint's, OutputError if it cannot be read.
+        """
 
     @abstractmethod
     def readinto(self, file: FileFacts, offset: int, buffer: Buffer) -> None:
         """Fills the contiguous `buffer` with the file's bytes from `offset`.
 
-        Raises CheckpointError if the file is no longer what `file` says, or ends before; OutputError if it cannot be
-        read.
+        Raises ChangedError if the file is no longer what `file` says, or ends before; OutputError if it cannot be read,
+        `gone` if it is not there any more: neither says that the checkpoint is wrong.
         """
 
     @abstractmethod
@@ -83,7 +86,7 @@ class Files(ABC):
         return buffer
 
     def local_path(self, name: str) -> str | None:
-        """The real path of a file that lies on this machine; None for others. CheckpointError as for `facts`."""
+        """The real path of a file that lies on this machine; None for others. Errors as for `facts`."""
         return None
 
     def by_number(self, numbered: Sequence[FileFacts]) -> ReadByNumber:
@@ -91,12 +94,12 @@ class Files(ABC):
         return lambda number, offset, buffer: self.readinto(numbered[number], offset, buffer)
 
     def check_unchanged(self, files: Sequence[FileFacts]) -> None:
-        """CheckpointError that names the first of `files` whose size or version is not what it was."""
+        """ChangedError that names the first of `files` of another size or version; OutputError as for `readinto`."""
         for file in files:
             try:
                 same = self.facts(file.name) == file
-            except CheckpointError:
-                same = False
+            except CheckpointError as error:
+                raise gone(error) from None
             if not same:
                 raise changed(file)
 
@@ -115,10 +118,16 @@ def flat(buffer: Buffer) -> memoryview:
     return view.cast("B") if view.nbytes else memoryview(bytearray())
 
 
-def changed(file: FileFacts) -> CheckpointError:
+def changed(file: FileFacts) -> ChangedError:
     """The error for a file that is no longer what `file` says."""
-    return CheckpointError(
+    return ChangedError(
         file.name,
         f"changed or truncated while it was read, expected {file.size:,} bytes",
-        "start over with `restart=True`",
+        "put back what was there and run again with `resume=True`, or start over with `restart=True`",
     )
+
+
+def gone(error: CheckpointError) -> OutputError:
+    """The error for a file that was read before and is not there any more: its folder may come back."""
+    found = f"can no longer be read: {error.found}"
+    return OutputError(error.where, found, "bring it back, then run again with `resume=True`")

@@ -5,12 +5,14 @@ https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 """
 
 import os
+import re
 from pathlib import Path
 
 from deepgguf.errors import CheckpointError, UsageError
 from deepgguf.files.regular_file import open_regular
 
 _PREFIX = "models--"
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # such bytes as Python has them
 _REF_CAP = 256  # bytes; a revision's hash has 40
 
 
@@ -24,7 +26,7 @@ def snapshot_folder(path: Path) -> Path:
         return path
     main = path / "refs" / "main"
     snapshots = sorted(p for p in (path / "snapshots").iterdir() if p.is_dir())
-    if main.is_file():
+    if os.path.lexists(main):
         revision = _revision(main)
         found_there = [p for p in snapshots if p.name == revision]
         if not found_there:
@@ -44,12 +46,14 @@ def _revision(main: Path) -> str:
 
 
 def folder_name(folder: Path) -> str:
-    """What the checkpoint is called: the folder's name, in the cache the NAME of `models--ORGANIZATION--NAME`."""
+    """What the checkpoint is called: the folder's name, in the cache the NAME of `models--ORGANIZATION--NAME`.
+
+    It is text, which goes into the output: bytes that are not UTF-8 become underscores.
+    """
     folder = _plain(folder)
     model = folder.parent.parent if folder.parent.name == "snapshots" else folder
-    if model.name.startswith(_PREFIX):
-        return model.name.split("--", 2)[-1]
-    return folder.name or "checkpoint"
+    name = model.name.split("--", 2)[-1] if model.name.startswith(_PREFIX) else folder.name
+    return _NOT_UTF8.sub("_", name) or "checkpoint"
 
 
 def hub_repository(folder: Path) -> tuple[str | None, str | None]:

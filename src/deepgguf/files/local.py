@@ -1,52 +1,59 @@
 """A folder of this machine, or a model in Hugging Face's cache."""
 
 import os
+import resource
 import stat
 import threading
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
 from deepgguf.errors import CheckpointError, OutputError, UsageError
-from deepgguf.files.files import Buffer, FileFacts, Files, changed, flat
+from deepgguf.files.files import Buffer, FileFacts, Files, changed, flat, gone
 from deepgguf.files.hub_cache import blobs_folder, folder_name, hub_repository, snapshot_folder
-from deepgguf.files.regular_file import OpenFile, open_regular, unreadable
+from deepgguf.files.regular_file import NOT_THERE, OpenFile, open_regular, unreadable
 
 _WANTED = "give the folder that holds config.json and the safetensors files"
-_OPEN_AT_A_TIME = 64
 
 
 class LocalFiles(Files):
     """The regular files of a folder, opened when first read, at most `limit` of them open at a time.
 
-    A file is never closed while another thread reads it. A symlink may lead to a file in the same folder, or from a
-    snapshot of Hugging Face's cache to its blobs; others could publish any file of this machine.
+    Without `limit` it is a quarter of what the process may have open. If even that is too many, fewer are open. A file
+    is never closed while another thread reads it: a thread waits until one that is open can be closed.
+
+    A symlink may lead to a file in the same folder, or from a snapshot of Hugging Face's cache to its blobs; others
+    could publish any file of this machine.
     """
 
-    def __init__(self, path: str | os.PathLike[str], limit: int = _OPEN_AT_A_TIME) -> None:
+    def __init__(self, path: str | os.PathLike[str], limit: int | None = None) -> None:
         """Finds the folder, that of a snapshot if `path` is a model's folder in Hugging Face's cache.
 
-        Raises UsageError if there is no such folder, or several snapshots and no refs/main.
+        Raises UsageError if there is no such folder, or several snapshots and no refs/main; OutputError if it cannot be
+        read.
         """
         given = Path(path)
         try:
-            mode = given.stat().st_mode
+            if not stat.S_ISDIR(given.stat().st_mode):
+                raise UsageError(given, "a file, not the folder of a checkpoint", _WANTED)
+            folder = snapshot_folder(given).absolute()
         except OSError as e:
             found = "no such folder" if isinstance(e, FileNotFoundError) else f"cannot be read: {e.strerror}"
-            raise UsageError(given, found, _WANTED) from None
-        if not stat.S_ISDIR(mode):
-            raise UsageError(given, "a file, not the folder of a checkpoint", _WANTED)
-        self.__setstate__((str(snapshot_folder(given).absolute()), limit, False))
+            if e.errno in NOT_THERE:
+                raise UsageError(given, found, _WANTED) from None
+            raise OutputError(given, found, "check the disk and the permissions, then try again") from None
+        self.__setstate__((str(folder), limit, False))
 
     @classmethod
     def of_file(cls, path: str | os.PathLike[str]) -> tuple[Self, str]:
         """The folder of a file that the user names, and the file's name in it; its symlinks may lead anywhere."""
         files = cls.__new__(cls)
-        files.__setstate__((str(Path(path).parent.absolute()), _OPEN_AT_A_TIME, True))
+        files.__setstate__((str(Path(path).parent.absolute()), None, True))
         return files, Path(path).name
 
-    def __getstate__(self) -> tuple[str, int, bool]:
+    def __getstate__(self) -> tuple[str, int | None, bool]:
         """What is pickled: the folder, not what is open."""
         return self._folder, self._limit, self._any_symlink
 
@@ -58,11 +65,12 @@ class LocalFiles(Files):
         """That of the folder."""
         return hash(self.__getstate__())
 
-    def __setstate__(self, state: tuple[str, int, bool]) -> None:
+    def __setstate__(self, state: tuple[str, int | None, bool]) -> None:
         """Starts with nothing open."""
         self._folder, self._limit, self._any_symlink = state
-        self._lock = threading.Lock()
+        self._state = threading.Condition()  # guards what follows; tells of a file that nobody reads any more
         self._open: OrderedDict[str, OpenFile] = OrderedDict()  # least recently used first
+        self._readers: Counter[OpenFile] = Counter()
 
     @property
     def place(self) -> str:
@@ -88,21 +96,26 @@ class LocalFiles(Files):
 
     def facts(self, name: str) -> FileFacts:
         """Size and time of change."""
-        return open_regular(self.local_path(name), name).facts
+        with self._state:
+            return self._open_new(name).facts
 
     def readinto(self, file: FileFacts, offset: int, buffer: Buffer) -> None:
         """Reads by pread, and looks afterwards whether the file has changed: its bytes would be of two files."""
-        view, opened = flat(buffer), self._opened(file)
-        try:
-            done = opened.readinto(offset, view)
-        except OSError as e:
-            found = f"reading {len(view):,} bytes at byte {offset:,} failed: {e.strerror}"
-            raise OutputError(file.name, found, "check the disk, then run again with `resume=True`") from None
-        if done < len(view) or not opened.unchanged:
+        view = flat(buffer)
+        with self._reading(file) as opened:
+            try:
+                whole = opened.readinto(offset, view) == len(view) and opened.unchanged
+            except OSError as e:
+                found = f"reading {len(view):,} bytes at byte {offset:,} failed: {e.strerror}"
+                raise OutputError(file.name, found, "check the disk, then run again with `resume=True`") from None
+        if not whole:
             raise changed(file)
 
     def local_path(self, name: str) -> str:
-        """The file's real path; CheckpointError if there is none, or a symlink leads out of the folder."""
+        """The file's real path.
+
+        CheckpointError if there is none, or a symlink leads out of the folder; OutputError if it cannot be looked for.
+        """
         try:
             real = os.path.realpath(Path(self._folder, name), strict=True)
             folder = os.path.realpath(self._folder, strict=True)
@@ -117,19 +130,56 @@ class LocalFiles(Files):
 
     def close(self) -> None:
         """Closes all files, those that other threads read when these are done."""
-        with self._lock:
+        with self._state:
             self._open.clear()
 
+    @contextmanager
+    def _reading(self, file: FileFacts) -> Iterator[OpenFile]:
+        """The open file, which stays open meanwhile."""
+        with self._state:
+            opened = self._opened(file)
+            self._readers[opened] += 1
+        try:
+            yield opened
+        finally:
+            with self._state:
+                self._readers[opened] -= 1
+                if not self._readers[opened]:
+                    del self._readers[opened]
+                    self._state.notify()
+
     def _opened(self, file: FileFacts) -> OpenFile:
-        with self._lock:
-            opened = self._open.get(file.name)
-            if opened is None or opened.facts != file:
-                self._open.pop(file.name, None)
-                while len(self._open) >= self._limit:
-                    self._open.popitem(last=False)
-                opened = open_regular(self.local_path(file.name), file.name)
-                if opened.facts != file:
-                    raise changed(file)
-                self._open[file.name] = opened
-            self._open.move_to_end(file.name)
-            return opened
+        """The file, opened unless it is already; `_state` is held."""
+        while (opened := self._open.get(file.name)) is None or opened.facts != file:
+            self._open.pop(file.name, None)
+            if len(self._open) >= (self._limit or _quarter_of_what_may_be_open()):
+                self._make_room()
+                continue  # another thread may have opened the file meanwhile
+            try:
+                opened = self._open_new(file.name)
+            except CheckpointError as error:
+                raise gone(error) from None
+            if opened.facts != file:
+                raise changed(file)
+            self._open[file.name] = opened
+        self._open.move_to_end(file.name)
+        return opened
+
+    def _open_new(self, name: str) -> OpenFile:
+        return open_regular(self.local_path(name), name, self._make_room)
+
+    def _make_room(self) -> bool:
+        """Closes the file that was read longest ago, or waits until one has been read; False if none is open here."""
+        idle = next((name for name, opened in self._open.items() if not self._readers[opened]), None)
+        if idle is not None:
+            del self._open[idle]
+        elif self._readers:
+            self._state.wait()
+        else:
+            return False
+        return True
+
+
+def _quarter_of_what_may_be_open() -> int:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1024 if most == resource.RLIM_INFINITY else max(1, most // 4)

@@ -17,6 +17,11 @@ from deepgguf.formats.whole_file import read_whole
 MAX_NUMBER_CHARACTERS = 40
 # All headers of DeepSeek-V3 together have 740,000, its tokenizer 400,000. A value takes up to 240 bytes of memory.
 MAX_VALUES = 1_000_000
+# Bytes of a file. Its text, that text decoded, and a string that is nearly all of it take up to nine times as much
+# memory: four bytes a character where one needs as many. Of tokenizers the largest known has 33,000,000 bytes, of
+# indexes DeepSeek-V3's 9,000,000; of the other files one with a million is rare.
+LARGE_FILE = 40 << 20
+SMALL_FILE = 8 << 20
 
 
 class _RefusedError(ValueError):

@@ -2,12 +2,16 @@
 
 import os
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from deepgguf.files.files import FileFacts
 
+_M = TypeVar("_M", bound=msgspec.Struct)
+
 SCHEMA = 2
+_CAP = 256 << 20  # bytes
 
 
 class ManifestTensor(msgspec.Struct, frozen=True):
@@ -41,6 +45,36 @@ class Manifest(msgspec.Struct, frozen=True):
     piece_weights: int
     sha256: str = ""
     schema: int = SCHEMA
+
+
+class _OfAnyVersion(msgspec.Struct, frozen=True):
+    """What the manifests of all versions have."""
+
+    size: int
+    data_offset: int
+    header_digest: str
+    tensors: tuple[ManifestTensor, ...]
+    schema: int
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether `path` is a manifest, of whatever version."""
+    return _decoded(path, _OfAnyVersion) is not None
+
+
+def read_manifest(path: Path) -> Manifest | None:
+    """The manifest at `path`; None if there is none in the form of this version."""
+    manifest = _decoded(path, Manifest)
+    return manifest if manifest and manifest.schema == SCHEMA else None
+
+
+def _decoded(path: Path, type: type[_M]) -> _M | None:
+    try:
+        if not path.is_file() or path.stat().st_size > _CAP:
+            return None
+        return msgspec.json.decode(path.read_bytes(), type=type)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def manifest_path(path: str | os.PathLike[str]) -> Path:

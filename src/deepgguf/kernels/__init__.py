@@ -5,6 +5,18 @@ All buffers are one-dimensional and contiguous; types are ggml's numbers (`GGMLT
 are the same bits at every level.
 """
 
-from deepgguf.kernels._kernels import GGMLType, active, block_of, cast, fp8, levels, quantize, select
+from deepgguf.errors import UsageError
+
+_UNSET = "unset it, or give one of them"
+
+try:
+    from deepgguf.kernels._kernels import GGMLType, active, block_of, cast, fp8, levels, quantize, select
+except UnicodeDecodeError:  # nanobind cannot quote the variable's value
+    raise UsageError("DEEPGGUF_SIMD", "not UTF-8, so none of the levels", _UNSET) from None
+except ImportError as error:
+    where, _, found = str(error).partition(": ")
+    if where != "DEEPGGUF_SIMD":
+        raise
+    raise UsageError(where, found, _UNSET) from None
 
 __all__ = ["GGMLType", "active", "block_of", "cast", "fp8", "levels", "quantize", "select"]

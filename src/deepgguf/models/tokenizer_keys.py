@@ -1,6 +1,7 @@
 """The tokenizer.* keys. The targets differ in padding, in token types and in scores; everything else is shared."""
 
 import enum
+from itertools import count, islice
 
 from deepgguf.checkpoint.tokenizer import Tokenizer
 from deepgguf.errors import CheckpointError
@@ -21,29 +22,29 @@ class TokenType(enum.IntEnum):
 
 def ollama_tokenizer_keys(tokenizer: Tokenizer, vocab_size: int) -> dict[str, Value]:
     """As Ollama's convert/tokenizer.go has them: padding counted from the first missing token, scores."""
-    missing = _missing(tokenizer, vocab_size)
+    padding = _padding(tokenizer, vocab_size, 0)
     types = [_added_type(tokenizer, i) or TokenType.NORMAL for i in range(len(tokenizer.tokens))]
     own = {
-        "tokens": array(ValueType.STRING, [*tokenizer.tokens, *(f"[PAD{i}]" for i in range(missing))]),
-        "token_type": array(ValueType.INT32, [int(t) for t in types] + [int(TokenType.USER_DEFINED)] * missing),
-        "scores": array(ValueType.FLOAT32, [float(i) for i in range(len(tokenizer.tokens))] + [-1.0] * missing),
+        "tokens": array(ValueType.STRING, [*tokenizer.tokens, *padding]),
+        "token_type": array(ValueType.INT32, [int(t) for t in types] + [int(TokenType.USER_DEFINED)] * len(padding)),
+        "scores": array(ValueType.FLOAT32, [float(i) for i in range(len(tokenizer.tokens))] + [-1.0] * len(padding)),
     }
     return present(own, "tokenizer.ggml.") | _shared_keys(tokenizer)
 
 
 def llamacpp_tokenizer_keys(tokenizer: Tokenizer, vocab_size: int) -> dict[str, Value]:
     """As llama.cpp's conversion/base.py, get_vocab_base, has them: padding named by its id, no scores."""
-    first = len(tokenizer.tokens)
-    missing = _missing(tokenizer, vocab_size)
+    padding = _padding(tokenizer, vocab_size, len(tokenizer.tokens))
     types = [_llamacpp_type(tokenizer, i, content) for i, content in enumerate(tokenizer.tokens)]
     own = {
-        "tokens": array(ValueType.STRING, [*tokenizer.tokens, *(f"[PAD{first + i}]" for i in range(missing))]),
-        "token_type": array(ValueType.INT32, [int(t) for t in types] + [int(TokenType.UNUSED)] * missing),
+        "tokens": array(ValueType.STRING, [*tokenizer.tokens, *padding]),
+        "token_type": array(ValueType.INT32, [int(t) for t in types] + [int(TokenType.UNUSED)] * len(padding)),
     }
     return present(own, "tokenizer.ggml.") | _shared_keys(tokenizer)
 
 
-def _missing(tokenizer: Tokenizer, vocab_size: int) -> int:
+def _padding(tokenizer: Tokenizer, vocab_size: int, first: int) -> list[str]:
+    """Tokens up to `vocab_size`, numbered from `first`; the names that the tokenizer has itself are left out."""
     missing = vocab_size - len(tokenizer.tokens)
     if missing < 0:
         found = f"{len(tokenizer.tokens)} tokens, but config.json has vocab_size {vocab_size}"
@@ -51,7 +52,8 @@ def _missing(tokenizer: Tokenizer, vocab_size: int) -> int:
     if missing > _MOST_PADDING:
         found = f"{len(tokenizer.tokens)} tokens, {missing} fewer than config.json's vocab_size {vocab_size}"
         raise CheckpointError("tokenizer.json", found, "the tokenizer belongs to another model")
-    return missing
+    taken = {token for token in tokenizer.tokens if token.startswith("[PAD")}
+    return list(islice((name for i in count(first) if (name := f"[PAD{i}]") not in taken), missing))
 
 
 def _added_type(tokenizer: Tokenizer, id: int) -> TokenType | None:

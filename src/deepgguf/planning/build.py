@@ -21,7 +21,7 @@ from deepgguf.planning.options import Options, check_options
 from deepgguf.planning.schema import Dropped, Plan, PlannedFile, PlannedTensor
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.planning.split import split_file
-from deepgguf.planning.warnings import importance_warnings, tokenizer_warnings
+from deepgguf.planning.warnings import importance_warnings, pattern_warnings, tokenizer_warnings
 from deepgguf.recipes.choice import Origin, TypeChoices, TypedTensor, choose_types
 from deepgguf.recipes.tensor import ModelFacts, TensorToType
 from deepgguf.tensors.source_tensor import SourceTensor
@@ -50,7 +50,11 @@ class _Sourced(msgspec.Struct, frozen=True):
 def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
     """The plan of converting `checkpoint`. CheckpointError or UsageError say what stands in the way."""
     check_options(options)
-    model = read_model(checkpoint)
+    return plan_model(read_model(checkpoint), checkpoint, options)
+
+
+def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
+    """As `build_plan`, of a model that has been read; the options are checked."""
     target = _target(model, options)
     files: list[PlannedFile] = []
     for kind in _kinds(target, options):
@@ -63,6 +67,7 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
         *model.family.limits(model.config),
         *target.limits(model.config),
         *tokenizer_warnings(checkpoint),
+        *pattern_warnings(files, options.tensor_types),
     ]
     if options.imatrix:
         warnings += importance_warnings(files, options.imatrix)

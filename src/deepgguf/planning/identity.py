@@ -1,8 +1,8 @@
 """The hash of what decides the bytes: target, types, keys, sources (name and size), importance; not jobs or times."""
 
-import msgspec
 import xxhash
 
+from deepgguf.formats.json_bytes import encode_json
 from deepgguf.planning.schema import Plan, PlannedFile
 
 
@@ -13,5 +13,5 @@ def file_identity(plan: Plan, file: PlannedFile) -> str:
     importance = plan.importance.digest if plan.importance else ""
     head = (plan.schema, plan.target, plan.architecture, plan.type, sources, importance, plan.piece_weights)
     for value in (head, file.keys, file.tensors):
-        digest.update(msgspec.json.encode(value))
+        digest.update(encode_json(value))
     return digest.hexdigest()

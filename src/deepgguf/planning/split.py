@@ -3,7 +3,7 @@
 The first file has all keys, every file the three split keys; tensors keep their order.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -22,7 +22,11 @@ def split_file(file: PlannedFile, max_size: int | None, max_tensors: int | None)
     """
     if not max_size and not max_tensors:
         return [file]
-    groups = list(_groups(file, max_size, max_tensors))
+    return cut_file(file, list(_groups(file, max_size, max_tensors)))
+
+
+def cut_file(file: PlannedFile, groups: Sequence[tuple[PlannedTensor, ...]]) -> list[PlannedFile]:
+    """`file` as one for each group of its tensors."""
     stem = file.name.removesuffix(".gguf")
     return [_cut(file, stem, i, len(groups), tensors) for i, tensors in enumerate(groups)]
 

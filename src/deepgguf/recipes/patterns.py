@@ -2,6 +2,7 @@
 
 import re
 import string
+import warnings
 from collections.abc import Iterable
 from functools import cached_property
 
@@ -82,8 +83,10 @@ def _checked(pattern: str) -> str:
         differently = f"{pattern!r} holds {found.group()!r}, which llama-quantize reads differently"
         raise UsageError(_CHOICE, differently, "write a simpler one")
     try:
-        re.compile(lowered, re.ASCII)
-    except (re.error, OverflowError, RecursionError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # a class such as [a--b], whose meaning Python will change
+            re.compile(lowered, re.ASCII)
+    except (re.error, OverflowError, RecursionError, FutureWarning) as error:
         invalid = f"{pattern!r} is not a regular expression: {error}"
         raise UsageError(_CHOICE, invalid, "escape what is meant literally") from None
     return lowered

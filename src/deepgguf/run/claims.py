@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import xxhash
 
+from deepgguf.encodings.encoding import Counts
 from deepgguf.errors import OutputError
 from deepgguf.executors.executor import Executor
 from deepgguf.planning.numbering import Numbering
@@ -38,6 +39,23 @@ def verified_claims(
     return (claim for batch in batches for claim in verified(batch))
 
 
+def read_pieces(path: Path, numbering: Numbering) -> Iterator[tuple[Finished, int]]:
+    """Every piece as it is in `path`, without its counts, and its bytes; OutputError if the file cannot be read."""
+    try:
+        with path.open("rb") as file:
+            for number in range(numbering.count):
+                place = numbering.place(number)
+                data = os.pread(file.fileno(), numbering.piece(place).nbytes, numbering.offset(place))
+                yield Finished(number, xxhash.xxh3_128_digest(data), Counts()), len(data)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> OutputError:
+    found = f"reading back what an interrupted run wrote failed: {error.strerror}"
+    return OutputError(path, found, "check the disk, then run again with `resume=True`")
+
+
 def _claims(numbering: Numbering, finished: Mapping[int, Finished]) -> Iterator[Claim]:
     for number, piece in finished.items():
         place = numbering.place(number)
@@ -55,7 +73,7 @@ class _Reader(NamedTuple):
     def verified(self, claims: Iterable[Claim]) -> Iterator[Claim]:
         """The claims that hold."""
         try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
                 for claim in claims:
                     if xxhash.xxh3_128_digest(os.pread(fd, claim.nbytes, claim.offset)) == claim.digest:
@@ -63,5 +81,4 @@ class _Reader(NamedTuple):
             finally:
                 os.close(fd)
         except OSError as error:
-            found = f"reading back what an interrupted run wrote failed: {error.strerror}"
-            raise OutputError(self.path, found, "check the disk, then discard it with `restart=True`") from None
+            raise _unreadable(self.path, error) from None

@@ -6,28 +6,30 @@ windows.
 
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 
-import msgspec
-
-from deepgguf.errors import CheckpointError, OutputError, UsageError
+from deepgguf.errors import ChangedError, CheckpointError, OutputError
 from deepgguf.executors.executor import Executor, Progress
+from deepgguf.formats.json_bytes import utf8_text
+from deepgguf.formats.manifest import Manifest
 from deepgguf.planning.identity import file_identity
 from deepgguf.planning.numbering import Numbering
 from deepgguf.planning.schema import Plan
 from deepgguf.planning.windows import windows
-from deepgguf.run.disk import Disk
-from deepgguf.run.file_run import FileJob, FileRun, Opener, refuse_existing
+from deepgguf.run.disk import Disk, must_be_at
+from deepgguf.run.file_job import FileJob
+from deepgguf.run.file_run import FileRun, Opener
 from deepgguf.run.journal import JournalHeader
-from deepgguf.run.manifest import make_manifest
+from deepgguf.run.manifest import make_manifest, write_manifest
+from deepgguf.run.outputs import check_outputs, refuse_existing, refuse_manifest, resumes_named
 from deepgguf.run.part_file import PartWriter
 from deepgguf.run.paths import Paths
 from deepgguf.run.result import FileReport, Report, Result
 from deepgguf.run.settings import Settings
 from deepgguf.run.worker import Worker
+from deepgguf.version import __version__
 
 _RECORD_SECONDS = 1.0  # how much work a crash may cost
 
@@ -41,24 +43,24 @@ def execute(
     `progress` is called with the output bytes of every piece, in the calling thread. The result is the same bytes for
     any executor and after any interruption. `disk` is where it writes, for tests to replace.
 
-    Errors: CheckpointError if the source is at fault, then nothing is left; OutputError if reading or writing failed,
-    then part and journal stay to be resumed; UsageError if an output exists.
+    Errors: CheckpointError if what the source holds is at fault, then nothing is left; OutputError if reading or
+    writing failed, ChangedError if the source is another one now, then part and journal stay; UsageError if an output
+    exists.
     """
     started, disk = time.monotonic(), disk or Disk()
     jobs = [_job(plan, number, settings) for number in range(len(plan.files))]
-    _check_outputs(plan, [job.paths for job in jobs], settings)
+    check_outputs(plan, jobs, settings)
     with ExitStack() as stack:
         stack.enter_context(plan.source)
         if plan.importance:
             stack.enter_context(plan.importance.files)
         runs: list[FileRun] = []
         stack.enter_context(_keep_or_discard(disk, runs))
-        opener = Opener(disk, settings, executor, progress, named=_resumes_named(settings, [job.paths for job in jobs]))
+        opener = Opener(disk, settings, executor, progress, named=resumes_named(settings, jobs))
         for job in jobs:  # one by one into the list, so that those already open are closed if one cannot be
             runs.append(opener.open(job))
         disk.sync_folder(settings.folder)
-        writers = tuple(PartWriter(disk, job.paths.part) for job in jobs) if executor.shares_files else None
-        worker = stack.enter_context(closing(Worker(plan, writers, measure_error=settings.measure_error)))
+        worker = stack.enter_context(closing(_worker(plan, disk, runs, settings, executor)))
         written = _make(plan, worker, executor, runs, progress)
         reports = _finish(plan, disk, runs, jobs, settings)
     return Report(tuple(reports), time.monotonic() - started, written, sum(run.resumed for run in runs))
@@ -66,9 +68,18 @@ def execute(
 
 def _job(plan: Plan, number: int, settings: Settings) -> FileJob:
     file = plan.files[number]
-    versions = tuple((source.name, source.version) for source in plan.sources)
-    header = JournalHeader(file_identity(plan, file), versions)
+    versions = tuple((utf8_text(source.name), source.version) for source in plan.sources)
+    header = JournalHeader(file_identity(plan, file), versions, __version__)
     return FileJob(Paths(settings.folder / file.name), file, Numbering(file, plan.piece_weights), header)
+
+
+def _worker(plan: Plan, disk: Disk, runs: Sequence[FileRun], settings: Settings, executor: Executor) -> Worker:
+    writers = tuple(_writer(disk, run) for run in runs) if executor.shares_files else None
+    return Worker(plan, writers, measure_error=settings.measure_error)
+
+
+def _writer(disk: Disk, run: FileRun) -> PartWriter:
+    return PartWriter(disk, run.paths.part, run.part.inode if run.part else 0)
 
 
 def _make(plan: Plan, worker: Worker, executor: Executor, runs: Sequence[FileRun], progress: Progress) -> int:
@@ -110,11 +121,10 @@ def _recorded_to_the_last(runs: Sequence[FileRun]) -> Iterator[None]:
     try:
         yield
         _record(runs)
-    except CheckpointError:
-        raise
-    except BaseException:
-        with suppress(OutputError):  # what ended the run says more, and may well be that recording failed
-            _record(runs)
+    except BaseException as error:
+        if not _condemns(error):
+            with suppress(OutputError):  # what ended the run says more, and may well be that recording failed
+                _record(runs)
         raise
 
 
@@ -123,29 +133,9 @@ def _record(runs: Sequence[FileRun]) -> None:
         run.record()
 
 
-def _check_outputs(plan: Plan, paths: Sequence[Paths], settings: Settings) -> None:
-    """UsageError if a name is taken, OutputError if there is not room enough."""
-    folder = settings.folder
-    if not folder.is_dir():
-        raise UsageError(folder, "no such folder", "make it, or give another `output`")
-    sources = {plan.source.local_path(source.name) for source in plan.sources}
-    for path in paths:
-        if os.path.realpath(path.final) in sources:
-            raise UsageError(path.final, "is one of the inputs", "give another `output`")
-        if path.part.exists() or not _resumes_named(settings, paths):
-            refuse_existing(path, overwrite=settings.overwrite)
-    taken = sum(path.part.stat().st_blocks * 512 for path in paths if path.part.is_file())
-    free = shutil.disk_usage(folder).free
-    if plan.size > free + taken:
-        found = f"{plan.size:,} bytes are needed, {free:,} are free"
-        raise OutputError(folder, found, "free space, give another folder as `output`, or choose a smaller `type`")
-
-
-def _resumes_named(settings: Settings, paths: Sequence[Paths]) -> bool:
-    """Whether to resume a run that came as far as the final names: a journal is left, its part is not."""
-    return settings.left_part == "resume" and any(
-        path.journal.exists() and not os.path.lexists(path.part) for path in paths
-    )
+def _condemns(error: BaseException) -> bool:
+    """Whether the checkpoint's own bytes have been shown to be wrong: nothing else makes work worthless."""
+    return isinstance(error, CheckpointError) and not isinstance(error, ChangedError)
 
 
 @contextmanager
@@ -155,7 +145,7 @@ def _keep_or_discard(disk: Disk, runs: Sequence[FileRun]) -> Iterator[None]:
         yield
     except BaseException as error:
         for run in runs:
-            if isinstance(error, CheckpointError) or (run.part and not run.recorded):
+            if _condemns(error) or (run.part and not run.recorded):
                 run.discard(disk)
             run.close()
         raise
@@ -168,42 +158,38 @@ def _finish(
 ) -> list[FileReport]:
     """Completes every part, then renames: the mmproj before the text, the first file of a split set last."""
     reports = []
-    for run, job in zip(runs, jobs, strict=True):
+    for run in runs:
         if run.part:
             run.part.complete()
-        report = FileReport(run.paths.final, run.file.size, run.tally.results, _sha256(run) if settings.sha256 else "")
-        if run.part and settings.manifest:
-            manifest = make_manifest(plan, job, run.part.header_digest, report)
-            _write_whole(disk, run.paths, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
-        reports.append(report)
+        sha256 = _sha256(run) if settings.sha256 else ""
+        reports.append(FileReport(run.paths.final, run.file.size, run.tally.results, sha256))
     plan.source.check_unchanged(plan.sources)
-    for run in reversed(runs):
-        _give_name(disk, run, settings)
+    for run, job, report in reversed([*zip(runs, jobs, reports, strict=True)]):
+        if run.part and not settings.overwrite:
+            refuse_existing(run.paths, overwrite=False)
+        refuse_manifest(job, overwrite=True)  # what was there before the work may have been replaced
+        manifest = make_manifest(plan, job, run.header_digest, report) if settings.manifest else None
+        _give_name(disk, run, manifest)
     disk.sync_folder(settings.folder)
     for run in runs:
-        disk.remove(run.paths.journal)
+        run.remove_journal()
     return reports
 
 
-def _give_name(disk: Disk, run: FileRun, settings: Settings) -> None:
-    if run.part:
-        if not settings.overwrite:
-            refuse_existing(run.paths, overwrite=False)
-        disk.rename(run.paths.part, run.paths.final)
-    if run.paths.manifest_part.exists():
-        disk.rename(run.paths.manifest_part, run.paths.manifest)
-    elif run.part and not settings.manifest:
-        disk.remove(run.paths.manifest)  # that of the file which was replaced
-
-
-def _write_whole(disk: Disk, paths: Paths, data: bytes) -> None:
-    disk.remove(paths.manifest_part)
-    fd = disk.create(paths.manifest_part)
-    try:
-        disk.write(fd, paths.manifest_part, memoryview(data), 0)
-        disk.sync(fd, paths.manifest_part)
-    finally:
-        os.close(fd)
+def _give_name(disk: Disk, run: FileRun, manifest: Manifest | None) -> None:
+    """The final name for the file and its manifest; without one, that of a file which was replaced goes."""
+    with ExitStack() as opened:
+        if manifest:
+            fd = write_manifest(disk, run.paths, manifest)
+            opened.callback(os.close, fd)
+        if run.part:
+            run.part.give_name()
+        if manifest:
+            must_be_at(fd, run.paths.manifest_part)
+            disk.rename(run.paths.manifest_part, run.paths.manifest)
+        else:
+            disk.remove(run.paths.manifest)
+            disk.remove(run.paths.manifest_part)
 
 
 def _sha256(run: FileRun) -> str:

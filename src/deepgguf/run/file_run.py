@@ -3,30 +3,23 @@
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from typing import NamedTuple
 
-from deepgguf.errors import OutputError, UsageError
+import xxhash
+
+from deepgguf.errors import OutputError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.formats.gguf.encode import encode_header
-from deepgguf.planning.numbering import Numbering
+from deepgguf.formats.manifest import read_manifest
 from deepgguf.planning.schema import PlannedFile
-from deepgguf.run.claims import verified_claims
-from deepgguf.run.disk import Disk
-from deepgguf.run.journal import Finished, Journal, JournalHeader, read_journal, reopen_journal, start_journal
-from deepgguf.run.part_file import PartFile
-from deepgguf.run.paths import Paths
+from deepgguf.run.claims import read_pieces, verified_claims
+from deepgguf.run.disk import Disk, must_be_ours
+from deepgguf.run.file_job import FileJob
+from deepgguf.run.journal import Finished, Journal, JournalHeader, reopen_journal, start_journal
+from deepgguf.run.outputs import refuse_existing
+from deepgguf.run.part_file import PartFile, paddings
 from deepgguf.run.result import Result
 from deepgguf.run.settings import Settings
 from deepgguf.run.tally import Tally
-
-
-class FileJob(NamedTuple):
-    """A file that is to be made: its names, its plan, the numbers of its pieces, and the head of its journal."""
-
-    paths: Paths
-    file: PlannedFile
-    numbering: Numbering
-    header: JournalHeader
 
 
 class FileRun:
@@ -53,6 +46,19 @@ class FileRun:
                     self.tally.finish(claimed[claim.number])
                     self.resumed += claim.nbytes
                     progress(claim.nbytes)
+
+    def recall(self, header: JournalHeader) -> bool:
+        """Whether the file under the final name is the one of its manifest, and that is of this plan; as `resume`."""
+        manifest = read_manifest(self.paths.manifest)
+        if manifest is None:
+            return False
+        sources = tuple((source.name, source.version) for source in manifest.sources)
+        if JournalHeader(manifest.plan, sources, manifest.version) != header:
+            return False
+        for piece, nbytes in read_pieces(self.paths.final, self.numbering):
+            self.tally.finish(piece)
+            self.resumed += nbytes
+        return [result.digest for result in self.tally.results] == [tensor.digest for tensor in manifest.tensors]
 
     @property
     def unfinished(self) -> int:
@@ -89,11 +95,21 @@ class FileRun:
         if self._journal:
             self._journal.close()
 
+    @property
+    def header_digest(self) -> str:
+        """The XXH3-128 of all bytes before the data."""
+        return self.part.header_digest if self.part else xxhash.xxh3_128_hexdigest(_header(self.file))
+
+    def remove_journal(self) -> None:
+        """Removes the journal of a file that has its name."""
+        if self._journal:
+            self._journal.remove()
+
     def discard(self, disk: Disk) -> None:
         """Removes part and journal, for a run that is not worth resuming."""
-        disk.remove(self.paths.part)
-        disk.remove(self.paths.journal)
-        disk.remove(self.paths.manifest_part)
+        if self.part and self.part.remove():
+            disk.remove(self.paths.manifest_part)
+        self.remove_journal()
 
 
 class Opener:
@@ -111,10 +127,10 @@ class Opener:
         sources have changed; UsageError if the final name is taken.
         """
         paths = job.paths
-        left = os.path.lexists(paths.part) or os.path.lexists(paths.journal)
+        left = [path for path in paths.left if self._disk.exists(path)]
         if left and not self._settings.left_part:
             advice = "resume it with `resume=True`, or discard it with `restart=True`"
-            raise OutputError(paths.part, "an interrupted run, or one at work, left this part", advice)
+            raise OutputError(left[0], "an interrupted run, or one at work, left this part", advice)
         if self._settings.left_part == "resume":
             resumed = self._resume(job)
             if resumed:
@@ -124,7 +140,7 @@ class Opener:
 
     def _start(self, job: FileJob) -> FileRun:
         paths = job.paths
-        if os.path.lexists(paths.part):
+        if self._disk.exists(paths.part):
             PartFile.discard(self._disk, paths, job.file)
         self._disk.remove(paths.journal)
         self._disk.remove(paths.manifest_part)
@@ -139,70 +155,80 @@ class Opener:
     def _resume(self, job: FileJob) -> FileRun | None:
         """The interrupted run; None if there is nothing that could be resumed."""
         paths = job.paths
-        if not os.path.lexists(paths.journal):
-            return FileRun(job, self._settings, None, None) if self._named and _has_name(job) else None
-        if not os.path.lexists(paths.part):
-            return self._resume_renamed(job)
+        if not self._disk.exists(paths.part):
+            return self._resume_named(job)
+        if not self._disk.exists(paths.journal):
+            return None
         with ExitStack() as opened:  # closed again unless the run is returned
             part = PartFile.reopen(self._disk, paths, job.file)
             opened.callback(part.close)
-            claimed, end = _own_journal(job)
-            if not end:
+            must_be_ours(part.fd, paths.part)
+            journal, claimed = _own_journal(self._disk, job)
+            if not journal:
                 return None
-            part.prepare()
-            run = FileRun(job, self._settings, part, reopen_journal(self._disk, paths.journal, end))
+            run = FileRun(job, self._settings, part, journal)
             opened.callback(run.close)
+            part.clear()
+            part.prepare()
+            journal.cut()
             run.resume(claimed, self._executor, self._progress)
             opened.pop_all()
         return run
 
-    def _resume_renamed(self, job: FileJob) -> FileRun | None:
-        """The final file, if it holds every piece as the journal has it.
+    def _resume_named(self, job: FileJob) -> FileRun | None:
+        """The final file, if it holds every piece as the journal has it, or the manifest once the journal is gone.
 
-        A journal without a part may also stand beside an older file that was to be replaced.
+        A journal without a part may also stand beside an older file that was to be replaced, and an older file of the
+        same size and header beside files of the interrupted run.
         """
-        claimed, _ = _own_journal(job)
-        if not _has_name(job):
-            return None
-        run = FileRun(job, self._settings, None, None)
-        run.resume(claimed, self._executor, lambda nbytes: None)
-        if run.unfinished:
-            return None
+        journal, claimed = _own_journal(self._disk, job) if self._disk.exists(job.paths.journal) else (None, {})
+        run = FileRun(job, self._settings, None, journal)
+        with ExitStack() as opened:
+            opened.callback(run.close)
+            if not _has_name(job):
+                return None
+            if journal:
+                run.resume(claimed, self._executor, lambda nbytes: None)
+            elif not (self._named and run.recall(job.header)):
+                return None
+            if run.unfinished:
+                return None
+            opened.pop_all()
         self._progress(run.resumed)  # not before it is known that none of it is made again
         return run
 
 
-def _own_journal(job: FileJob) -> tuple[dict[int, Finished], int]:
-    """Claims and their end in the journal, if it is of this plan and these sources; OutputError if not.
+def _own_journal(disk: Disk, job: FileJob) -> tuple[Journal | None, dict[int, Finished]]:
+    """The journal and its claims, if it is of this version, plan and sources; OutputError if not.
 
-    No claims and 0 if the interrupted run had not yet written its first line.
+    None and no claims if the interrupted run had not yet written its first line.
     """
-    journal = job.paths.journal
-    found, finished, end = read_journal(journal)
+    path = job.paths.journal
+    journal, found, finished = reopen_journal(disk, path)
+    if found == job.header:
+        return journal, {claim.number: claim for claim in finished if claim.number < job.numbering.count}
+    journal.close()
     if found is None:
-        return {}, 0
+        return None, {}
+    if found.version != job.header.version:
+        differs = f"deepgguf {found.version} began this, and this is {job.header.version}, whose bytes may differ"
+        raise OutputError(path, differs, f"resume it with {found.version}, or discard it with `restart=True`")
     if found.plan != job.header.plan:
-        raise OutputError(journal, "belongs to another plan (other source, target, type or version)",
+        raise OutputError(path, "belongs to another plan (other source, target or type)",
                           "run the command that began it, or discard it with `restart=True`")  # fmt: skip
-    if found.sources != job.header.sources:
-        raise OutputError(journal, "the source files have changed since", "discard it with `restart=True`")
-    return {claim.number: claim for claim in finished if claim.number < job.numbering.count}, end
+    raise OutputError(path, "the source files have changed since", "discard it with `restart=True`")
+
+
+def _header(file: PlannedFile) -> bytes:
+    return encode_header(file.keys, [tensor.info for tensor in file.tensors])
 
 
 def _has_name(job: FileJob) -> bool:
-    """Whether the final name holds a file with this header and of this size."""
+    """Whether the final name holds a file of this size with this header and zeros between its tensors."""
     final, file = job.paths.final, job.file
     if not final.is_file() or final.stat().st_size != file.size:
         return False
     with final.open("rb") as found:
-        return found.read(file.data_offset) == encode_header(file.keys, [tensor.info for tensor in file.tensors])
-
-
-def refuse_existing(paths: Paths, *, overwrite: bool) -> None:
-    """UsageError if the final name is taken and may not be replaced, or is not a regular file."""
-    final = paths.final
-    if final.is_symlink() or (final.exists() and not final.is_file()):
-        kind = "a symlink" if final.is_symlink() else "not a regular file"
-        raise UsageError(final, f"is {kind}", "give another `output`")
-    if final.exists() and not overwrite:
-        raise UsageError(final, "exists", "replace it with `overwrite=True`, or give another `output`")
+        if found.read(file.data_offset) != _header(file):
+            return False
+        return not any(any(os.pread(found.fileno(), nbytes, offset)) for offset, nbytes in paddings(file))

@@ -1,8 +1,8 @@
 """The journal beside a part file: which pieces are on the medium, with their digests.
 
-A line of JSON (schema, plan, versions of the sources), then binary records. A record is a run of pieces: number of the
-first (u64), how many (u32), for each its XXH3-128 and its counts (3 x u32), and the record's own XXH3-64. It is
-appended only after the pieces' data is synced, so what it says is true; a torn tail is dropped.
+A line of JSON (schema, plan, versions of the sources and of deepgguf), then binary records. A record is a run of
+pieces: number of the first (u64), how many (u32), for each its XXH3-128 and its counts (3 x u32), and the record's own
+XXH3-64. It is appended only after the pieces' data is synced, so what it says is true; a torn tail is dropped.
 """
 
 import os
@@ -15,9 +15,9 @@ import xxhash
 
 from deepgguf.encodings.encoding import Counts
 from deepgguf.errors import OutputError
-from deepgguf.run.disk import Disk
+from deepgguf.run.disk import Disk, is_at, must_be_ours
 
-SCHEMA = 2
+SCHEMA = 3
 _RUN = struct.Struct("<QI")
 _PIECE = struct.Struct("<16sIII")
 _SUM = struct.Struct("<Q")
@@ -25,10 +25,11 @@ _HEADER_CAP = 1 << 20
 
 
 class JournalHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose journal it is: the plan's hash, and the versions of the sources by name, apart from it."""
+    """Whose journal it is: the plan's hash, and apart from it the versions of the sources by name, and of deepgguf."""
 
     plan: str
     sources: tuple[tuple[str, str], ...]
+    version: str
     schema: int = SCHEMA
 
 
@@ -53,6 +54,15 @@ class Journal:
         self._end += len(data)
         self._disk.sync(self._fd, self._path)
 
+    def cut(self) -> None:
+        """Drops a torn tail."""
+        self._disk.truncate(self._fd, self._path, self._end)
+
+    def remove(self) -> None:
+        """Removes the journal, unless its name is another file's."""
+        if is_at(self._fd, self._path):
+            self._disk.remove(self._path)
+
     def close(self) -> None:
         """Closes the file; again is harmless."""
         if self._fd >= 0:
@@ -75,32 +85,38 @@ def start_journal(disk: Disk, path: Path, header: JournalHeader) -> Journal:
     return journal
 
 
-def reopen_journal(disk: Disk, path: Path, end: int) -> Journal:
-    """The journal at `path`, cut to its good records, which end at byte `end`."""
-    journal = Journal(disk, path, disk.reopen(path), end)
-    try:
-        disk.truncate(journal._fd, path, end)
-    except BaseException:
-        journal.close()
-        raise
-    return journal
+def reopen_journal(disk: Disk, path: Path) -> tuple[Journal, JournalHeader | None, list[Finished]]:
+    """The journal at `path`, its header, and its good records; no header if its line was never finished.
 
-
-def read_journal(path: Path) -> tuple[JournalHeader | None, list[Finished], int]:
-    """Header, records, and the byte where the good records end; no header and 0 if its line was never finished.
-
-    OutputError if the header is damaged.
+    OutputError if it cannot be read, is not a file of ours, or its header is damaged.
     """
+    fd = disk.reopen(path)
     try:
-        data = path.read_bytes()
+        must_be_ours(fd, path)
+        header, finished, end = _parsed(path, _content(fd, path))
+    except BaseException:
+        os.close(fd)
+        raise
+    return Journal(disk, path, fd, end), header, finished
+
+
+def _content(fd: int, path: Path) -> bytes:
+    try:
+        with open(fd, "rb", closefd=False) as file:
+            return file.read()
     except OSError as error:
-        raise OutputError(path, f"reading it failed: {error.strerror}", "discard it with `restart=True`") from None
+        advice = "check the disk, then run again, or discard it with `restart=True`"
+        raise OutputError(path, f"reading it failed: {error.strerror}", advice) from None
+
+
+def _parsed(path: Path, data: bytes) -> tuple[JournalHeader | None, list[Finished], int]:
+    """Header, records, and the byte where the good records end; no header and 0 if its line was never finished."""
     line, newline, _ = data[:_HEADER_CAP].partition(b"\n")
     if not newline:
         return None, [], 0
     try:
         header: JournalHeader | None = msgspec.json.decode(line, type=JournalHeader)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         header = None
     if header is None or header.schema != SCHEMA:
         raise OutputError(

@@ -1,11 +1,31 @@
 """The manifest of a finished file."""
 
+import os
+
+import msgspec
+
+from deepgguf.formats.json_bytes import encode_json
 from deepgguf.formats.manifest import Manifest, ManifestTensor
 from deepgguf.planning.numbering import Numbering, Place
 from deepgguf.planning.schema import Plan
-from deepgguf.run.file_run import FileJob
+from deepgguf.run.disk import Disk
+from deepgguf.run.file_job import FileJob
+from deepgguf.run.paths import Paths
 from deepgguf.run.result import FileReport
-from deepgguf.version import __version__
+
+
+def write_manifest(disk: Disk, paths: Paths, manifest: Manifest) -> int:
+    """Writes the manifest beside the part, and returns it open, so that it can be told from another file."""
+    disk.remove(paths.manifest_part)
+    fd = disk.create(paths.manifest_part)
+    try:
+        data = msgspec.json.format(encode_json(manifest), indent=1)
+        disk.write(fd, paths.manifest_part, memoryview(data), 0)
+        disk.sync(fd, paths.manifest_part)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def make_manifest(plan: Plan, job: FileJob, header_digest: str, report: FileReport) -> Manifest:
@@ -18,7 +38,7 @@ def make_manifest(plan: Plan, job: FileJob, header_digest: str, report: FileRepo
         data_offset=file.data_offset,
         header_digest=header_digest,
         plan=job.header.plan,
-        version=__version__,
+        version=job.header.version,
         target=plan.target,
         type=plan.type,
         source=plan.name,

@@ -1,8 +1,8 @@
 """OUT.part: an output file until it is finished. The four magic bytes come last, so a stray part never loads."""
 
-import fcntl
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import xxhash
@@ -12,8 +12,12 @@ from deepgguf.formats.gguf.decode import read_header
 from deepgguf.formats.gguf.encode import encode_header
 from deepgguf.formats.gguf.types import MAGIC
 from deepgguf.planning.schema import PlannedFile
-from deepgguf.run.disk import Disk
+from deepgguf.run.disk import Disk, is_at, must_be_at, replaced
 from deepgguf.run.paths import Paths
+
+
+class _TakenError(OutputError):
+    """Another run has the part, and decides what becomes of it."""
 
 
 class PartFile:
@@ -36,9 +40,11 @@ class PartFile:
     def create(cls, disk: Disk, paths: Paths, file: PlannedFile) -> "PartFile":
         """A new part with its header, without the magic bytes."""
         part = cls(disk, paths, file, disk.create(paths.part))
-        part._lock()
         try:
+            part._lock()
             part.prepare()
+        except _TakenError:
+            raise
         except BaseException:
             disk.remove(paths.part)
             part.close()
@@ -54,16 +60,22 @@ class PartFile:
 
     def _lock(self) -> None:
         try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = self.disk.lock(self.fd, self.paths.part)
             # A run that has just ended may have given the file its final name since it was opened here.
-            if not os.path.samestat(os.fstat(self.fd), self.paths.part.lstat()):
+            if not locked or not os.path.samestat(os.fstat(self.fd), self.paths.part.lstat()):
                 raise BlockingIOError
         except BaseException as error:
             self.close()
             if not isinstance(error, OSError):
                 raise
             found = "another run is writing this file"
-            raise OutputError(self.paths.part, found, "wait for it, or give another `output`") from None
+            raise _TakenError(self.paths.part, found, "wait for it, or give another `output`") from None
+
+    def clear(self) -> None:
+        """Makes what lies between the tensors, and behind the file's end, what it is in a new part."""
+        self.disk.truncate(self.fd, self.paths.part, min(os.fstat(self.fd).st_size, self.file.size))
+        for offset, nbytes in paddings(self.file):
+            self.write(memoryview(bytes(nbytes)), offset)
 
     def prepare(self) -> None:
         """Reserves the file's size and writes its header."""
@@ -83,6 +95,7 @@ class PartFile:
 
     def complete(self) -> None:
         """Data on the medium, then the magic bytes, then a look at it by the independent reader."""
+        must_be_at(self.fd, self.paths.part)
         self.sync()
         self.disk.write(self.fd, self.paths.part, memoryview(MAGIC), 0)
         self.sync()
@@ -90,6 +103,24 @@ class PartFile:
         planned = tuple(tensor.info for tensor in self.file.tensors)
         if header.tensors != planned or header.keys.keys() != self.file.keys.keys():
             raise GGUFError(self.paths.part, "does not read back as planned", "report this as a bug")
+
+    def give_name(self) -> None:
+        """Gives the file its final name: this file, not whichever has the part's name by now."""
+        must_be_at(self.fd, self.paths.part)
+        self.disk.rename(self.paths.part, self.paths.final)
+        must_be_at(self.fd, self.paths.final)
+
+    def remove(self) -> bool:
+        """Removes the part; False if its name is another file's."""
+        own = is_at(self.fd, self.paths.part)
+        if own:
+            self.disk.remove(self.paths.part)
+        return own
+
+    @property
+    def inode(self) -> int:
+        """The file's number, by which a worker knows it; the device's is not the same on every machine."""
+        return os.fstat(self.fd).st_ino
 
     def close(self) -> None:
         """Closes the file, which unlocks it; again is harmless."""
@@ -101,8 +132,9 @@ class PartFile:
 class PartWriter:
     """Writes at any offset of a part that a coordinator has made, from any thread of any process that sees the file."""
 
-    def __init__(self, disk: Disk, path: Path) -> None:
-        self._disk, self._path, self._fd = disk, path, -1
+    def __init__(self, disk: Disk, path: Path, inode: int) -> None:
+        """`inode` is the part's: another file at `path` is left alone."""
+        self._disk, self._path, self._inode, self._fd = disk, path, inode, -1
         self._lock = threading.Lock()
 
     def write(self, data: memoryview, offset: int) -> None:
@@ -110,6 +142,9 @@ class PartWriter:
         with self._lock:
             if self._fd < 0:
                 self._fd = self._disk.reopen(self._path)
+                if os.fstat(self._fd).st_ino != self._inode:
+                    self.close()
+                    raise replaced(self._path)
         self._disk.write(self._fd, self._path, data, offset)
 
     def close(self) -> None:
@@ -122,6 +157,14 @@ class PartWriter:
         """Closes: another process gets a writer with every task, and nobody there closes it."""
         self.close()
 
-    def __reduce__(self) -> tuple[type["PartWriter"], tuple[Disk, Path]]:
+    def __reduce__(self) -> tuple[type["PartWriter"], tuple[Disk, Path, int]]:
         """Sent elsewhere, it opens the file there."""
-        return PartWriter, (self._disk, self._path)
+        return PartWriter, (self._disk, self._path, self._inode)
+
+
+def paddings(file: PlannedFile) -> Iterator[tuple[int, int]]:
+    """(offset, bytes) of what lies behind tensors up to the next one, or up to the file's end: zeros."""
+    infos = [tensor.info for tensor in file.tensors]
+    ends = [file.data_offset + info.offset + info.nbytes for info in infos]
+    starts = [*(file.data_offset + info.offset for info in infos[1:]), file.size]
+    return ((end, start - end) for end, start in zip(ends, starts, strict=False) if start > end)

@@ -31,3 +31,8 @@ class Paths(msgspec.Struct, frozen=True):
     def manifest_part(self) -> Path:
         """The hashes until the file has its final name."""
         return self.final.with_name(self.final.name + ".json.part")
+
+    @property
+    def left(self) -> tuple[Path, ...]:
+        """What an interrupted run may leave."""
+        return self.part, self.journal, self.manifest_part

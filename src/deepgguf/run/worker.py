@@ -8,6 +8,7 @@ import xxhash
 from deepgguf.encodings.encoding import Squares, Stored
 from deepgguf.executors.buffers import Buffers
 from deepgguf.files.files import ReadByNumber
+from deepgguf.planning.pieces import Piece
 from deepgguf.planning.schema import Plan
 from deepgguf.planning.windows import Share, Window
 from deepgguf.run.part_file import PartWriter
@@ -27,23 +28,27 @@ class Worker:
 
     def make(self, window: Window) -> Iterator[Result]:
         """Makes the window's pieces; a result follows each, as soon as its bytes are written."""
+        writers = self._writers
+        for share, number, piece, made in self.pieces(window):
+            digest = xxhash.xxh3_128_digest(made.out.data)
+            offset, data = share.start + piece.offset, None
+            if writers:
+                writers[share.file].write(made.out.data, offset)
+            else:
+                data = made.out.tobytes()
+            squares = self._squares(share, made)
+            yield Result(share.file, number, offset, piece.nbytes, digest, made.counts, squares, data)
+
+    def pieces(self, window: Window) -> Iterator[tuple[Share, int, Piece, Made]]:
+        """The window's pieces with their numbers, made but not written; each is valid until the next."""
         read = self._reader(window)
         for share in window.shares:
             for number, piece in enumerate(share.pieces, share.number):
-                made = make_piece(share, piece, read, self._buffers, self._importance)
-                digest = xxhash.xxh3_128_digest(made.out.data)
-                offset, data = share.start + piece.offset, None
-                if self._writers:
-                    self._writers[share.file].write(made.out.data, offset)
-                else:
-                    data = made.out.tobytes()
-                squares = self._squares(share, made)
-                yield Result(share.file, number, offset, piece.nbytes, digest, made.counts, squares, data)
+                yield share, number, piece, make_piece(share, piece, read, self._buffers, self._importance)
 
     def close(self) -> None:
-        """Closes the files that are open here."""
-        for writer in self._writers or ():
-            writer.close()
+        """Lets go of the files: each is closed, and its number free for another, when no thread writes to it."""
+        self._writers = None
 
     def _reader(self, window: Window) -> ReadByNumber:
         """Reads the window at once where a request is worth that, else what is asked for when it is asked for."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -13,6 +14,7 @@ from deepgguf.terminal.sizes import count, size
 from deepgguf.terminal.tables import facts_table, titled_table
 
 _LONGEST_VALUE = 120
+_MOST_ROWS = 2000  # of a table, which takes a millisecond for each; a DeepSeek-V3 has 1,100 tensors
 _BLOCK = re.compile(r"(?<=blk\.)\d+(?=\.)")
 
 
@@ -48,9 +50,10 @@ def _facts(description: Description) -> Table:
 
 def _keys(keys: Sequence[KeyDescription]) -> Table:
     table = titled_table(f"Keys ({len(keys)})", "key", "type", "value")
-    for key in keys:
+    for key in keys[:_MOST_ROWS]:
         type = key.type if key.item_type is None else f"{key.item_type} × {key.length:,}"
         table.add_row(_text(key.name), Text(type.lower(), style="dim"), Text(_value(key)))
+    _say_more(table, len(keys))
     return table
 
 
@@ -98,11 +101,12 @@ def _tensors(description: Description) -> Table:
     table = titled_table(
         f"Tensors ({len(description.tensors):,})", *columns, numbers=("shape", "offset", "size", "file")
     )
-    for tensor in description.tensors:
+    for tensor in description.tensors[:_MOST_ROWS]:
         file = (str(tensor.file + 1),) if several else ()
         table.add_row(
             _text(tensor.name), tensor.type, _shape(tensor.shape), f"{tensor.offset:,}", size(tensor.bytes), *file
         )
+    _say_more(table, len(description.tensors))
     return table
 
 
@@ -114,11 +118,17 @@ def _tensor_groups(tensors: Sequence[TensorDescription]) -> Table:
     table = titled_table(
         f"Tensors ({len(tensors):,})", "tensor", "blocks", "type", "shape", "size", numbers=("shape", "size")
     )
-    for (pattern, type, shape), group in groups.items():
+    for (pattern, type, shape), group in islice(groups.items(), _MOST_ROWS):
         blocks = [int(match[0]) for tensor in group if (match := _BLOCK.search(tensor.name))]
         nbytes = sum(tensor.bytes for tensor in group)
         table.add_row(_text(pattern), _ranges(blocks), type, _shape(shape), size(nbytes))
+    _say_more(table, len(groups))
     return table
+
+
+def _say_more(table: Table, rows: int) -> None:
+    if rows > _MOST_ROWS:
+        table.add_row(Text(f"and {rows - _MOST_ROWS:,} more, all of them in the JSON", style="dim"))
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -3,21 +3,26 @@
 import os
 import re
 import shlex
+import string
 from collections.abc import Sequence
 from pathlib import Path
 
 from deepgguf.planning.schema import Plan, PlannedFile
 
+_PLAIN = frozenset(f"{string.ascii_letters}{string.digits}/._")
 _NUMBER = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
 
 
 def run_command(plan: Plan, folder: Path) -> str | None:
-    """The shell command that runs what `plan` writes into `folder`; None if its files are not a whole model."""
+    """The shell command that runs what `plan` writes into `folder`.
+
+    None if its files are not a whole model, or a Modelfile cannot name them.
+    """
     text, mmproj = _paths(plan, folder, "text"), _paths(plan, folder, "mmproj")
     if len(text) < _files(plan):
         return None
     if plan.target == "ollama":
-        return _ollama(text)
+        return None if _breaks_a_line(text) else _ollama(text)
     # llama.cpp takes the first file of a split set.
     return (
         _shell("llama-mtmd-cli", "-m", text[0], "--mmproj", *mmproj) if mmproj else _shell("llama-cli", "-m", text[0])
@@ -30,6 +35,8 @@ def how_to_run(plan: Plan, folder: Path) -> list[str]:
     if command is None and not text:
         alike = _shell("llama-mtmd-cli", "-m", "MODEL.gguf", "--mmproj", *_paths(plan, folder, "mmproj"))
         return [f"an mmproj runs only together with its model: {alike}"]
+    if command is None and len(text) == files:
+        return ["a Modelfile cannot name a file whose path has a line break; rename it"]
     if command is None:
         return [f"run it once all {files} files are there"]
     lines = [f"run it: {command}"]
@@ -50,8 +57,21 @@ def _ollama(paths: Sequence[str]) -> str:
     return f"{modelfile} > Modelfile && ollama create {name} -f Modelfile && ollama run {name}"
 
 
+def _breaks_a_line(paths: Sequence[str]) -> bool:
+    """Whether Ollama would read the rest of a path as the next instruction."""
+    return any(character in path for path in paths for character in "\r\n")
+
+
 def _shell(*words: str) -> str:
-    return shlex.join(words)
+    return " ".join(map(_word, words))
+
+
+def _word(text: str) -> str:
+    """Quoted for a POSIX shell; what a terminal would not show, or show as something else, is for its printf."""
+    if text.isprintable():
+        return shlex.quote(text)
+    octal = "".join(chr(b) if chr(b) in _PLAIN else f"\\{b:03o}" for b in os.fsencode(text))
+    return f"\"$(printf '{octal}')\""
 
 
 def _paths(plan: Plan, folder: Path, kind: str) -> list[str]:

@@ -36,5 +36,6 @@ def render(plan: Plan, folder: Path, report: Report) -> RenderableType:
         for type, tensor in largest.items():
             lines.append(Text(f"  {type:7} {tensor.relative_rms:8.4%}  {printable(tensor.name)}"))
     lines += [Text(f"warning: {printable(w, 1000)}", style="yellow") for w in plan.warnings]
-    lines += [Text(printable(line, 100_000)) for line in how_to_run(plan, folder)]
+    # A command is copied: a line break that is not between its words would make it another.
+    lines += [Text(printable(line, 100_000), no_wrap=True, overflow="ignore") for line in how_to_run(plan, folder)]
     return Group(*lines)

@@ -18,13 +18,16 @@ def render(report: Verification) -> RenderableType:
     if source:
         bounded = f", {source.bounded} quantized ones within their bounds" if source.bounded else ""
         exact = f"{source.exact} tensors exact{bounded}, {source.keys} keys"
+        exact += f", {source.remade} tensors made anew with the same bytes" if source.remade else ""
         if report.differences:
             exact = f"{source.exact + source.bounded} tensors and {source.keys} keys compared"
         lines.append(Text(f"source {printable(source.source)}: {exact}"))
+        if source.chosen:
+            lines.append(Text(f"{counted(source.chosen, 'tensor')} of another type than in {source.type}"))
         lines += [
             Text(f"dropped, as expected: {counted(count, 'tensor')}, {why}") for why, count in source.dropped.items()
         ]
-    lines += [Text(str(difference), style="red") for difference in report.differences[:_MOST]]
+    lines += [Text(printable(difference, 2000), style="red") for difference in report.differences[:_MOST]]
     if len(report.differences) > _MOST:
         lines.append(Text(f"and {len(report.differences) - _MOST} more, all of them in the JSON", style="red"))
     outcome = counted(len(report.differences), "difference") if report.differences else "no difference"

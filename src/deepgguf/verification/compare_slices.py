@@ -7,25 +7,25 @@ from deepgguf.encodings import PLAIN, encoding_of
 from deepgguf.encodings.encoding import Bytes, Floats, Squares, Stored
 from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType, block_of
-from deepgguf.verification.error_bounds import allowed_error
+from deepgguf.verification.error_bounds import Importance, allowed_error, counted
 from deepgguf.verification.mismatches import Wrong
 from deepgguf.verification.plain_bits import BIT_TYPES, Bits, from_bits, rounded_to, same_bits, to_bits
 from deepgguf.verification.slices import Batch, Slice
 
 
 def compare_slice(
-    batch: Batch, slice: Slice, data: Bytes, stored: Stored, buffers: Buffers, *, weighted: bool
+    batch: Batch, slice: Slice, data: Bytes, stored: Stored, buffers: Buffers, importance: Importance | None = None
 ) -> tuple[Wrong | None, Squares | None]:
     """The wrong weights of one slice of `batch`, and for quantized types the sums for their errors.
 
-    `data` is the slice in the file, `stored` its source rows; `weighted`: the file was made by an importance matrix.
+    `data` is the slice in the file, `stored` its source rows; `importance` is that of its columns, if it was used.
     """
     type, encoding = batch.type, batch.source.encoding
     if type not in PLAIN:
         values = encoding.values(stored, buffers)
         if encoding.rounds_first:  # as converting first would have rounded them
             values = from_bits(encoding.plain, to_bits(encoding.plain, values))
-        return _compare_within_bounds(type, slice, data, values, weighted=weighted)
+        return _compare_within_bounds(type, slice, data, values, importance)
     found = _found_bits(type, slice, data)
     if encoding.type is type:
         copied = _as_bits(type, slice, stored.blobs[0])
@@ -62,7 +62,7 @@ def _wrong_bits(type: GGMLType, slice: Slice, expected: Bits, found: Bits) -> Wr
 
 
 def _compare_within_bounds(
-    type: GGMLType, slice: Slice, data: Bytes, values: Floats, *, weighted: bool
+    type: GGMLType, slice: Slice, data: Bytes, values: Floats, importance: Importance | None
 ) -> tuple[Wrong | None, Squares]:
     """`values` [rows, cols] as in the source."""
     if slice.transposed:
@@ -70,9 +70,11 @@ def _compare_within_bounds(
     decoded = encoding_of(type).values(Stored("", 0, len(values), values.shape[1], (data,)), Buffers())
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(values - decoded)
-        allowed = allowed_error(type, data.reshape(len(values), -1), values, weighted=weighted)
+        allowed = allowed_error(type, data.reshape(len(values), -1), values, importance)
         wrong = ~(error <= allowed) & _in_finite_blocks(type, values)
     finite = np.isfinite(values) & np.isfinite(error)
+    if importance and importance.columns is not None:
+        finite &= counted(importance.columns, values, block_of(type).weights)
     squares = Squares(
         float(np.square(error, dtype=np.float64, where=finite, out=np.zeros(error.shape)).sum()),
         float(np.square(values, dtype=np.float64, where=finite, out=np.zeros(error.shape)).sum()),

@@ -14,9 +14,12 @@ weight the nearest of the levels that the scales make.
   afterwards, and weights that do not matter may get any level: only the bound by the largest weight remains.
 
 An exchanged expert, a transposed matrix or a wrong scale breaks the first rule in most weights, and a changed code in
-one. What the bound of single weights cannot see (a block whose scales are all zero, with an importance matrix), the
-error of the whole tensor shows: see `LARGEST_RELATIVE_RMS`.
+one. A block of nothing but zeros is right only where its weights are next to nothing, or an importance matrix declares
+all its larger weights to be worth nothing. What the bound of single weights cannot see, the error of the whole tensor
+shows: see `LARGEST_RELATIVE_RMS`.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +35,13 @@ outliers an importance matrix declares to be worth nothing; tensors that have no
 
 _Doubles = NDArray[np.float64]
 
+
+class Importance(NamedTuple):
+    """That a tensor was quantized by an importance matrix: that of its `columns`, float32 [cols], if it is at hand."""
+
+    columns: Floats | None = None
+
+
 _HALF_ULP = 2.0**-11  # of a normal float16, relative
 _TINY_ULP = 2.0**-25  # half the smallest float16
 _ROUNDING = 2.0**-18  # float32 arithmetic of the choice itself, with cancellation
@@ -42,12 +52,19 @@ _RUN = 2**16  # weights at a time: more than the cache holds takes eight times a
 # as a line fitted to the weights that matter can pass the others at any distance.
 _GIVEN_UP_WEIGHTED = 16.0
 
+# A column counts for nothing in a block if its importance is so much less than the block's largest, or if it times the
+# weight underflows in the quantizers' float32 sums.
+_NEGLIGIBLE = 1e-6
+_UNDERFLOWS = 1e-36
 
-def allowed_error(type: GGMLType, data: Bytes, source: Floats, *, weighted: bool = False) -> Floats:
+_TOO_SMALL_FOR_A_SCALE = 1 / 8  # weights of this part of the largest may all get the level 0 by its scale
+
+
+def allowed_error(type: GGMLType, data: Bytes, source: Floats, importance: Importance | None = None) -> Floats:
     """The largest |source − decoded| that a right quantizer leaves, weight by weight.
 
     `type` is a quantized one. `data` uint8 [rows, row_bytes(type, cols)], `source` float32 [rows, cols], the result
-    float32 [rows, cols]; `weighted` says that an importance matrix was used. Compare with `~(error <= allowed)`, so
+    float32 [rows, cols]; `importance` where an importance matrix was used. Compare with `~(error <= allowed)`, so
     that NaN does not pass.
     """
     encoding = encoding_of(type)
@@ -55,23 +72,43 @@ def allowed_error(type: GGMLType, data: Bytes, source: Floats, *, weighted: bool
     rows = max(1, _RUN // source.shape[1])
     allowed = np.empty(source.shape, np.float32)
     for run in (slice(start, start + rows) for start in range(0, len(source), rows)):
-        allowed[run] = _allowed_in_blocks(encoding, data[run], source[run], weighted)
+        allowed[run] = _allowed_in_blocks(encoding, data[run], source[run], importance)
     return allowed
 
 
-def _allowed_in_blocks(encoding: Quantized, data: Bytes, source: Floats, weighted: bool) -> Floats:
-    groups = encoding.split(data, source.shape[1])
+def counted(columns: Floats, source: Floats, block: int) -> NDArray[np.bool_]:
+    """The weights of `source` [rows, cols] that count for something by the importance of their columns."""
+    blocks = np.abs(source).reshape(len(source), -1, block).astype(np.float64)
+    importance = columns.reshape(1, -1, block)
+    enough = importance >= _NEGLIGIBLE * importance.max(axis=-1, keepdims=True)
+    return np.asarray(enough & (importance * blocks > _UNDERFLOWS)).reshape(source.shape)
+
+
+def _allowed_in_blocks(encoding: Quantized, data: Bytes, source: Floats, importance: Importance | None) -> Floats:
+    groups, block = encoding.split(data, source.shape[1]), block_of(encoding.type).weights
     weights = source.reshape(groups.levels.shape).astype(np.float64)
     step = groups.step[..., None].astype(np.float64)
     offset = np.zeros_like(step) if groups.offset is None else groups.offset[..., None].astype(np.float64)
-    largest = np.abs(weights).reshape(-1, block_of(encoding.type).weights).max(axis=1)[:, None, None]
-    given_up = (_GIVEN_UP_WEIGHTED if weighted else encoding.given_up) * largest + _underflow(encoding)
-    if weighted and encoding.level_from_search:
+    largest = np.abs(weights).reshape(-1, block).max(axis=1)[:, None, None]
+    given_up = (_GIVEN_UP_WEIGHTED if importance else encoding.given_up) * largest + _underflow(encoding)
+    if importance and encoding.level_from_search:
         allowed = np.broadcast_to(given_up, weights.shape)
     else:
         inside, beyond = _distances(encoding.levels, weights, step, offset)
         allowed = inside + np.minimum(beyond, given_up) + _slack(encoding, weights, step, offset)
+    if importance:
+        empty = ~(groups.values().reshape(-1, block) != 0).any(axis=1) & ~_worthless(source, block, importance.columns)
+        allowed = np.where(empty[:, None, None], _no_scale(encoding), allowed)
     return allowed.astype(np.float32).reshape(source.shape)
+
+
+def _worthless(source: Floats, block: int, columns: Floats | None) -> NDArray[np.bool_]:
+    """The blocks whose larger weights count for nothing, by block; none if the importance is not at hand."""
+    weights = np.abs(source).reshape(-1, block)
+    if columns is None:
+        return np.zeros(len(weights), np.bool_)
+    worth = np.where(counted(columns, source, block), np.abs(source), 0).reshape(-1, block)
+    return np.asarray(worth.max(axis=1) <= _TOO_SMALL_FOR_A_SCALE * weights.max(axis=1))
 
 
 def _distances(levels: Floats, weights: _Doubles, step: _Doubles, offset: _Doubles) -> tuple[_Doubles, _Doubles]:
@@ -103,3 +140,8 @@ def _slack(encoding: Quantized, weights: _Doubles, step: _Doubles, offset: _Doub
 def _underflow(encoding: Quantized) -> float:
     """The largest weight of a block whose scales are too small for float16 and become 0 or the smallest one."""
     return 2 * _TINY_ULP * encoding.largest_subscale * len(encoding.levels) if encoding.f16_scales else 0.0
+
+
+def _no_scale(encoding: Quantized) -> float:
+    """The largest weight of a block that has no scale but 0."""
+    return max(_underflow(encoding), 2 * _TINY_ULP * encoding.largest_subscale * float(np.abs(encoding.levels).max()))

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import msgspec
 import xxhash
 
-from deepgguf.encodings import PLAIN
 from deepgguf.errors import OutputError, printable
 from deepgguf.executors.buffers import Buffers
 from deepgguf.executors.executor import Executor, Progress
@@ -49,13 +48,13 @@ def header_differences(checked: CheckedFile) -> Iterator[Difference]:
 
 
 def check_hashes(
-    checked: Sequence[CheckedFile], executor: Executor, progress: Progress, *, every: bool
+    checked: Sequence[CheckedFile], executor: Executor, progress: Progress
 ) -> tuple[list[Difference], Counter[int]]:
-    """Compares the tensors' digests with the stored ones, of all tensors or the quantized ones.
+    """Compares the tensors' digests with the stored ones.
 
     The second result is how many were compared of each file. OutputError if the executor leaves any out.
     """
-    tasks = list(_tasks(checked, every=every))
+    tasks = list(_tasks(checked))
     work, sizes = _Hasher(tuple(file.data for file in checked), Buffers()), [task.stored.nbytes for task in tasks]
     with closing(each_once(executor, work.hash, enumerate(tasks), sizes, progress)) as results:
         digests = {result.number: result.digest for result in results if result.digest}
@@ -82,12 +81,12 @@ class _Hashed(Checked, frozen=True, gc=False):
     digest: str
 
 
-def _tasks(checked: Sequence[CheckedFile], *, every: bool) -> Iterator[_Task]:
+def _tasks(checked: Sequence[CheckedFile]) -> Iterator[_Task]:
     for number, file in enumerate(checked):
         stored = {t.name: t for t in file.stored.tensors} if file.stored else {}
         for index, tensor in enumerate(file.header.tensors):
             known = stored.get(tensor.name)
-            if known and known.nbytes == tensor.nbytes and (every or tensor.type not in PLAIN):
+            if known and known.nbytes == tensor.nbytes:
                 yield _Task(number, index, file.header.data_offset + tensor.offset, known)
 
 

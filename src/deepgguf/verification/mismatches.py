@@ -35,8 +35,9 @@ class Outcome(Checked, frozen=True, gc=False):
 class Mismatches:
     """The wrong weights of one tensor, by source (expert)."""
 
-    def __init__(self, pair: Counterpart) -> None:
-        self._pair = pair
+    def __init__(self, pair: Counterpart, advice: str = "") -> None:
+        """`advice` is given where weights are further from the source than they may be."""
+        self._pair, self._advice = pair, advice
         self._first: dict[int, Wrong] = {}
         self._count: dict[int, int] = {}
         self._squares: dict[int, Squares] = {}
@@ -58,13 +59,13 @@ class Mismatches:
         bounded = bool(self._squares)
         for source, first in sorted(self._first.items()):
             outside = "are further from the source than a right quantizer leaves them" if bounded else "differ"
-            text = f"{self._count[source]:,} of {weights:,} weights {outside}"
+            text = f"{self._count[source]:,} of {weights:,} weights {outside}{self._advice if bounded else ''}"
             where = f"{self._where(source, first.head)}, row {first.row}, column {first.column}"
             yield Difference(where, text, first.expected, first.found)
         for source, squares in sorted(self._squares.items()):
             relative = squares.relative_rms
             if source not in self._first and not relative <= LARGEST_RELATIVE_RMS:
-                text = "root mean square of the errors over that of the weights"
+                text = f"root mean square of the errors over that of the weights{self._advice}"
                 yield Difference(self._where(source, -1), text, f"at most {LARGEST_RELATIVE_RMS}", f"{relative:.3g}")
 
     def _where(self, source: int, head: int) -> str:

@@ -40,13 +40,22 @@ class VerifiedFile(msgspec.Struct, frozen=True):
 
 
 class SourceCheck(msgspec.Struct, frozen=True):
-    """What was compared with the source: tensors by kind, keys, and the source tensors that are rightly left out."""
+    """What was compared with the source: tensors by kind, keys, and the source tensors that are rightly left out.
+
+    `target` and `type` are the choices by which the file was made, as far as it tells; `chosen` is the number of
+    tensors whose type is not that of the mixture `type`, as a user may choose. `remade` is the number of tensors that
+    were made anew and compared byte by byte.
+    """
 
     source: str
     exact: int
     bounded: int
     keys: int
     dropped: dict[str, int]
+    target: str = ""
+    type: str = ""
+    chosen: int = 0
+    remade: int = 0
 
 
 class Verification(msgspec.Struct, frozen=True):

@@ -4,47 +4,52 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepgguf.encodings import PLAIN
 from deepgguf.errors import UsageError, printable
 from deepgguf.executors.executor import Executor, Progress
-from deepgguf.files.files import Files
 from deepgguf.formats.gguf.split_set import read_split_set
+from deepgguf.formats.gguf.types import GGUFHeader
 from deepgguf.formats.manifest import manifest_path
+from deepgguf.verification.expected import Expected
 from deepgguf.verification.file_bytes import CheckedFile, FileBytes
 from deepgguf.verification.hashes import check_hashes, header_differences, padding_differences, whole_sha256
 from deepgguf.verification.report import Difference, Verification, VerifiedFile
+from deepgguf.verification.split_sets import set_differences
 from deepgguf.verification.stored_hashes import read_stored_hashes
 from deepgguf.verification.with_source import check_source
 
 
 def check(
-    path: str | Path, source: Files | None, executor: Executor, *, sha256: bool = False,
+    headers: Sequence[GGUFHeader], expected: Expected | None, executor: Executor, *, sha256: bool = False,
     progress: Progress = lambda nbytes: None,
 ) -> Verification:  # fmt: skip
-    """What is wrong with the GGUF file `path`, or the split set that it belongs to.
+    """What is wrong with a GGUF file, or with a split set, whose headers have been read.
 
-    Without `source`: what the conversion stored beside the file. With it: every tensor and key against the checkpoint;
-    then hashes are compared only where a type has a bound instead of exact values. `progress` is told of bytes.
+    Always what the conversion stored beside it; with what is `expected` by its source, every tensor and key too.
+    `progress` is told of bytes.
 
-    Raises GGUFError for a file that is not a sound GGUF, CheckpointError for a source that cannot be read, OutputError
-    if the executor leaves work undone, UsageError if its workers do not see this machine's files.
+    Raises CheckpointError for a source that cannot be read, OutputError if the executor leaves work undone, UsageError
+    if its workers do not see this machine's files.
     """
     began = time.monotonic()
     if not executor.shares_files:
         found = "verify reads the file where the workers are, and these do not see this machine's files"
         raise UsageError("`executor`", found, "use threads, or verify on the machine that has the file")
-    headers = read_split_set(path)
-    files = [CheckedFile(h, FileBytes(h.path), read_stored_hashes(manifest_path(h.path))) for h in headers]
-    differences = [d for file in files for d in (*padding_differences(file), *header_differences(file))]
-    found_hashes, hashed = check_hashes(files, executor, progress, every=source is None)
+    files = checked_files(headers)
+    checked, differences = (None, []) if expected is None else check_source(files, expected, executor, progress)
+    named = {difference.where.split(",")[0] for difference in differences}
+    differences += [d for file in files for d in (*padding_differences(file), *header_differences(file))]
+    differences += set_differences(files)
+    found_hashes, hashed = check_hashes(files, executor, progress)
     digests = [whole_sha256(header.path) if sha256 else "" for header in headers]
-    differences += [*found_hashes, *_sha256_differences(files, digests)]
-    checked = None
-    if source is not None:
-        checked, found_by_source = check_source(files, source, executor, progress)
-        differences += found_by_source
+    differences += [d for d in found_hashes if d.where not in named]  # the source says more: which row
+    differences += _sha256_differences(files, digests)
     verified = [_verified(file, hashed[number], digests[number]) for number, file in enumerate(files)]
     return Verification(tuple(verified), checked, tuple(differences), time.monotonic() - began)
+
+
+def checked_files(headers: Sequence[GGUFHeader]) -> list[CheckedFile]:
+    """The files with what is stored beside them; VerificationError if that is not what it should be."""
+    return [CheckedFile(h, FileBytes(h.path), read_stored_hashes(manifest_path(h.path))) for h in headers]
 
 
 def _verified(file: CheckedFile, hashed: int, sha256: str) -> VerifiedFile:
@@ -53,15 +58,13 @@ def _verified(file: CheckedFile, hashed: int, sha256: str) -> VerifiedFile:
     return VerifiedFile(path, header.file_size, tensors, keys, manifest, hashed, sha256)
 
 
-def bytes_to_check(path: str | Path, *, with_source: bool) -> int:
-    """What `check` will tell its progress of in all, about: the files' data, quantized tensors twice with a source."""
-    total = 0
-    for header in read_split_set(path):
-        has_hashes = manifest_path(header.path).is_file()
-        for tensor in header.tensors:
-            times = int(with_source) + int(has_hashes and not (with_source and tensor.type in PLAIN))
-            total += tensor.nbytes * times
-    return total
+def bytes_to_check(path: str | Path, times: int) -> int:
+    """What progress will be told of in all, about: the files' data, `times` times and once for their stored hashes."""
+    return sum(
+        tensor.nbytes * (times + manifest_path(header.path).is_file())
+        for header in read_split_set(path)
+        for tensor in header.tensors
+    )
 
 
 def _sha256_differences(files: Sequence[CheckedFile], digests: Sequence[str]) -> list[Difference]:

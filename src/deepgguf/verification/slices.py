@@ -6,6 +6,7 @@ from operator import attrgetter
 
 import msgspec
 
+from deepgguf.checkpoint.importance import ImportanceEntry
 from deepgguf.encodings import PLAIN
 from deepgguf.formats.gguf.types import GGMLType, row_bytes
 from deepgguf.tensors.source_tensor import SourceTensor
@@ -40,7 +41,8 @@ class Slice(msgspec.Struct, frozen=True, gc=False):
 class Batch(msgspec.Struct, frozen=True, gc=False):
     """Slices of the pair number `pair`, all of one `source`; all that a worker must know of the pair.
 
-    The tensor, of type `type`, lies from byte `start` of the file number `file`.
+    The tensor, of type `type`, lies from byte `start` of the file number `file`. Each of its sources makes `heads`
+    matrices; `importance` is the entry of the importance matrix by which it was quantized, if there was one.
     """
 
     pair: int
@@ -48,15 +50,19 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     start: int
     type: GGMLType
     source: SourceTensor
+    heads: int
+    importance: ImportanceEntry | None
     slices: tuple[Slice, ...]
 
 
-def batches(number: int, pair: Counterpart, data_offset: int) -> Iterator[Batch]:
+def batches(
+    number: int, pair: Counterpart, data_offset: int, importance: ImportanceEntry | None = None
+) -> Iterator[Batch]:
     """All slices of the pair number `number`, whose file's data start at byte `data_offset`."""
-    tensor = pair.tensor
+    tensor, heads, start = pair.tensor, pair.view.groups, data_offset + pair.tensor.offset
     for source, found in groupby(slices(pair), key=attrgetter("source")):
         while batch := tuple(islice(found, _BATCH)):
-            yield Batch(number, pair.file, data_offset + tensor.offset, tensor.type, pair.sources[source], batch)
+            yield Batch(number, pair.file, start, tensor.type, pair.sources[source], heads, importance, batch)
 
 
 def slices(pair: Counterpart) -> Iterator[Slice]:

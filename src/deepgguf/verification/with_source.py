@@ -1,53 +1,60 @@
 """A file or split set against the checkpoint that it was made from."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import closing
 
 import msgspec
 
-from deepgguf.checkpoint.checkpoint import read_checkpoint
+from deepgguf.checkpoint.importance import ImportanceFile
 from deepgguf.encodings import PLAIN
 from deepgguf.executors.buffers import Buffers
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.files.files import FileFacts, Files
 from deepgguf.formats.gguf.types import GGUFHeader
 from deepgguf.models.family import AnyFamily
-from deepgguf.models.match import read_model
-from deepgguf.verification.compare_keys import key_differences
+from deepgguf.verification.compare_headers import header_against_plan
 from deepgguf.verification.compare_slices import compare_slice
-from deepgguf.verification.counterparts import Counterpart, find_counterparts
+from deepgguf.verification.counterparts import Counterpart, pair_up
 from deepgguf.verification.each_once import each_once
+from deepgguf.verification.error_bounds import Importance
+from deepgguf.verification.expected import Expected
 from deepgguf.verification.file_bytes import CheckedFile, FileBytes
 from deepgguf.verification.mismatches import Mismatches, Outcome
 from deepgguf.verification.report import Difference, SourceCheck
-from deepgguf.verification.slices import Batch, batches
+from deepgguf.verification.slices import Batch, Slice, batches
+
+_UNKNOWN_IMPORTANCE = "; the importance matrix may declare them to be worth nothing: give it as `imatrix`"
 
 
 def check_source(
-    checked: Sequence[CheckedFile], files: Files, executor: Executor, progress: Progress
+    checked: Sequence[CheckedFile], expected: Expected, executor: Executor, progress: Progress
 ) -> tuple[SourceCheck, list[Difference]]:
-    """Compares tensors and keys. CheckpointError if the checkpoint in `files` is at fault itself."""
-    checkpoint = read_checkpoint(files, executor)
-    model, headers = read_model(checkpoint), [file.header for file in checked]
-    found = find_counterparts(headers, model)
-    if found is None:
+    """Compares keys, tensors and weights. CheckpointError if the checkpoint changes meanwhile."""
+    checkpoint, model, headers = expected.checkpoint, expected.model, [file.header for file in checked]
+    if expected.layout is None:
         return SourceCheck(checkpoint.name, 0, 0, 0, {}), [_another_model(headers[0], model.family)]
-    differences = [*key_differences(headers, checkpoint, model, found), *found.differences]
-    weighted = any(key.startswith("quantize.imatrix.") for key in headers[0].keys)
+    types = {tensor.name: tensor.type for file in expected.files for tensor in file.tensors}
+    pairs, differences = pair_up(headers, expected.layout, types)
+    differences = [*header_against_plan(checked, expected.files), *differences]
+    files, sources = checkpoint.files, checkpoint.shards.files
     with files:
-        opened = tuple(file.data for file in checked)
-        comparer = _Comparer(opened, files, checkpoint.shards.files, weighted, Buffers())
+        comparer = _Comparer(tuple(file.data for file in checked), files, sources, expected.importance_file, Buffers())
         tasks = (
             batch
-            for number, pair in enumerate(found.pairs)
-            for batch in batches(number, pair, headers[pair.file].data_offset)
+            for number, pair in enumerate(pairs)
+            for batch in batches(
+                number, pair, headers[pair.file].data_offset, expected.importance.get(pair.tensor.name)
+            )
         )
-        differences += _weight_differences(comparer, found.pairs, tasks, executor, progress)
-        files.check_unchanged(checkpoint.shards.files)
-    exact = sum(pair.tensor.type in PLAIN for pair in found.pairs)
+        differences += _weight_differences(comparer, pairs, tasks, expected.importance, executor, progress)
+        files.check_unchanged(sources)
+    exact = sum(pair.tensor.type in PLAIN for pair in pairs)
     keys, dropped = sum(len(header.keys) for header in headers), dict(Counter(model.matched.left_out.values()))
-    return SourceCheck(checkpoint.name, exact, len(found.pairs) - exact, keys, dropped), differences
+    bounded = len(pairs) - exact
+    return SourceCheck(
+        checkpoint.name, exact, bounded, keys, dropped, expected.layout.name, expected.type, expected.chosen
+    ), differences
 
 
 def _another_model(header: GGUFHeader, family: AnyFamily) -> Difference:
@@ -58,9 +65,13 @@ def _another_model(header: GGUFHeader, family: AnyFamily) -> Difference:
 
 
 def _weight_differences(
-    comparer: "_Comparer", pairs: Sequence[Counterpart], tasks: Iterator[Batch], executor: Executor, progress: Progress
-) -> list[Difference]:
-    mismatches, sizes = [Mismatches(pair) for pair in pairs], [pair.tensor.nbytes for pair in pairs]
+    comparer: "_Comparer", pairs: Sequence[Counterpart], tasks: Iterator[Batch], weighted: Container[str],
+    executor: Executor, progress: Progress,
+) -> list[Difference]:  # fmt: skip
+    unknown = comparer.importance is None
+    advice = [_UNKNOWN_IMPORTANCE if unknown and pair.tensor.name in weighted else "" for pair in pairs]
+    mismatches = [Mismatches(pair, text) for pair, text in zip(pairs, advice, strict=True)]
+    sizes = [pair.tensor.nbytes for pair in pairs]
     with closing(each_once(executor, comparer.compare, tasks, sizes, progress)) as outcomes:
         for outcome in outcomes:
             mismatches[outcome.number].add(outcome)
@@ -68,12 +79,12 @@ def _weight_differences(
 
 
 class _Comparer(msgspec.Struct, frozen=True):
-    """What comparing any slice takes: the files, the source's files, whether an importance matrix was used."""
+    """What comparing any slice takes: the files, the source's files, the importance matrix if it is at hand."""
 
     opened: tuple[FileBytes, ...]
     files: Files
     sources: tuple[FileFacts, ...]
-    weighted: bool
+    importance: ImportanceFile | None
     buffers: Buffers
 
     def compare(self, batch: Batch) -> Iterator[Outcome]:
@@ -83,5 +94,15 @@ class _Comparer(msgspec.Struct, frozen=True):
             data = self.buffers.take("file", slice.nbytes)
             self.opened[batch.file].readinto(batch.start + slice.offset, data)
             stored = batch.source.read_rows(slice.cols, slice.source_row, slice.rows, read, self.buffers)
-            wrong, squares = compare_slice(batch, slice, data, stored, self.buffers, weighted=self.weighted)
+            wrong, squares = compare_slice(batch, slice, data, stored, self.buffers, self._importance(batch, slice))
             yield Outcome(batch.pair, slice.offset, slice.nbytes, slice.source, wrong, squares)
+
+    def _importance(self, batch: Batch, slice: Slice) -> Importance | None:
+        """That of the slice's columns in the output; None where it was not weighted."""
+        if batch.importance is None:
+            return None
+        if self.importance is None:
+            return Importance()
+        cols = slice.rows if slice.transposed else slice.cols
+        matrix = slice.source * batch.heads + max(slice.head, 0)
+        return Importance(self.importance.columns(batch.importance, matrix * cols, cols))

@@ -31,7 +31,7 @@ ITEMS: dict[ValueType, st.SearchStrategy[object]] = {
     ValueType.FLOAT32: st.floats(width=32, allow_nan=False),
     ValueType.FLOAT64: st.floats(allow_nan=False),
     ValueType.BOOL: st.booleans(),
-    ValueType.STRING: st.text(),
+    ValueType.STRING: st.text(st.characters(exclude_characters="\0", codec="utf-8")),
 }
 SCALARS = st.sampled_from(list(ITEMS)).flatmap(lambda type: ITEMS[type].map(lambda item: Value(type, item)))
 ARRAYS = st.sampled_from(list(ITEMS)).flatmap(

@@ -5,6 +5,7 @@ import struct
 import pytest
 
 from deepgguf.errors import CheckpointError
+from deepgguf.formats.gguf.decode import decode_header
 from deepgguf.formats.gguf.encode import encode_header, lay_out
 from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value, ValueType, block_of
 
@@ -136,3 +137,51 @@ def test_a_tensor_that_the_format_cannot_hold_is_refused_by_name(
 ) -> None:
     with pytest.raises(CheckpointError, match=problem):
         lay_out(tensors)
+
+
+def text_of(length: int) -> dict[str, Value]:
+    """A key in a header of so many bytes more than 24 + 8 + 1 + 4 + 8."""
+    return {"a": Value(ValueType.STRING, "x" * length)}
+
+
+def test_the_longest_header_that_is_read_is_written_and_no_longer_one() -> None:
+    longest = 64 * 2**20 - 45
+    header = encode_header(text_of(longest), ())
+    assert decode_header(lambda at, length: header[at : at + length], len(header)).keys == text_of(longest)
+    with pytest.raises(
+        CheckpointError, match=r"^output key 'a': with it the header has 67,108,865 bytes, and readers "
+    ):
+        encode_header(text_of(longest + 1), ())
+
+
+@pytest.mark.parametrize(
+    ("keys", "tensors", "found"),
+    [
+        (65_537, 0, "65,537 keys, and readers take 65,536"),
+        (0, 262_145, "262,145 tensors, and readers take 262,144"),
+        (2, 0, "4,194,306 items of arrays, and readers take 4,194,304"),
+    ],
+)
+def test_more_than_readers_take_is_refused(keys: int, tensors: int, found: str) -> None:
+    array = Value(ValueType.ARRAY, (False,) * (2_097_153 if keys == 2 else 0), ValueType.BOOL)
+    infos = (TensorInfo("w", GGMLType.F32, (1,), 0, 4),) * tensors
+    with pytest.raises(CheckpointError, match=f"^output header: {found}; "):
+        encode_header({f"k{i}": array for i in range(keys)}, infos)
+
+
+@pytest.mark.parametrize("value", ["\0", "a\0", ("a", "\0b")])
+def test_a_nul_in_a_text_is_refused(value: object) -> None:
+    type = (ValueType.STRING, None) if isinstance(value, str) else (ValueType.ARRAY, ValueType.STRING)
+    with pytest.raises(CheckpointError, match="holds a NUL, where the engines would end it"):
+        encode_header({"a": Value(type[0], value, type[1])}, ())
+
+
+@pytest.mark.parametrize("number", [1e-50, -1e-50, 2.0**-151])
+def test_a_float_that_would_become_0_is_refused(number: float) -> None:
+    with pytest.raises(CheckpointError, match=r"does not fit the type FLOAT32 \(too small: it would become 0\)"):
+        encode_header({"a": Value(ValueType.ARRAY, (0.0, -0.0, number), ValueType.FLOAT32)}, ())
+
+
+@pytest.mark.parametrize("number", [0.0, -0.0, 2.0**-149, 1e-40])
+def test_a_float_is_rounded_to_the_nearest_that_is_not_0(number: float) -> None:
+    assert encode_header({"a": Value(ValueType.FLOAT32, number)}, ())[37:41] == struct.pack("<f", number)

@@ -2,12 +2,13 @@
 
 Shares no code with `encode`, so that an error there is found here. Every number of the file is compared with what the
 file can hold before it is used, and nothing is allocated by a number that was only claimed: memory follows the header's
-real size, which has limits of its own (`MAX_HEADER_BYTES`, `MAX_ARRAY_ITEMS`, `MAX_KEYS`, `MAX_TENSORS`).
+real size, which has limits of its own (`MAX_HEADER_BYTES` and others in `types`).
 
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, and what llama.cpp (gguf.cpp,
 gguf_init_from_reader) demands beyond it: tensors in the order of their offsets, without gaps.
 """
 
+import errno
 import math
 import os
 import stat
@@ -19,8 +20,13 @@ import numpy as np
 
 from deepgguf.errors import GGUFError, OutputError, UsageError, printable
 from deepgguf.formats.gguf.types import (
+    MAX_ARRAY_ITEMS,
     MAX_DIMENSIONS,
+    MAX_HEADER_BYTES,
+    MAX_KEY_BYTES,
+    MAX_KEYS,
     MAX_NAME_BYTES,
+    MAX_TENSORS,
     GGMLType,
     GGUFHeader,
     TensorInfo,
@@ -32,16 +38,9 @@ from deepgguf.formats.gguf.types import (
 Read = Callable[[int, int], bytes]
 """(offset, length) to that many bytes, or fewer at the end of the file."""
 
-# Limits far above real files (a vocabulary of 262,144 tokens takes 15 MB and 1.3 million items), so that a header of
-# a few megabytes cannot become gigabytes of objects.
-MAX_HEADER_BYTES = 64 * 2**20
-MAX_ARRAY_ITEMS = 4 * 2**20
-MAX_KEYS = 2**16
-MAX_TENSORS = 2**18
 MAX_ALIGNMENT = 2**20
 
 _CHUNK = 2**20
-_MAX_KEY_BYTES = 65535
 _SMALLEST_KEY = 8 + 1 + 4 + 1  # bytes: length, one letter, type, a UINT8
 _SMALLEST_TENSOR = 8 + 1 + 4 + 8 + 4 + 8  # bytes: length, one letter, dimensions, one dimension, type, offset
 _DAMAGED = "the file is damaged or not what it seems: download or convert it again"
@@ -86,9 +85,9 @@ def read_header(path: str | os.PathLike[str]) -> GGUFHeader:
     try:
         # Without O_NONBLOCK, opening a FIFO would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise UsageError(path, "there is no such file") from None
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise UsageError(path, "there is no such file") from None
         raise OutputError(path, f"cannot be opened: {error.strerror}") from None
     try:
         status = os.fstat(descriptor)
@@ -240,7 +239,7 @@ def _keys(cursor: _Cursor, count: int) -> dict[str, Value]:
     keys: dict[str, Value] = {}
     for number in range(count):
         start = cursor.position
-        key = cursor.text(f"the name of key {number + 1} of {count}", _MAX_KEY_BYTES)
+        key = cursor.text(f"the name of key {number + 1} of {count}", MAX_KEY_BYTES)
         shown = printable(repr(key), 80)
         if not key or "\0" in key:
             cursor.refuse(f"key {number + 1} of {count} has the name {shown}, empty or with a NUL", at=start)

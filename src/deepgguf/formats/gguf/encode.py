@@ -8,8 +8,13 @@ from deepgguf.errors import CheckpointError, printable
 from deepgguf.formats.gguf.types import (
     ALIGNMENT,
     MAGIC,
+    MAX_ARRAY_ITEMS,
     MAX_DIMENSIONS,
+    MAX_HEADER_BYTES,
+    MAX_KEY_BYTES,
+    MAX_KEYS,
     MAX_NAME_BYTES,
+    MAX_TENSORS,
     VERSION,
     GGMLType,
     TensorInfo,
@@ -20,7 +25,7 @@ from deepgguf.formats.gguf.types import (
 
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
-_MAX_KEY_BYTES = 65535  # gguf.md: "at most 2^16-1 bytes long"
+_TOO_MUCH = "no engine has a use for so much: look for the damage in the checkpoint"
 _MAX_DATA = 2**63 - 1  # engines and file systems count in signed 64 bits
 
 _FORMATS = {
@@ -62,15 +67,31 @@ def lay_out(tensors: Iterable[tuple[str, GGMLType, Sequence[int]]]) -> tuple[Ten
 def encode_header(keys: Mapping[str, Value], tensors: Sequence[TensorInfo]) -> bytes:
     """The whole header, padded so that its length is the data section's offset; keys and tensors in the given order.
 
-    Raises CheckpointError for a value that its type cannot hold.
+    Raises CheckpointError for a value that its type cannot hold, and for more than readers take (`types`).
     """
+    _check_counts(keys, tensors)
     parts = [MAGIC, struct.pack("<IQQ", VERSION, len(tensors), len(keys))]
     for key, value in keys.items():
         parts += _encode_pair(key, value)
     for tensor in tensors:
         parts += _encode_tensor(tensor)
     header = b"".join(parts)
+    if len(header) > MAX_HEADER_BYTES:
+        largest = max(keys, key=lambda key: sum(map(len, _encode_pair(key, keys[key]))), default="")
+        found = f"with it the header has {len(header):,} bytes, and readers take {MAX_HEADER_BYTES:,}"
+        raise CheckpointError(f"output key {largest!r}", found, _TOO_MUCH)
     return header.ljust(padded(len(header)), b"\0")
+
+
+def _check_counts(keys: Mapping[str, Value], tensors: Sequence[TensorInfo]) -> None:
+    items = sum(len(value.value) for value in keys.values() if isinstance(value.value, tuple | list))
+    for what, count, limit in (
+        ("keys", len(keys), MAX_KEYS),
+        ("tensors", len(tensors), MAX_TENSORS),
+        ("items of arrays", items, MAX_ARRAY_ITEMS),
+    ):
+        if count > limit:
+            raise CheckpointError("output header", f"{count:,} {what}, and readers take {limit:,}", _TOO_MUCH)
 
 
 def padded(size: int) -> int:
@@ -109,8 +130,8 @@ def _tensor_bytes(name: str, type: GGMLType, shape: Sequence[int]) -> int:
 def _encode_pair(key: str, value: Value) -> Iterator[bytes]:
     where = f"output key {key!r}"
     encoded = _encode_text(key, where)
-    if not 1 <= len(encoded) <= _MAX_KEY_BYTES:
-        raise CheckpointError(where, f"the key has {len(encoded)} bytes, and GGUF holds 1 to {_MAX_KEY_BYTES}")
+    if not 1 <= len(encoded) <= MAX_KEY_BYTES:
+        raise CheckpointError(where, f"the key has {len(encoded)} bytes, and GGUF holds 1 to {MAX_KEY_BYTES}")
     yield _U64.pack(len(encoded))
     yield encoded
     yield _U32.pack(value.type)
@@ -134,9 +155,12 @@ def _encode_items(where: str, type: ValueType, items: Sequence[object]) -> Itera
     if type is ValueType.BOOL and not all(isinstance(item, bool) for item in items):
         _refuse(where, type, items, "")
     try:
-        return (struct.pack(f"<{len(items)}{_FORMATS[type]}", *items),)
+        packed = struct.pack(f"<{len(items)}{_FORMATS[type]}", *items)
     except (struct.error, OverflowError) as error:
         _refuse(where, type, items, f" ({error})")
+    if type is ValueType.FLOAT32 and memoryview(packed).cast("f").tolist().count(0) != items.count(0):
+        _refuse(where, type, items, " (too small: it would become 0)")
+    return (packed,)
 
 
 def _encode_strings(where: str, strings: Sequence[object]) -> Iterable[bytes]:
@@ -145,12 +169,20 @@ def _encode_strings(where: str, strings: Sequence[object]) -> Iterable[bytes]:
         encoded = [string.encode() for string in strings]  # type: ignore[attr-defined]
     except (AttributeError, UnicodeEncodeError):
         for index, string in enumerate(strings):
-            _encode_text(string, f"{where}, item {index}" if len(strings) > 1 else where)
+            _encode_text(string, _item(where, index, strings))
         raise
+    if b"\0" in b"".join(encoded):
+        index = next(i for i, text in enumerate(encoded) if b"\0" in text)
+        found = f"{printable(repr(strings[index]), 80)} holds a NUL, where the engines would end it"
+        raise CheckpointError(_item(where, index, strings), found, "fix the text in the checkpoint")
     parts = [b""] * (2 * len(encoded))
     parts[0::2] = map(_U64.pack, map(len, encoded))
     parts[1::2] = encoded
     return (b"".join(parts),)
+
+
+def _item(where: str, index: int, items: Sequence[object]) -> str:
+    return f"{where}, item {index}" if len(items) > 1 else where
 
 
 def _encode_text(text: object, where: str) -> bytes:

@@ -63,8 +63,7 @@ def _file_names(given: GGUFHeader, count: int) -> list[str]:
 
 
 def _check_present(folder: Path, names: list[str]) -> None:
-    present = {path.name for path in folder.iterdir()}
-    missing = [name for name in names if name not in present]
+    missing = [name for name in names if not os.path.lexists(folder / name)]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         found = f"this file of a split set of {len(names)} is missing{more}"

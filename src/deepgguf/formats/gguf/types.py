@@ -14,6 +14,14 @@ VERSION = 3
 ALIGNMENT = 32
 MAX_DIMENSIONS = 4
 MAX_NAME_BYTES = 63  # GGML_MAX_NAME is 64 with its terminating zero (ggml.h)
+MAX_KEY_BYTES = 65535  # gguf.md: "at most 2^16-1 bytes long"
+
+# Far above real files (a vocabulary of 262,144 tokens takes 15 MB and 1.3 million items), so that a header of a few
+# megabytes cannot become gigabytes of objects. What is read and what is written have the same limits.
+MAX_HEADER_BYTES = 64 * 2**20
+MAX_ARRAY_ITEMS = 4 * 2**20  # of all arrays together
+MAX_KEYS = 2**16
+MAX_TENSORS = 2**18
 
 
 class ValueType(enum.IntEnum):

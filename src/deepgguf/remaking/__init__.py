@@ -1,0 +1,1 @@
+"""A finished conversion planned again, by what its files say of the choices that were made, and made again."""
