@@ -235,3 +235,12 @@ def test_f7_weights_of_no_known_form_are_called_by_the_config_s_tool(tmp_path):
     tensors[f"{name}.weight_scale"] = zeros("U8", 1, 160, 2)
     with pytest.raises(CheckpointError, match=r"up_proj.weight: dtype U8 by Quark, expected one of BF16, F16, F32"):
         deepgguf.plan(source(tmp_path, tensors, {"quant_method": "quark"}))
+
+
+def test_f7_a_tool_whose_tensors_have_names_of_their_own_is_known_by_the_config(tmp_path):
+    tensors = {}
+    for name, tensor in weights(CONFIG).items():
+        own = {f"{name.removesuffix('.weight')}.{part}": zeros("I16", 2, 16) for part in ("trellis", "suh", "svh")}
+        tensors |= own if is_quantized(name) else {name: tensor}
+    with pytest.raises(CheckpointError, match=r"^config.json: its weights are quantized by ExLlamaV3, which deepgguf"):
+        deepgguf.plan(source(tmp_path, tensors, {"quant_method": "exl3"}))

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
-from deepgguf.checkpoint.quantization import drop_reason
+from deepgguf.checkpoint.quantization import declared_quantization, drop_reason
 from deepgguf.encodings import weight_of
+from deepgguf.encodings.foreign import convert_the_original, tool_of
 from deepgguf.encodings.opaque import Opaque
 from deepgguf.errors import CheckpointError
 from deepgguf.models import find_family
@@ -36,7 +37,19 @@ def read_model(checkpoint: Checkpoint) -> Model:
     """The model in `checkpoint`; CheckpointError if it is of an unknown family, or config and tensors do not agree."""
     family = find_family(checkpoint.config, _CONFIG)
     config = family.parse(checkpoint.config, _CONFIG)
+    _check_tool(checkpoint)
     return Model(family, config, _match(family, config, checkpoint.tensors))
+
+
+def _check_tool(checkpoint: Checkpoint) -> None:
+    """CheckpointError if config.json names a tool that deepgguf does not read, and hardly a weight has its usual name:
+    such a checkpoint is complete, though everything that the table promises seems to be missing.
+    """
+    quantization = declared_quantization(checkpoint.config)
+    tool, weights = tool_of(quantization), sum(name.endswith(".weight") for name in checkpoint.tensors)
+    if tool and 2 * weights < len(checkpoint.tensors):
+        found = f"its weights are quantized by {tool}, which deepgguf does not read"
+        raise CheckpointError(_CONFIG, found, convert_the_original(quantization))
 
 
 def _match(family: AnyFamily, model: object, tensors: Mapping[str, SourceTensor]) -> Matched:
