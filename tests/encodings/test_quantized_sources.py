@@ -3,6 +3,7 @@
 import hashlib
 import json
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -172,3 +173,17 @@ def test_made_up_weights_stand_for_what_the_format_s_page_says(name):
         rows=24, cols=256
     )
     assert tensor.encoding.values(stored, Buffers()).tobytes() == coded.weights.astype(np.float32).tobytes()
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_decoding_takes_no_more_memory_than_the_plan_counts(name):
+    config, make = FORMS[name]
+    coded, rows, cols = make(np.random.default_rng(2), 64, 2048), 64, 2048
+    encoding = one_layer(coded.tensors, config).encoding
+    blobs = tuple(np.frombuffer(t.data, np.uint8) for part, t in coded.tensors.items() if part != "weight_shape")
+    out = np.empty(2 * rows * cols, np.uint8)
+    tracemalloc.start()
+    encoding.decode(Stored("x.weight", 0, rows, cols, blobs), GGMLType.BF16, out)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= encoding.working * rows * cols + 300_000  # scales, as float32 and repeated

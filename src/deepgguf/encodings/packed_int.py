@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from deepgguf.encodings.bits import nibble_pairs
+from deepgguf.encodings.bits import integers, nibble_pairs
 from deepgguf.encodings.encoding import Claim, Floats, Range, Stored
 from deepgguf.encodings.scaled import (
     FLOAT_SCALES,
@@ -88,8 +88,11 @@ class PackedInt(Scaled, frozen=True):
     def levels(self, stored: Stored, buffers: Buffers) -> Floats:
         """The fields without their zeros."""
         data = stored.blobs[0].reshape(stored.rows, -1)
-        signed = np.arange(1 << self.bits, dtype=np.float32) - (0 if self.zeros else 1 << self.bits - 1)
-        values = nibble_pairs(data, signed) if self.bits == 4 else signed[data]
+        lowest = np.float32(0 if self.zeros else -(1 << self.bits - 1))
+        if self.bits == 4:
+            values = nibble_pairs(data, integers(0, 15) + lowest)
+        else:
+            values = np.add(data, lowest, dtype=np.float32)
         if self.zeros:
             self.by_block(np.subtract, values, self._zero_points(stored), stored.first)
         return values
