@@ -123,4 +123,5 @@ FAMILY = Family(
         "llama.cpp": llamacpp_target({"text": TargetFile("deepseek2", llamacpp_keys)}, _llamacpp_limits),
     },
     limits=_limits,
+    model_type="deepseek_v2",
 )

@@ -27,4 +27,5 @@ FAMILY = Family(
     table=language_table,
     drop_reason=language_drop_reason,
     targets=deepseek_v2.FAMILY.targets,
+    model_type="deepseek_v3",
 )

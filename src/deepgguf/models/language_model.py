@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from deepgguf.checkpoint.nested_config import language_part
 from deepgguf.errors import CheckpointError
 from deepgguf.models.config_schema import (
     JsonObject,
@@ -80,7 +81,11 @@ class LanguageConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_language_config(raw: JsonObject, defaults: JsonObject, where: str) -> LanguageConfig:
-    """The typed config; absent fields take `defaults`. CheckpointError names the key that is wrong."""
+    """The typed config; absent fields take `defaults`. CheckpointError names the key that is wrong.
+
+    `raw` may be a wrapper's, with the language model's fields in an object within it.
+    """
+    raw = language_part(raw)
     config = to_config({**raw, **_rope(raw, defaults, where)}, defaults, LanguageConfig, where)
     _check_language(config, where)
     return config

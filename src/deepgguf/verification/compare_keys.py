@@ -52,7 +52,9 @@ def key_differences(
 def _expected(checkpoint: Checkpoint, model: Model, found: Counterparts) -> dict[str, Value]:
     """Every key whose value follows from the checkpoint, but for general.file_type."""
     file = found.target.files[found.kind]
-    fp8_tensors = tuple(pair.tensor.name for pair in found.pairs if isinstance(pair.sources[0].encoding, Fp8))
+    fp8_tensors = tuple(
+        pair.tensor.name for pair in found.pairs if any(isinstance(s.encoding.form, Fp8) for s in pair.sources)
+    )
     parameters = (0, 0, 0, 0)  # only the size label is made of them, and that is free
     facts = KeyFacts(checkpoint, file.architecture, fp8_tensors, parameters)
     return {name: value for name, value in file.keys(model.config, facts).items() if _free_type(name) is None}
