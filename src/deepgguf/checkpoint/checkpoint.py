@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import msgspec
 
 from deepgguf.checkpoint.catalog import declared_quantization
-from deepgguf.checkpoint.nested_config import innermost, levels
 from deepgguf.checkpoint.model_card import ModelCard, read_model_card
+from deepgguf.checkpoint.nested_config import innermost, levels
 from deepgguf.checkpoint.shards import Shards, open_shards
 from deepgguf.checkpoint.tokenizer import Tokenizer, read_tokenizer
 from deepgguf.errors import CheckpointError

@@ -6,7 +6,6 @@ no run of bytes of its own: then it is seen through `encodings.part.Part`.
 """
 
 from collections.abc import Iterator, Mapping
-from math import prod
 
 import msgspec
 
@@ -47,7 +46,10 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
 
 
 class Cut(msgspec.Struct, frozen=True, gc=False):
-    """A tensor of one expert, or its scales: header and bytes, what it is cut from, how it is seen unless as it lies."""
+    """A tensor of one expert, or its scales: its header and bytes, and the name of what it is cut from.
+
+    `seen`: what of it is the expert's, if not all.
+    """
 
     header: TensorHeader
     blob: Blob

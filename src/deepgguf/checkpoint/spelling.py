@@ -1,4 +1,4 @@
-"""One model under many names and cuts: the tensors of a checkpoint by the names that its model's own code gives them."""
+"""One model under many names and cuts: the tensors of a checkpoint as its model's own code has them."""
 
 from collections.abc import Iterable, Mapping
 

@@ -25,15 +25,16 @@ class Buffers:
             buffer = held[name] = np.empty(nbytes, np.uint8)
         return buffer[:nbytes].view(dtype)
 
-    def filled(self, name: str, count: int, content: object, fill: Callable[[NDArray[np.uint8]], None]) -> NDArray[Any]:
+    def filled(
+        self, name: str, count: int, content: object, fill: Callable[[NDArray[np.uint8]], None]
+    ) -> NDArray[np.uint8]:
         """`count` bytes of this thread's buffer `name` that `fill` has filled, unless `content` is what they hold."""
         contents: dict[str, object] = self._filled.__dict__
-        if contents.get(name) == content:
-            return self._held.__dict__[name][:count]
-        buffer = self.take(name, count)
-        fill(buffer)
-        contents[name] = content
-        return buffer
+        if contents.get(name) != content:
+            fill(self.take(name, count))
+            contents[name] = content
+        held: dict[str, NDArray[np.uint8]] = self._held.__dict__
+        return held[name][:count]
 
     def __reduce__(self) -> tuple[type["Buffers"], tuple[()]]:
         """Sent elsewhere, it arrives empty."""

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from deepgguf.choices import FileKind
 from deepgguf.checkpoint.nested_config import levels, nested
+from deepgguf.choices import FileKind
 from deepgguf.errors import CheckpointError
 from deepgguf.formats.gguf.types import Value, ValueType
 from deepgguf.models import deepseek_v2

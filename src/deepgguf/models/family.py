@@ -53,11 +53,9 @@ class Target(msgspec.Struct, Generic[C], frozen=True):
 
     def unquantized_type(self, storage: str, forms: Collection[Encoding], chosen: GGMLType | None) -> GGMLType:
         """The type of a tensor with this storage whose sources have these `forms`, if `chosen` was asked for."""
-        return (
-            self.plain_types[storage][widest({form.plain for form in forms})]
-            if chosen is None
-            else CHOSEN[storage][chosen]
-        )
+        if chosen is not None:
+            return CHOSEN[storage][chosen]
+        return self.plain_types[storage][widest({form.plain for form in forms})]
 
 
 class Family(msgspec.Struct, Generic[C], frozen=True):

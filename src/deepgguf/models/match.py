@@ -62,9 +62,8 @@ def _unfit(name: str, row: Row, found: SourceTensor | None) -> CheckpointError:
         advice = "download the missing shard, or compare config.json with the original"
         return CheckpointError(f"tensor {name}", "config.json promises it, but no shard holds it", advice)
     shapes = f"shape {list(found.shape)}, expected {list(row.shape)} by config.json"
-    return CheckpointError(
-        f"tensor {found.name_in_files}", shapes, "config.json and weights belong to different models"
-    )
+    where = f"tensor {found.name_in_files}"
+    return CheckpointError(where, shapes, "config.json and weights belong to different models")
 
 
 def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping[str, SourceTensor]) -> dict[str, str]:
@@ -84,9 +83,6 @@ def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping
             first.refuse()  # scales without weights
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         found = f"is unknown{more}: config.json does not promise it and there is no reason to drop it"
-        raise CheckpointError(
-            f"tensor {tensors[unknown[0]].name_in_files}",
-            found,
-            "the checkpoint is of a kind that deepgguf does not know",
-        )
+        where = f"tensor {tensors[unknown[0]].name_in_files}"
+        raise CheckpointError(where, found, "the checkpoint is of a kind that deepgguf does not know")
     return reasons

@@ -11,7 +11,7 @@ from deepgguf.choices import FileKind
 from deepgguf.encodings import PLAIN
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.encodings.fp8 import Fp8
-from deepgguf.errors import CheckpointError, UsageError
+from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.encode import lay_out
 from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value, ValueType, block_of
 from deepgguf.models.family import AnyTarget, KeyFacts
