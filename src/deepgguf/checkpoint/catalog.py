@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from deepgguf.checkpoint.nested_config import innermost
+from deepgguf.checkpoint.nested_config import language_part
 from deepgguf.encodings import BY_DTYPE, METHODS, weight_of
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.encodings.opaque import Opaque
@@ -16,7 +16,7 @@ def declared_quantization(config: Mapping[str, object]) -> Mapping[str, object]:
 
     CheckpointError if it is not an object, or its `quant_method` is that of no form that deepgguf can read.
     """
-    found = innermost(config, "quantization_config")
+    found = language_part(config).get("quantization_config")
     if found is None:
         return {}
     if not isinstance(found, Mapping):

@@ -6,7 +6,7 @@ import msgspec
 
 from deepgguf.checkpoint.catalog import declared_quantization
 from deepgguf.checkpoint.model_card import ModelCard, read_model_card
-from deepgguf.checkpoint.nested_config import innermost, levels
+from deepgguf.checkpoint.nested_config import language_part, levels
 from deepgguf.checkpoint.shards import Shards, open_shards
 from deepgguf.checkpoint.tokenizer import Tokenizer, read_tokenizer
 from deepgguf.errors import CheckpointError
@@ -47,9 +47,8 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
     """What `files` hold, the headers of shards read by `executor`. CheckpointError if anything is wrong with it."""
     config = _read_object(files, "config.json")
     card, card_warnings = read_model_card(files)
-    shards, shard_warnings = open_shards(
-        files, declared_quantization(config), executor, innermost(config, "hidden_size")
-    )
+    hidden_size = language_part(config).get("hidden_size")
+    shards, shard_warnings = open_shards(files, declared_quantization(config), executor, hidden_size)
     tokenizer, tokenizer_warnings = read_tokenizer(files)
     return Checkpoint(
         files=files,

@@ -6,6 +6,7 @@ no run of bytes of its own: then it is seen through `encodings.part.Part`.
 """
 
 from collections.abc import Iterator, Mapping
+from math import prod
 
 import msgspec
 
@@ -75,12 +76,19 @@ class _Stack(msgspec.Struct, frozen=True):
         return STACKS[self.key]
 
     def can_be_cut(self, *, turned: bool) -> bool:
-        """Whether all members have the same experts, in whole bytes, and the parts have as many rows as each other."""
-        return self.shape[2 if turned else 1] % len(self.parts) == 0 and all(
-            header.shape[:1] in ((), self.shape[:1]) and header.nbytes % (self.shape[0] * len(self.parts)) == 0
+        """Whether the parts have as many rows as each other, and every member whole bytes for each expert and part."""
+        experts, parts = self.shape[0], len(self.parts)
+        return self.shape[2 if turned else 1] % parts == 0 and all(
+            header.shape[0] == experts and header.nbytes % experts == 0
             for header, _ in self.members.values()
-            if header.shape
+            if prod(header.shape) > 1
         )
+
+    @property
+    def shares_blocks(self) -> bool:
+        """Whether rows of both parts lie in one block of scales: then the number of blocks is odd."""
+        heights = [header.shape[1] for header, _ in self.members.values() if len(header.shape) > 1]
+        return any(height > 1 and height % len(self.parts) for height in heights)
 
 
 def cut_stacks(headers: Mapping[str, TensorHeader], blobs: Mapping[str, Blob], hidden_size: object) -> list[Cut]:
@@ -107,7 +115,7 @@ def cut_stacks(headers: Mapping[str, TensorHeader], blobs: Mapping[str, Blob], h
 
 
 def _stacks(headers: Mapping[str, TensorHeader], blobs: Mapping[str, Blob]) -> dict[str, list[_Stack]]:
-    """The stacks of every layer, by the name of its `mlp`; the longest key that fits is a stack's."""
+    """The stacks of every layer, by the name of its `mlp`."""
     keys, found = tuple(STACKS), dict[tuple[str, str], _Stack]()
     for name, header in headers.items():
         before, mlp, after = name.rpartition(".mlp.")
@@ -133,28 +141,28 @@ def _turned(stack: _Stack, hidden_size: object) -> bool | None:
 def _cuts(stack: _Stack, *, turned: bool) -> Iterator[Cut]:
     """Every part and its scales, by expert."""
     experts, rows, cols = stack.shape
-    width, count = (cols, rows) if turned else (rows, cols), len(stack.parts)
-    shared = any(len(h.shape) > 1 and h.shape[1] > 1 and h.shape[1] % count for h, _ in stack.members.values())
-    height, length = width[0] // count, width[1]
+    height, length = (cols, rows) if turned else (rows, cols)
+    height //= len(stack.parts)
     for expert in range(experts):
         for nth, part in enumerate(stack.parts):
-            name = f"{stack.mlp}experts.{expert}.{part}.weight"
-            seen = Seen((height, length), nth * height, cols if turned else 0) if turned or shared else None
+            name, share, seen = f"{stack.mlp}experts.{expert}.{part}.weight", (nth, len(stack.parts)), None
+            if turned or stack.shares_blocks:
+                share, seen = (0, 1), Seen((height, length), nth * height, cols if turned else 0)
             for ending, (header, blob) in stack.members.items():
-                share = (0, 1) if seen else (nth, count)
-                made, place = _piece(header, blob, (expert, experts), share, name + ending)
-                yield Cut(made, place, header.name, seen if not ending else None)
+                shape, place = _share(header.shape, blob, (expert, experts), share)
+                made = TensorHeader(name + ending, header.dtype, shape, place.offset, place.nbytes)
+                yield Cut(made, place, header.name, None if ending else seen)
 
 
-def _piece(
-    header: TensorHeader, blob: Blob, expert: tuple[int, int], share: tuple[int, int], name: str
-) -> tuple[TensorHeader, Blob]:
-    """Of one of so many experts, one of so many shares of the rows; what has one row, or one for all, is shared."""
-    if not header.shape:
-        return msgspec.structs.replace(header, name=name), blob
-    nbytes = header.nbytes // expert[1]
-    start, shape = blob.offset + expert[0] * nbytes, header.shape[1:] or (1,)
-    if share[1] > 1 and shape[0] % share[1] == 0:
-        nbytes //= share[1]
-        start, shape = start + share[0] * nbytes, (shape[0] // share[1], *shape[1:])
-    return TensorHeader(name, header.dtype, shape, start, nbytes), Blob(blob.file, start, nbytes)
+def _share(
+    shape: tuple[int, ...], blob: Blob, expert: tuple[int, int], part: tuple[int, int]
+) -> tuple[tuple[int, ...], Blob]:
+    """Of one of so many experts, one of so many parts of the rows; one row or one number is for all."""
+    if prod(shape) == 1:
+        return (1,) * len(shape[1:]) or (1,), blob
+    nbytes, shape = blob.nbytes // expert[1], shape[1:] or (1,)
+    start = blob.offset + expert[0] * nbytes
+    if shape[0] % part[1] == 0:
+        shape, nbytes = (shape[0] // part[1], *shape[1:]), nbytes // part[1]
+        start += part[0] * nbytes
+    return shape, Blob(blob.file, start, nbytes)

@@ -29,9 +29,3 @@ def language_part(config: Mapping[str, object]) -> Mapping[str, object]:
     for level in levels(config):
         merged |= level
     return merged
-
-
-def innermost(config: Mapping[str, object], key: str) -> object:
-    """The value of `key` as near to the language model as there is one that is not null; None without any."""
-    found = [level[key] for level in levels(config) if level.get(key) is not None]
-    return found[-1] if found else None

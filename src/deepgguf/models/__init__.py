@@ -24,10 +24,10 @@ def known_families() -> dict[str, AnyFamily]:
 def find_family(config: JsonObject, where: str) -> AnyFamily:
     """The family that `config` (config.json) names; CheckpointError if deepgguf knows none of its names.
 
-    `architectures` decides, then `model_type`; both may stand in the object that describes a wrapper's language model.
+    `architectures` decides, or `model_type` where it is missing, also in the object with a wrapper's language model.
     """
     names = [name for level in levels(config) for name in _architectures(level)]
-    found = _by_architectures(config) or _by_model_type(config, names)
+    found = _named_family(config)
     if found:
         return found
     if not names:
@@ -40,24 +40,18 @@ def find_family(config: JsonObject, where: str) -> AnyFamily:
     raise CheckpointError(where, f"architectures is {config.get('architectures')!r}, {expected}", advice)
 
 
-def _by_architectures(config: JsonObject) -> AnyFamily | None:
-    """The outermost class that is known; what is within a DeepSeek model that is not is only a part of it."""
+def _named_family(config: JsonObject) -> AnyFamily | None:
+    """The outermost that is known; what lies within a DeepSeek model that is not is only a part of it."""
     known = known_families()
+    by_type = {family.model_type: family for family in known.values() if family.model_type}
     for level in levels(config):
         names = _architectures(level)
         family = next((known[name] for name in map(_with_head, names) if name in known), None)
+        if not names:
+            family = by_type.get(str(level.get("model_type")))
         if family or _any_deepseek(names):
             return family
     return None
-
-
-def _by_model_type(config: JsonObject, names: Iterable[str]) -> AnyFamily | None:
-    """By the other name of the outermost known model, unless `names`, the classes, are of another DeepSeek."""
-    if _any_deepseek(names):
-        return None
-    known = {family.model_type: family for family in known_families().values() if family.model_type}
-    types = [level.get("model_type") for level in levels(config)]
-    return next((known[type] for type in types if isinstance(type, str) and type in known), None)
 
 
 def _architectures(config: JsonObject) -> list[str]:
