@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from deepgguf.checkpoint.catalog import catalog
-from deepgguf.checkpoint.cuts import Cut, cut_stacks
+from deepgguf.checkpoint.cuts import Cut, Seen, cut_stacks
 from deepgguf.checkpoint.renamings import renamed
 from deepgguf.encodings.opaque import Opaque
 from deepgguf.encodings.part import Part
@@ -39,10 +39,11 @@ def spelled_tensors(
     for name, old in in_files.items():
         if name in tensors:
             tensors[name] = msgspec.structs.replace(tensors[name], spelled=old)
+    parts: dict[Part, Part] = {}  # few objects for 46,000 tensors
     for cut in cuts:
         if cut.header.name in tensors:
-            spelled = in_files.get(cut.member, cut.member)
-            tensors[cut.header.name] = _part(tensors[cut.header.name], cut, spelled)
+            tensor = msgspec.structs.replace(tensors[cut.header.name], spelled=in_files.get(cut.member, cut.member))
+            tensors[tensor.name] = _part(tensor, cut.seen, parts) if cut.seen else tensor
     return tensors
 
 
@@ -57,9 +58,9 @@ def _with_cuts(others: dict[str, TensorHeader], cuts: Iterable[Cut]) -> dict[str
     return others
 
 
-def _part(tensor: SourceTensor, cut: Cut, spelled: str) -> SourceTensor:
+def _part(tensor: SourceTensor, seen: Seen, parts: dict[Part, Part]) -> SourceTensor:
     """The tensor of one expert as it is seen in what was cut out for it; what cannot be read stays so."""
-    if cut.seen is None or isinstance(tensor.encoding, Opaque):
-        return msgspec.structs.replace(tensor, spelled=spelled)
-    part = Part(tensor.encoding, cut.seen.first, cut.seen.turned)
-    return SourceTensor(tensor.name, cut.seen.shape, part, tensor.blobs, spelled)
+    if isinstance(tensor.encoding, Opaque):
+        return tensor
+    part = Part(tensor.encoding, seen.first, seen.turned)
+    return msgspec.structs.replace(tensor, shape=seen.shape, encoding=parts.setdefault(part, part))
