@@ -13,6 +13,7 @@ import deepgguf
 from deepgguf import CheckpointError
 from deepgguf.api import convert, plan, verify
 from deepgguf.executors.threads import Threads
+from deepgguf.files.local import LocalFiles
 from golden import describe_written
 from tiny_checkpoint import V2, V3, floats, stored, weights, write_checkpoint
 
@@ -123,6 +124,21 @@ def test_f4_what_lies_within_a_deepseek_model_that_is_not_known_is_not_taken_for
         plan(write_checkpoint(tmp_path / "x", unknown, weights(V2)))
 
 
+def test_f4_the_encoders_of_a_wrapper_are_dropped_with_a_reason(tmp_path):
+    wrapped = {"architectures": ["SomeVisionForConditionalGeneration"], "text_config": V3}
+    tensors = named(PREFIXES["language_model.model."])(weights(V3))
+    for name in ("vision_tower.a.weight", "multi_modal_projector.b.weight"):
+        tensors[name] = stored(np.zeros((4, 4)), "BF16")
+    (dropped,) = plan(write_checkpoint(tmp_path / "x", wrapped, tensors)).dropped
+    assert (dropped.tensors, dropped.example) == (2, "vision_tower.a.weight")
+    assert dropped.reason == "encoders of a wrapper, which a model of this architecture does not have"
+
+
+def test_f4_model_type_names_the_model_where_architectures_does_not(tmp_path):
+    config = {name: value for name, value in V3.items() if name != "architectures"} | {"model_type": "deepseek_v3"}
+    assert plan(write_checkpoint(tmp_path / "x", config, weights(V3))).architecture == "deepseek2"
+
+
 def test_f4_automodel_saves_a_tied_model_whole(tmp_path):
     config = V3 | {"architectures": ["DeepseekV3Model"], "tie_word_embeddings": True}
     source = write_checkpoint(
@@ -170,6 +186,19 @@ def test_f1_every_number_of_jobs_gives_one_file(checkpoint, tmp_path, jobs):
     source = respelled(checkpoint("v3-fp8"), tmp_path, lambda t: exchanged(fused(t)))
     deepgguf.convert(checkpoint("v3-fp8"), tmp_path / "original.gguf", type="q4_k_m")
     deepgguf.convert(source, tmp_path / "x.gguf", type="q4_k_m", executor=Threads(jobs))
+    assert (tmp_path / "x.gguf").read_bytes() == (tmp_path / "original.gguf").read_bytes()
+
+
+class WholeWindows(LocalFiles):
+    """A source whose requests take long."""
+
+    whole_windows = True
+
+
+def test_f1_exchanged_experts_come_out_the_same_where_windows_are_read_whole(checkpoint, tmp_path):
+    source = respelled(checkpoint("v3-fp8"), tmp_path, lambda t: exchanged(fused(t)))
+    deepgguf.convert(checkpoint("v3-fp8"), tmp_path / "original.gguf", type="q4_k_m")
+    deepgguf.convert(WholeWindows(str(source)), tmp_path / "x.gguf", type="q4_k_m")
     assert (tmp_path / "x.gguf").read_bytes() == (tmp_path / "original.gguf").read_bytes()
 
 

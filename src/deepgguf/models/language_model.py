@@ -24,9 +24,7 @@ from deepgguf.models.table import Kind, Output, Row
 from deepgguf.tensors.view import Shape, View
 
 _BLOCK = re.compile(r"model\.layers\.(\d{1,9})\.")
-_ENCODER = re.compile(
-    r"(model\.)?(vision_tower|vision_model|visual|audio_tower|multi_modal_projector|mm_projector)\..*"
-)
+_ENCODER = re.compile(r"(model\.)?(vision_tower|vision_model|visual|audio_tower|\w*_projector)\..*")
 _COMPUTED = re.compile(r"(.*\.)?(rotary_emb\.inv_freq|embeddings\.position_ids)")
 
 
@@ -160,10 +158,10 @@ def language_drop_reason(c: LanguageConfig, name: str) -> str | None:
 
 def text_drop_reason(c: LanguageConfig, name: str) -> str | None:
     """`language_drop_reason` of a model that has only text; a wrapper may have given it eyes and ears."""
-    encoder = (
-        "encoders of a wrapper, which models of this architecture do not have" if _ENCODER.fullmatch(name) else None
-    )
-    return language_drop_reason(c, name) or encoder
+    reason = language_drop_reason(c, name)
+    if reason is None and _ENCODER.fullmatch(name):
+        return "encoders of a wrapper, which a model of this architecture does not have"
+    return reason
 
 
 def block_row(block: int, source: str, kind: Kind, shape: Shape, name: str, experts: int = 0) -> Row:
