@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from deepgguf.checkpoint.nested_config import language_part
 from deepgguf.encodings import BY_DTYPE, METHODS, weight_of
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.encodings.opaque import Opaque
@@ -11,13 +12,11 @@ from deepgguf.tensors.source_tensor import Blob, SourceTensor
 
 
 def declared_quantization(config: Mapping[str, object]) -> Mapping[str, object]:
-    """`quantization_config` of config.json, empty if there is none; that of a `language_config` within it goes first.
+    """`quantization_config` of config.json, empty if there is none; one of the language model within it goes first.
 
     CheckpointError if it is not an object, or its `quant_method` is that of no form that deepgguf can read.
     """
-    language = config.get("language_config")
-    nested = language if isinstance(language, Mapping) and "quantization_config" in language else config
-    found = nested.get("quantization_config")
+    found = language_part(config).get("quantization_config")
     if found is None:
         return {}
     if not isinstance(found, Mapping):

@@ -6,6 +6,7 @@ import msgspec
 
 from deepgguf.checkpoint.catalog import declared_quantization
 from deepgguf.checkpoint.model_card import ModelCard, read_model_card
+from deepgguf.checkpoint.nested_config import language_part, levels
 from deepgguf.checkpoint.shards import Shards, open_shards
 from deepgguf.checkpoint.tokenizer import Tokenizer, read_tokenizer
 from deepgguf.errors import CheckpointError
@@ -37,7 +38,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     @property
     def model_id(self) -> str | None:
         """What config.json calls the model, ORGANIZATION/NAME or a path; None if that cannot be shown as a name."""
-        named = self.config.get("_name_or_path")
+        named = next((level["_name_or_path"] for level in levels(self.config) if level.get("_name_or_path")), None)
         return named if isinstance(named, str) and named.isprintable() and len(named) <= _LONGEST_ID else None
 
 
@@ -45,7 +46,8 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
     """What `files` hold, the headers of shards read by `executor`. CheckpointError if anything is wrong with it."""
     config = _read_object(files, "config.json")
     card, card_warnings = read_model_card(files)
-    shards, shard_warnings = open_shards(files, declared_quantization(config), executor)
+    hidden_size = language_part(config).get("hidden_size")
+    shards, shard_warnings = open_shards(files, declared_quantization(config), executor, hidden_size)
     tokenizer, tokenizer_warnings = read_tokenizer(files)
     return Checkpoint(
         files=files,

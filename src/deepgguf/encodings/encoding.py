@@ -112,6 +112,16 @@ class Encoding(msgspec.Struct, frozen=True, tag=True):
         """Rows between two cuts that cost nothing: the height of FP8's blocks; 1 where any row will do."""
         return 1
 
+    @property
+    def cut_cols(self) -> int:
+        """Columns between two cuts: the width of FP8's blocks; 1 where any column will do."""
+        return 1
+
+    @property
+    def form(self) -> "Encoding":
+        """Itself; for a part of a matrix, the form of the whole."""
+        return self
+
     def repacks(self, source: "Encoding") -> bool:
         """Whether weights stored as `source` can take this form without becoming numbers in between."""
         return source == self

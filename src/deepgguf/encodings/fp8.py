@@ -86,6 +86,11 @@ class Fp8(Encoding, frozen=True):
         """The height of a block."""
         return self.block[0]
 
+    @property
+    def cut_cols(self) -> int:
+        """The width of a block."""
+        return self.block[1]
+
     def ranges(self, cols: int, first: int, rows: int) -> tuple[Range, ...]:
         """The rows' codes, and the scales of the blocks that they touch."""
         top, bottom = first // self.block[0], (first + rows - 1) // self.block[0]
