@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from deepgguf.checkpoint.model_card import HUB, ModelCard, read_model_card
+from deepgguf.checkpoint.nested_config import language_part, levels
 from deepgguf.checkpoint.quantization import MODELOPT, declared_quantization, quantization_warnings
 from deepgguf.checkpoint.shards import Shards, open_shards
 from deepgguf.checkpoint.tokenizer import Tokenizer, read_tokenizer
@@ -37,7 +38,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     @property
     def model_id(self) -> str | None:
         """What config.json calls the model, ORGANIZATION/NAME or a path; None if that cannot be shown as a name."""
-        named = self.config.get("_name_or_path")
+        named = next((level["_name_or_path"] for level in levels(self.config) if level.get("_name_or_path")), None)
         return named if isinstance(named, str) and named.isprintable() and len(named) <= _LONGEST_ID else None
 
 
@@ -46,7 +47,8 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
     config = _read_object(files, "config.json")
     card, card_warnings = read_model_card(files)
     quantization = declared_quantization(config, _optional(files, MODELOPT), _base_model(card))
-    shards, shard_warnings = open_shards(files, quantization, executor)
+    hidden_size = language_part(config).get("hidden_size")
+    shards, shard_warnings = open_shards(files, quantization, executor, hidden_size)
     tokenizer, tokenizer_warnings = read_tokenizer(files)
     return Checkpoint(
         files=files,

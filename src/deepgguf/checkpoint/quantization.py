@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from deepgguf.checkpoint.nested_config import language_part
 from deepgguf.encodings.opaque import Opaque
 from deepgguf.encodings.plain import Plain
 from deepgguf.encodings.scaled import DEEPSEEK, Scaled, declared_block
@@ -19,7 +20,6 @@ MODELOPT = "hf_quant_config.json"
 """Where NVIDIA's modelopt puts it, in older versions there only."""
 
 _BASE_MODEL = "base_model"
-_NESTED = ("language_config", "text_config", "llm_config")
 
 _ACTIVATIONS = "static scales of activations, which engines do not use"
 _PACKED_SHAPE = "shapes of packed weights, which follow from their sizes"
@@ -47,19 +47,16 @@ def drop_reason(name: str) -> str | None:
 def declared_quantization(
     config: Mapping[str, object], modelopt: Mapping[str, object] | None = None, base_model: str | None = None
 ) -> Mapping[str, object]:
-    """`quantization_config` of config.json, that of a `language_config` or the like within it first; where there is
-    none what `modelopt`, the content of hf_quant_config.json, or MLX's `quantization` says. Empty if nothing does.
+    """`quantization_config` of config.json, one of the language model within it first; where there is none what
+    `modelopt`, the content of hf_quant_config.json, or MLX's `quantization` says. Empty if nothing does.
 
     `base_model`, the model card's, is added: advice names it. CheckpointError if what is there is not an object.
     """
-    holder = next(
-        (c for c in map(config.get, _NESTED) if isinstance(c, Mapping) and "quantization_config" in c), config
-    )
-    found = holder.get("quantization_config")
+    said = language_part(config)
+    found, mlx = said.get("quantization_config"), said.get("quantization")
     if found is None and modelopt is not None:
-        said = modelopt.get("quantization")
-        found = {"quant_method": "modelopt", **(said if isinstance(said, Mapping) else {})}
-    mlx = config.get("quantization")
+        inner = modelopt.get("quantization")
+        found = {"quant_method": "modelopt", **(inner if isinstance(inner, Mapping) else {})}
     if isinstance(mlx, Mapping) and (found is None or found == mlx):
         found = {"quant_method": "mlx", **mlx}
     if found is None:
@@ -72,7 +69,7 @@ def declared_quantization(
 
 def quantization_warnings(quantization: Mapping[str, object], tensors: Iterable[SourceTensor]) -> Iterator[str]:
     """A quantization that no tensor has; FP8 whose blocks nothing tells."""
-    forms = {id(t.encoding): t.encoding for t in tensors}.values()
+    forms = {id(t.encoding): t.encoding.form for t in tensors}.values()
     said = quantization.keys() - {_BASE_MODEL}
     if said and not any(not isinstance(form, Plain | Opaque) for form in forms):
         method = quantization.get("quant_method")

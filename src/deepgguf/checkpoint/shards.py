@@ -6,7 +6,7 @@ from itertools import chain
 
 import msgspec
 
-from deepgguf.checkpoint.catalog import catalog
+from deepgguf.checkpoint.spelling import spelled_tensors
 from deepgguf.errors import CheckpointError, OutputError, printable
 from deepgguf.executors.executor import Executor
 from deepgguf.files.files import FileFacts, Files
@@ -46,13 +46,14 @@ class _Read(msgspec.Struct, frozen=True):
 
 
 def open_shards(
-    files: Files, quantization: Mapping[str, object], executor: Executor | None = None
+    files: Files, quantization: Mapping[str, object], executor: Executor | None = None, hidden_size: object = None
 ) -> tuple[Shards, tuple[str, ...]]:
     """The catalog of a checkpoint's tensors, from the headers of its safetensors files, and warnings.
 
     With model.safetensors.index.json its shards are the checkpoint, without one all safetensors files are. What lies
     where is what the headers say: where the index differs that is a warning. `quantization` is what config.json
-    says of it (`quantization.declared_quantization`). Headers are read one after the other, or by `executor`.
+    says of it (`quantization.declared_quantization`), `hidden_size` what it says of that. Headers are read one after
+    the other, or by `executor`.
 
     Raises CheckpointError if a shard is missing or damaged, a tensor is in two of them, or the index names one that no
     shard has; its message names file and tensor.
@@ -78,7 +79,7 @@ def open_shards(
     if not headers:
         raise CheckpointError(files.checkpoint_name, "the safetensors files hold no tensors")
     warnings = tuple(_index_warnings(index, facts, blobs)) if index else ()
-    return Shards(facts, catalog(headers, blobs, quantization)), warnings
+    return Shards(facts, spelled_tensors(headers, blobs, quantization, hidden_size)), warnings
 
 
 def _read_shard(shard: _Shard) -> list[_Read]:

@@ -101,9 +101,6 @@ class Encoding(msgspec.Struct, frozen=True, tag=True):
     packs_as: ClassVar[GGMLType | None] = None
     """The type whose blocks hold its codes and scales as they are, so that `repack` can make them."""
 
-    working: ClassVar[int] = 8
-    """Bytes that `decode` takes for each weight, besides blobs and output."""
-
     @classmethod
     def describe(
         cls, weights: TensorHeader, beside: Sequence[TensorHeader], quantization: Mapping[str, object]
@@ -125,6 +122,11 @@ class Encoding(msgspec.Struct, frozen=True, tag=True):
         raise NotImplementedError
 
     @property
+    def working(self) -> int:
+        """Bytes that `decode` takes for each weight, besides blobs and output."""
+        return 8
+
+    @property
     def rounds_first(self) -> bool:
         """Whether a quantized conversion rounds to `plain` first, so that one pass gives what converting and
         quantizing give: not to the weights' own type, nor to F32, which change nothing.
@@ -140,6 +142,16 @@ class Encoding(msgspec.Struct, frozen=True, tag=True):
     def cut_rows(self) -> int:
         """Rows between two cuts that cost nothing: the height of FP8's blocks; 1 where any row will do."""
         return 1
+
+    @property
+    def cut_cols(self) -> int:
+        """Columns between two cuts: the width of FP8's blocks; 1 where any column will do."""
+        return 1
+
+    @property
+    def form(self) -> "Encoding":
+        """Itself; for a part of a matrix, the form of the whole."""
+        return self
 
     def repacks(self, source: "Encoding") -> bool:
         """Whether weights stored as `source` can take this form without becoming numbers in between."""

@@ -26,10 +26,10 @@ _METHODS = {
 
 
 class Foreign(Encoding, frozen=True):
-    """Weights that only `tool` reads, in the form that `form` names."""
+    """Weights that only `tool` reads, shown by `parts`."""
 
     tool: ClassVar[str] = ""
-    form: ClassVar[str] = ""
+    parts: ClassVar[str] = ""
     undo: ClassVar[str] = ""
 
     @classmethod
@@ -37,7 +37,7 @@ class Foreign(Encoding, frozen=True):
         cls, weights: TensorHeader, beside: Sequence[TensorHeader], quantization: Mapping[str, object]
     ) -> NoReturn:
         """Raises the CheckpointError that names the tool, and what to convert instead."""
-        found = f"quantized by {tool_of(quantization) or cls.tool} ({cls.form}), which deepgguf does not read"
+        found = f"quantized by {tool_of(quantization) or cls.tool} ({cls.parts}), which deepgguf does not read"
         raise CheckpointError(f"tensor {weights.name}", found, convert_the_original(quantization, cls.undo))
 
 
@@ -57,14 +57,14 @@ class Gptq(Foreign, frozen=True):
     """GPTQ: words packed along the columns, groups by `g_idx`."""
 
     claims = (Claim("qweight", ("I32",), ("qzeros", "scales", "g_idx"), {"g_idx": ("I32",)}),)
-    tool, form = "GPTQ", "qweight, qzeros, scales, g_idx"
+    tool, parts = "GPTQ", "qweight, qzeros, scales, g_idx"
 
 
 class Awq(Foreign, frozen=True):
     """AWQ: words packed along the rows; a GPTQ without `g_idx` looks alike, and config.json tells."""
 
     claims = (Claim("qweight", ("I32",), ("qzeros", "scales")),)
-    tool, form = "AWQ", "qweight, qzeros, scales"
+    tool, parts = "AWQ", "qweight, qzeros, scales"
 
 
 class BitsAndBytes4(Foreign, frozen=True):
@@ -85,7 +85,7 @@ class BitsAndBytes4(Foreign, frozen=True):
             {"weight.absmax": ("F32", "U8")},
         ),
     )
-    tool, form = "bitsandbytes", "4 bits: weight.absmax, weight.quant_map"
+    tool, parts = "bitsandbytes", "4 bits: weight.absmax, weight.quant_map"
     undo = "save it by dequantize() and save_pretrained() of transformers"
 
 
@@ -93,7 +93,7 @@ class BitsAndBytes8(Foreign, frozen=True):
     """bitsandbytes in 8 bits: a maximum for every row."""
 
     claims = (Claim("weight", ("I8",), ("SCB", "weight_format"), {"SCB": ("F32",)}),)
-    tool, form = "bitsandbytes", "8 bits: SCB"
+    tool, parts = "bitsandbytes", "8 bits: SCB"
     undo = BitsAndBytes4.undo
 
 
@@ -101,7 +101,7 @@ class Mlx(Foreign, frozen=True):
     """MLX: words packed along the columns, scales and biases of groups; its MXFP4 has no biases."""
 
     claims = (Claim("weight", ("U32",), ("scales", "biases")),)
-    tool, form = "MLX", "packed weight, scales, biases"
+    tool, parts = "MLX", "packed weight, scales, biases"
     undo = "undo it by `mlx_lm.convert --dequantize`"
 
 
@@ -116,4 +116,4 @@ class ReorderedPackedInt(Foreign, frozen=True):
             {"weight_g_idx": ("I32", "I64")},
         ),
     )
-    tool, form = "compressed-tensors", "columns in the order of activations: weight_g_idx"
+    tool, parts = "compressed-tensors", "columns in the order of activations: weight_g_idx"

@@ -21,7 +21,11 @@ class Fp8(Scaled, frozen=True):
     dtype = "F8_E4M3"
     claims = (Claim("weight", ("F8_E4M3",), SCALE_NAMES),)
     kind = "FP8"
-    working = 0
+
+    @property
+    def working(self) -> int:
+        """None."""
+        return 0
 
     @property
     def rounds_first(self) -> bool:

@@ -15,8 +15,6 @@ class Plain(Encoding, frozen=True):
 
     type: ClassVar[GGMLType]
 
-    working = 0
-
     element: ClassVar[str] = ""
     """What NumPy calls an element; empty for those that it does not know."""
 
@@ -24,6 +22,11 @@ class Plain(Encoding, frozen=True):
     def plain(self) -> GGMLType:
         """Its own type."""
         return self.type
+
+    @property
+    def working(self) -> int:
+        """None."""
+        return 0
 
     def repacks(self, source: Encoding) -> bool:
         """Never: a copy is not worth more than its counts."""

@@ -84,8 +84,13 @@ class Scaled(Encoding, frozen=True):
 
     @property
     def cut_rows(self) -> int:
-        """The height of a block."""
-        return self.block[0]
+        """The height of a block; 1 where all rows share a scale."""
+        return 1 if self.block == TENSOR else self.block[0]
+
+    @property
+    def cut_cols(self) -> int:
+        """The width of a block."""
+        return self.block[1]
 
     def row_bytes(self, cols: int) -> int:
         """Bytes of a row's codes."""

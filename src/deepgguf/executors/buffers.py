@@ -1,6 +1,7 @@
 """Memory that a worker uses again for every piece: fresh pages would cost as much as the work itself."""
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,28 @@ class Buffers:
 
     def __init__(self) -> None:
         self._held = threading.local()
+        self._filled = threading.local()
 
     def take(self, name: str, count: int, dtype: DTypeLike = np.uint8) -> NDArray[Any]:
         """`count` elements of this thread's buffer `name`; what it held before is lost."""
         nbytes = count * np.dtype(dtype).itemsize
+        self._filled.__dict__.pop(name, None)
         held: dict[str, NDArray[np.uint8]] = self._held.__dict__
         buffer = held.get(name)
         if buffer is None or buffer.size < nbytes:
             buffer = held[name] = np.empty(nbytes, np.uint8)
         return buffer[:nbytes].view(dtype)
+
+    def filled(
+        self, name: str, count: int, content: object, fill: Callable[[NDArray[np.uint8]], None]
+    ) -> NDArray[np.uint8]:
+        """`count` bytes of this thread's buffer `name` that `fill` has filled, unless `content` is what they hold."""
+        contents: dict[str, object] = self._filled.__dict__
+        if contents.get(name) != content:
+            fill(self.take(name, count))
+            contents[name] = content
+        held: dict[str, NDArray[np.uint8]] = self._held.__dict__
+        return held[name][:count]
 
     def __reduce__(self) -> tuple[type["Buffers"], tuple[()]]:
         """Sent elsewhere, it arrives empty."""

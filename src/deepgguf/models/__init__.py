@@ -5,8 +5,10 @@ Every module in this folder that declares a FAMILY is one: a new family is a new
 
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from functools import cache
 
+from deepgguf.checkpoint.nested_config import levels
 from deepgguf.errors import CheckpointError
 from deepgguf.models.config_schema import JsonObject
 from deepgguf.models.family import AnyFamily
@@ -20,18 +22,47 @@ def known_families() -> dict[str, AnyFamily]:
 
 
 def find_family(config: JsonObject, where: str) -> AnyFamily:
-    """The family that `config` (config.json) names; CheckpointError if deepgguf knows none of its names."""
-    named = config.get("architectures")
-    names = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
-    known = known_families()
-    for name in names:
-        if name in known:
-            return known[name]
+    """The family that `config` (config.json) names; CheckpointError if deepgguf knows none of its names.
+
+    `architectures` decides, or `model_type` where it is missing, also in the object with a wrapper's language model.
+    """
+    names = [name for level in levels(config) for name in _architectures(level)]
+    found = _named_family(config)
+    if found:
+        return found
     if not names:
         advice = "compare with the model's original config.json"
-    elif any(name.lower().startswith("deepseek") for name in names):
+    elif _any_deepseek(names):
         advice = "this version of deepgguf does not support this DeepSeek model"
     else:
         advice = "this model belongs to another family, and deepgguf converts DeepSeek models only"
-    expected = f"expected one of {', '.join(sorted(known))}"
-    raise CheckpointError(where, f"architectures is {named!r}, {expected}", advice)
+    expected = f"expected one of {', '.join(sorted(known_families()))}"
+    raise CheckpointError(where, f"architectures is {config.get('architectures')!r}, {expected}", advice)
+
+
+def _named_family(config: JsonObject) -> AnyFamily | None:
+    """The outermost that is known; what lies within a DeepSeek model that is not is only a part of it."""
+    known = known_families()
+    by_type = {family.model_type: family for family in known.values() if family.model_type}
+    for level in levels(config):
+        names = _architectures(level)
+        family = next((known[name] for name in map(_with_head, names) if name in known), None)
+        if not names:
+            family = by_type.get(str(level.get("model_type")))
+        if family or _any_deepseek(names):
+            return family
+    return None
+
+
+def _architectures(config: JsonObject) -> list[str]:
+    named = config.get("architectures")
+    return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+
+
+def _with_head(name: str) -> str:
+    """AutoModel saves a model without its head, under the name of a class of its own."""
+    return f"{name.removesuffix('Model')}ForCausalLM" if name.endswith("Model") else name
+
+
+def _any_deepseek(names: Iterable[str]) -> bool:
+    return any(name.lower().startswith("deepseek") for name in names)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from deepgguf.checkpoint.nested_config import levels, nested
 from deepgguf.choices import FileKind
 from deepgguf.errors import CheckpointError
 from deepgguf.formats.gguf.types import Value, ValueType
@@ -46,10 +47,12 @@ class OcrConfig(msgspec.Struct, frozen=True):
 
 
 def _parse(config: JsonObject, where: str) -> OcrConfig:
-    raw = json_object(config.get("language_config"), where, "language_config")
-    language = parse_language_config(raw, _DEFAULTS, f"{where}: language_config")
+    config = next((level for level in levels(config) if "vision_config" in level), config)
+    key, raw = nested(config) or ("language_config", config.get("language_config"))
+    raw = json_object(raw, where, key)
+    language = parse_language_config(raw, _DEFAULTS, f"{where}: {key}")
     if language.use_mla:
-        raise CheckpointError(where, "language_config.use_mla is true, expected false", "no engine runs this variant")
+        raise CheckpointError(where, f"{key}.use_mla is true, expected false", "no engine runs this variant")
     return OcrConfig(language, _vision(config, where))
 
 

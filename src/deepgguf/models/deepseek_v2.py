@@ -7,7 +7,7 @@ from deepgguf.formats.gguf.types import GGMLType, Value, ValueType
 from deepgguf.models.config_schema import JsonObject
 from deepgguf.models.family import Family, KeyFacts, TargetFile
 from deepgguf.models.language_keys import gating_function, group_keys, rope_keys, size_keys
-from deepgguf.models.language_model import LanguageConfig, language_drop_reason, language_table, parse_language_config
+from deepgguf.models.language_model import LanguageConfig, language_table, parse_language_config, text_drop_reason
 from deepgguf.models.llamacpp import llamacpp_general, llamacpp_target
 from deepgguf.models.ollama import ollama_target
 from deepgguf.models.tokenizer_keys import llamacpp_tokenizer_keys, ollama_tokenizer_keys
@@ -117,10 +117,11 @@ FAMILY = Family(
     name="DeepseekV2ForCausalLM",
     parse=_parse,
     table=language_table,
-    drop_reason=language_drop_reason,
+    drop_reason=text_drop_reason,
     targets={
         "ollama": ollama_target(TargetFile("deepseek2", ollama_keys), Exceptions(pins=(_Q8_ATTENTION,))),
         "llama.cpp": llamacpp_target({"text": TargetFile("deepseek2", llamacpp_keys)}, _llamacpp_limits),
     },
     limits=_limits,
+    model_type="deepseek_v2",
 )

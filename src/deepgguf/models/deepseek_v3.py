@@ -3,7 +3,7 @@
 from deepgguf.models import deepseek_v2
 from deepgguf.models.config_schema import JsonObject
 from deepgguf.models.family import Family
-from deepgguf.models.language_model import LanguageConfig, language_drop_reason, language_table, parse_language_config
+from deepgguf.models.language_model import LanguageConfig, language_table, parse_language_config, text_drop_reason
 
 # What configuration_deepseek.py of DeepSeek-V3 gives a field that config.json leaves out.
 DEFAULTS: JsonObject = {
@@ -25,6 +25,7 @@ FAMILY = Family(
     name="DeepseekV3ForCausalLM",
     parse=_parse,
     table=language_table,
-    drop_reason=language_drop_reason,
+    drop_reason=text_drop_reason,
     targets=deepseek_v2.FAMILY.targets,
+    model_type="deepseek_v3",
 )

@@ -1,6 +1,6 @@
 """The declaration of a model family: its config, its table of tensors, and what each target makes of it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -10,7 +10,7 @@ from deepgguf.choices import FileKind
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.formats.gguf.types import GGMLType, Value
 from deepgguf.models.config_schema import JsonObject
-from deepgguf.models.storage import CHOSEN
+from deepgguf.models.storage import CHOSEN, widest
 from deepgguf.models.table import Row
 from deepgguf.recipes.choice import NO_EXCEPTIONS, Exceptions
 
@@ -51,9 +51,11 @@ class Target(msgspec.Struct, Generic[C], frozen=True):
     exceptions: Exceptions = NO_EXCEPTIONS
     limits: Callable[[C], tuple[str, ...]] = lambda config: ()
 
-    def unquantized_type(self, storage: str, stored: Encoding, chosen: GGMLType | None) -> GGMLType:
-        """The type of a tensor with this storage whose source is `stored`, if `chosen` was asked for."""
-        return self.plain_types[storage][stored.plain] if chosen is None else CHOSEN[storage][chosen]
+    def unquantized_type(self, storage: str, forms: Collection[Encoding], chosen: GGMLType | None) -> GGMLType:
+        """The type of a tensor with this storage whose sources have these `forms`, if `chosen` was asked for."""
+        if chosen is not None:
+            return CHOSEN[storage][chosen]
+        return self.plain_types[storage][widest({form.plain for form in forms})]
 
 
 class Family(msgspec.Struct, Generic[C], frozen=True):
@@ -62,7 +64,8 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     `name` is what config.json calls it. `parse(config, where)` gives the typed config or a CheckpointError.
     `table(config, mtp_layers)` yields every tensor that the checkpoint must contain, and those of so many layers of
     multi-token prediction, which no target has. `drop_reason(config, name)` says why another tensor is left out, or
-    None if it is unknown. `limits(config)`: sentences about what no engine can do with the model.
+    None if it is unknown. `limits(config)`: sentences about what no engine can do with the model. `model_type` is the
+    other name in config.json, empty where other models share it.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     drop_reason: Callable[[C, str], str | None]
     targets: Mapping[str, Target[C]]
     limits: Callable[[C], tuple[str, ...]] = lambda config: ()
+    model_type: str = ""
 
 
 AnyFamily = Family[Any]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from deepgguf.checkpoint.nested_config import language_part
 from deepgguf.errors import CheckpointError
 from deepgguf.models.config_schema import (
     JsonObject,
@@ -23,6 +24,7 @@ from deepgguf.models.table import Kind, Output, Row
 from deepgguf.tensors.view import Shape, View
 
 _BLOCK = re.compile(r"model\.layers\.(\d{1,9})\.")
+_ENCODER = re.compile(r"(model\.)?(vision_tower|vision_model|visual|audio_tower|\w*_projector)\..*")
 _COMPUTED = re.compile(r"(.*\.)?(rotary_emb\.inv_freq|embeddings\.position_ids)")
 
 
@@ -80,7 +82,11 @@ class LanguageConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_language_config(raw: JsonObject, defaults: JsonObject, where: str) -> LanguageConfig:
-    """The typed config; absent fields take `defaults`. CheckpointError names the key that is wrong."""
+    """The typed config; absent fields take `defaults`. CheckpointError names the key that is wrong.
+
+    `raw` may be a wrapper's, with the language model's fields in an object within it.
+    """
+    raw = language_part(raw)
     config = to_config({**raw, **_rope(raw, defaults, where)}, defaults, LanguageConfig, where)
     _check_language(config, where)
     return config
@@ -148,6 +154,14 @@ def language_drop_reason(c: LanguageConfig, name: str) -> str | None:
     if _COMPUTED.fullmatch(name):
         return "buffers that the engines compute"
     return None
+
+
+def text_drop_reason(c: LanguageConfig, name: str) -> str | None:
+    """`language_drop_reason` of a model that has only text; a wrapper may have given it eyes and ears."""
+    reason = language_drop_reason(c, name)
+    if reason is None and _ENCODER.fullmatch(name):
+        return "encoders of a wrapper, which a model of this architecture does not have"
+    return reason
 
 
 def block_row(block: int, source: str, kind: Kind, shape: Shape, name: str, experts: int = 0) -> Row:

@@ -72,11 +72,11 @@ def _sources(row: Row, tensors: Mapping[str, SourceTensor]) -> tuple[SourceTenso
 
 
 def _unfit(name: str, row: Row, found: SourceTensor | None) -> CheckpointError:
-    where = f"tensor {name}"
     if found is None:
         advice = "download the missing shard, or compare config.json with the original"
-        return CheckpointError(where, "config.json promises it, but no shard holds it", advice)
+        return CheckpointError(f"tensor {name}", "config.json promises it, but no shard holds it", advice)
     shapes = f"shape {list(found.shape)}, expected {list(row.shape)} by config.json"
+    where = f"tensor {found.name_in_files}"
     return CheckpointError(where, shapes, "config.json and weights belong to different models")
 
 
@@ -97,5 +97,6 @@ def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping
             first.refuse()  # scales without weights
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         found = f"is unknown{more}: config.json does not promise it and there is no reason to drop it"
-        raise CheckpointError(f"tensor {unknown[0]}", found, "the checkpoint is of a kind that deepgguf does not know")
+        where = f"tensor {tensors[unknown[0]].name_in_files}"
+        raise CheckpointError(where, found, "the checkpoint is of a kind that deepgguf does not know")
     return reasons

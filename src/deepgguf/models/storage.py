@@ -1,6 +1,6 @@
 """The ways of storing a tensor unquantized; each target has a table of types for them (`llamacpp.py`, `ollama.py`)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from deepgguf.formats.gguf.types import GGMLType
 
@@ -23,3 +23,8 @@ CHOSEN: Mapping[str, Mapping[GGMLType, GGMLType]] = {
     VISION: _AS_CHOSEN,
     PATCH: {F32: F32, F16: F16, BF16: F32},
 }
+
+
+def widest(types: Collection[GGMLType]) -> GGMLType:
+    """The plain type that holds every value of `types`: neither F16 nor BF16 holds the other's."""
+    return next(iter(types)) if len(types) == 1 else F32

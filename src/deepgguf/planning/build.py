@@ -11,14 +11,14 @@ from deepgguf.choices import FileKind
 from deepgguf.encodings import PLAIN
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.encodings.fp8 import Fp8
-from deepgguf.errors import CheckpointError, UsageError
+from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.encode import lay_out
 from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value, ValueType, block_of
 from deepgguf.models.family import AnyTarget, KeyFacts
 from deepgguf.models.match import Matched, Model, read_model
 from deepgguf.models.table import Output
 from deepgguf.planning.options import Options, check_options
-from deepgguf.planning.schema import Dropped, Plan, PlannedFile, PlannedTensor
+from deepgguf.planning.schema import Dropped, Plan, PlannedFile, PlannedTensor, forms_of
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.planning.split import split_file
 from deepgguf.planning.warnings import importance_warnings, pattern_warnings, tokenizer_warnings
@@ -39,8 +39,8 @@ class _Sourced(msgspec.Struct, frozen=True):
     plain_type: GGMLType
 
     @property
-    def stored(self) -> Encoding:
-        return self.sources[0].encoding
+    def forms(self) -> tuple[Encoding, ...]:
+        return forms_of(self.sources)
 
     @property
     def weights(self) -> int:
@@ -107,8 +107,7 @@ def _sourced(kind: FileKind, matched: Matched, target: AnyTarget, options: Optio
         outputs = [output for output in row.outputs.get(options.target, ()) if output.file == kind]
         if outputs:
             for output in outputs:
-                _check_alike(output, sources)
-                plain_type = target.unquantized_type(output.storage, sources[0].encoding, options.plain_type)
+                plain_type = target.unquantized_type(output.storage, forms_of(sources), options.plain_type)
                 found.append(_Sourced(output, row.output_shape(output), sources, plain_type))
     return sorted(found, key=_file_order)
 
@@ -120,16 +119,6 @@ def _file_order(sourced: _Sourced) -> tuple[float, bytes]:
     return (int(block[1]) if block else float("inf"), name.encode())
 
 
-def _check_alike(output: Output, sources: Sequence[SourceTensor]) -> None:
-    first = sources[0]
-    odd = next((source for source in sources if source.encoding != first.encoding), None)
-    if odd:
-        found = f"dtype {odd.encoding.dtype}, but {first.name} has {first.encoding.dtype}"
-        if odd.encoding.dtype == first.encoding.dtype:
-            found = f"its scales are stored differently from those of {first.name}"
-        raise CheckpointError(f"tensor {odd.name}", found, f"all experts stacked in {output.name} must be alike")
-
-
 def _dropped(matched: Matched, checkpoint: Checkpoint) -> tuple[Dropped, ...]:
     by_reason: dict[str, list[str]] = {}
     for name, reason in matched.left_out.items():
@@ -137,8 +126,10 @@ def _dropped(matched: Matched, checkpoint: Checkpoint) -> tuple[Dropped, ...]:
     found = []
     for reason, names in sorted(by_reason.items()):
         left_out = [checkpoint.tensors[name] for name in names]
-        scales = sum(len(tensor.blobs) - 1 for tensor in left_out)
-        found.append(Dropped(reason, len(names), scales, sum(tensor.nbytes for tensor in left_out), names[0]))
+        whole = {tensor.name_in_files: tensor for tensor in left_out}  # many experts may be in one
+        scales = sum(len(tensor.blobs) - 1 for tensor in whole.values())
+        nbytes = sum(blob.nbytes for blob in {blob for tensor in left_out for blob in tensor.blobs})
+        found.append(Dropped(reason, len(whole), scales, nbytes, next(iter(whole))))
     return tuple(found)
 
 
@@ -147,7 +138,7 @@ def _plan_file(
     options: Options,
 ) -> PlannedFile:  # fmt: skip
     file = target.files[kind]
-    fp8_tensors = tuple(s.output.name for s in sourced if isinstance(s.stored, Fp8))
+    fp8_tensors = tuple(s.output.name for s in sourced if any(isinstance(form.form, Fp8) for form in s.forms))
     keys = file.keys(config, KeyFacts(checkpoint, file.architecture, fp8_tensors, _parameters(sourced)))
     typed = _types(sourced, target, options, keys)
     infos = lay_out((s.output.name, t.type, s.shape) for s, t in zip(sourced, typed, strict=True))
@@ -207,7 +198,7 @@ def _note(typed: TypedTensor, row: int) -> str:
 def _flat(sourced: _Sourced) -> View:
     """Where every weight stands alone, any run of them will do as a piece: rows of one."""
     view = sourced.output.view
-    if view.groups > 1 or view.transposed or sourced.stored.type not in PLAIN:
+    if view.groups > 1 or view.transposed or any(form.type not in PLAIN for form in sourced.forms):
         return view
     return View(1, view.elements, 1, 0, view.elements)
 

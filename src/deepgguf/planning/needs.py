@@ -30,9 +30,10 @@ def worker_bytes(plan: Plan) -> int:
         numbering = Numbering(file, plan.piece_weights)
         for number, tensor in enumerate(file.tensors):
             piece = numbering.piece(Place(number, 0))
-            rows = tensor.sources[0].ranges(tensor.view.cols, *runs(tensor.view, piece)[0])
-            nbytes = sum(span.nbytes for span in rows) + scratch(tensor.output, tensor.stored, piece).nbytes
-            largest = max(largest, nbytes)
+            for form in tensor.forms:
+                rows = form.ranges(tensor.view.cols, *runs(tensor.view, piece)[0])
+                nbytes = sum(span.nbytes for span in rows) + scratch(tensor.output, form, piece).nbytes
+                largest = max(largest, nbytes)
     return largest + (WINDOW_BYTES if plan.source.whole_windows else 0)
 
 

@@ -48,7 +48,8 @@ def cut(tensor: PlannedTensor, piece_weights: int = PIECE_WEIGHTS) -> Cut:
     if weights <= piece_weights or view.transposed:
         groups, run = min(view.groups, max(1, piece_weights // weights)), view.taken
     else:
-        groups, run = 1, min(view.taken, _rows_per_piece(view.cols, tensor.stored.cut_rows, piece_weights))
+        edges = max(form.cut_rows for form in tensor.forms)
+        groups, run = 1, min(view.taken, _rows_per_piece(view.cols, edges, piece_weights))
     per_group = -(-view.taken // run)
     per_source = -(-view.groups // groups) * per_group
     return Cut(groups, run, per_group, per_source, per_source * len(tensor.sources))

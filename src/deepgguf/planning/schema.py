@@ -1,5 +1,7 @@
 """The plan as data, which can be pickled: it says everything that decides the output's bytes."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from deepgguf.checkpoint.importance import ImportanceEntry, ImportanceFile
@@ -35,7 +37,7 @@ class OutputTensor(msgspec.Struct, frozen=True):
 
 
 class PlannedTensor(msgspec.Struct, frozen=True):
-    """An output tensor: what `view` takes of each of its sources, one after the other; all have the same encoding.
+    """An output tensor: what `view` takes of each of its sources, one after the other.
 
     `info.shape` is row-major. `plain_type` is the type without quantization. `note` says why a quantized file keeps
     this tensor in another type than its recipe's. `importance` is the entry of the importance matrix that it is
@@ -55,14 +57,25 @@ class PlannedTensor(msgspec.Struct, frozen=True):
         return OutputTensor(self.info, self.view, self.importance)
 
     @property
-    def stored(self) -> Encoding:
-        """The form of the sources."""
-        return self.sources[0].encoding
+    def forms(self) -> tuple[Encoding, ...]:
+        """The forms of the sources, each once: experts of a stack may differ."""
+        return forms_of(self.sources)
+
+    @property
+    def dtypes(self) -> str:
+        """What the source calls the dtype of the weights, or each of them."""
+        return ", ".join(dict.fromkeys(form.form.dtype for form in self.forms))
 
     @property
     def weights(self) -> int:
         """Number of elements."""
         return self.view.elements * len(self.sources)
+
+
+def forms_of(sources: Sequence[SourceTensor]) -> tuple[Encoding, ...]:
+    """The encodings of `sources`, each once, in their order."""
+    same = {id(source.encoding): source.encoding for source in sources}  # few objects for thousands of sources
+    return tuple(dict.fromkeys(same.values()))
 
 
 class PlannedFile(msgspec.Struct, frozen=True):

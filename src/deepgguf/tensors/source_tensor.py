@@ -1,6 +1,7 @@
 """A tensor of the checkpoint: its form, and where its bytes lie."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -34,13 +35,20 @@ class FileRange(NamedTuple):
 class SourceTensor(msgspec.Struct, frozen=True, gc=False):
     """A tensor by the name of its weights; `shape` is row-major.
 
-    `blobs` are the weights and what `encoding` needs beside them (scales), each in whatever shard it lies.
+    `blobs` are the weights and what `encoding` needs beside them (scales), each in whatever shard it lies. `spelled` is
+    what the files call the tensor that has it; empty where that is `name`.
     """
 
     name: str
     shape: tuple[int, ...]
     encoding: Encoding
     blobs: tuple[Blob, ...]
+    spelled: str = ""
+
+    @property
+    def name_in_files(self) -> str:
+        """What the files call the tensor that has it."""
+        return self.spelled or self.name
 
     @property
     def nbytes(self) -> int:
@@ -53,9 +61,12 @@ class SourceTensor(msgspec.Struct, frozen=True, gc=False):
             yield FileRange(blob.file, blob.offset + start, blob.offset + start + nbytes)
 
     def read_rows(self, cols: int, first: int, rows: int, read: ReadByNumber, buffers: Buffers) -> Stored:
-        """These rows as they are stored, in `buffers`; raises what `read` raises."""
-        blobs = []
-        for number, span in enumerate(self.ranges(cols, first, rows)):
-            blobs.append(buffers.take(f"blob {number}", span.nbytes))
-            read(span.file, span.start, blobs[-1])
-        return Stored(self.name, first, rows, cols, tuple(blobs))
+        """These rows as they are stored, in `buffers`; raises what `read` raises.
+
+        Bytes that were read last are not read again: other rows may need the same (`encodings.part`).
+        """
+        blobs = tuple(
+            buffers.filled(f"blob {number}", span.nbytes, (read, span), partial(read, span.file, span.start))
+            for number, span in enumerate(self.ranges(cols, first, rows))
+        )
+        return Stored(self.name, first, rows, cols, blobs)

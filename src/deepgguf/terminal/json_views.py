@@ -80,7 +80,7 @@ def _tensor(tensor: PlannedTensor) -> dict[str, object]:
         "shape": info.shape,
         "offset": info.offset,
         "nbytes": info.nbytes,
-        "from": tensor.stored.dtype,
+        "from": tensor.dtypes,
         "sources": len(tensor.sources),
         **({"note": tensor.note} if tensor.note else {}),
     }

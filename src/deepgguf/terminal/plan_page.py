@@ -47,7 +47,9 @@ def _facts(plan: Plan, memory: int, jobs: int, free_disk: int, free_memory: int 
 
 
 def _scales(plan: Plan) -> str:
-    shown = ", ".join(sorted({tensor.stored.scaling for file in plan.files for tensor in file.tensors} - {""}))
+    shown = ", ".join(
+        sorted({form.scaling for file in plan.files for tensor in file.tensors for form in tensor.forms} - {""})
+    )
     return f"{plan.scales_paired:,}{f' ({shown})' if shown else ''}" if plan.scales_paired else ""
 
 
@@ -77,7 +79,7 @@ def _types(plan: Plan, kind: str) -> Table:
     groups: dict[tuple[str, str, str, str], list[int]] = {}
     for file in plan.files:
         for t in file.tensors if file.kind == kind else ():
-            key = (_BLOCK.sub("blk.*.", t.info.name), t.stored.dtype, t.info.type.name, t.note)
+            key = (_BLOCK.sub("blk.*.", t.info.name), t.dtypes, t.info.type.name, t.note)
             entry = groups.setdefault(key, [0, 0, 0])
             entry[0] += 1
             entry[1] += t.weights

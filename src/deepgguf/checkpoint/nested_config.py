@@ -1,0 +1,31 @@
+"""A config.json whose language model is described by an object within it, as wrappers for vision and speech have it."""
+
+from collections.abc import Iterator, Mapping
+
+NESTS = ("text_config", "llm_config", "language_config")
+"""What wrappers call that object."""
+
+
+def nested(config: Mapping[str, object]) -> tuple[str, Mapping[str, object]] | None:
+    """The name of the object within `config` that describes the language model, and the object; None without one."""
+    for name in NESTS:
+        value = config.get(name)
+        if isinstance(value, Mapping):
+            return name, value
+    return None
+
+
+def levels(config: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    """`config`, the object within it, and so on inwards."""
+    yield config
+    while inner := nested(config):
+        _, config = inner
+        yield config
+
+
+def language_part(config: Mapping[str, object]) -> Mapping[str, object]:
+    """What `config` says of the language model: all of it, the object within going first."""
+    merged: dict[str, object] = {}
+    for level in levels(config):
+        merged |= level
+    return merged
