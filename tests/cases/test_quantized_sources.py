@@ -244,3 +244,23 @@ def test_f7_a_tool_whose_tensors_have_names_of_their_own_is_known_by_the_config(
         tensors |= own if is_quantized(name) else {name: tensor}
     with pytest.raises(CheckpointError, match=r"^config.json: its weights are quantized by ExLlamaV3, which deepgguf"):
         deepgguf.plan(source(tmp_path, tensors, {"quant_method": "exl3"}))
+
+
+@pytest.mark.parametrize("form", ["ct-fp8-channel", "ct-fp8-tensor", "ct-int8-channel"])
+def test_f7_quantized_experts_may_be_stacked_in_one_tensor(tmp_path, form):
+    """As transformers 5 holds them: gate and up above each other, their scales likewise."""
+    config, make = FORMS[form]
+    as_coded, as_floats = coded(make)
+    mlp = "model.layers.1.mlp.experts"
+    parts = {name.rpartition(".")[2] for name in as_coded if name.startswith(f"{mlp}.0.up_proj.")}
+    for stack, projections in (("gate_up_proj", ("gate_proj", "up_proj")), ("down_proj", ("down_proj",))):
+        for part in parts:
+            each = [as_coded.pop(f"{mlp}.{e}.{p}.{part}") for e in range(4) for p in projections]
+            shape = (4, len(projections) * each[0].shape[0], *each[0].shape[1:])
+            ending = part.removeprefix("weight")
+            as_coded[f"{mlp}.{stack}{ending}"] = Stored(each[0].dtype, shape, b"".join(t.data for t in each))
+    folder, exact = source(tmp_path, as_coded, config), write_checkpoint(tmp_path / "exact", CONFIG, as_floats)
+    for path, checkpoint in ((tmp_path / "x.gguf", folder), (tmp_path / "y.gguf", exact)):
+        deepgguf.convert(checkpoint, path, type="f32")
+    assert contents(tmp_path / "x.gguf") == contents(tmp_path / "y.gguf")
+    assert deepgguf.verify(tmp_path / "x.gguf", folder).differences == ()
