@@ -157,12 +157,12 @@ class Opener:
         paths = job.paths
         if not self._disk.exists(paths.part):
             return self._resume_named(job)
-        if not self._disk.exists(paths.journal):
-            return None
         with ExitStack() as opened:  # closed again unless the run is returned
             part = PartFile.reopen(self._disk, paths, job.file)
             opened.callback(part.close)
             must_be_ours(part.fd, paths.part)
+            if not self._disk.exists(paths.journal):
+                return None
             journal, claimed = _own_journal(self._disk, job)
             if not journal:
                 return None
@@ -204,7 +204,7 @@ def _own_journal(disk: Disk, job: FileJob) -> tuple[Journal | None, dict[int, Fi
     None and no claims if the interrupted run had not yet written its first line.
     """
     path = job.paths.journal
-    journal, found, finished = reopen_journal(disk, path)
+    journal, found, finished = reopen_journal(disk, path, job.numbering.count)
     if found == job.header:
         return journal, {claim.number: claim for claim in finished if claim.number < job.numbering.count}
     journal.close()

@@ -146,7 +146,11 @@ def _tokenizer_files(folder: Path) -> list[Path]:
 
 def _require_empty(folder: Path) -> None:
     """Nothing is replaced: what a folder holds may be a checkpoint that took a day to download."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise OutputError(folder, f"cannot be looked at: {error.strerror}", "name a new one") from None
+    if taken:
         raise UsageError(folder, "exists and is not an empty folder", "name a new one")
 
 
