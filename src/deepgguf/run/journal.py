@@ -16,6 +16,7 @@ import xxhash
 from deepgguf.encodings.encoding import Counts
 from deepgguf.errors import OutputError
 from deepgguf.run.disk import Disk, is_at, must_be_ours
+from deepgguf.run.torn import may_be_left_of
 
 SCHEMA = 3
 _RUN = struct.Struct("<QI")
@@ -23,6 +24,7 @@ _PIECE = struct.Struct("<16sIII")
 _SUM = struct.Struct("<Q")
 _HEADER_CAP = 1 << 20
 _MOST_FOR_A_PIECE = 8 * (_RUN.size + _PIECE.size + _SUM.size)  # one that was made again has several records
+_BEGINNING = b'{"plan":"'
 
 
 class JournalHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,6 +118,8 @@ def _parsed(path: Path, data: bytes) -> tuple[JournalHeader | None, list[Finishe
     """Header, records, and the byte where the good records end; no header and 0 if its line was never finished."""
     line, newline, _ = data[:_HEADER_CAP].partition(b"\n")
     if not newline:
+        if not may_be_left_of(_BEGINNING, line):
+            raise OutputError(path, "is not a journal of deepgguf", "move it away, or discard it with `restart=True`")
         return None, [], 0
     try:
         header: JournalHeader | None = msgspec.json.decode(line, type=JournalHeader)
