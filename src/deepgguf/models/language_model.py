@@ -229,7 +229,7 @@ def _kv_b(c: LanguageConfig, block: int, shape: Shape) -> Row:
     v_b the rest (DeepSeek-V2, section 2.1.2: W_UK and W_UV; conversion/deepseek.py).
 
     All rows of kv_b, those of v_b among them, multiply latent vectors; absorbed, v_b multiplies the means that
-    attention makes of them (llama-graph.cpp, build_attn_mha). The transposed k_b multiplies queries, as nothing else does.
+    attention makes of them (llama-graph.cpp, build_attn_mha). The transposed k_b multiplies queries, as no other does.
     """
     latent = (f"blk.{block}.attn_v_b.weight", f"blk.{block}.attn_kv_b.weight")
     whole = block_row(block, "self_attn.kv_b_proj.weight", Kind.LINEAR, shape, "attn_kv_b.weight")
