@@ -72,12 +72,14 @@ def _served_by_others(weighted: Iterable[PlannedTensor], matrix: ImportanceMatri
     for tensor in weighted:
         name, source = tensor.info.name, tensor.importance.source if tensor.importance else tensor.info.name
         if not source.startswith(name):
-            kinds = _kind(name), _kind(source)
+            mean = "the mean of the heads of " if tensor.importance and tensor.importance.averaged else ""
+            kinds = _kind(name), mean + _kind(source)
             others[kinds] = others.get(kinds, 0) + 1
     for (kind, source), count in others.items():
+        layers = f"{count} layer{'s' if count > 1 else ''}"
         yield (
-            f"the importance matrix has no data for {kind} in {count} layers: those of {source} serve, which has the "
-            f"same input; a matrix that was made with a file for {target} has them"
+            f"the importance matrix has no data for {kind}: in {layers} {source} serves, which has the same input; "
+            f"a matrix that was made with a file for {target} has them"
         )
     headless = [_kind(t.info.name) for t in weighted if t.importance is None and t.info.name in matrix.sizes]
     if headless:
