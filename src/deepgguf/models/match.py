@@ -1,7 +1,7 @@
 """What a table promises against what the shards hold: every source tensor is used once or left out with a reason."""
 
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -59,26 +59,28 @@ def read_model(checkpoint: Checkpoint, selection: Selection) -> Model:
     """
     family = find_family(checkpoint.config, _CONFIG)
     config = family.parse(checkpoint.config, _CONFIG)
-    mtp, tensors = selection.mtp or "drop", checkpoint.tensors
+    tensors = checkpoint.tensors
+    mtp, layers = _mtp_layers(family, config, selection, tensors)
+    reasons = {name: ASKED_FOR for name, tensor in tensors.items() if any(finds(p, tensor) for p in selection.drop)}
+    rows = _rows(family.table(config, layers), tensors, reasons)
+    kept = tuple((row, sources) for row, sources in rows if row.part in KEPT[mtp])
+    reasons |= {s.name: TRUNK_DROPPED for row, sources in rows if row.part not in KEPT[mtp] for s in sources}
+    explained = {source.name for _, sources in kept for source in sources}
+    explained |= reasons.keys()
+    reasons |= _left_out(family, config, explained, tensors)
+    return Model(family, config, Matched(kept, reasons), mtp, layers)
+
+
+def _mtp_layers(family: AnyFamily, config: object, selection: Selection, tensors: Iterable[str]) -> tuple[Mtp, int]:
+    """What becomes of the layers of multi-token prediction, and of how many: none if none are there."""
+    mtp = selection.mtp or "drop"
     if selection.target in family.targets:
         mtp = possible_mtp(family, selection.target, selection.mtp)
     layers = 0 if mtp == "drop" else family.mtp_layers(config)
-    if layers and not any(family.drop_reason(config, weight_of(name)) == MTP_DROPPED for name in tensors):
-        layers = 0  # save_pretrained writes none, and leaves the promise in config.json
-    mtp = mtp if layers else "drop"
-    asked_for = _matching(tensors, selection.drop)
-    rows = _rows(family.table(config, layers), tensors, asked_for)
-    kept = tuple((row, sources) for row, sources in rows if row.part in KEPT[mtp])
-    reasons = {source.name: TRUNK_DROPPED for row, sources in rows if row.part not in KEPT[mtp] for source in sources}
-    used = {source.name for _, sources in rows for source in sources}
-    left_out = _left_out(family, config, used | asked_for, tensors)
-    asked = dict.fromkeys(sorted(asked_for), ASKED_FOR)
-    return Model(family, config, Matched(kept, left_out | reasons | asked), mtp, layers)
-
-
-def _matching(tensors: Mapping[str, SourceTensor], patterns: Sequence[str]) -> set[str]:
-    """The names of what the patterns find, by the names in the files or by those of the table."""
-    return {name for name, tensor in tensors.items() for pattern in patterns if finds(pattern, tensor)}
+    # save_pretrained writes none, and leaves the promise in config.json.
+    if layers and any(family.drop_reason(config, weight_of(name)) == MTP_DROPPED for name in tensors):
+        return mtp, layers
+    return "drop", 0
 
 
 def finds(pattern: str, tensor: SourceTensor) -> bool:
@@ -87,23 +89,24 @@ def finds(pattern: str, tensor: SourceTensor) -> bool:
 
 
 def _rows(
-    table: Iterable[Row], tensors: Mapping[str, SourceTensor], asked_for: Container[str]
+    table: Iterable[Row], tensors: Mapping[str, SourceTensor], asked_for: Collection[str]
 ) -> list[tuple[Row, tuple[SourceTensor, ...]]]:
     """Gives every row its sources. CheckpointError names what is missing, unreadable, or of a wrong shape."""
+    if asked_for:
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in asked_for}
     rows = []
     for row in table:
-        absent = next((name for name in row.sources if name not in tensors or name in asked_for), None)
-        if absent is None:
-            rows.append((row, _sources(row, tensors)))
-        elif not row.optional:
-            raise _needed(absent) if absent in asked_for else _missing(absent, row)
+        if not (row.optional and row.source not in tensors):
+            rows.append((row, _sources(row, tensors, asked_for)))
     return rows
 
 
-def _sources(row: Row, tensors: Mapping[str, SourceTensor]) -> tuple[SourceTensor, ...]:
+def _sources(row: Row, tensors: Mapping[str, SourceTensor], asked_for: Collection[str]) -> tuple[SourceTensor, ...]:
     sources = []
     for name in row.sources:
-        found = tensors[name]
+        found = tensors.get(name)
+        if found is None:
+            raise _needed(name) if name in asked_for else _missing(name, row)
         if found.shape != row.shape:
             shapes = f"shape {list(found.shape)}, expected {list(row.shape)} by config.json"
             where = f"tensor {found.name_in_files}"

@@ -53,7 +53,7 @@ _NEVER_QUANTIZED = (
     "a.rvq.codebook",
     "mm.a.code_embd",
 )
-_WAYS_OUT = "give one as `imatrix` that has, or choose a type that needs none, such as q2_k"
+_WAYS_OUT = "give one as `imatrix` that has, or choose a type that needs none, such as q2_k, or `tensor_types`"
 
 _NEVER_QUANTIZED_NAMES = frozenset({"position_embd.weight", "token_types.weight"})
 
