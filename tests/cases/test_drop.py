@@ -49,10 +49,11 @@ def test_f21_what_the_model_needs_is_not_left_out(source, pattern, needed):
         deepgguf.plan(source, drop=["v_head", "local", pattern])
 
 
-def test_f21_a_pattern_that_no_tensor_has_is_warned_of(tmp_path):
-    source = write_checkpoint(tmp_path / "x", V3, weights(V3))
-    (warning,) = deepgguf.plan(source, drop="v_heads").warnings
-    assert warning == "no tensor of the checkpoint has a name that matches v_heads, so nothing is left out by it"
+def test_f21_a_pattern_that_no_tensor_has_is_refused(source):
+    with pytest.raises(
+        UsageError, match=r"`drop`: 'v_heads' matches no tensor of the checkpoint; give a part of a name"
+    ):
+        deepgguf.plan(source, drop=["v_head", "v_heads"])
 
 
 @pytest.mark.parametrize(("pattern", "found"), [("*.bias", "not a regular expression"), ("", "is empty")])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import deepgguf
+from deepgguf.encodings.q4_k import Q4K
 
 KV_B, K_B, V_B = (f"blk.1.attn_{part}.weight" for part in ("kv_b", "k_b", "v_b"))
 UP, GATE = "blk.1.ffn_up_exps.weight", "blk.1.ffn_gate_exps.weight"
@@ -175,15 +176,16 @@ def test_f19_an_expert_without_data_counts_equally_as_in_llama_quantize(source, 
     ]
 
 
-def test_f19_an_expert_without_data_has_the_mean_of_the_others_where_the_type_needs_one(source, tmp_path):
+def test_f19_an_expert_without_data_has_the_mean_of_the_others_where_the_type_needs_one(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(Q4K, "needs_importance", True)
     entries = all_entries(source, "llama.cpp")
     mean, odd = entries[UP].copy(), entries[UP].copy()
     mean[:HIDDEN] = entries[UP].reshape(EXPERTS, -1)[1:].astype(np.float64).mean(axis=0)
     odd[:HIDDEN] = 0
     matrix = older_form(tmp_path / "odd.dat", entries | {UP: odd})
-    expected = converted(source, tmp_path, older_form(tmp_path / "mean.dat", entries | {UP: mean}), type="q2_k_s")
-    assert converted(source, tmp_path, matrix, type="q2_k_s") == expected
-    assert warnings(source, matrix, type="q2_k_s") == [
+    expected = converted(source, tmp_path, older_form(tmp_path / "mean.dat", entries | {UP: mean}))
+    assert converted(source, tmp_path, matrix) == expected
+    assert warnings(source, matrix) == [
         "layer 1: the importance matrix has no data for experts 0; they have the mean of the others"
     ]
 

@@ -6,8 +6,10 @@ from collections.abc import Collection, Iterable, Mapping
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
+from deepgguf.checkpoint.quantization import declared_quantization, drop_reason
 from deepgguf.choices import Mtp
 from deepgguf.encodings import weight_of
+from deepgguf.encodings.foreign import convert_the_original, tool_of
 from deepgguf.encodings.opaque import Opaque
 from deepgguf.errors import CheckpointError, UsageError
 from deepgguf.models import find_family
@@ -59,9 +61,10 @@ def read_model(checkpoint: Checkpoint, selection: Selection) -> Model:
     """
     family = find_family(checkpoint.config, _CONFIG)
     config = family.parse(checkpoint.config, _CONFIG)
+    _check_tool(checkpoint)
     tensors = checkpoint.tensors
     mtp, layers = _mtp_layers(family, config, selection, tensors)
-    reasons = {name: ASKED_FOR for name, tensor in tensors.items() if any(finds(p, tensor) for p in selection.drop)}
+    reasons = _asked_for(tensors, selection.drop)
     rows = _rows(family.table(config, layers), tensors, reasons)
     kept = tuple((row, sources) for row, sources in rows if row.part in KEPT[mtp])
     reasons |= {s.name: TRUNK_DROPPED for row, sources in rows if row.part not in KEPT[mtp] for s in sources}
@@ -69,6 +72,17 @@ def read_model(checkpoint: Checkpoint, selection: Selection) -> Model:
     explained |= reasons.keys()
     reasons |= _left_out(family, config, explained, tensors)
     return Model(family, config, Matched(kept, reasons), mtp, layers)
+
+
+def _check_tool(checkpoint: Checkpoint) -> None:
+    """CheckpointError if config.json names a tool that deepgguf does not read, and hardly a weight has its usual name:
+    such a checkpoint is complete, though everything that the table promises seems to be missing.
+    """
+    quantization = declared_quantization(checkpoint.config)
+    tool, weights = tool_of(quantization), sum(name.endswith(".weight") for name in checkpoint.tensors)
+    if tool and 2 * weights < len(checkpoint.tensors):
+        found = f"its weights are quantized by {tool}, which deepgguf does not read"
+        raise CheckpointError(_CONFIG, found, convert_the_original(quantization))
 
 
 def _mtp_layers(family: AnyFamily, config: object, selection: Selection, tensors: Iterable[str]) -> tuple[Mtp, int]:
@@ -83,9 +97,20 @@ def _mtp_layers(family: AnyFamily, config: object, selection: Selection, tensors
     return "drop", 0
 
 
-def finds(pattern: str, tensor: SourceTensor) -> bool:
-    """Whether the regular expression is found in the tensor's name, or in the one that it has in the files."""
-    return any(re.search(pattern, name) for name in (tensor.name, tensor.name_in_files))
+def _asked_for(tensors: Mapping[str, SourceTensor], patterns: Iterable[str]) -> dict[str, str]:
+    """The reason for what the patterns find in names, be they those of the files or of the table.
+
+    UsageError for a pattern that finds nothing.
+    """
+    reasons: dict[str, str] = {}
+    for pattern in patterns:
+        search = re.compile(pattern).search
+        found = [name for name, tensor in tensors.items() if search(name) or search(tensor.name_in_files)]
+        if not found:
+            advice = "give a part of a name as its shards have it, or leave it out"
+            raise UsageError("`drop`", f"{pattern!r} matches no tensor of the checkpoint", advice)
+        reasons |= dict.fromkeys(found, ASKED_FOR)
+    return reasons
 
 
 def _rows(
@@ -107,12 +132,12 @@ def _sources(row: Row, tensors: Mapping[str, SourceTensor], asked_for: Collectio
         found = tensors.get(name)
         if found is None:
             raise _needed(name) if name in asked_for else _missing(name, row)
+        if isinstance(found.encoding, Opaque):
+            found.encoding.refuse()
         if found.shape != row.shape:
             shapes = f"shape {list(found.shape)}, expected {list(row.shape)} by config.json"
             where = f"tensor {found.name_in_files}"
             raise CheckpointError(where, shapes, "config.json and weights belong to different models")
-        if isinstance(found.encoding, Opaque):
-            found.encoding.refuse()
         sources.append(found)
     return tuple(sources)
 
@@ -134,7 +159,7 @@ def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping
     unknown = []
     for name in tensors:
         if name not in used:
-            reason = family.drop_reason(model, weight_of(name))
+            reason = family.drop_reason(model, weight_of(name)) or drop_reason(name)
             if reason:
                 reasons[name] = reason
             else:

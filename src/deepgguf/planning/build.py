@@ -8,9 +8,10 @@ import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.choices import FileKind
-from deepgguf.encodings import PLAIN
+from deepgguf.encodings import PLAIN, encoding_of
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.encodings.fp8 import Fp8
+from deepgguf.encodings.quantized import Quantized
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.encode import lay_out
 from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value, ValueType, block_of
@@ -23,7 +24,7 @@ from deepgguf.planning.options import Options, check_options
 from deepgguf.planning.schema import Dropped, Plan, PlannedFile, PlannedTensor, forms_of
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.planning.split import split_file
-from deepgguf.planning.warnings import drop_warnings, importance_warnings, pattern_warnings, tokenizer_warnings
+from deepgguf.planning.warnings import importance_warnings, pattern_warnings, tokenizer_warnings
 from deepgguf.recipes.choice import Origin, TypeChoices, TypedTensor, choose_types
 from deepgguf.recipes.tensor import ModelFacts, TensorToType
 from deepgguf.tensors.source_tensor import SourceTensor
@@ -72,7 +73,6 @@ def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
         *target.limits(model.config),
         *mtp_warnings(model.mtp_layers),
         *tokenizer_warnings(checkpoint),
-        *drop_warnings(checkpoint.tensors.values(), options.drop),
         *pattern_warnings(files, options.tensor_types),
     ]
     if options.imatrix:
@@ -195,7 +195,8 @@ def _tensor(sourced: _Sourced, typed: TypedTensor, info: TensorInfo, served: Map
     view = _flat(sourced) if info.type in PLAIN else sourced.output.view
     note = _note(typed, info.shape[-1])
     importance = served[info.name].importance if typed.weighted else None
-    if importance and typed.needs_importance:
+    encoding = encoding_of(info.type)
+    if importance and isinstance(encoding, Quantized) and encoding.needs_importance:
         importance = importance.filled()
     return PlannedTensor(info, view, sourced.sources, sourced.plain_type, note, importance)
 

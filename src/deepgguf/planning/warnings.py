@@ -1,16 +1,14 @@
 """What a plan warns of: nothing here stops a run, everything here could surprise."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from deepgguf.checkpoint.chat_template import broken_template
 from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.checkpoint.importance import ImportanceMatrix
 from deepgguf.encodings.quantized import Quantized
-from deepgguf.models.match import finds
 from deepgguf.planning.schema import PlannedFile, PlannedTensor
 from deepgguf.recipes.patterns import TypePattern
-from deepgguf.tensors.source_tensor import SourceTensor
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _SHOWN = 8
@@ -37,13 +35,6 @@ def pattern_warnings(files: Iterable[PlannedFile], patterns: Iterable[TypePatter
     for pattern in patterns:
         if not any(map(pattern.matches, names)):
             yield f"no tensor's name matches {pattern.pattern}, so nothing gets the type {pattern.type.name} by it"
-
-
-def drop_warnings(tensors: Collection[SourceTensor], patterns: Iterable[str]) -> Iterator[str]:
-    """Patterns of the user that no tensor of the checkpoint has."""
-    for pattern in patterns:
-        if not any(finds(pattern, tensor) for tensor in tensors):
-            yield f"no tensor of the checkpoint has a name that matches {pattern}, so nothing is left out by it"
 
 
 def importance_warnings(files: Iterable[PlannedFile], matrix: ImportanceMatrix, target: str) -> Iterator[str]:
