@@ -48,7 +48,7 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
     card, card_warnings = read_model_card(files)
     hidden_size = language_part(config).get("hidden_size")
     shards, shard_warnings = open_shards(files, declared_quantization(config), executor, hidden_size)
-    tokenizer, tokenizer_warnings = read_tokenizer(files)
+    tokenizer, tokenizer_warnings = read_tokenizer(files, config)
     return Checkpoint(
         files=files,
         name=files.checkpoint_name,

@@ -5,8 +5,10 @@ import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from deepgguf.choices import Choices, RunChoices
-from deepgguf.cli.flags import given
+from deepgguf.cli.flags import given, in_flags
 from deepgguf.cli.output import complain, print_json, print_page, to_stdout
 from deepgguf.errors import UsageError, printable
 
@@ -89,7 +91,7 @@ def _plan(options: argparse.Namespace) -> "Plan":
     try:
         made = api.plan(options.source, options.output, **given(options, Choices))
         gc.freeze()
-        return made
+        return msgspec.structs.replace(made, warnings=tuple(map(in_flags, made.warnings)))
     finally:
         gc.enable()
 

@@ -123,5 +123,6 @@ FAMILY = Family(
         "llama.cpp": llamacpp_target({"text": TargetFile("deepseek2", llamacpp_keys)}, _llamacpp_limits),
     },
     limits=_limits,
+    pre="deepseek-llm",
     model_type="deepseek_v2",
 )

@@ -10,7 +10,7 @@ from deepgguf.encodings.opaque import Opaque
 from deepgguf.errors import CheckpointError
 from deepgguf.models import find_family
 from deepgguf.models.family import AnyFamily
-from deepgguf.models.table import Row
+from deepgguf.models.table import Kind, Row
 from deepgguf.tensors.source_tensor import SourceTensor
 
 _CONFIG = "config.json"
@@ -63,6 +63,10 @@ def _unfit(name: str, row: Row, found: SourceTensor | None) -> CheckpointError:
         return CheckpointError(f"tensor {name}", "config.json promises it, but no shard holds it", advice)
     shapes = f"shape {list(found.shape)}, expected {list(row.shape)} by config.json"
     where = f"tensor {found.name_in_files}"
+    if row.kind is Kind.VOCABULARY and found.shape[1:] == row.shape[1:]:
+        rows = found.shape[0]
+        advice = f"if the embedding was resized and vocab_size not updated, set vocab_size to {rows} in config.json"
+        return CheckpointError(where, shapes, advice)
     return CheckpointError(where, shapes, "config.json and weights belong to different models")
 
 
