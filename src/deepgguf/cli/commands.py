@@ -5,8 +5,6 @@ import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from deepgguf.choices import Choices, RunChoices
 from deepgguf.cli.flags import given, in_flags
 from deepgguf.cli.output import complain, print_json, print_page, to_stdout
@@ -83,6 +81,8 @@ def _plan_every_type(options: argparse.Namespace, jobs: int) -> None:
 
 
 def _plan(options: argparse.Namespace) -> "Plan":
+    import msgspec
+
     from deepgguf import api
 
     # A plan is a few hundred thousand objects that all live to the end: looking for garbage among them finds none, not
