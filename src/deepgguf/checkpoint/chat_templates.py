@@ -66,4 +66,6 @@ def _read_json(files: Files) -> Templates:
     try:
         return msgspec.convert(read_json(files, _JSON, SMALL_FILE), _TemplateFile).chat_template
     except msgspec.ValidationError as error:
-        raise CheckpointError(_JSON, str(error), "the file is not what transformers writes") from None
+        raise CheckpointError(
+            _JSON, str(error), "the file is not what transformers writes; take it from the original model"
+        ) from None

@@ -150,4 +150,6 @@ def _read(files: Files, name: str, type: type[_T], cap: int = SMALL_FILE) -> _T:
     try:
         return msgspec.convert(read_json(files, name, cap), type)
     except msgspec.ValidationError as error:
-        raise CheckpointError(name, str(error), "the file is not what transformers writes") from None
+        raise CheckpointError(
+            name, str(error), "the file is not what transformers writes; take it from the original model"
+        ) from None
