@@ -308,6 +308,15 @@ def test_f3_a_folder_of_templates_may_not_lead_out_of_the_checkpoint(folder, tmp
         folder.warnings()
 
 
+def test_f3_all_templates_together_are_no_larger_than_one_file_may_be(folder):
+    for name in "ab":
+        folder.put(f"additional_chat_templates/{name}.jinja", "x" * 5_000_000)
+    with pytest.raises(
+        CheckpointError, match=r"^additional_chat_templates/b\.jinja: 5,000,000 bytes, more than the 3,"
+    ):
+        folder.warnings()
+
+
 @pytest.mark.parametrize("target", ["ollama", "llama.cpp"])
 def test_f3_deepseek_ocr_has_the_template_of_its_reference_converter(tmp_path, target):
     folder = Folder(tmp_path, config=OCR)

@@ -39,7 +39,8 @@ def read_chat_templates(configured: Templates, files: Files) -> dict[str, str]:
     for path in files.names_in(_MORE) if _MORE in names else ():
         name = _key_name(path.rpartition("/")[2].removesuffix(".jinja"))
         if path.endswith(".jinja") and name not in found:
-            found[name] = read_text(files, path, SMALL_FILE)
+            room = SMALL_FILE - sum(map(len, found.values()))  # all of them together, however many files there are
+            found[name] = read_text(files, path, max(0, room))
     if DEFAULT not in found and _JSON in names:
         found = _by_name(_read_json(files)) | found
     return found
