@@ -64,6 +64,7 @@ class Choices(TypedDict, total=False):
     ]
     output_tensor_type: Annotated[str | None, Choice("the type of output.weight", "TYPE")]
     token_embedding_type: Annotated[str | None, Choice("the type of token_embd.weight", "TYPE")]
+    pre: Annotated[str | None, Choice("the pre-tokenizer by llama.cpp's name, such as deepseek-llm", "NAME")]
 
 
 class RunChoices(TypedDict, total=False):
@@ -86,7 +87,9 @@ class ConversionChoices(Choices, RunChoices, total=False):
     """All that `deepgguf.convert` takes: what decides the bytes, and how they are made."""
 
 
-CHOICES_OF_A_FILE = ("target", "type", "drop", "imatrix", "tensor_types", "output_tensor_type", "token_embedding_type")
+CHOICES_OF_A_FILE = (
+    "target", "type", "drop", "imatrix", "tensor_types", "output_tensor_type", "token_embedding_type", "pre",
+)  # fmt: skip
 """What a finished file may need to be told again of its conversion; the rest (names, how it was split) it shows."""
 
 

@@ -49,7 +49,7 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
     quantization = declared_quantization(config, _optional(files, MODELOPT), _base_model(card))
     hidden_size = language_part(config).get("hidden_size")
     shards, shard_warnings = open_shards(files, quantization, executor, hidden_size)
-    tokenizer, tokenizer_warnings = read_tokenizer(files)
+    tokenizer, tokenizer_warnings = read_tokenizer(files, config)
     return Checkpoint(
         files=files,
         name=files.checkpoint_name,

@@ -133,6 +133,7 @@ FAMILY = Family(
         ),
     },
     limits=_limits,
+    pre="deepseek-llm",
     model_type="deepseek_v2",
     mtp_layers=language_mtp_layers,
 )

@@ -69,7 +69,9 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     `table(config, mtp_layers)` yields every tensor that the checkpoint must contain, and those of so many layers of
     multi-token prediction; `mtp_layers(config)` is how many config.json promises. `drop_reason(config, name)` says why
     another tensor is left out, or None if it is unknown. `limits(config)`: sentences about what no engine can do with
-    the model. `model_type` is the other name in config.json, empty where other models share it.
+    the model. `model_type` is the other name in config.json, empty where other models share it. `pre` is the
+    pre-tokenizer of the models that have been published, `chat_template` what their reference converter writes where
+    they ship none.
     """
 
     name: str
@@ -80,6 +82,8 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     limits: Callable[[C], tuple[str, ...]] = lambda config: ()
     model_type: str = ""
     mtp_layers: Callable[[C], int] = lambda config: 0
+    pre: str = "deepseek-v3"
+    chat_template: str = ""
 
 
 AnyFamily = Family[Any]

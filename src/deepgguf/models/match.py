@@ -15,7 +15,7 @@ from deepgguf.errors import CheckpointError, UsageError
 from deepgguf.models import find_family
 from deepgguf.models.family import AnyFamily
 from deepgguf.models.mtp import KEPT, MTP_DROPPED, TRUNK_DROPPED, possible_mtp
-from deepgguf.models.table import Part, Row
+from deepgguf.models.table import Kind, Part, Row
 from deepgguf.tensors.source_tensor import SourceTensor
 
 _CONFIG = "config.json"
@@ -135,9 +135,7 @@ def _sources(row: Row, tensors: Mapping[str, SourceTensor], asked_for: Collectio
         if isinstance(found.encoding, Opaque):
             found.encoding.refuse()
         if found.shape != row.shape:
-            shapes = f"shape {list(found.shape)}, expected {list(row.shape)} by config.json"
-            where = f"tensor {found.name_in_files}"
-            raise CheckpointError(where, shapes, "config.json and weights belong to different models")
+            raise _misshapen(row, found)
         sources.append(found)
     return tuple(sources)
 
@@ -151,6 +149,15 @@ def _missing(name: str, row: Row) -> CheckpointError:
     if row.part is Part.MTP:
         advice = 'the MTP layer is incomplete: choose `mtp="drop"`, or download the missing shard'
     return CheckpointError(f"tensor {name}", "config.json promises it, but no shard holds it", advice)
+
+
+def _misshapen(row: Row, found: SourceTensor) -> CheckpointError:
+    shapes = f"shape {list(found.shape)}, expected {list(row.shape)} by config.json"
+    advice = "config.json and weights belong to different models"
+    if row.kind is Kind.VOCABULARY and found.shape[1:] == row.shape[1:]:
+        rows = found.shape[0]
+        advice = f"if the embedding was resized and vocab_size not updated, set vocab_size to {rows} in config.json"
+    return CheckpointError(f"tensor {found.name_in_files}", shapes, advice)
 
 
 def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping[str, SourceTensor]) -> dict[str, str]:

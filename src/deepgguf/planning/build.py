@@ -19,12 +19,13 @@ from deepgguf.models.family import AnyTarget, KeyFacts
 from deepgguf.models.match import Matched, Model, Selection, read_model
 from deepgguf.models.mtp import mtp_warnings, require_mtp
 from deepgguf.models.table import Output
+from deepgguf.planning.chat import chat_warnings, with_what_it_lacks
 from deepgguf.planning.importance import Served, importance_of
 from deepgguf.planning.options import Options, check_options
 from deepgguf.planning.schema import Dropped, Plan, PlannedFile, PlannedTensor, forms_of
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.planning.split import split_file
-from deepgguf.planning.warnings import importance_warnings, pattern_warnings, tokenizer_warnings
+from deepgguf.planning.warnings import importance_warnings, pattern_warnings
 from deepgguf.recipes.choice import Origin, TypeChoices, TypedTensor, choose_types
 from deepgguf.recipes.tensor import ModelFacts, TensorToType
 from deepgguf.tensors.source_tensor import SourceTensor
@@ -61,6 +62,7 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
 def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
     """As `build_plan`, of a model that has been read; the options are checked."""
     target = _target(model, options)
+    checkpoint = with_what_it_lacks(checkpoint, model.family, options.pre)
     files: list[PlannedFile] = []
     for kind in _kinds(target, options):
         whole = kind != "text"  # clip.cpp loads an mmproj from one file only, and it is not quantized
@@ -72,7 +74,7 @@ def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
         *model.family.limits(model.config),
         *target.limits(model.config),
         *mtp_warnings(model.mtp_layers),
-        *tokenizer_warnings(checkpoint),
+        *chat_warnings(checkpoint.tokenizer, pre_chosen=options.pre is not None),
         *pattern_warnings(files, options.tensor_types),
     ]
     if options.imatrix:

@@ -3,8 +3,6 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from deepgguf.checkpoint.chat_template import broken_template
-from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.checkpoint.importance import ImportanceMatrix
 from deepgguf.encodings.quantized import Quantized
 from deepgguf.planning.schema import PlannedFile, PlannedTensor
@@ -12,21 +10,6 @@ from deepgguf.recipes.patterns import TypePattern
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _SHOWN = 8
-
-
-def tokenizer_warnings(checkpoint: Checkpoint) -> Iterator[str]:
-    """An unrecognised pre-tokenizer: the engines would split text differently from how the model learned it. And a chat
-    template that none of them can read.
-    """
-    tokenizer = checkpoint.tokenizer
-    broken = broken_template(tokenizer.chat_template or "")
-    if broken:
-        yield f"the chat template is not Jinja that an engine can read ({broken}): chats will fail or use another one"
-    if not tokenizer.pre_known:
-        yield (
-            f"tokenizer.json: its pre-tokenizer (SHA-256 {tokenizer.pre_digest}) is not one that the engines know; "
-            f"{tokenizer.pre} is written instead, so check how some text is tokenized"
-        )
 
 
 def pattern_warnings(files: Iterable[PlannedFile], patterns: Iterable[TypePattern]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
+from deepgguf.checkpoint.pre_tokenizer import KNOWN_NAMES
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.encode import encode_header
 from deepgguf.formats.gguf.types import GGUFHeader, Value
@@ -44,6 +45,7 @@ def plan_again(headers: Sequence[GGUFHeader], checkpoint: Checkpoint, given: Map
     """
     stored = read_stored_hashes(manifest_path(headers[0].path))
     model = read_model(checkpoint, Selection(mtp=mtp_of(headers), drop=given.get("drop", ())))
+    given = {**_pre_chosen(headers[0], checkpoint), **given}
     layout = find_layout(headers, model, given.get("target"))
     if layout is None:
         return Replanned(Expected(checkpoint, model))
@@ -65,6 +67,13 @@ def plan_again(headers: Sequence[GGUFHeader], checkpoint: Checkpoint, given: Map
         importance_file=plan.importance if "imatrix" in given else None,
     )
     return Replanned(expected, msgspec.structs.replace(plan, files=files))
+
+
+def _pre_chosen(header: GGUFHeader, checkpoint: Checkpoint) -> dict[str, Any]:
+    """The pre-tokenizer that the file names, where its checkpoint tells none: then the caller has chosen it."""
+    pre = header.keys.get("tokenizer.ggml.pre")
+    told = checkpoint.tokenizer.pre.name is not None
+    return {} if told or pre is None or pre.value not in KNOWN_NAMES else {"pre": pre.value}
 
 
 class _Planner(NamedTuple):

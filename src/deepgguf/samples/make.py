@@ -70,7 +70,7 @@ def make_sample(kind: str, folder: Path, form: Form, tokenizer: Path | None = No
     needed.
     """
     copies = _tokenizer_files(tokenizer or TOKENIZERS / ("sample-v2" if kind == "v2-lite" else "sample-v3"))
-    tokens = len(read_tokenizer(LocalFiles(tokenizer))[0].tokens) if tokenizer else 0
+    tokens = len(read_tokenizer(LocalFiles(tokenizer), {})[0].tokens) if tokenizer else 0
     files = companions(kind, config(kind, form.size, tokens))
     tensors = sample_tensors(kind, form.size, tokens)
     shards = split(scattered(tensors) if form.scatter else tensors, form.shards)
