@@ -60,6 +60,10 @@ class Files(ABC):
         What is there but cannot be read (a folder, a FIFO) may be named too; `facts` refuses it.
         """
 
+    def within(self, folder: str) -> Sequence[str]:
+        """The names in a folder below, for messages that say where else a model may be; none where nobody can tell."""
+        return ()
+
     @abstractmethod
     def facts(self, name: str) -> FileFacts:
         """Size and version as they are now.

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
+from deepgguf.checkpoint.diagnosis import missing_tensor, unknown_tensors
 from deepgguf.encodings import weight_of
 from deepgguf.encodings.opaque import Opaque
 from deepgguf.errors import CheckpointError
@@ -35,41 +36,40 @@ def read_model(checkpoint: Checkpoint) -> Model:
     """The model in `checkpoint`; CheckpointError if it is of an unknown family, or config and tensors do not agree."""
     family = find_family(checkpoint.config, _CONFIG)
     config = family.parse(checkpoint.config, _CONFIG)
-    return Model(family, config, _match(family, config, checkpoint.tensors))
+    return Model(family, config, _match(family, config, checkpoint))
 
 
-def _match(family: AnyFamily, model: object, tensors: Mapping[str, SourceTensor]) -> Matched:
+def _match(family: AnyFamily, model: object, checkpoint: Checkpoint) -> Matched:
     """Gives every row its sources. CheckpointError names what is missing, unknown, unreadable, or of a wrong shape."""
-    rows = tuple((row, _sources(row, tensors)) for row in family.table(model, 0))
+    rows = tuple((row, _sources(row, checkpoint)) for row in family.table(model, 0))
     used = {source.name for _, sources in rows for source in sources}
-    return Matched(rows, _left_out(family, model, used, tensors))
+    return Matched(rows, _left_out(family, model, used, checkpoint))
 
 
-def _sources(row: Row, tensors: Mapping[str, SourceTensor]) -> tuple[SourceTensor, ...]:
-    sources = []
+def _sources(row: Row, checkpoint: Checkpoint) -> tuple[SourceTensor, ...]:
+    sources, tensors = [], checkpoint.tensors
     for name in row.sources:
         found = tensors.get(name)
-        if found is None or found.shape != row.shape:
-            raise _unfit(name, row, found)
+        if found is None:
+            raise missing_tensor(name, checkpoint.seen)
+        if found.shape != row.shape:
+            raise _unfit(row, found)
         if isinstance(found.encoding, Opaque):
             found.encoding.refuse()
         sources.append(found)
     return tuple(sources)
 
 
-def _unfit(name: str, row: Row, found: SourceTensor | None) -> CheckpointError:
-    if found is None:
-        advice = "download the missing shard, or compare config.json with the original"
-        return CheckpointError(f"tensor {name}", "config.json promises it, but no shard holds it", advice)
+def _unfit(row: Row, found: SourceTensor) -> CheckpointError:
     shapes = f"shape {list(found.shape)}, expected {list(row.shape)} by config.json"
     where = f"tensor {found.name_in_files}"
     return CheckpointError(where, shapes, "config.json and weights belong to different models")
 
 
-def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping[str, SourceTensor]) -> dict[str, str]:
+def _left_out(family: AnyFamily, model: object, used: set[str], checkpoint: Checkpoint) -> dict[str, str]:
     """The reason for every tensor that is left out; CheckpointError if there is none for one."""
     reasons: dict[str, str] = {}
-    unknown = []
+    unknown, tensors = [], checkpoint.tensors
     for name in tensors:
         if name not in used:
             reason = family.drop_reason(model, weight_of(name))
@@ -81,8 +81,5 @@ def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping
         first = tensors[unknown[0]].encoding
         if isinstance(first, Opaque) and weight_of(unknown[0]) != unknown[0]:
             first.refuse()  # scales without weights
-        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        found = f"is unknown{more}: config.json does not promise it and there is no reason to drop it"
-        where = f"tensor {tensors[unknown[0]].name_in_files}"
-        raise CheckpointError(where, found, "the checkpoint is of a kind that deepgguf does not know")
+        raise unknown_tensors(tensors[unknown[0]].name_in_files, len(unknown), checkpoint.seen)
     return reasons
