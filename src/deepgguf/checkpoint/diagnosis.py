@@ -275,7 +275,9 @@ def _by_another_tool(_: str, seen: Seen) -> _Sentences:
     for sign in TENSORS:
         shown = sign.shown_by(names)
         if shown is not None:
-            return f"no shard holds it, but {shown}: {sign.found}", _filled(sign.advice, seen.files, shown)
+            return f"no shard holds it, and {shown} shows what is there: {sign.found}", _filled(
+                sign.advice, seen.files, shown
+            )
     return None
 
 
