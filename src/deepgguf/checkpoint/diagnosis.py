@@ -41,6 +41,7 @@ _ORIGINAL = "convert the original checkpoint, which it was made from"
 _MERGE = "merge it into {base} first (PEFT: merge_and_unload(), then save_pretrained()) and convert the merged folder"
 _SAVE = "load it by transformers and save_pretrained(), which writes SafeTensors, and convert that folder"
 _EXPORT = "export it to Hugging Face's layout first (Megatron-Bridge, or the trainer's own converter)"
+_DOWNLOAD = "download the model into it: `hf download ORGANIZATION/NAME --local-dir {place}`"
 _WITH_THE_REST = "put config.json and the tokenizer beside the result, and convert that folder"
 
 # Names of files and folders where there are no shards, or no config.json.
@@ -199,7 +200,7 @@ def other_model(names: Sequence[str]) -> str:
 def _recognized(files: Files, names: Sequence[str]) -> CheckpointError | None:
     """What the folder is by the first entry of FOLDERS, else by what is in the folders within it."""
     if not names:
-        return CheckpointError(files.checkpoint_name, "an empty folder", "download the model into it")
+        return CheckpointError(files.checkpoint_name, "an empty folder", _filled(_DOWNLOAD, files, ""))
     return _by_sign(files, names, "") or _within(files, names)
 
 
@@ -287,8 +288,8 @@ def _head(name: str, seen: Seen) -> _Sentences:
     if "embed_tokens.weight" in seen.names_in_files:
         found = "no shard holds it: the model was saved without its head, by AutoModel"
         return found, "save it by AutoModelForCausalLM, or add lm_head.weight of the model that it was made from"
-    advice = "download the missing shard; if the model has no head of its own, set tie_word_embeddings to true there"
-    return f"{_PROMISED}: tie_word_embeddings is false", advice
+    advice = "download the missing shard; if the model has no head of its own, set it to true in config.json"
+    return f"{_PROMISED}, and tie_word_embeddings is false", advice
 
 
 def _cut_off(name: str, seen: Seen) -> _Sentences:
@@ -297,7 +298,7 @@ def _cut_off(name: str, seen: Seen) -> _Sentences:
     if not block or int(block[1]) <= last or last < 0:
         return None
     advice = f"download the missing shard; if the model ends there, set num_hidden_layers to {last + 1} in config.json"
-    return f"{_PROMISED}: the last layer there is {last}", advice
+    return f"{_PROMISED}, and the last layer of the shards is {last}", advice
 
 
 # Why a promised tensor may be missing, the surest first.

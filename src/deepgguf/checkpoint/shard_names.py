@@ -43,6 +43,11 @@ def model_files(present: Sequence[str]) -> ModelFiles:
     return ModelFiles(tuple(names), _without(present, names))
 
 
+def is_adapter(name: str) -> bool:
+    """Whether it is what PEFT calls an adapter, which is no model by itself."""
+    return name.startswith("adapter_model.")
+
+
 def _without(present: Sequence[str], names: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in present if name not in names)
 
