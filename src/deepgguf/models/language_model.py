@@ -20,13 +20,13 @@ from deepgguf.models.config_schema import (
     to_config,
 )
 from deepgguf.models.mtp import MTP_DROPPED
+from deepgguf.models.no_place import no_place_reason
 from deepgguf.models.storage import ALWAYS_F32, MATRIX
 from deepgguf.models.table import Kind, Output, Part, Row
 from deepgguf.tensors.view import Shape, View
 
 _BLOCK = re.compile(r"model\.layers\.(\d{1,9})\.")
 _ENCODER = re.compile(r"(model\.)?(vision_tower|vision_model|visual|audio_tower|\w*_projector)\..*")
-_COMPUTED = re.compile(r"(.*\.)?(rotary_emb\.inv_freq|embeddings\.position_ids)")
 
 
 class Yarn(msgspec.Struct, frozen=True):
@@ -158,9 +158,7 @@ def language_drop_reason(c: LanguageConfig, name: str) -> str | None:
         return MTP_DROPPED
     if name == "lm_head.weight" and c.tie_word_embeddings:
         return "lm_head, tied to the token embedding"
-    if _COMPUTED.fullmatch(name):
-        return "buffers that the engines compute"
-    return None
+    return no_place_reason(name)
 
 
 def text_drop_reason(c: LanguageConfig, name: str) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
+from deepgguf.checkpoint.diagnosis import Seen, missing_tensor, unknown_tensors
 from deepgguf.checkpoint.quantization import declared_quantization, drop_reason
 from deepgguf.choices import Mtp
 from deepgguf.encodings import weight_of
@@ -65,12 +66,12 @@ def read_model(checkpoint: Checkpoint, selection: Selection) -> Model:
     tensors = checkpoint.tensors
     mtp, layers = _mtp_layers(family, config, selection, tensors)
     reasons = _asked_for(tensors, selection.drop)
-    rows = _rows(family.table(config, layers), tensors, reasons)
+    rows = _rows(family.table(config, layers), checkpoint, reasons)
     kept = tuple((row, sources) for row, sources in rows if row.part in KEPT[mtp])
     reasons |= {s.name: TRUNK_DROPPED for row, sources in rows if row.part not in KEPT[mtp] for s in sources}
     explained = {source.name for _, sources in kept for source in sources}
     explained |= reasons.keys()
-    reasons |= _left_out(family, config, explained, tensors)
+    reasons |= _left_out(family, config, explained, checkpoint)
     return Model(family, config, Matched(kept, reasons), mtp, layers)
 
 
@@ -114,24 +115,29 @@ def _asked_for(tensors: Mapping[str, SourceTensor], patterns: Iterable[str]) -> 
 
 
 def _rows(
-    table: Iterable[Row], tensors: Mapping[str, SourceTensor], asked_for: Collection[str]
+    table: Iterable[Row], checkpoint: Checkpoint, asked_for: Collection[str]
 ) -> list[tuple[Row, tuple[SourceTensor, ...]]]:
     """Gives every row its sources. CheckpointError names what is missing, unreadable, or of a wrong shape."""
+    tensors = checkpoint.tensors
     if asked_for:
         tensors = {name: tensor for name, tensor in tensors.items() if name not in asked_for}
-    rows = []
+    seen, rows = checkpoint.seen, []
     for row in table:
-        if not (row.optional and row.source not in tensors):
-            rows.append((row, _sources(row, tensors, asked_for)))
+        taken = [name for name in row.sources if name in asked_for] if asked_for else []
+        if row.optional and row.source not in tensors:
+            continue
+        if taken:
+            raise _needed(taken[0])
+        rows.append((row, _sources(row, tensors, seen)))
     return rows
 
 
-def _sources(row: Row, tensors: Mapping[str, SourceTensor], asked_for: Collection[str]) -> tuple[SourceTensor, ...]:
+def _sources(row: Row, tensors: Mapping[str, SourceTensor], seen: Seen) -> tuple[SourceTensor, ...]:
     sources = []
     for name in row.sources:
         found = tensors.get(name)
         if found is None:
-            raise _needed(name) if name in asked_for else _missing(name, row)
+            raise _missing(name, row, seen)
         if isinstance(found.encoding, Opaque):
             found.encoding.refuse()
         if found.shape != row.shape:
@@ -144,11 +150,12 @@ def _needed(name: str) -> UsageError:
     return UsageError("`drop`", f"takes {name}, which the model needs", "give a narrower pattern")
 
 
-def _missing(name: str, row: Row) -> CheckpointError:
-    advice = "download the missing shard, or compare config.json with the original"
+def _missing(name: str, row: Row, seen: Seen) -> CheckpointError:
+    error = missing_tensor(name, seen)
     if row.part is Part.MTP:
         advice = 'the MTP layer is incomplete: choose `mtp="drop"`, or download the missing shard'
-    return CheckpointError(f"tensor {name}", "config.json promises it, but no shard holds it", advice)
+        return CheckpointError(error.where, error.found, advice)
+    return error
 
 
 def _misshapen(row: Row, found: SourceTensor) -> CheckpointError:
@@ -160,10 +167,10 @@ def _misshapen(row: Row, found: SourceTensor) -> CheckpointError:
     return CheckpointError(f"tensor {found.name_in_files}", shapes, advice)
 
 
-def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping[str, SourceTensor]) -> dict[str, str]:
+def _left_out(family: AnyFamily, model: object, used: set[str], checkpoint: Checkpoint) -> dict[str, str]:
     """The reason for every tensor that is left out; CheckpointError if there is none for one."""
     reasons: dict[str, str] = {}
-    unknown = []
+    unknown, tensors = [], checkpoint.tensors
     for name in tensors:
         if name not in used:
             reason = family.drop_reason(model, weight_of(name)) or drop_reason(name)
@@ -175,8 +182,5 @@ def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping
         first = tensors[unknown[0]].encoding
         if isinstance(first, Opaque) and weight_of(unknown[0]) != unknown[0]:
             first.refuse()  # scales without weights
-        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        found = f"is unknown{more}: config.json does not promise it and there is no reason to drop it"
-        where = f"tensor {tensors[unknown[0]].name_in_files}"
-        raise CheckpointError(where, found, "if the model does without it, leave it out with `drop`")
+        raise unknown_tensors(tensors[unknown[0]].name_in_files, len(unknown), checkpoint.seen)
     return reasons
