@@ -56,6 +56,7 @@ def test_row_94_a_processor_s_config_is_read_for_a_model_with_vision_only(tmp_pa
     make(source / file)
     assert planned(source)["warnings"] == []
     seeing = checkpoint("ocr", tmp_path / "ocr")
+    (seeing / "processor_config.json").unlink()
     make(seeing / file)
     assert refused(seeing, "--target", "llama.cpp").startswith(f"{file}: {found}; download ")
 
