@@ -4,7 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
-from checkpoints import SHARDS, edit_header, edit_tensor, first_tensor, header, put_header_text, refused, sample
+from checkpoints import (
+    SHARDS,
+    edit_header,
+    edit_tensor,
+    first_tensor,
+    header,
+    planned,
+    put_header_text,
+    refused,
+    sample,
+)
 
 from deepgguf.formats.safetensors import HEADER_CAP
 

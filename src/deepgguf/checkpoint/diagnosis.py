@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from deepgguf.errors import CheckpointError
+from deepgguf.errors import CheckpointError, DeepggufError
 from deepgguf.files.files import Files
 from deepgguf.formats.json_text import SMALL_FILE, read_json
 from deepgguf.tensors.source_tensor import SourceTensor
@@ -180,7 +180,7 @@ def unknown_tensors(first: str, count: int, seen: Seen) -> CheckpointError:
     """What `count` tensors may be that have no place in the model; `first` is what the files call one of them."""
     more = f" and {count - 1} more" if count > 1 else ""
     found = f"is unknown{more}: config.json does not promise it and there is no reason to drop it"
-    advice = "if the model is whole without it, leave it out by `drop`"
+    advice = "if the model does without it, leave it out with `drop`"
     for sign in TENSORS:
         if sign.shown_by([first]):
             found, advice = f"{sign.found}{more}", _filled(sign.advice, seen.files, first)
@@ -216,7 +216,7 @@ def _by_sign(files: Files, names: Sequence[str], folder: str) -> CheckpointError
 
 def _within(files: Files, names: Sequence[str]) -> CheckpointError | None:
     """Where in the folders below a model is; of several, as trainers save them, the one with the largest number."""
-    inside = {name: files.within(name) for name in names[:_MOST_FOLDERS]}
+    inside = {name: _names_in(files, name) for name in names[:_MOST_FOLDERS]}
     models = [name for name, found in inside.items() if _CONFIG in found or _ADAPTER in found]
     if models:
         last = max(models, key=lambda name: [int(number) for number in re.findall(r"\d{1,18}", name)])
@@ -231,6 +231,14 @@ def _within(files: Files, names: Sequence[str]) -> CheckpointError | None:
         if error:
             return error
     return None
+
+
+def _names_in(files: Files, folder: str) -> list[str]:
+    """The names in a folder below; none if it is none, or cannot be read."""
+    try:
+        return [name.removeprefix(f"{folder}/") for name in files.names_in(folder)]
+    except DeepggufError:
+        return []
 
 
 def _filled(sentence: str, files: Files, name: str) -> str:

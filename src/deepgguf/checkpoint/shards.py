@@ -60,9 +60,9 @@ def open_shards(
 
     With model.safetensors.index.json its shards are the checkpoint, in folders below too. Without one, or where the
     files are not those that it names, `shard_names.model_files` says which are. What lies where is what the headers
-    say: where the index differs that is a warning. `quantization` is what config.json
-    says of it (`catalog.declared_quantization`), `hidden_size` what it says of that. Headers are read one after the
-    other, or by `executor`.
+    say: where the index differs that is a warning. `quantization` is what config.json says of it
+    (`quantization.declared_quantization`), `hidden_size` what it says of that. Headers are read one after the other, or
+    by `executor`.
 
     Raises CheckpointError if a shard is missing or damaged, or a tensor is in two of them; its message names file and
     tensor.

@@ -60,8 +60,11 @@ class Files(ABC):
         What is there but cannot be read (a folder, a FIFO) may be named too; `facts` refuses it.
         """
 
-    def within(self, folder: str) -> Sequence[str]:
-        """The names in a folder below, for messages that say where else a model may be; none where nobody can tell."""
+    def names_in(self, folder: str) -> Sequence[str]:
+        """The names of the files in a folder of the checkpoint, sorted, each as `facts` takes it: FOLDER/NAME.
+
+        None by default, for sources without folders. Errors as for `facts`.
+        """
         return ()
 
     @abstractmethod

@@ -97,12 +97,12 @@ class LocalFiles(Files):
         except OSError as e:
             raise unreadable(self._folder, e, _WANTED) from None
 
-    def within(self, folder: str) -> Sequence[str]:
-        """The names in the folder `folder` below, sorted; none if it cannot be read."""
+    def names_in(self, folder: str) -> Sequence[str]:
+        """The names of everything in that folder, sorted."""
         try:
-            return sorted(path.name for path in Path(self._folder, folder).iterdir())
-        except OSError:
-            return ()
+            return sorted(f"{folder}/{path.name}" for path in Path(self.local_path(folder)).iterdir())
+        except OSError as e:
+            raise unreadable(folder, e, "download it again") from None
 
     def facts(self, name: str) -> FileFacts:
         """Size and time of change."""

@@ -1,20 +1,26 @@
 """What a table promises against what the shards hold: every source tensor is used once or left out with a reason."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
-from deepgguf.checkpoint.diagnosis import missing_tensor, unknown_tensors
+from deepgguf.checkpoint.diagnosis import Seen, missing_tensor, unknown_tensors
+from deepgguf.checkpoint.quantization import declared_quantization, drop_reason
+from deepgguf.choices import Mtp
 from deepgguf.encodings import weight_of
+from deepgguf.encodings.foreign import convert_the_original, tool_of
 from deepgguf.encodings.opaque import Opaque
-from deepgguf.errors import CheckpointError
+from deepgguf.errors import CheckpointError, UsageError
 from deepgguf.models import find_family
 from deepgguf.models.family import AnyFamily
-from deepgguf.models.table import Row
+from deepgguf.models.mtp import KEPT, MTP_DROPPED, TRUNK_DROPPED, possible_mtp
+from deepgguf.models.table import Kind, Part, Row
 from deepgguf.tensors.source_tensor import SourceTensor
 
 _CONFIG = "config.json"
+ASKED_FOR = "asked for"
 
 
 class Matched(msgspec.Struct, frozen=True):
@@ -24,55 +30,144 @@ class Matched(msgspec.Struct, frozen=True):
     left_out: Mapping[str, str]
 
 
+class Selection(msgspec.Struct, frozen=True):
+    """What is wanted of a checkpoint.
+
+    `mtp` None is what is usual for `target`, which only then must be given. Tensors whose name one of the regular
+    expressions in `drop` finds are left out.
+    """
+
+    target: str = ""
+    mtp: Mtp | None = None
+    drop: tuple[str, ...] = ()
+
+
 class Model(msgspec.Struct, frozen=True):
-    """The family that a checkpoint belongs to, its typed config, and the source tensors of the family's table."""
+    """The family that a checkpoint belongs to, its typed config, and the source tensors of the family's table.
+
+    `mtp` says which of its parts are there, `mtp_layers` how many layers of multi-token prediction.
+    """
 
     family: AnyFamily
     config: object
     matched: Matched
+    mtp: Mtp = "drop"
+    mtp_layers: int = 0
 
 
-def read_model(checkpoint: Checkpoint) -> Model:
-    """The model in `checkpoint`; CheckpointError if it is of an unknown family, or config and tensors do not agree."""
+def read_model(checkpoint: Checkpoint, selection: Selection) -> Model:
+    """The model in `checkpoint`; CheckpointError if it is of an unknown family, or config and tensors do not agree.
+
+    UsageError for a selection that makes no sense: of MTP layers that `target` cannot have, of tensors that are needed.
+    """
     family = find_family(checkpoint.config, _CONFIG)
     config = family.parse(checkpoint.config, _CONFIG)
-    return Model(family, config, _match(family, config, checkpoint))
+    _check_tool(checkpoint)
+    seen = checkpoint.seen
+    tensors = seen.tensors
+    mtp, layers = _mtp_layers(family, config, selection, tensors)
+    reasons = _asked_for(tensors, selection.drop)
+    rows = _rows(family.table(config, layers), seen, reasons)
+    kept = tuple((row, sources) for row, sources in rows if row.part in KEPT[mtp])
+    reasons |= {s.name: TRUNK_DROPPED for row, sources in rows if row.part not in KEPT[mtp] for s in sources}
+    explained = {source.name for _, sources in kept for source in sources}
+    explained |= reasons.keys()
+    reasons |= _left_out(family, config, explained, seen)
+    return Model(family, config, Matched(kept, reasons), mtp, layers)
 
 
-def _match(family: AnyFamily, model: object, checkpoint: Checkpoint) -> Matched:
-    """Gives every row its sources. CheckpointError names what is missing, unknown, unreadable, or of a wrong shape."""
-    rows = tuple((row, _sources(row, checkpoint)) for row in family.table(model, 0))
-    used = {source.name for _, sources in rows for source in sources}
-    return Matched(rows, _left_out(family, model, used, checkpoint))
+def _check_tool(checkpoint: Checkpoint) -> None:
+    """CheckpointError if config.json names a tool that deepgguf does not read, and hardly a weight has its usual name:
+    such a checkpoint is complete, though everything that the table promises seems to be missing.
+    """
+    quantization = declared_quantization(checkpoint.config)
+    tool, weights = tool_of(quantization), sum(name.endswith(".weight") for name in checkpoint.tensors)
+    if tool and 2 * weights < len(checkpoint.tensors):
+        found = f"its weights are quantized by {tool}, which deepgguf does not read"
+        raise CheckpointError(_CONFIG, found, convert_the_original(quantization))
 
 
-def _sources(row: Row, checkpoint: Checkpoint) -> tuple[SourceTensor, ...]:
-    sources, tensors = [], checkpoint.tensors
+def _mtp_layers(family: AnyFamily, config: object, selection: Selection, tensors: Iterable[str]) -> tuple[Mtp, int]:
+    """What becomes of the layers of multi-token prediction, and of how many: none if none are there."""
+    mtp = selection.mtp or "drop"
+    if selection.target in family.targets:
+        mtp = possible_mtp(family, selection.target, selection.mtp)
+    layers = 0 if mtp == "drop" else family.mtp_layers(config)
+    # save_pretrained writes none, and leaves the promise in config.json.
+    if layers and any(family.drop_reason(config, weight_of(name)) == MTP_DROPPED for name in tensors):
+        return mtp, layers
+    return "drop", 0
+
+
+def _asked_for(tensors: Mapping[str, SourceTensor], patterns: Iterable[str]) -> dict[str, str]:
+    """The reason for what the patterns find in names, be they those of the files or of the table.
+
+    UsageError for a pattern that finds nothing.
+    """
+    reasons: dict[str, str] = {}
+    for pattern in patterns:
+        search = re.compile(pattern).search
+        found = [name for name, tensor in tensors.items() if search(name) or search(tensor.name_in_files)]
+        if not found:
+            advice = "give a part of a name as its shards have it, or leave it out"
+            raise UsageError("`drop`", f"{pattern!r} matches no tensor of the checkpoint", advice)
+        reasons |= dict.fromkeys(found, ASKED_FOR)
+    return reasons
+
+
+def _rows(table: Iterable[Row], seen: Seen, asked_for: Collection[str]) -> list[tuple[Row, tuple[SourceTensor, ...]]]:
+    """Gives every row its sources. CheckpointError names what is missing, unreadable, or of a wrong shape."""
+    if asked_for:
+        left = {name: tensor for name, tensor in seen.tensors.items() if name not in asked_for}
+        seen = msgspec.structs.replace(seen, tensors=left)
+    rows = []
+    for row in table:
+        if not (row.optional and row.source not in seen.tensors):
+            rows.append((row, _sources(row, seen, asked_for)))
+    return rows
+
+
+def _sources(row: Row, seen: Seen, asked_for: Collection[str]) -> tuple[SourceTensor, ...]:
+    sources = []
     for name in row.sources:
-        found = tensors.get(name)
+        found = seen.tensors.get(name)
         if found is None:
-            raise missing_tensor(name, checkpoint.seen)
-        if found.shape != row.shape:
-            raise _unfit(row, found)
+            raise _needed(name) if name in asked_for else _missing(name, row, seen)
         if isinstance(found.encoding, Opaque):
             found.encoding.refuse()
+        if found.shape != row.shape:
+            raise _misshapen(row, found)
         sources.append(found)
     return tuple(sources)
 
 
-def _unfit(row: Row, found: SourceTensor) -> CheckpointError:
+def _needed(name: str) -> UsageError:
+    return UsageError("`drop`", f"takes {name}, which the model needs", "give a narrower pattern")
+
+
+def _missing(name: str, row: Row, seen: Seen) -> CheckpointError:
+    if row.part is not Part.MTP:
+        return missing_tensor(name, seen)
+    advice = 'the MTP layer is incomplete: choose `mtp="drop"`, or download the missing shard'
+    return CheckpointError(f"tensor {name}", "config.json promises it, but no shard holds it", advice)
+
+
+def _misshapen(row: Row, found: SourceTensor) -> CheckpointError:
     shapes = f"shape {list(found.shape)}, expected {list(row.shape)} by config.json"
-    where = f"tensor {found.name_in_files}"
-    return CheckpointError(where, shapes, "config.json and weights belong to different models")
+    advice = "config.json and weights belong to different models"
+    if row.kind is Kind.VOCABULARY and found.shape[1:] == row.shape[1:]:
+        rows = found.shape[0]
+        advice = f"if the embedding was resized and vocab_size not updated, set vocab_size to {rows} in config.json"
+    return CheckpointError(f"tensor {found.name_in_files}", shapes, advice)
 
 
-def _left_out(family: AnyFamily, model: object, used: set[str], checkpoint: Checkpoint) -> dict[str, str]:
+def _left_out(family: AnyFamily, model: object, used: set[str], seen: Seen) -> dict[str, str]:
     """The reason for every tensor that is left out; CheckpointError if there is none for one."""
     reasons: dict[str, str] = {}
-    unknown, tensors = [], checkpoint.tensors
+    unknown, tensors = [], seen.tensors
     for name in tensors:
         if name not in used:
-            reason = family.drop_reason(model, weight_of(name))
+            reason = family.drop_reason(model, weight_of(name)) or drop_reason(name)
             if reason:
                 reasons[name] = reason
             else:
@@ -81,5 +176,5 @@ def _left_out(family: AnyFamily, model: object, used: set[str], checkpoint: Chec
         first = tensors[unknown[0]].encoding
         if isinstance(first, Opaque) and weight_of(unknown[0]) != unknown[0]:
             first.refuse()  # scales without weights
-        raise unknown_tensors(tensors[unknown[0]].name_in_files, len(unknown), checkpoint.seen)
+        raise unknown_tensors(tensors[unknown[0]].name_in_files, len(unknown), seen)
     return reasons
