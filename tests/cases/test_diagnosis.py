@@ -68,7 +68,7 @@ LINES: dict[tuple[str, str], tuple[str, str]] = {
     ),
     ("f14", "v32"): (r".*\['DeepseekV32ForCausalLM'\].*", f"DeepSeek-V3.2 is not supported yet: {LLAMACPP}"),
     ("f14", "no_architectures"): (".*architectures is None.*", ".*DeepseekV3ForCausalLM.*"),
-    ("f21", "unknown_tensor"): ("tensor model.layers.0.extra.weight: is unknown: .*", ".* leave it out by `drop`"),
+    ("f21", "unknown_tensor"): ("tensor model.layers.0.extra.weight: is unknown: .*", ".* leave it out with `drop`"),
 }
 
 

@@ -6,7 +6,6 @@ where something that a checkpoint must have is missing, or where something is th
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 
 import msgspec
 
@@ -181,7 +180,7 @@ def unknown_tensors(first: str, count: int, seen: Seen) -> CheckpointError:
     """What `count` tensors may be that have no place in the model; `first` is what the files call one of them."""
     more = f" and {count - 1} more" if count > 1 else ""
     found = f"is unknown{more}: config.json does not promise it and there is no reason to drop it"
-    advice = "if the model is whole without it, leave it out by `drop`"
+    advice = "if the model does without it, leave it out with `drop`"
     for sign in TENSORS:
         if sign.shown_by([first]):
             found, advice = f"{sign.found}{more}", _filled(sign.advice, seen.files, first)
@@ -234,11 +233,12 @@ def _within(files: Files, names: Sequence[str]) -> CheckpointError | None:
     return None
 
 
-def _names_in(files: Files, folder: str) -> Sequence[str]:
-    """The names in a folder below; none if it cannot be read, or is none."""
-    with suppress(DeepggufError):
+def _names_in(files: Files, folder: str) -> list[str]:
+    """The names in a folder below; none if it is none, or cannot be read."""
+    try:
         return [name.removeprefix(f"{folder}/") for name in files.names_in(folder)]
-    return ()
+    except DeepggufError:
+        return []
 
 
 def _filled(sentence: str, files: Files, name: str) -> str:

@@ -63,15 +63,16 @@ def read_model(checkpoint: Checkpoint, selection: Selection) -> Model:
     family = find_family(checkpoint.config, _CONFIG)
     config = family.parse(checkpoint.config, _CONFIG)
     _check_tool(checkpoint)
-    tensors = checkpoint.tensors
+    seen = checkpoint.seen
+    tensors = seen.tensors
     mtp, layers = _mtp_layers(family, config, selection, tensors)
     reasons = _asked_for(tensors, selection.drop)
-    rows = _rows(family.table(config, layers), checkpoint, reasons)
+    rows = _rows(family.table(config, layers), seen, reasons)
     kept = tuple((row, sources) for row, sources in rows if row.part in KEPT[mtp])
     reasons |= {s.name: TRUNK_DROPPED for row, sources in rows if row.part not in KEPT[mtp] for s in sources}
     explained = {source.name for _, sources in kept for source in sources}
     explained |= reasons.keys()
-    reasons |= _left_out(family, config, explained, checkpoint)
+    reasons |= _left_out(family, config, explained, seen)
     return Model(family, config, Matched(kept, reasons), mtp, layers)
 
 
@@ -114,30 +115,24 @@ def _asked_for(tensors: Mapping[str, SourceTensor], patterns: Iterable[str]) -> 
     return reasons
 
 
-def _rows(
-    table: Iterable[Row], checkpoint: Checkpoint, asked_for: Collection[str]
-) -> list[tuple[Row, tuple[SourceTensor, ...]]]:
+def _rows(table: Iterable[Row], seen: Seen, asked_for: Collection[str]) -> list[tuple[Row, tuple[SourceTensor, ...]]]:
     """Gives every row its sources. CheckpointError names what is missing, unreadable, or of a wrong shape."""
-    tensors = checkpoint.tensors
     if asked_for:
-        tensors = {name: tensor for name, tensor in tensors.items() if name not in asked_for}
-    seen, rows = checkpoint.seen, []
+        left = {name: tensor for name, tensor in seen.tensors.items() if name not in asked_for}
+        seen = msgspec.structs.replace(seen, tensors=left)
+    rows = []
     for row in table:
-        taken = [name for name in row.sources if name in asked_for] if asked_for else []
-        if row.optional and row.source not in tensors:
-            continue
-        if taken:
-            raise _needed(taken[0])
-        rows.append((row, _sources(row, tensors, seen)))
+        if not (row.optional and row.source not in seen.tensors):
+            rows.append((row, _sources(row, seen, asked_for)))
     return rows
 
 
-def _sources(row: Row, tensors: Mapping[str, SourceTensor], seen: Seen) -> tuple[SourceTensor, ...]:
+def _sources(row: Row, seen: Seen, asked_for: Collection[str]) -> tuple[SourceTensor, ...]:
     sources = []
     for name in row.sources:
-        found = tensors.get(name)
+        found = seen.tensors.get(name)
         if found is None:
-            raise _missing(name, row, seen)
+            raise _needed(name) if name in asked_for else _missing(name, row, seen)
         if isinstance(found.encoding, Opaque):
             found.encoding.refuse()
         if found.shape != row.shape:
@@ -151,11 +146,10 @@ def _needed(name: str) -> UsageError:
 
 
 def _missing(name: str, row: Row, seen: Seen) -> CheckpointError:
-    error = missing_tensor(name, seen)
-    if row.part is Part.MTP:
-        advice = 'the MTP layer is incomplete: choose `mtp="drop"`, or download the missing shard'
-        return CheckpointError(error.where, error.found, advice)
-    return error
+    if row.part is not Part.MTP:
+        return missing_tensor(name, seen)
+    advice = 'the MTP layer is incomplete: choose `mtp="drop"`, or download the missing shard'
+    return CheckpointError(f"tensor {name}", "config.json promises it, but no shard holds it", advice)
 
 
 def _misshapen(row: Row, found: SourceTensor) -> CheckpointError:
@@ -167,10 +161,10 @@ def _misshapen(row: Row, found: SourceTensor) -> CheckpointError:
     return CheckpointError(f"tensor {found.name_in_files}", shapes, advice)
 
 
-def _left_out(family: AnyFamily, model: object, used: set[str], checkpoint: Checkpoint) -> dict[str, str]:
+def _left_out(family: AnyFamily, model: object, used: set[str], seen: Seen) -> dict[str, str]:
     """The reason for every tensor that is left out; CheckpointError if there is none for one."""
     reasons: dict[str, str] = {}
-    unknown, tensors = [], checkpoint.tensors
+    unknown, tensors = [], seen.tensors
     for name in tensors:
         if name not in used:
             reason = family.drop_reason(model, weight_of(name)) or drop_reason(name)
@@ -182,5 +176,5 @@ def _left_out(family: AnyFamily, model: object, used: set[str], checkpoint: Chec
         first = tensors[unknown[0]].encoding
         if isinstance(first, Opaque) and weight_of(unknown[0]) != unknown[0]:
             first.refuse()  # scales without weights
-        raise unknown_tensors(tensors[unknown[0]].name_in_files, len(unknown), checkpoint.seen)
+        raise unknown_tensors(tensors[unknown[0]].name_in_files, len(unknown), seen)
     return reasons
