@@ -5,6 +5,7 @@ Ollama: convert/convert_deepseek2.go, with the corrections of docs/differences.m
 
 from deepgguf.formats.gguf.types import GGMLType, Value, ValueType
 from deepgguf.models.config_schema import JsonObject
+from deepgguf.models.engine_limits import engine_limits
 from deepgguf.models.family import Family, KeyFacts, TargetFile
 from deepgguf.models.language_keys import gating_function, group_keys, rope_keys, size_keys
 from deepgguf.models.language_model import LanguageConfig, language_table, parse_language_config, text_drop_reason
@@ -69,6 +70,7 @@ def ollama_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
 def llamacpp_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
     """MLA as attention with one KV head (deepseek2.cpp): keys of rank + rope dimensions, values of rank."""
     rank = c.kv_lora_rank or 0
+    betas = c.scaling.betas if c.scaling and c.scaling.type == "yarn" else (None, None)
     own = {
         **size_keys(c),
         **group_keys(c),
@@ -85,8 +87,8 @@ def llamacpp_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
         "expert_weights_norm": boolean(c.norm_topk_prob or None),
         "expert_weights_scale": float32(c.routed_scaling_factor),
         "rope.dimension_count": uint32(c.qk_rope_head_dim),
-        "rope.scaling.yarn_beta_fast": float32(c.yarn.beta_fast) if c.yarn else None,
-        "rope.scaling.yarn_beta_slow": float32(c.yarn.beta_slow) if c.yarn else None,
+        "rope.scaling.yarn_beta_fast": float32(betas[0]),
+        "rope.scaling.yarn_beta_slow": float32(betas[1]),
     }
     tokenizer = llamacpp_tokenizer_keys(facts.checkpoint.tokenizer, c.vocab_size)
     return llamacpp_general(facts, "model") | present(own, f"{facts.architecture}.") | tokenizer
@@ -95,21 +97,11 @@ def llamacpp_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
 def _limits(c: LanguageConfig) -> tuple[str, ...]:
     """modeling_deepseek.py ranks a group by its best expert; llama-graph.cpp (build_moe_ffn) by its best two."""
     if c.topk_method != "group_limited_greedy" or (c.n_group or 1) == 1:
-        return ()
+        return engine_limits(c)
     return (
+        *engine_limits(c),
         "topk_method is group_limited_greedy: the model ranks groups of experts by their best expert, the engines by "
         "their best two; some tokens will be routed to other experts than in the original",
-    )
-
-
-def _llamacpp_limits(c: LanguageConfig) -> tuple[str, ...]:
-    """deepseek2.cpp tells V2-Lite, the variant without q_lora_rank, by its 26 or 27 layers."""
-    layers, lite = c.num_hidden_layers, c.q_lora_rank is None
-    if lite == (layers in (26, 27)):
-        return ()
-    wants = "expects no q_lora_rank for 26 or 27 layers and one for any other number"
-    return (
-        f"llama.cpp {wants}; this model has {layers} layers and {'none' if lite else 'one'}: it may refuse to load it",
     )
 
 
@@ -120,7 +112,7 @@ FAMILY = Family(
     drop_reason=text_drop_reason,
     targets={
         "ollama": ollama_target(TargetFile("deepseek2", ollama_keys), Exceptions(pins=(_Q8_ATTENTION,))),
-        "llama.cpp": llamacpp_target({"text": TargetFile("deepseek2", llamacpp_keys)}, _llamacpp_limits),
+        "llama.cpp": llamacpp_target({"text": TargetFile("deepseek2", llamacpp_keys)}),
     },
     limits=_limits,
     model_type="deepseek_v2",

@@ -2,6 +2,7 @@
 
 from deepgguf.models import deepseek_v2
 from deepgguf.models.config_schema import JsonObject
+from deepgguf.models.engine_limits import engine_limits
 from deepgguf.models.family import Family
 from deepgguf.models.language_model import LanguageConfig, language_table, parse_language_config, text_drop_reason
 
@@ -14,6 +15,7 @@ DEFAULTS: JsonObject = {
     "topk_method": "noaux_tc",
     "n_group": 8,
     "topk_group": 4,
+    "rope_interleave": True,
 }
 
 
@@ -27,5 +29,6 @@ FAMILY = Family(
     table=language_table,
     drop_reason=text_drop_reason,
     targets=deepseek_v2.FAMILY.targets,
+    limits=engine_limits,
     model_type="deepseek_v3",
 )
