@@ -6,8 +6,9 @@ import msgspec
 
 from deepgguf.checkpoint.catalog import declared_quantization
 from deepgguf.checkpoint.model_card import ModelCard, read_model_card
-from deepgguf.checkpoint.nested_config import language_part, levels
+from deepgguf.checkpoint.nested_config import language_part, levels, with_language_field
 from deepgguf.checkpoint.shards import Shards, open_shards
+from deepgguf.checkpoint.tied_head import head_differs
 from deepgguf.checkpoint.tokenizer import Tokenizer, read_tokenizer
 from deepgguf.errors import CheckpointError
 from deepgguf.executors.executor import Executor
@@ -16,6 +17,11 @@ from deepgguf.formats.json_text import SMALL_FILE, read_json
 from deepgguf.tensors.source_tensor import SourceTensor
 
 _LONGEST_ID = 200  # characters; the Hub allows 96 for each of its halves
+
+_OWN_HEAD = (
+    "lm_head.weight differs from the token embedding to which config.json ties it (tie_word_embeddings): it is used, "
+    "as transformers 5 does; if the embedding is meant, remove lm_head.weight from the shards"
+)
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -48,6 +54,10 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
     card, card_warnings = read_model_card(files)
     hidden_size = language_part(config).get("hidden_size")
     shards, shard_warnings = open_shards(files, declared_quantization(config), executor, hidden_size)
+    tied = language_part(config).get("tie_word_embeddings") is True
+    own_head = tied and head_differs(shards.tensors, files.by_number(shards.files))
+    if own_head:
+        config = with_language_field(config, "tie_word_embeddings", False)
     tokenizer, tokenizer_warnings = read_tokenizer(files)
     return Checkpoint(
         files=files,
@@ -57,7 +67,7 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
         shards=shards,
         tokenizer=tokenizer,
         card=card,
-        warnings=(*card_warnings, *shard_warnings, *tokenizer_warnings),
+        warnings=(*card_warnings, *shard_warnings, *((_OWN_HEAD,) if own_head else ()), *tokenizer_warnings),
     )
 
 

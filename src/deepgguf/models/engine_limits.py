@@ -56,8 +56,8 @@ def _routing(c: LanguageConfig) -> Iterator[str]:
 def _attention(c: LanguageConfig) -> Iterator[str]:
     if c.sliding_window and c.sliding_window < c.max_position_embeddings:
         yield (
-            f"sliding_window is {c.sliding_window}, but the engines' deepseek2 has no window: it attends to all tokens, "
-            f"as transformers does here; a model that was trained with one is right up to {c.sliding_window:,} tokens"
+            f"sliding_window is {c.sliding_window}, but the engines' deepseek2 has no window: it attends to all "
+            "tokens, as transformers does here; a model that was trained with one is right up to its length"
         )
     if c.scaling:
         yield from scaling_limits(c.scaling, c.qk_rope_head_dim, c.rope_theta or 10000.0)

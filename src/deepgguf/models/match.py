@@ -1,5 +1,6 @@
 """What a table promises against what the shards hold: every source tensor is used once or left out with a reason."""
 
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -14,6 +15,7 @@ from deepgguf.models.table import Row
 from deepgguf.tensors.source_tensor import SourceTensor
 
 _CONFIG = "config.json"
+_BIAS = re.compile(r"model\.layers\..*_proj(_with_mqa)?\.bias")  # attention_bias and mlp_bias of config.json
 
 
 class Matched(msgspec.Struct, frozen=True):
@@ -81,6 +83,10 @@ def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping
         first = tensors[unknown[0]].encoding
         if isinstance(first, Opaque) and weight_of(unknown[0]) != unknown[0]:
             first.refuse()  # scales without weights
+        bias = next(filter(_BIAS.fullmatch, unknown), None)
+        if bias:
+            found = "is a bias, and the engines' language model has no tensor for it"
+            raise CheckpointError(f"tensor {tensors[bias].name_in_files}", found, "no engine can run this model")
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         found = f"is unknown{more}: config.json does not promise it and there is no reason to drop it"
         where = f"tensor {tensors[unknown[0]].name_in_files}"

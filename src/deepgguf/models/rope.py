@@ -155,7 +155,7 @@ def scaling_limits(s: Scaling, dimensions: int, theta: float) -> Iterator[str]:
     """Sentences about what the engines compute otherwise, with `dimensions` rotated ones."""
     if s.doubt is not None:
         yield (
-            "by mscale and mscale_all_dim, of which one is missing or 0, transformers and DeepSeek's own code disagree: "
+            "mscale or mscale_all_dim is missing or 0, where transformers and DeepSeek's own code disagree: "
             f"cos and sin are multiplied by {s.rotation:.4g}, not by {s.doubt:.4g}; an attention_factor would decide"
         )
     model, engine = _ramp(s, s.betas, dimensions, theta), _ramp(_truncated(s), ENGINE_BETAS, dimensions, theta)

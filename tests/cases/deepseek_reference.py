@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from respelled import read_tensors
 
-from cases.respelled import read_tensors
 from tiny_checkpoint import floats
 
 Array = np.ndarray
