@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from deepseek_reference import log_probabilities as reference
@@ -11,9 +12,11 @@ from respelled import Tensors, respelled, with_config
 from deepgguf import CheckpointError, VerificationError
 from deepgguf.api import convert, plan, verify
 from deepgguf.files.local import LocalFiles
+from deepgguf.planning.pieces import runs
+from deepgguf.planning.windows import windows
 from engine import TOKENS, distance
 from engine import log_probabilities as computed
-from tiny_checkpoint import V2, V3, YARN, Stored, floats, stored, weights, without, write_checkpoint
+from tiny_checkpoint import OCR, V2, V3, YARN, Stored, floats, stored, weights, without, write_checkpoint
 
 TARGETS = ("ollama", "llama.cpp")
 
@@ -104,6 +107,48 @@ def test_f15_rows_that_rotate_together_become_neighbours_in_every_form(checkpoin
         file.read_bytes()
         != convert(checkpoint(sample), tmp_path / "y.gguf", target=target, type=type).files[0].path.read_bytes()
     )
+
+
+@pytest.mark.parametrize("size", [512, 77_777])
+@pytest.mark.parametrize("sample", ["v3-bf16", "v3-fp8"])
+def test_f15_rows_become_neighbours_in_pieces_of_any_size(checkpoint, tmp_path, sample, size):
+    source = changed(checkpoint(sample), tmp_path, rope_interleave=False)
+    default = plan(source, tmp_path / "default.gguf").run().files[0].path
+    other = msgspec.structs.replace(plan(source, tmp_path / "other.gguf"), piece_weights=size).run().files[0].path
+    assert other.read_bytes() == default.read_bytes()
+
+
+def test_f15_a_window_holds_every_row_that_its_pieces_take(checkpoint, tmp_path):
+    source = changed(checkpoint("v3-bf16"), tmp_path, rope_interleave=False)
+    cut_small = msgspec.structs.replace(plan(source), piece_weights=512)
+    found = False
+    for window in windows(cut_small, lambda file, number: number % 3 != 0):
+        for share in window.shares:
+            (whole,), view = share.ranges(), share.output.view
+            for first, rows in (run for piece in share.pieces for run in runs(view, piece)):
+                (span,) = share.source.ranges(view.cols, first, rows)
+                assert whole.start <= span.start < span.stop <= whole.stop
+            found |= view.woven > 0
+    assert found
+
+
+@pytest.mark.parametrize("name", ["linear", "yarn without mscale_all_dim", "mscale is not mscale_all_dim"])
+def test_f15_v2_too(checkpoint, tmp_path, name):
+    source = changed(checkpoint("v2-lite"), tmp_path, num_experts_per_tok=3, **ROPES[name])
+    assert distance(in_engine(source, "llama.cpp"), reference(source, TOKENS)) < BOUND
+
+
+def test_f15_deepseek_ocr_has_one_theta_and_no_scaling(tmp_path):
+    for fields in ({"rope_theta": 50000.0}, {"rope_scaling": YARN}):
+        config = OCR | {"language_config": OCR["language_config"] | fields}
+        with pytest.raises(CheckpointError, match="expected 10000 without scaling; the engines rotate DeepSeek-OCR"):
+            plan(write_checkpoint(tmp_path / next(iter(fields)), config, weights(OCR)))
+
+
+def test_f15_greedy_v2_has_no_groups(tmp_path):
+    source = write_checkpoint(tmp_path / "x", V2 | {"n_group": 2, "topk_group": 1}, weights(V2))
+    original = write_checkpoint(tmp_path / "y" / "x", V2, weights(V2))
+    assert plan(source).files == plan(original).files
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 Ollama: convert/convert_deepseek2.go, with the corrections of docs/differences.md. llama.cpp: conversion/deepseek.py.
 """
 
+import msgspec
+
 from deepgguf.formats.gguf.types import GGMLType, Value, ValueType
 from deepgguf.models.config_schema import JsonObject
 from deepgguf.models.engine_limits import engine_limits
@@ -37,7 +39,10 @@ _Q8_ATTENTION = Pin(("q4_k_s", "q4_k_m"), TypePattern(r"attn_(q_a|q_b|kv_a_mqa|k
 
 
 def _parse(config: JsonObject, where: str) -> LanguageConfig:
-    return parse_language_config(config, DEFAULTS, where)
+    c = parse_language_config(config, DEFAULTS, where)
+    if c.topk_method == "greedy" and (c.n_group or 1) > 1:
+        return msgspec.structs.replace(c, n_group=1, topk_group=1)  # greedy is among all experts, whatever the groups
+    return c
 
 
 def ollama_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
