@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepgguf.checkpoint.catalog import catalog, declared_quantization
+from deepgguf.checkpoint.catalog import catalog
 from deepgguf.encodings.f16 import F16
 from deepgguf.encodings.f32 import F32
 from deepgguf.encodings.fp8 import Fp8
 from deepgguf.encodings.opaque import Opaque
+from deepgguf.encodings.scaled import DEEPSEEK, ROW, TENSOR
 from deepgguf.errors import CheckpointError
 from deepgguf.formats.safetensors import TensorHeader
 from deepgguf.tensors.source_tensor import Blob, SourceTensor
@@ -39,13 +40,13 @@ def refused(tensors: dict[str, SourceTensor]) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("suffix", ["_scale_inv", "_scale", ".scale"])
-def test_a_scale_is_found_by_each_of_its_names_and_in_another_shard(suffix):
+@pytest.mark.parametrize("scale", ["weight_scale_inv", "weight_scale", "weight.scale", "scale"])
+def test_a_scale_is_found_by_each_of_its_names_and_in_another_shard(scale):
     weights = TensorHeader("q.weight", "F8_E4M3", (256, 384), 80, 98304)
-    scales = TensorHeader(f"q.weight{suffix}", "F32", (2, 3), 100, 24)
+    scales = TensorHeader(f"q.{scale}", "F32", (2, 3), 100, 24)
     assert made([scales], [weights]) == {
         "q.weight": SourceTensor(
-            "q.weight", (256, 384), Fp8((128, 128), "F32", suffix), (Blob(1, 80, 98304), Blob(0, 100, 24))
+            "q.weight", (256, 384), Fp8((128, 128), "F32", scale), (Blob(1, 80, 98304), Blob(0, 100, 24))
         )
     }
 
@@ -70,7 +71,7 @@ def test_two_candidates_are_an_error_that_names_both():
     tensors = of(
         q__weight=("F8_E4M3", (128, 128)), q__weight_scale=("F32", (1, 1)), q__weight_scale_inv=("F32", (1, 1))
     )
-    assert refused(tensors) == "tensor q.weight: has scales twice, q.weight_scale and q.weight_scale_inv"
+    assert refused(tensors) == "tensor q.weight: has scales twice, q.weight_scale_inv and q.weight_scale"
 
 
 def test_a_missing_scale_is_an_error():
@@ -78,10 +79,14 @@ def test_a_missing_scale_is_an_error():
     assert refused(tensors) == "tensor q.weight: FP8, but there is no q.weight_scale_inv in any shard"
 
 
-@pytest.mark.parametrize("weight", [{}, {"q__weight": ("BF16", (128, 128))}])
-def test_a_scale_of_no_fp8_weight_is_an_error(weight):
+@pytest.mark.parametrize(
+    ("weight", "instead"), [({}, "there is no q.weight"), ({"q__weight": ("BF16", (128, 128))}, "q.weight is BF16")]
+)
+def test_a_scale_of_no_quantized_weight_is_an_error(weight, instead):
     tensors = of(q__weight_scale_inv=("F32", (1, 1)), **weight)
-    assert refused(tensors) == "tensor q.weight_scale_inv: a scale, but there is no F8_E4M3 tensor q.weight"
+    assert refused(tensors) == (
+        f"tensor q.weight_scale_inv: belongs to quantized weights, but {instead}; compare with the original checkpoint"
+    )
 
 
 def test_a_scale_of_another_dtype_is_an_error():
@@ -106,9 +111,25 @@ def test_fp8_of_three_dimensions_is_an_error():
     assert refused(tensors) == "tensor q.weight: FP8 of shape [2, 128, 128], expected two dimensions"
 
 
-def test_a_missing_block_size_is_an_error():
-    tensors = of(None, q__weight=("F8_E4M3", (128, 128)), q__weight_scale_inv=("F32", (1, 1)))
-    assert refused(tensors) == ("tensor q.weight: FP8, but config.json has no quantization_config.weight_block_size")
+@pytest.mark.parametrize(
+    ("block", "shape", "found"),
+    [
+        (None, (), TENSOR), (None, (1,), TENSOR), (None, (1, 1), TENSOR),
+        (None, (300,), ROW), (None, (300, 1), ROW), (None, (3, 4), DEEPSEEK),
+        ((128, 128), (300, 1), ROW), ((128, 128), (1,), TENSOR), ((100, 500), (3, 1), (100, 500)),
+    ],
+)  # fmt: skip
+def test_blocks_are_the_config_s_unless_there_is_one_scale_for_each_row_or_for_all(block, shape, found):
+    tensors = of(block, q__weight=("F8_E4M3", (300, 500)), q__weight_scale=("F32", shape))
+    assert tensors["q.weight"].encoding == Fp8(found, "F32", "weight_scale")
+
+
+def test_scales_that_fit_no_block_are_an_error_where_the_config_says_no_size():
+    tensors = of(None, q__weight=("F8_E4M3", (300, 500)), q__weight_scale_inv=("F32", (5, 5)))
+    assert refused(tensors) == (
+        "tensor q.weight_scale_inv: shape [5, 5] for weights of [300, 500], but config.json says no size of blocks; "
+        "add quantization_config.weight_block_size, as the original has it"
+    )
 
 
 @pytest.mark.parametrize("block", [(0, 128), (128, 0), (-128, 128), (2**63, 128)])
@@ -143,34 +164,6 @@ def test_a_dtype_that_holds_no_weights_matters_only_if_the_tensor_is_needed():
     with pytest.raises(CheckpointError) as error:
         found.encoding.ranges(2, 0, 2)
     assert str(error.value) == (
-        "tensor q.weight: dtype I16, expected one of BF16, F16, F32, F8_E4M3; convert the original checkpoint"
-    )
-
-
-FP8 = {"quant_method": "fp8", "weight_block_size": [128, 64]}
-
-
-@pytest.mark.parametrize(
-    ("config", "quantization"),
-    [
-        ({}, {}),
-        ({"quantization_config": None}, {}),
-        ({"quantization_config": FP8}, FP8),
-        ({"quantization_config": FP8, "language_config": {}}, FP8),
-        ({"language_config": {"quantization_config": FP8}}, FP8),
-        ({"quantization_config": FP8, "language_config": {"quantization_config": None}}, {}),
-    ],
-    ids=str,
-)
-def test_the_quantization_is_what_the_config_or_the_language_config_in_it_says(config, quantization):
-    assert declared_quantization(config) == quantization
-
-
-@pytest.mark.parametrize("method", ["gptq", None, ["fp8"]])
-def test_a_method_of_no_form_is_an_error_that_names_those_that_there_are(method):
-    with pytest.raises(CheckpointError) as error:
-        declared_quantization({"quantization_config": {"quant_method": method}})
-    assert str(error.value) == (
-        f"config.json: quantization_config.quant_method is {method!r}, expected 'fp8'; "
-        "convert the original checkpoint, not a quantized copy"
+        "tensor q.weight: dtype I16, expected one of BF16, F16, F32, F8_E4M3, F8_E5M2, I8; "
+        "convert the model that it was made from instead"
     )

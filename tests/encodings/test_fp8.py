@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepgguf.encodings.encoding import Range, Stored
-from deepgguf.encodings.fp8 import Fp8, check_scales, scale_values
+from deepgguf.encodings.fp8 import Fp8
+from deepgguf.encodings.scaled import ROW, TENSOR, check_scales, scale_values
 from deepgguf.errors import CheckpointError, NonFiniteError
 from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType
@@ -35,6 +36,22 @@ def test_the_kernel_gives_what_the_bits_stand_for(block, scales, first):
     assert out.view(np.float32).tobytes() == encoding.values(stored, Buffers()).tobytes()
 
 
+@pytest.mark.parametrize(
+    ("block", "same", "scales"), [(ROW, (1, 20), (24, 1)), (TENSOR, (24, 20), (1, 1))], ids=["a row", "the tensor"]
+)
+@pytest.mark.parametrize("type", [GGMLType.F32, GGMLType.BF16])
+def test_a_block_as_wide_as_any_tensor_is_cut_to_its_edge(block, same, scales, type):
+    rng = np.random.default_rng(1)
+    codes, by_block = rng.choice(FINITE, (24, 20)), rng.uniform(1e-4, 2, scales).astype(np.float32)
+    stored = Stored("q.weight", 0, 24, 20, (codes.reshape(-1), by_block.reshape(-1).view(np.uint8)))
+    made = [np.empty(24 * 20 * (4 if type is GGMLType.F32 else 2), np.uint8) for _ in range(2)]
+    for encoding, out in zip((Fp8(block, "F32"), Fp8(same, "F32")), made, strict=True):
+        assert [r.nbytes for r in encoding.ranges(20, 0, 24)] == [480, by_block.nbytes]
+        encoding.decode(stored, type, out)
+    assert made[0].tobytes() == made[1].tobytes()
+    assert Fp8(block, "F32").values(stored, Buffers()).tobytes() == Fp8(same, "F32").values(stored, Buffers()).tobytes()
+
+
 def test_rows_within_a_block_need_its_scales_only():
     assert Fp8((128, 128), "F16").ranges(300, 130, 100) == (Range(39_000, 30_000), Range(6, 6))
 
@@ -46,7 +63,7 @@ def test_a_run_of_rows_ends_best_where_a_block_does():
 def test_a_scale_that_is_refused_is_named_as_the_checkpoint_names_it():
     stored = Stored("q.weight", 0, 1, 1, (np.zeros(1, np.uint8), np.zeros(4, np.uint8)))
     with pytest.raises(CheckpointError, match=r"^tensor q\.weight_scale: the scale of block \[0, 0\] is 0\.0"):
-        Fp8((1, 1), "F32", "_scale").decode(stored, GGMLType.F32, np.empty(4, np.uint8))
+        Fp8((1, 1), "F32", "weight_scale").decode(stored, GGMLType.F32, np.empty(4, np.uint8))
 
 
 @pytest.mark.parametrize("dtype", ["F8_E8M0", "U8"])

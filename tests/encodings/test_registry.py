@@ -5,28 +5,44 @@ import pickle
 import msgspec
 import pytest
 
-from deepgguf.encodings import BY_DTYPE, METHODS, PLAIN, WRITTEN, encoding_of, weight_of
+from deepgguf.encodings import CLAIMS, PLAIN, PLAIN_BY_DTYPE, READ_DTYPES, WRITTEN, encoding_of, weight_of
 from deepgguf.encodings.encoding import Encoding, Stored
 from deepgguf.encodings.fp8 import Fp8
+from deepgguf.encodings.fp8_e5m2 import Fp8E5m2
+from deepgguf.encodings.int8 import Int8
+from deepgguf.encodings.nvfp4 import Nvfp4
 from deepgguf.encodings.opaque import Opaque
+from deepgguf.encodings.packed_int import PackedInt
 from deepgguf.encodings.quantized import Quantized
+from deepgguf.encodings.scaled import ROW, TENSOR
 from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.recipes.recipe import RECIPES
 
-FORMS = [*map(encoding_of, sorted(WRITTEN)), Fp8((128, 128), "F32"), Opaque("tensor x", "dtype I16")]
+FORMS = [
+    *map(encoding_of, sorted(WRITTEN)),
+    *(Fp8((128, 128), "F32"), Fp8E5m2(ROW, "BF16"), Int8(TENSOR, "F32", "weight_scale", zeros=True)),
+    *(PackedInt((1, 32), "BF16", "weight_scale", 8, zeros=True), Nvfp4((1, 16), "F8_E4M3", "weight_scale")),
+    Opaque("tensor x", "dtype I16"),
+]
 
 
 def test_every_recipe_s_type_is_written():
     assert {recipe.type for recipe in RECIPES.values()} == WRITTEN - PLAIN
 
 
-def test_a_checkpoint_may_have_four_dtypes():
-    assert sorted(BY_DTYPE) == ["BF16", "F16", "F32", "F8_E4M3"]
+def test_weights_may_have_three_plain_dtypes_and_three_with_scales():
+    assert sorted(PLAIN_BY_DTYPE) == ["BF16", "F16", "F32"]
+    assert READ_DTYPES == ("BF16", "F16", "F32", "F8_E4M3", "F8_E5M2", "I8")
 
 
-def test_a_config_may_name_one_method_of_quantization():
-    assert METHODS == ("fp8",)
+def test_no_two_forms_claim_the_same_tensors():
+    claims = [(c.weights, dtype, tuple(sorted(c.marks.items()))) for c, _ in CLAIMS for dtype in c.dtypes]
+    assert len(set(claims)) == len(claims)
+
+
+def test_what_tells_a_form_from_others_belongs_to_it():
+    assert all(set(claim.marks) <= set(claim.companions) for claim, _ in CLAIMS)
 
 
 def test_a_form_that_lacks_a_method_fails_when_it_is_asked():
@@ -77,7 +93,12 @@ def test_what_does_not_fit_becomes_a_narrower_type_that_does_not_fall_back_itsel
         ("a.weight_scale", "a.weight"),
         ("a.weight.scale", "a.weight"),
         ("a.bias_scale", "a.bias_scale"),
-        ("a.scale", "a.scale"),
+        ("a.scale", "a.weight"),
+        ("a.weight_packed", "a.weight"),
+        ("a.qweight", "a.weight"),
+        ("a.weight.quant_state.bitsandbytes__nf4", "a.weight"),
+        ("a.weight.other", "a.weight.other"),
+        ("weight_scale", "weight_scale"),
     ],
 )
 def test_scales_go_with_weights(name, weight):

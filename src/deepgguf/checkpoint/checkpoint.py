@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from deepgguf.checkpoint.catalog import declared_quantization
-from deepgguf.checkpoint.model_card import ModelCard, read_model_card
+from deepgguf.checkpoint.model_card import HUB, ModelCard, read_model_card
 from deepgguf.checkpoint.nested_config import language_part, levels, with_language_field
+from deepgguf.checkpoint.quantization import MODELOPT, declared_quantization, quantization_warnings
 from deepgguf.checkpoint.shards import Shards, open_shards
 from deepgguf.checkpoint.tied_head import head_differs
 from deepgguf.checkpoint.tokenizer import Tokenizer, read_tokenizer
@@ -52,8 +52,9 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
     """What `files` hold, the headers of shards read by `executor`. CheckpointError if anything is wrong with it."""
     config = _read_object(files, "config.json")
     card, card_warnings = read_model_card(files)
+    quantization = declared_quantization(config, _optional(files, MODELOPT), _base_model(card))
     hidden_size = language_part(config).get("hidden_size")
-    shards, shard_warnings = open_shards(files, declared_quantization(config), executor, hidden_size)
+    shards, shard_warnings = open_shards(files, quantization, executor, hidden_size)
     tied = language_part(config).get("tie_word_embeddings") is True
     own_head = tied and head_differs(shards.tensors, files.by_number(shards.files))
     if own_head:
@@ -67,7 +68,13 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
         shards=shards,
         tokenizer=tokenizer,
         card=card,
-        warnings=(*card_warnings, *shard_warnings, *((_OWN_HEAD,) if own_head else ()), *tokenizer_warnings),
+        warnings=(
+            *card_warnings,
+            *shard_warnings,
+            *quantization_warnings(quantization, shards.tensors.values()),
+            *((_OWN_HEAD,) if own_head else ()),
+            *tokenizer_warnings,
+        ),
     )
 
 
@@ -76,6 +83,18 @@ def _read_object(files: Files, name: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise CheckpointError(name, f"a JSON {type(value).__name__}, expected an object", "download it again")
     return value
+
+
+def _optional(files: Files, name: str) -> dict[str, object] | None:
+    return _read_object(files, name) if name in files.names() else None
+
+
+def _base_model(card: ModelCard) -> str | None:
+    """What the card says that the model was made from."""
+    first = card.base_models[0] if card.base_models else None
+    if first is None or first.repo_url is None:
+        return None
+    return first.repo_url.removeprefix(f"{HUB}/")
 
 
 def _processor(files: Files) -> dict[str, object]:

@@ -52,8 +52,8 @@ def open_shards(
 
     With model.safetensors.index.json its shards are the checkpoint, without one all safetensors files are. What lies
     where is what the headers say: where the index differs that is a warning. `quantization` is what config.json
-    says of it (`catalog.declared_quantization`), `hidden_size` what it says of that. Headers are read one after the
-    other, or by `executor`.
+    says of it (`quantization.declared_quantization`), `hidden_size` what it says of that. Headers are read one after
+    the other, or by `executor`.
 
     Raises CheckpointError if a shard is missing or damaged, a tensor is in two of them, or the index names one that no
     shard has; its message names file and tensor.

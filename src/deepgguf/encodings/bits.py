@@ -12,6 +12,23 @@ Codes = NDArray[np.integer[Any]]
 NONLINEAR = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
 """The levels of IQ4_NL and IQ4_XS, denser around zero (ggml-common.h, kvalues_iq4nl)."""
 
+E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
+"""FP4 by its codes (OCP Microscaling Formats 1.0, table 5): sign, two bits of exponent, one of mantissa."""
+
+
+def _e4m3() -> Floats:
+    """Sign, four bits of exponent with bias 7, three of mantissa (arXiv 2209.05433, table 1)."""
+    codes = np.arange(256, dtype=np.int32)
+    exponent, mantissa = codes >> 3 & 15, codes & 7
+    values = np.where(exponent == 0, np.ldexp(mantissa, -9), np.ldexp(8 + mantissa, exponent - 10))
+    values[codes & 127 == 127] = np.nan
+    signed: Floats = np.where(codes & 128, -values, values).astype(np.float32)
+    return signed
+
+
+E4M3 = _e4m3()
+"""FP8 by its codes."""
+
 
 def integers(first: int, last: int) -> Floats:
     """Levels that are whole numbers, from `first` to `last`."""
@@ -36,6 +53,14 @@ def fields(data: Bytes, run: int, bits: int) -> Codes:
 def nibbles(data: Bytes, run: int) -> Codes:
     """As `fields` of 4 bits, in one group: [blocks, n] to [blocks, 1, 2 n]."""
     return fields(data, run, bits=4)[:, None]
+
+
+def nibble_pairs(data: Bytes, levels: Floats) -> Floats:
+    """What the two nibbles of every byte stand for, the lower one first: [rows, n] to float32 [rows, 2 n]."""
+    codes = np.arange(256)
+    both = np.stack((levels[codes & 15], levels[codes >> 4]), axis=1).view(np.uint64)[:, 0]  # one look-up for two
+    found: Floats = np.take(both, data).view(np.float32)
+    return found
 
 
 def fifth_bits(data: Bytes) -> Codes:

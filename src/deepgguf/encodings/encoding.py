@@ -64,6 +64,24 @@ class Stored(NamedTuple):
     blobs: tuple[Bytes, ...]
 
 
+class Claim(msgspec.Struct, frozen=True):
+    """What tensors of a layer X a form of weights takes: X.`weights`, of one of `dtypes`, and its companions.
+
+    `companions` are the names, after "X.", of the tensors that may belong to it, in the order of their blobs. `marks`
+    are those by which it is told from other forms of such weights: all must be there, each of one of its dtypes.
+    """
+
+    weights: str
+    dtypes: tuple[str, ...]
+    companions: tuple[str, ...] = ()
+    marks: Mapping[str, tuple[str, ...]] = {}
+
+    def fits(self, layer: Mapping[str, TensorHeader]) -> bool:
+        """Whether `layer`, by names after "X.", has these weights and these marks."""
+        needed = {self.weights: self.dtypes, **self.marks}
+        return all(part in layer and layer[part].dtype in dtypes for part, dtypes in needed.items())
+
+
 class Encoding(msgspec.Struct, frozen=True, tag=True):
     """A stored form: how a tensor's weights lie in its blobs (the weights themselves first, then scales and the like).
 
@@ -74,33 +92,46 @@ class Encoding(msgspec.Struct, frozen=True, tag=True):
     dtype: ClassVar[str] = ""
     """What safetensors call the elements of the weights; empty for forms that no checkpoint has."""
 
-    companions: ClassVar[tuple[str, ...]] = ()
-    """The endings, after the weights' name, of the tensors that may belong to them."""
-
-    methods: ClassVar[tuple[str, ...]] = ()
-    """The `quant_method`s of config.json whose checkpoints have this form; none for forms that need no such words."""
+    claims: ClassVar[tuple[Claim, ...]] = ()
+    """What it takes of a layer; none for plain forms, which any tensor of their dtype has."""
 
     type: ClassVar[GGMLType | None] = None
     """Its number in a GGUF file; None for forms that only sources have."""
+
+    packs_as: ClassVar[GGMLType | None] = None
+    """The type whose blocks hold its codes and scales as they are, so that `repack` can make them."""
 
     @classmethod
     def describe(
         cls, weights: TensorHeader, beside: Sequence[TensorHeader], quantization: Mapping[str, object]
     ) -> "Encoding":
-        """The form of weights with this class's dtype; `beside` are the checkpoint's companions of them.
+        """The form of the weights of a claim; `beside` are those of its companions that the checkpoint has.
 
-        `quantization` is `quantization_config` of config.json, empty without one. CheckpointError if they do not fit
-        together.
+        `quantization` is `quantization_config` of config.json with what it says of this layer, empty without one.
+        CheckpointError if they do not fit together.
         """
         return cls()
 
+    def logical_shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
+        """The weights' shape, where the tensor that holds them has the shape `stored`: forms that pack have more."""
+        return stored
+
     @property
     def plain(self) -> GGMLType:
-        """F32, F16 or BF16: the type that an unquantized conversion gives such weights.
-
-        A quantized conversion rounds to it first, so that one pass gives what converting and quantizing give.
-        """
+        """F32, F16 or BF16: the type that an unquantized conversion gives such weights."""
         raise NotImplementedError
+
+    @property
+    def working(self) -> int:
+        """Bytes that `decode` takes for each weight, besides blobs and output."""
+        return 8
+
+    @property
+    def rounds_first(self) -> bool:
+        """Whether a quantized conversion rounds to `plain` first, so that one pass gives what converting and
+        quantizing give: not to the weights' own type, nor to F32, which change nothing.
+        """
+        return self.plain not in (GGMLType.F32, self.type)
 
     @property
     def scaling(self) -> str:
@@ -124,7 +155,11 @@ class Encoding(msgspec.Struct, frozen=True, tag=True):
 
     def repacks(self, source: "Encoding") -> bool:
         """Whether weights stored as `source` can take this form without becoming numbers in between."""
-        return source == self
+        return source == self or (source.packs_as is not None and source.packs_as is self.type)
+
+    def repack(self, stored: Stored, out: Bytes) -> None:
+        """The stored rows as the blocks of `packs_as`, into `out`; blocks of a type of GGUF are copied."""
+        (out[:],) = stored.blobs
 
     def ranges(self, cols: int, first: int, rows: int) -> tuple[Range, ...]:
         """The bytes of each blob that rows [first, first + rows) need; a row has `cols` weights."""

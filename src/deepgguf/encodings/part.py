@@ -30,6 +30,16 @@ class Part(Encoding, frozen=True):
         return self.whole.plain
 
     @property
+    def rounds_first(self) -> bool:
+        """As the matrix's."""
+        return self.whole.rounds_first
+
+    @property
+    def working(self) -> int:
+        """The matrix's; columns also take a strip of it in F32 and its rows."""
+        return self.whole.working + (8 if self.turned else 0)
+
+    @property
     def scaling(self) -> str:
         """The matrix's."""
         return self.whole.scaling

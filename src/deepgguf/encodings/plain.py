@@ -23,6 +23,11 @@ class Plain(Encoding, frozen=True):
         """Its own type."""
         return self.type
 
+    @property
+    def working(self) -> int:
+        """None."""
+        return 0
+
     def repacks(self, source: Encoding) -> bool:
         """Never: a copy is not worth more than its counts."""
         return False

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
+from deepgguf.checkpoint.quantization import declared_quantization, drop_reason
 from deepgguf.encodings import weight_of
+from deepgguf.encodings.foreign import convert_the_original, tool_of
 from deepgguf.encodings.opaque import Opaque
 from deepgguf.errors import CheckpointError
 from deepgguf.models import find_family
@@ -37,7 +39,19 @@ def read_model(checkpoint: Checkpoint) -> Model:
     """The model in `checkpoint`; CheckpointError if it is of an unknown family, or config and tensors do not agree."""
     family = find_family(checkpoint.config, _CONFIG)
     config = family.parse(checkpoint.config, _CONFIG)
+    _check_tool(checkpoint)
     return Model(family, config, _match(family, config, checkpoint.tensors))
+
+
+def _check_tool(checkpoint: Checkpoint) -> None:
+    """CheckpointError if config.json names a tool that deepgguf does not read, and hardly a weight has its usual name:
+    such a checkpoint is complete, though everything that the table promises seems to be missing.
+    """
+    quantization = declared_quantization(checkpoint.config)
+    tool, weights = tool_of(quantization), sum(name.endswith(".weight") for name in checkpoint.tensors)
+    if tool and 2 * weights < len(checkpoint.tensors):
+        found = f"its weights are quantized by {tool}, which deepgguf does not read"
+        raise CheckpointError(_CONFIG, found, convert_the_original(quantization))
 
 
 def _match(family: AnyFamily, model: object, tensors: Mapping[str, SourceTensor]) -> Matched:
@@ -51,10 +65,10 @@ def _sources(row: Row, tensors: Mapping[str, SourceTensor]) -> tuple[SourceTenso
     sources = []
     for name in row.sources:
         found = tensors.get(name)
+        if found is not None and isinstance(found.encoding, Opaque):
+            found.encoding.refuse()
         if found is None or found.shape != row.shape:
             raise _unfit(name, row, found)
-        if isinstance(found.encoding, Opaque):
-            found.encoding.refuse()
         sources.append(found)
     return tuple(sources)
 
@@ -74,7 +88,7 @@ def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping
     unknown = []
     for name in tensors:
         if name not in used:
-            reason = family.drop_reason(model, weight_of(name))
+            reason = family.drop_reason(model, weight_of(name)) or drop_reason(name)
             if reason:
                 reasons[name] = reason
             else:

@@ -14,7 +14,7 @@ from deepgguf.executors.buffers import Buffers
 from deepgguf.files.files import ReadByNumber
 from deepgguf.formats.gguf.types import GGMLType, row_bytes
 from deepgguf.planning.pieces import Piece, runs
-from deepgguf.planning.scratch import Scratch, rounds_first, scratch
+from deepgguf.planning.scratch import Scratch, scratch
 from deepgguf.planning.windows import Share
 
 
@@ -49,7 +49,7 @@ def make_piece(
         work.transpose(decoded, out)
         return Made(out, counts)
     if target.repacks(share.source.encoding) and not transposed:
-        work.copy(out)
+        work.repack(out)
         return Made(out, Counts())
     counts, floats = work.floats()
     _quantize(share, piece, floats, importance, out)
@@ -80,7 +80,7 @@ class _Work(NamedTuple):
     def floats(self) -> tuple[Counts, Floats]:
         """The piece's weights in the order of the output, rounded as an unquantized conversion would round them."""
         source, decoded = self.share.source.encoding, self.buffers.take("decoded", self.sizes.decoded)
-        if rounds_first(source):
+        if source.rounds_first:
             rounded = self.buffers.take("rounded", self.sizes.rounded)
             counts = self.decode(source.plain, rounded)
             kernels.cast(rounded, source.plain, decoded, GGMLType.F32)
@@ -92,13 +92,13 @@ class _Work(NamedTuple):
             decoded = turned
         return counts, decoded.view(np.float32)
 
-    def copy(self, out: Bytes) -> None:
-        """The stored rows themselves."""
-        done = 0
+    def repack(self, out: Bytes) -> None:
+        """The stored rows themselves, as the output's blocks."""
+        done, length = 0, self.share.output.view.cols
         for first, rows in runs(self.share.output.view, self.piece):
-            (stored,) = self._stored(first, rows).blobs
-            out[done : done + stored.size] = stored
-            done += stored.size
+            nbytes = rows * row_bytes(self.share.output.info.type, length)
+            self.share.source.encoding.repack(self._stored(first, rows), out[done : done + nbytes])
+            done += nbytes
 
     def transpose(self, source: Bytes, out: Bytes) -> None:
         """Every group's (rows, columns) to (columns, rows)."""

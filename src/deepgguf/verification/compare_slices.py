@@ -23,7 +23,7 @@ def compare_slice(
     type, encoding = batch.type, batch.source.encoding
     if type not in PLAIN:
         values = encoding.values(stored, buffers)
-        if encoding.plain not in (encoding.type, GGMLType.F32):  # as converting first would have rounded them
+        if encoding.rounds_first:  # as converting first would have rounded them
             values = from_bits(encoding.plain, to_bits(encoding.plain, values))
         return _compare_within_bounds(type, slice, data, values, importance)
     found = _found_bits(type, slice, data)
