@@ -145,10 +145,12 @@ def test_f15_deepseek_ocr_has_one_theta_and_no_scaling(tmp_path):
             plan(write_checkpoint(tmp_path / next(iter(fields)), config, weights(OCR)))
 
 
-def test_f15_greedy_v2_has_no_groups(tmp_path):
-    source = write_checkpoint(tmp_path / "x", V2 | {"n_group": 2, "topk_group": 1}, weights(V2))
-    original = write_checkpoint(tmp_path / "y" / "x", V2, weights(V2))
-    assert plan(source).files == plan(original).files
+def test_f15_groups_that_greedy_v2_does_not_use_are_spoken_of(tmp_path):
+    (line,) = warnings(tmp_path, V2 | {"n_group": 2, "topk_group": 1})
+    assert line == (
+        "topk_method is greedy: the model chooses among all experts, but n_group and topk_group make the engines choose "
+        "groups of them first; set both to 1"
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 Ollama: convert/convert_deepseek2.go, with the corrections of docs/differences.md. llama.cpp: conversion/deepseek.py.
 """
 
-import msgspec
-
 from deepgguf.formats.gguf.types import GGMLType, Value, ValueType
 from deepgguf.models.config_schema import JsonObject
 from deepgguf.models.engine_limits import engine_limits
@@ -39,10 +37,7 @@ _Q8_ATTENTION = Pin(("q4_k_s", "q4_k_m"), TypePattern(r"attn_(q_a|q_b|kv_a_mqa|k
 
 
 def _parse(config: JsonObject, where: str) -> LanguageConfig:
-    c = parse_language_config(config, DEFAULTS, where)
-    if c.topk_method == "greedy" and (c.n_group or 1) > 1:
-        return msgspec.structs.replace(c, n_group=1, topk_group=1)  # greedy is among all experts, whatever the groups
-    return c
+    return parse_language_config(config, DEFAULTS, where)
 
 
 def ollama_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
@@ -99,15 +94,18 @@ def llamacpp_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
     return llamacpp_general(facts, "model") | present(own, f"{facts.architecture}.") | tokenizer
 
 
+# What the models do with groups of experts (modeling_deepseek.py), and the engines otherwise (build_moe_ffn).
+_GROUPS = {
+    "group_limited_greedy": "topk_method is group_limited_greedy: the model ranks groups of experts by their best "
+    "expert, the engines by their best two; some tokens will be routed to other experts than in the original",
+    "greedy": "topk_method is greedy: the model chooses among all experts, but n_group and topk_group make the engines "
+    "choose groups of them first; set both to 1",
+}
+
+
 def _limits(c: LanguageConfig) -> tuple[str, ...]:
-    """modeling_deepseek.py ranks a group by its best expert; llama-graph.cpp (build_moe_ffn) by its best two."""
-    if c.topk_method != "group_limited_greedy" or (c.n_group or 1) == 1:
-        return engine_limits(c)
-    return (
-        *engine_limits(c),
-        "topk_method is group_limited_greedy: the model ranks groups of experts by their best expert, the engines by "
-        "their best two; some tokens will be routed to other experts than in the original",
-    )
+    chosen = c.n_group and c.n_group > 1 and c.topk_group != c.n_group
+    return (*engine_limits(c), *((_GROUPS[c.topk_method],) if chosen and c.topk_method in _GROUPS else ()))
 
 
 FAMILY = Family(

@@ -62,6 +62,12 @@ class _Given(msgspec.Struct, frozen=True):
     truncate: bool | None = None
 
 
+class _Beside(msgspec.Struct, frozen=True):
+    """What may stand beside rope_scaling instead of in it."""
+
+    original_max_position_embeddings: Positive | None = None
+
+
 _FIELDS = {"type", "rope_type", "rope_theta", *_Given.__struct_fields__}
 
 
@@ -91,10 +97,10 @@ def parse_scaling(raw: JsonObject, longest: int, where: str) -> Scaling | None:
         reason = _NO_KEY.get(str(kind), "no other one is known to have a key that the engines' deepseek2 reads")
         raise CheckpointError(where, f"{key}.type is {kind!r}, expected {' or '.join(map(repr, _TYPES))}", reason)
     fields = to_config(given, {}, _Given, f"{where}: {key}")
-    original = fields.original_max_position_embeddings or raw.get("original_max_position_embeddings") or longest
+    beside = to_config(raw, {}, _Beside, where).original_max_position_embeddings
     if fields.factor is None:
         fields = msgspec.structs.replace(fields, factor=_factor_left_out(fields, longest, f"{where}: {key}"))
-    found = _scaling(kind, fields, original if isinstance(original, int) else longest)
+    found = _scaling(kind, fields, fields.original_max_position_embeddings or beside or longest)
     if found.factor == 1 and found.rotation != 1:
         reason = "the engines scale cos and sin only where factor is more than 1"
         raise CheckpointError(f"{where}: {key}", f"attention_factor is {found.rotation:g} with factor 1", reason)
