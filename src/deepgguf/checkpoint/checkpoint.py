@@ -59,7 +59,7 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
     own_head = tied and head_differs(shards.tensors, files.by_number(shards.files))
     if own_head:
         config = with_language_field(config, "tie_word_embeddings", False)
-    tokenizer, tokenizer_warnings = read_tokenizer(files)
+    tokenizer, tokenizer_warnings = read_tokenizer(files, config)
     return Checkpoint(
         files=files,
         name=files.checkpoint_name,

@@ -94,6 +94,13 @@ class LocalFiles(Files):
         except OSError as e:
             raise unreadable(self._folder, e, _WANTED) from None
 
+    def names_in(self, folder: str) -> Sequence[str]:
+        """The names of everything in that folder, sorted."""
+        try:
+            return sorted(f"{folder}/{path.name}" for path in Path(self.local_path(folder)).iterdir())
+        except OSError as e:
+            raise unreadable(folder, e, "download it again") from None
+
     def facts(self, name: str) -> FileFacts:
         """Size and time of change."""
         with self._state:

@@ -31,7 +31,6 @@ NO_EFFECT = {
         "bos_token_id", "compression_config", "eos_token_id", "pad_token_id", "quantization", "quantization_config",
         "sep_token_id",
     ),
-    "of multi-token prediction, which is left out": ("num_mtp_layers", "num_nextn_predict_layers"),
     "other dimensions say it": ("head_dim", "qk_head_dim"),
     "tensors say it: without biases in the shards there are none": ("attention_bias", "mlp_bias"),
     "of the window, whose size is in sliding_window": ("max_window_layers", "use_sliding_window"),

@@ -7,7 +7,11 @@ from deepgguf.errors import CheckpointError
 from deepgguf.models.config_schema import JsonObject
 
 # attribute_map of transformers' DeepseekV3Config and DeepseekV2Config.
-ALIASES = {"num_local_experts": "n_routed_experts", "num_experts": "n_routed_experts"}
+ALIASES = {
+    "num_local_experts": "n_routed_experts",
+    "num_experts": "n_routed_experts",
+    "num_mtp_layers": "num_nextn_predict_layers",
+}
 
 # Fields that say of every block whether it is dense, by word.
 BY_BLOCK: Mapping[str, Mapping[object, bool]] = {

@@ -8,7 +8,13 @@ from deepgguf.models.config_schema import JsonObject
 from deepgguf.models.engine_limits import engine_limits
 from deepgguf.models.family import Family, KeyFacts, TargetFile
 from deepgguf.models.language_keys import gating_function, group_keys, rope_keys, size_keys
-from deepgguf.models.language_model import LanguageConfig, language_table, parse_language_config, text_drop_reason
+from deepgguf.models.language_model import (
+    LanguageConfig,
+    language_mtp_layers,
+    language_table,
+    parse_language_config,
+    text_drop_reason,
+)
 from deepgguf.models.llamacpp import llamacpp_general, llamacpp_target
 from deepgguf.models.ollama import ollama_target
 from deepgguf.models.tokenizer_keys import llamacpp_tokenizer_keys, ollama_tokenizer_keys
@@ -73,6 +79,7 @@ def llamacpp_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
     betas = c.scaling.betas if c.scaling and c.scaling.type == "yarn" else (None, None)
     own = {
         **size_keys(c),
+        "block_count": uint32(c.num_hidden_layers + facts.mtp_layers),
         **group_keys(c),
         **rope_keys(c),
         "vocab_size": uint32(c.vocab_size),
@@ -89,6 +96,7 @@ def llamacpp_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
         "rope.dimension_count": uint32(c.qk_rope_head_dim),
         "rope.scaling.yarn_beta_fast": float32(betas[0]),
         "rope.scaling.yarn_beta_slow": float32(betas[1]),
+        "nextn_predict_layers": uint32(facts.mtp_layers or None),
     }
     tokenizer = llamacpp_tokenizer_keys(facts.checkpoint.tokenizer, c.vocab_size)
     return llamacpp_general(facts, "model") | present(own, f"{facts.architecture}.") | tokenizer
@@ -115,8 +123,10 @@ FAMILY = Family(
     drop_reason=text_drop_reason,
     targets={
         "ollama": ollama_target(TargetFile("deepseek2", ollama_keys), Exceptions(pins=(_Q8_ATTENTION,))),
-        "llama.cpp": llamacpp_target({"text": TargetFile("deepseek2", llamacpp_keys)}),
+        "llama.cpp": llamacpp_target({"text": TargetFile("deepseek2", llamacpp_keys)}, mtp=("drop", "keep", "only")),
     },
     limits=_limits,
+    pre="deepseek-llm",
     model_type="deepseek_v2",
+    mtp_layers=language_mtp_layers,
 )

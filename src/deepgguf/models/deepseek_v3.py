@@ -4,7 +4,13 @@ from deepgguf.models import deepseek_v2
 from deepgguf.models.config_schema import JsonObject
 from deepgguf.models.engine_limits import engine_limits
 from deepgguf.models.family import Family
-from deepgguf.models.language_model import LanguageConfig, language_table, parse_language_config, text_drop_reason
+from deepgguf.models.language_model import (
+    LanguageConfig,
+    language_mtp_layers,
+    language_table,
+    parse_language_config,
+    text_drop_reason,
+)
 
 # What configuration_deepseek.py of DeepSeek-V3 gives a field that config.json leaves out.
 DEFAULTS: JsonObject = {
@@ -16,6 +22,7 @@ DEFAULTS: JsonObject = {
     "n_group": 8,
     "topk_group": 4,
     "rope_interleave": True,
+    "num_nextn_predict_layers": 1,
 }
 
 
@@ -31,4 +38,5 @@ FAMILY = Family(
     targets=deepseek_v2.FAMILY.targets,
     limits=engine_limits,
     model_type="deepseek_v3",
+    mtp_layers=language_mtp_layers,
 )

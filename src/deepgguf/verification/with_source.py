@@ -7,6 +7,7 @@ from contextlib import closing
 import msgspec
 
 from deepgguf.checkpoint.importance import ImportanceFile
+from deepgguf.checkpoint.nested_config import language_part
 from deepgguf.checkpoint.tied_head import HEAD, head_differs
 from deepgguf.encodings import PLAIN
 from deepgguf.executors.buffers import Buffers
@@ -55,7 +56,8 @@ def check_source(
             )
         )
         differences += _weight_differences(comparer, pairs, tasks, expected.importance, executor, progress)
-        if HEAD in model.matched.left_out and head_differs(checkpoint.tensors, files.by_number(sources), whole=True):
+        tied = language_part(checkpoint.config).get("tie_word_embeddings") is True
+        if tied and head_differs(checkpoint.tensors, files.by_number(sources), whole=True):
             differences.append(_ANOTHER_HEAD)
         files.check_unchanged(sources)
     exact = sum(pair.tensor.type in PLAIN for pair in pairs)
@@ -112,6 +114,5 @@ class _Comparer(msgspec.Struct, frozen=True):
             return None
         if self.importance is None:
             return Importance()
-        cols = slice.rows if slice.transposed else slice.cols
         matrix = slice.source * batch.heads + max(slice.head, 0)
-        return Importance(self.importance.columns(batch.importance, matrix * cols, cols))
+        return Importance(self.importance.columns(batch.importance, matrix))
