@@ -6,9 +6,10 @@ import msgspec
 
 from deepgguf.checkpoint.diagnosis import Seen, no_config
 from deepgguf.checkpoint.model_card import HUB, ModelCard, read_model_card
-from deepgguf.checkpoint.nested_config import language_part, levels
+from deepgguf.checkpoint.nested_config import language_part, levels, with_language_field
 from deepgguf.checkpoint.quantization import MODELOPT, declared_quantization, quantization_warnings
 from deepgguf.checkpoint.shards import Shards, open_shards
+from deepgguf.checkpoint.tied_head import head_differs
 from deepgguf.checkpoint.tokenizer import Tokenizer, read_tokenizer
 from deepgguf.errors import CheckpointError
 from deepgguf.executors.executor import Executor
@@ -18,6 +19,11 @@ from deepgguf.tensors.source_tensor import SourceTensor
 
 _CONFIG = "config.json"
 _LONGEST_ID = 200  # characters; the Hub allows 96 for each of its halves
+
+_OWN_HEAD = (
+    "lm_head.weight differs from the token embedding to which config.json ties it (tie_word_embeddings): it is used, "
+    "as transformers 5 does; if the embedding is meant, remove lm_head.weight from the shards"
+)
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -61,6 +67,10 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
     quantization = declared_quantization(config, _optional(files, MODELOPT), _base_model(card))
     hidden_size = language_part(config).get("hidden_size")
     shards, shard_warnings = open_shards(files, quantization, executor, hidden_size)
+    tied = language_part(config).get("tie_word_embeddings") is True
+    own_head = tied and head_differs(shards.tensors, files.by_number(shards.files))
+    if own_head:
+        config = with_language_field(config, "tie_word_embeddings", False)
     tokenizer, tokenizer_warnings = read_tokenizer(files, config)
     return Checkpoint(
         files=files,
@@ -74,6 +84,7 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
             *card_warnings,
             *shard_warnings,
             *quantization_warnings(quantization, shards.tensors.values()),
+            *((_OWN_HEAD,) if own_head else ()),
             *tokenizer_warnings,
         ),
     )

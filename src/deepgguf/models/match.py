@@ -20,6 +20,7 @@ from deepgguf.models.table import Kind, Part, Row
 from deepgguf.tensors.source_tensor import SourceTensor
 
 _CONFIG = "config.json"
+_BIAS = re.compile(r"model\.layers\..*_proj(_with_mqa)?\.bias")  # attention_bias and mlp_bias of config.json
 ASKED_FOR = "asked for"
 
 
@@ -176,5 +177,9 @@ def _left_out(family: AnyFamily, model: object, used: set[str], seen: Seen) -> d
         first = tensors[unknown[0]].encoding
         if isinstance(first, Opaque) and weight_of(unknown[0]) != unknown[0]:
             first.refuse()  # scales without weights
+        bias = next(filter(_BIAS.fullmatch, unknown), None)
+        if bias:
+            found = "is a bias, and the engines' language model has no tensor for it"
+            raise CheckpointError(f"tensor {tensors[bias].name_in_files}", found, "no engine can run this model")
         raise unknown_tensors(tensors[unknown[0]].name_in_files, len(unknown), seen)
     return reasons

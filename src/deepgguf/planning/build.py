@@ -214,7 +214,7 @@ def _note(typed: TypedTensor, row: int) -> str:
 def _flat(sourced: _Sourced) -> View:
     """Where every weight stands alone, any run of them will do as a piece: rows of one."""
     view = sourced.output.view
-    if view.groups > 1 or view.transposed or any(form.type not in PLAIN for form in sourced.forms):
+    if view.groups > 1 or view.transposed or view.woven or any(form.type not in PLAIN for form in sourced.forms):
         return view
     return View(1, view.elements, 1, 0, view.elements)
 
