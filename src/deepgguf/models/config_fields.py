@@ -13,7 +13,7 @@ NO_EFFECT = {
     ),
     "of sampling": (
         "bad_words_ids", "begin_suppress_tokens", "diversity_penalty", "do_sample", "early_stopping",
-        "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "forced_bos_token_id",
+        "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty",
         "length_penalty", "max_length", "min_length", "no_repeat_ngram_size",
         "num_beam_groups", "num_beams", "num_return_sequences", "output_scores", "remove_invalid_values",
         "repetition_penalty", "return_dict_in_generate", "suppress_tokens", "temperature", "top_k", "top_p",
@@ -34,7 +34,7 @@ NO_EFFECT = {
     "tensors say it: without biases in the shards there are none": ("attention_bias", "mlp_bias"),
     "of the window, whose size is in sliding_window": ("max_window_layers", "use_sliding_window"),
 }  # fmt: skip
-"""Reason to the names of fields. What begins with "_" is bookkeeping too, what ends in "_token_id" of the vocabulary."""
+"""Reason to the names of fields. What begins with "_" is bookkeeping too; what ends in "_token_id" is vocabulary."""
 
 SAYS_NOTHING: Mapping[str, object] = {"rope_interleave": True, "partial_rotary_factor": 1}
 """Fields that only say, by this value, what is so without them."""
