@@ -7,11 +7,11 @@ from deepgguf.errors import CheckpointError, UsageError
 from deepgguf.planning.schema import Dropped
 from tiny_checkpoint import V3, stored, weights, write_checkpoint
 
-VALUE_HEAD = {
-    "v_head.summary.weight": stored([[0.5] * 32], "F32"),
-    "v_head.summary.bias": stored([0.5], "F32"),
+REWARD_MODEL = {
+    "reward_model.summary.weight": stored([[0.5] * 32], "F32"),
+    "reward_model.summary.bias": stored([0.5], "F32"),
 }
-ODD = VALUE_HEAD | {"model.layers.1.mlp.local_tokens_per_expert": stored([1, 2, 3, 4], "I64")}
+ODD = REWARD_MODEL | {"model.layers.1.mlp.local_tokens_per_expert": stored([1, 2, 3, 4], "I64")}
 
 
 @pytest.fixture
@@ -20,9 +20,9 @@ def source(tmp_path):
 
 
 def test_f21_what_is_asked_for_is_left_out_and_reported(source, tmp_path):
-    drop = ["^v_head", "local_tokens"]
+    drop = ["^reward_model", "local_tokens"]
     assert deepgguf.plan(source, drop=drop).dropped == (
-        Dropped("asked for", 3, 0, 32 * 4 + 4 + 4 * 8, "v_head.summary.weight"),
+        Dropped("asked for", 3, 0, 32 * 4 + 4 + 4 * 8, "reward_model.summary.weight"),
     )
     deepgguf.convert(source, tmp_path / "x.gguf", drop=drop)
     clean = write_checkpoint(tmp_path / "clean" / "x", V3, weights(V3))
@@ -32,11 +32,11 @@ def test_f21_what_is_asked_for_is_left_out_and_reported(source, tmp_path):
 
 
 def test_f21_one_pattern_may_be_a_text(source):
-    assert deepgguf.plan(source, drop="v_head|local").dropped[0].tensors == 3
+    assert deepgguf.plan(source, drop="reward_model|local").dropped[0].tensors == 3
 
 
 def test_f21_an_unknown_tensor_is_refused_with_the_option_that_leaves_it_out(source):
-    with pytest.raises(CheckpointError, match=r"is unknown and 2 more: .*leave it out with `drop`"):
+    with pytest.raises(CheckpointError, match=r"is unknown and 1 more: .*leave it out with `drop`"):
         deepgguf.plan(source)
 
 
@@ -46,14 +46,14 @@ def test_f21_an_unknown_tensor_is_refused_with_the_option_that_leaves_it_out(sou
 )
 def test_f21_what_the_model_needs_is_not_left_out(source, pattern, needed):
     with pytest.raises(UsageError, match=rf"`drop`: takes {needed}, which the model needs; give a narrower pattern"):
-        deepgguf.plan(source, drop=["v_head", "local", pattern])
+        deepgguf.plan(source, drop=["reward_model", "local", pattern])
 
 
 def test_f21_a_pattern_that_no_tensor_has_is_refused(source):
     with pytest.raises(
-        UsageError, match=r"`drop`: 'v_heads' matches no tensor of the checkpoint; give a part of a name"
+        UsageError, match=r"`drop`: 'reward_models' matches no tensor of the checkpoint; give a part of a name"
     ):
-        deepgguf.plan(source, drop=["v_head", "v_heads"])
+        deepgguf.plan(source, drop=["reward_model", "reward_models"])
 
 
 @pytest.mark.parametrize(("pattern", "found"), [("*.bias", "not a regular expression"), ("", "is empty")])

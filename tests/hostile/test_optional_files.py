@@ -48,18 +48,24 @@ def source(tmp_path: Path) -> Path:
 @each
 @pytest.mark.parametrize(
     "file",
-    [
-        "tokenizer_config.json",
-        "processor_config.json",
-        "preprocessor_config.json",
-        "chat_template.jinja",
-        "chat_template.json",
-    ],
+    ["tokenizer_config.json", "chat_template.jinja", "chat_template.json"],
 )
 def test_row_94_what_decides_keys_is_refused(source, file, make: Callable[[Path], None], found):
     (source / file).unlink(missing_ok=True)
     make(source / file)
     assert refused(source).startswith(f"{file}: {found}; download ")
+
+
+@each
+@pytest.mark.parametrize("file", ["processor_config.json", "preprocessor_config.json"])
+def test_row_94_a_processor_s_config_is_read_for_a_model_with_vision_only(tmp_path, source, file, make, found):
+    before = planned(source)["warnings"]
+    make(source / file)
+    assert planned(source)["warnings"] == before
+    seeing = checkpoint("ocr", tmp_path / "ocr")
+    (seeing / "processor_config.json").unlink()
+    make(seeing / file)
+    assert refused(seeing, "--target", "llama.cpp").startswith(f"{file}: {found}; download ")
 
 
 @each

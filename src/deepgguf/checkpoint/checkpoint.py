@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from deepgguf.checkpoint.diagnosis import Seen, no_config
 from deepgguf.checkpoint.model_card import HUB, ModelCard, read_model_card
 from deepgguf.checkpoint.nested_config import language_part, levels, with_language_field
 from deepgguf.checkpoint.quantization import MODELOPT, declared_quantization, quantization_warnings
@@ -16,6 +17,7 @@ from deepgguf.files.files import Files
 from deepgguf.formats.json_text import SMALL_FILE, read_json
 from deepgguf.tensors.source_tensor import SourceTensor
 
+_CONFIG = "config.json"
 _LONGEST_ID = 200  # characters; the Hub allows 96 for each of its halves
 
 _OWN_HEAD = (
@@ -25,12 +27,15 @@ _OWN_HEAD = (
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """Headers, config, tokenizer and model card of the checkpoint in `files`, the name it goes by, and warnings."""
+    """Headers, config, tokenizer and model card of the checkpoint in `files`, the name it goes by, and warnings.
+
+    `processor` is the error if its file cannot be read, which only a model with vision must raise.
+    """
 
     files: Files
     name: str
     config: dict[str, object]
-    processor: dict[str, object]
+    processor: dict[str, object] | CheckpointError
     shards: Shards
     tokenizer: Tokenizer
     card: ModelCard
@@ -42,6 +47,11 @@ class Checkpoint(msgspec.Struct, frozen=True):
         return self.shards.tensors
 
     @property
+    def seen(self) -> Seen:
+        """What there is, for `diagnosis`."""
+        return Seen(self.files, self.config, self.tensors, self.shards.empty, self.shards.stray)
+
+    @property
     def model_id(self) -> str | None:
         """What config.json calls the model, ORGANIZATION/NAME or a path; None if that cannot be shown as a name."""
         named = next((level["_name_or_path"] for level in levels(self.config) if level.get("_name_or_path")), None)
@@ -50,7 +60,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoint:
     """What `files` hold, the headers of shards read by `executor`. CheckpointError if anything is wrong with it."""
-    config = _read_object(files, "config.json")
+    if _CONFIG not in files.names():
+        raise no_config(files)
+    config = _read_object(files, _CONFIG)
     card, card_warnings = read_model_card(files)
     quantization = declared_quantization(config, _optional(files, MODELOPT), _base_model(card))
     hidden_size = language_part(config).get("hidden_size")
@@ -97,9 +109,12 @@ def _base_model(card: ModelCard) -> str | None:
     return first.repo_url.removeprefix(f"{HUB}/")
 
 
-def _processor(files: Files) -> dict[str, object]:
+def _processor(files: Files) -> dict[str, object] | CheckpointError:
     """processor_config.json, or preprocessor_config.json where there is only that."""
     there = files.names()
     names = ("processor_config.json", "preprocessor_config.json")
     name = next((name for name in names if name in there), None)
-    return _read_object(files, name) if name else {}
+    try:
+        return _read_object(files, name) if name else {}
+    except CheckpointError as error:
+        return error

@@ -115,7 +115,9 @@ def _llamacpp_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
 
 def _mmproj_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
     """What clip.cpp reads. feed_forward_length is 4 x heads: upstream's quirk, not the MLP's width."""
-    clip, sam = config.vision.clip, config.vision.sam
+    clip, sam, processor = config.vision.clip, config.vision.sam, facts.checkpoint.processor
+    if isinstance(processor, CheckpointError):
+        raise processor
     own = {
         "has_vision_encoder": boolean(True),
         "projector_type": string("deepseekocr"),
@@ -128,8 +130,8 @@ def _mmproj_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
         "vision.block_count": uint32(clip.layers),
         "vision.attention.head_count": uint32(clip.heads),
         "vision.attention.layer_norm_epsilon": float32(1e-6),
-        "vision.image_mean": _channels(facts.checkpoint.processor, "image_mean"),
-        "vision.image_std": _channels(facts.checkpoint.processor, "image_std"),
+        "vision.image_mean": _channels(processor, "image_mean"),
+        "vision.image_std": _channels(processor, "image_std"),
         "vision.projector.scale_factor": uint32(1),
         "vision.window_size": uint32(14),
         "vision.preproc_min_tiles": uint32(2),

@@ -15,6 +15,7 @@ from deepgguf.models.config_fields import unread_fields
 from deepgguf.models.config_schema import JsonObject, NotNegative, Positive, PositiveFloat, to_config
 from deepgguf.models.config_words import ALIASES, BY_BLOCK, in_own_words
 from deepgguf.models.mtp import MTP_DROPPED
+from deepgguf.models.no_place import no_place_reason
 from deepgguf.models.rope import Scaling, parse_scaling, rope_object, unread_rope
 from deepgguf.models.storage import ALWAYS_F32, MATRIX
 from deepgguf.models.table import Kind, Output, Part, Row
@@ -22,7 +23,6 @@ from deepgguf.tensors.view import Shape, View
 
 _BLOCK = re.compile(r"model\.layers\.(\d{1,9})\.")
 _ENCODER = re.compile(r"(model\.)?(vision_tower|vision_model|visual|audio_tower|\w*_projector)\..*")
-_COMPUTED = re.compile(r"(.*\.)?(rotary_emb\.inv_freq|embeddings\.position_ids)")
 
 
 class LanguageConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,9 +149,7 @@ def language_drop_reason(c: LanguageConfig, name: str) -> str | None:
         return MTP_DROPPED
     if name == "lm_head.weight" and c.tie_word_embeddings:
         return "lm_head, tied to the token embedding"
-    if _COMPUTED.fullmatch(name):
-        return "buffers that the engines compute"
-    return None
+    return no_place_reason(name)
 
 
 def text_drop_reason(c: LanguageConfig, name: str) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
+from deepgguf.checkpoint.diagnosis import Seen, missing_tensor, unknown_tensors
 from deepgguf.checkpoint.quantization import declared_quantization, drop_reason
 from deepgguf.choices import Mtp
 from deepgguf.encodings import weight_of
@@ -63,15 +64,16 @@ def read_model(checkpoint: Checkpoint, selection: Selection) -> Model:
     family = find_family(checkpoint.config, _CONFIG)
     config = family.parse(checkpoint.config, _CONFIG)
     _check_tool(checkpoint)
-    tensors = checkpoint.tensors
+    seen = checkpoint.seen
+    tensors = seen.tensors
     mtp, layers = _mtp_layers(family, config, selection, tensors)
     reasons = _asked_for(tensors, selection.drop)
-    rows = _rows(family.table(config, layers), tensors, reasons)
+    rows = _rows(family.table(config, layers), seen, reasons)
     kept = tuple((row, sources) for row, sources in rows if row.part in KEPT[mtp])
     reasons |= {s.name: TRUNK_DROPPED for row, sources in rows if row.part not in KEPT[mtp] for s in sources}
     explained = {source.name for _, sources in kept for source in sources}
     explained |= reasons.keys()
-    reasons |= _left_out(family, config, explained, tensors)
+    reasons |= _left_out(family, config, explained, seen)
     return Model(family, config, Matched(kept, reasons), mtp, layers)
 
 
@@ -114,25 +116,24 @@ def _asked_for(tensors: Mapping[str, SourceTensor], patterns: Iterable[str]) -> 
     return reasons
 
 
-def _rows(
-    table: Iterable[Row], tensors: Mapping[str, SourceTensor], asked_for: Collection[str]
-) -> list[tuple[Row, tuple[SourceTensor, ...]]]:
+def _rows(table: Iterable[Row], seen: Seen, asked_for: Collection[str]) -> list[tuple[Row, tuple[SourceTensor, ...]]]:
     """Gives every row its sources. CheckpointError names what is missing, unreadable, or of a wrong shape."""
     if asked_for:
-        tensors = {name: tensor for name, tensor in tensors.items() if name not in asked_for}
+        left = {name: tensor for name, tensor in seen.tensors.items() if name not in asked_for}
+        seen = msgspec.structs.replace(seen, tensors=left)
     rows = []
     for row in table:
-        if not (row.optional and row.source not in tensors):
-            rows.append((row, _sources(row, tensors, asked_for)))
+        if not (row.optional and row.source not in seen.tensors):
+            rows.append((row, _sources(row, seen, asked_for)))
     return rows
 
 
-def _sources(row: Row, tensors: Mapping[str, SourceTensor], asked_for: Collection[str]) -> tuple[SourceTensor, ...]:
+def _sources(row: Row, seen: Seen, asked_for: Collection[str]) -> tuple[SourceTensor, ...]:
     sources = []
     for name in row.sources:
-        found = tensors.get(name)
+        found = seen.tensors.get(name)
         if found is None:
-            raise _needed(name) if name in asked_for else _missing(name, row)
+            raise _needed(name) if name in asked_for else _missing(name, row, seen)
         if isinstance(found.encoding, Opaque):
             found.encoding.refuse()
         if found.shape != row.shape:
@@ -145,10 +146,10 @@ def _needed(name: str) -> UsageError:
     return UsageError("`drop`", f"takes {name}, which the model needs", "give a narrower pattern")
 
 
-def _missing(name: str, row: Row) -> CheckpointError:
-    advice = "download the missing shard, or compare config.json with the original"
-    if row.part is Part.MTP:
-        advice = 'the MTP layer is incomplete: choose `mtp="drop"`, or download the missing shard'
+def _missing(name: str, row: Row, seen: Seen) -> CheckpointError:
+    if row.part is not Part.MTP:
+        return missing_tensor(name, seen)
+    advice = 'the MTP layer is incomplete: choose `mtp="drop"`, or download the missing shard'
     return CheckpointError(f"tensor {name}", "config.json promises it, but no shard holds it", advice)
 
 
@@ -161,10 +162,10 @@ def _misshapen(row: Row, found: SourceTensor) -> CheckpointError:
     return CheckpointError(f"tensor {found.name_in_files}", shapes, advice)
 
 
-def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping[str, SourceTensor]) -> dict[str, str]:
+def _left_out(family: AnyFamily, model: object, used: set[str], seen: Seen) -> dict[str, str]:
     """The reason for every tensor that is left out; CheckpointError if there is none for one."""
     reasons: dict[str, str] = {}
-    unknown = []
+    unknown, tensors = [], seen.tensors
     for name in tensors:
         if name not in used:
             reason = family.drop_reason(model, weight_of(name)) or drop_reason(name)
@@ -180,8 +181,5 @@ def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping
         if bias:
             found = "is a bias, and the engines' language model has no tensor for it"
             raise CheckpointError(f"tensor {tensors[bias].name_in_files}", found, "no engine can run this model")
-        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        found = f"is unknown{more}: config.json does not promise it and there is no reason to drop it"
-        where = f"tensor {tensors[unknown[0]].name_in_files}"
-        raise CheckpointError(where, found, "if the model does without it, leave it out with `drop`")
+        raise unknown_tensors(tensors[unknown[0]].name_in_files, len(unknown), seen)
     return reasons

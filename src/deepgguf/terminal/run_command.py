@@ -47,10 +47,17 @@ def how_to_run(plan: Plan, folder: Path) -> list[str]:
         lines.append(f"its MTP layers draft if asked to: {_shell(*_DRAFTING, '-m', text[0])}")
     if files > 1 and plan.target == "ollama":
         joined = _shell("llama-gguf-split", "--merge", text[0], _NUMBER.sub("", text[0]))
-        lines.append(f"an older Ollama refuses a split set; join the files for it: {joined}")
+        lines.append(f"Ollama before 0.30 refuses a split set; join the files for it: {joined}")
     elif files > 1:
         lines.append("llama.cpp finds the other files beside the first")
     return lines
+
+
+def split_note(plan: Plan) -> str | None:
+    """What the engine must be able to do to load the files of `plan`, if they are a split set for Ollama."""
+    if _files(plan) == 1 or plan.target != "ollama":
+        return None
+    return "Ollama loads a split set since 0.30, by a FROM for every file; `convert` prints the command"
 
 
 def _ollama(paths: Sequence[str]) -> str:
