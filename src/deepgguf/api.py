@@ -1,14 +1,13 @@
 """The public functions: paths and choices in, plans, reports and descriptions out."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import read_checkpoint
-from deepgguf.checkpoint.importance import read_importance
 from deepgguf.choices import (
     CHOICES_OF_A_FILE,
     Choices,
@@ -18,7 +17,6 @@ from deepgguf.choices import (
     checked,
     complete,
     declared,
-    parse_size,
 )
 from deepgguf.errors import UsageError, VerificationError
 from deepgguf.executors.executor import Executor, Progress
@@ -28,10 +26,10 @@ from deepgguf.files.find import find_files
 from deepgguf.formats.gguf.describe import Description, describe
 from deepgguf.formats.gguf.split_set import read_split_set
 from deepgguf.planning.build import build_plan
-from deepgguf.planning.options import TYPES, Options
+from deepgguf.planning.options import TYPES
+from deepgguf.planning.parse_options import parse_given, parse_options
 from deepgguf.planning.schema import Plan as PlannedConversion
 from deepgguf.planning.totals import PlanTotals, totals
-from deepgguf.recipes.patterns import TypePattern, parse_name_patterns, parse_tensor_type, parse_type
 from deepgguf.run.execute import execute
 from deepgguf.run.result import Report
 from deepgguf.run.settings import Settings
@@ -83,7 +81,7 @@ def plan(
     if something cannot be read.
     """
     chosen = complete(choices, Choices)
-    options = _options(chosen, _file_name(output))
+    options = parse_options(chosen, _file_name(output))
     with find_files(source) as files:
         made = build_plan(read_checkpoint(files, executor), options)
     if chosen["part"] is not None:
@@ -104,7 +102,7 @@ def plan_every_type(
     for name in ("type", "part"):
         if name in choices:
             raise UsageError(f"`{name}`", "contradicts a plan of every type", "leave it out")
-    options = _options(chosen)
+    options = parse_options(chosen)
     with find_files(source) as files:
         checkpoint = read_checkpoint(files, executor)
     types = [type for type in TYPES if type != "q2_k_s" or options.imatrix is not None]
@@ -217,8 +215,7 @@ def _given(choices: Mapping[str, Any]) -> dict[str, Any]:
     for name in choices:
         if name in declared(Choices) and name not in CHOICES_OF_A_FILE:
             raise UsageError(f"`{name}`", "has no meaning for a finished file, which tells it", "leave it out")
-    parsed = _options(complete(choices, Choices))
-    return {name: getattr(parsed, name) for name, choice in choices.items() if choice is not None}
+    return parse_given(choices, complete(choices, Choices))
 
 
 def refuse_differences(report: "Verification") -> None:
@@ -270,27 +267,6 @@ def _file_name(output: StrPath | None) -> str | None:
         return None
     name = Path(output).name
     return name if name.endswith(".gguf") else f"{name}.gguf"
-
-
-def _options(chosen: Mapping[str, Any], output: str | None = None) -> Options:
-    """The parsed form of complete choices."""
-    parsers: dict[str, Callable[[Any], object]] = {
-        "type": str.lower,
-        "split_max_size": parse_size,
-        "tensor_types": _patterns,
-        "drop": parse_name_patterns,
-        "output_tensor_type": lambda type: parse_type(type, "`output_tensor_type`"),
-        "token_embedding_type": lambda type: parse_type(type, "`token_embedding_type`"),
-        "imatrix": read_importance,
-    }
-    parsed = {name: parse(chosen[name]) for name, parse in parsers.items() if chosen[name] is not None}
-    return Options(**{name: value for name, value in {**chosen, **parsed}.items() if name != "part"}, output=output)
-
-
-def _patterns(types: str | Sequence[str] | Mapping[str, str]) -> tuple[TypePattern, ...]:
-    if isinstance(types, Mapping):
-        types = [f"{pattern}={type}" for pattern, type in types.items()]
-    return tuple(parse_tensor_type(type) for type in ([types] if isinstance(types, str) else types))
 
 
 def run_settings(folder: Path, **choices: Unpack[RunChoices]) -> tuple[Settings, Threads]:

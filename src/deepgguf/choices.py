@@ -45,8 +45,9 @@ class Choices(TypedDict, total=False):
 
     `type` "auto" is what the target's own converter makes. `tensor_types` are "PATTERN=TYPE", one or several, as
     llama-quantize has them, or a mapping from pattern to type: the first regular expression that matches a tensor's
-    name counts. `mtp` None is what the target's own converter does. `drop` are regular expressions for names in the
-    checkpoint.
+    name counts. Those of `tensor_type_file`, one or several to a line, come after them. `mtp` None is what the target's
+    own converter does. `drop` are regular expressions for names in the checkpoint. `include_weights` and
+    `exclude_weights` are parts of tensors' names, `override_kv` "KEY=TYPE:VALUE" with int, float, bool or str as TYPE.
     """
 
     target: Annotated[Target, Choice("the engine that will run it", "ENGINE", "ollama")]
@@ -58,12 +59,24 @@ class Choices(TypedDict, total=False):
     split_max_tensors: Annotated[int | None, Choice("split into files of at most N tensors", "N")]
     part: Annotated[int | None, Choice("only file K of a split set, from 1", "K")]
     imatrix: Annotated[StrPath | None, Choice("an importance matrix, GGUF or the older form", "FILE")]
+    include_weights: Annotated[
+        str | Sequence[str], Choice("use the importance matrix only for tensors with TEXT in their name", "TEXT", ())
+    ]
+    exclude_weights: Annotated[
+        str | Sequence[str], Choice("do not use the importance matrix for tensors with TEXT in their name", "TEXT", ())
+    ]
     tensor_types: Annotated[
         str | Sequence[str] | Mapping[str, str],
         Choice("the type of the tensors that PATTERN matches", "PATTERN=TYPE", ()),
     ]
+    tensor_type_file: Annotated[StrPath | None, Choice("a file of PATTERN=TYPE, separated by white space", "FILE")]
     output_tensor_type: Annotated[str | None, Choice("the type of output.weight", "TYPE")]
     token_embedding_type: Annotated[str | None, Choice("the type of token_embd.weight", "TYPE")]
+    pure: Annotated[bool, Choice("give every tensor the type itself, without a mixture's exceptions", default=False)]
+    leave_output_tensor: Annotated[bool, Choice("leave output.weight unquantized", default=False)]
+    override_kv: Annotated[
+        str | Sequence[str], Choice("set a key of the file; int, float, bool or str", "KEY=TYPE:VALUE", ())
+    ]
     pre: Annotated[str | None, Choice("the pre-tokenizer by llama.cpp's name, such as deepseek-llm", "NAME")]
 
 
@@ -88,7 +101,8 @@ class ConversionChoices(Choices, RunChoices, total=False):
 
 
 CHOICES_OF_A_FILE = (
-    "target", "type", "drop", "imatrix", "tensor_types", "output_tensor_type", "token_embedding_type", "pre",
+    "target", "type", "drop", "imatrix", "include_weights", "exclude_weights", "tensor_types", "tensor_type_file",
+    "output_tensor_type", "token_embedding_type", "pure", "leave_output_tensor", "override_kv", "pre",
 )  # fmt: skip
 """What a finished file may need to be told again of its conversion; the rest (names, how it was split) it shows."""
 

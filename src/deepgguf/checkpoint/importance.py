@@ -7,7 +7,7 @@ float32, by a count. The matrix of a large model has a gigabyte; only its index 
 
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -136,16 +136,42 @@ class ImportanceFile(msgspec.Struct, frozen=True):
         return sums / np.float32(importance.counts[run])
 
 
+class NameFilter(msgspec.Struct, frozen=True):
+    """Which tensors a matrix is used for, by parts of their names; without any for all.
+
+    `unmatched` are those parts that no entry's name has.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
+
+    def admits(self, name: str) -> bool:
+        """Whether the matrix is used for the tensor of this name (quantize.cpp, prepare_imatrix)."""
+        included = not self.include or any(part in name for part in self.include)
+        return included and not any(part in name for part in self.exclude)
+
+
 class ImportanceMatrix(msgspec.Struct, frozen=True):
     """An importance matrix's index, and the file that its values are read from.
 
-    `chunk_count` is the number of chunks of text it was made of, 0 if the file does not say.
+    `chunk_count` is the number of chunks of text it was made of, 0 if the file does not say. `filter` has left only the
+    entries that it admits.
     """
 
     source: ImportanceFile
     entries: Mapping[str, ImportanceEntry]
     datasets: tuple[str, ...]
     chunk_count: int
+    filter: NameFilter = NameFilter()
+
+    def filtered(self, include: Sequence[str], exclude: Sequence[str]) -> "ImportanceMatrix":
+        """The same for fewer tensors: the other entries are as if they were not there, and are not counted."""
+        parts = (*include, *exclude)
+        unmatched = tuple(part for part in parts if not any(part in name for name in self.entries))
+        filter = NameFilter(tuple(include), tuple(exclude), unmatched)
+        entries = {name: entry for name, entry in self.entries.items() if filter.admits(name)}
+        return msgspec.structs.replace(self, entries=entries, filter=filter)
 
     @property
     def sizes(self) -> dict[str, int]:

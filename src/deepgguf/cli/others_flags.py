@@ -21,8 +21,6 @@ _ANSWERS = {
     "--dry-run": "use `deepgguf plan`",
     "--remote": "download the model first: `hf download ORGANIZATION/NAME --local-dir NAME`",
     "--mmproj": "use --only mmproj; without it, --target llama.cpp writes the mmproj beside the model",
-    "--leave-output-tensor": "use --output-tensor-type",
-    "--pure": "use --tensor-type with a pattern that every name matches",
     "--force": "use --overwrite",
     "--bigendian": "no engine needs it: leave it out",
     "--vocab-only": "deepgguf writes whole models only",

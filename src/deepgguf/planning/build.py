@@ -21,11 +21,12 @@ from deepgguf.models.mtp import mtp_warnings, require_mtp
 from deepgguf.models.table import Output
 from deepgguf.planning.chat import chat_warnings, with_what_it_lacks
 from deepgguf.planning.importance import Served, importance_of
+from deepgguf.planning.key_overrides import overridden, override_warnings
 from deepgguf.planning.options import Options, check_options
 from deepgguf.planning.schema import Dropped, Plan, PlannedFile, PlannedTensor, forms_of
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.planning.split import split_file
-from deepgguf.planning.warnings import importance_warnings, pattern_warnings
+from deepgguf.planning.warnings import filter_warnings, importance_warnings, pattern_warnings
 from deepgguf.recipes.choice import Origin, TypeChoices, TypedTensor, choose_types
 from deepgguf.recipes.tensor import ModelFacts, TensorToType
 from deepgguf.tensors.source_tensor import SourceTensor
@@ -76,9 +77,11 @@ def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
         *mtp_warnings(model.mtp_layers),
         *chat_warnings(checkpoint.tokenizer, pre_chosen=options.pre is not None),
         *pattern_warnings(files, options.tensor_types),
+        *override_warnings(options.override_kv),
+        *(filter_warnings(options.imatrix) if options.imatrix else ()),
     ]
-    if options.imatrix:
-        warnings += importance_warnings(files, options.imatrix, options.target)
+    if options.importance:
+        warnings += importance_warnings(files, options.importance, options.target)
     return Plan(
         source=checkpoint.files,
         name=checkpoint.name,
@@ -89,7 +92,7 @@ def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
         files=tuple(files),
         dropped=_dropped(model.matched, checkpoint),
         warnings=tuple(warnings),
-        importance=options.imatrix.source if options.imatrix else None,
+        importance=options.importance.source if options.importance else None,
         mtp=model.mtp,
     )
 
@@ -150,16 +153,18 @@ def _plan_file(
     fp8_tensors = tuple(s.output.name for s in sourced if any(isinstance(form.form, Fp8) for form in s.forms))
     facts = KeyFacts(checkpoint, file.architecture, fp8_tensors, _parameters(sourced), model.mtp_layers)
     keys = file.keys(model.config, facts)
-    matrix = options.imatrix
+    plain_type = _main_type(sourced) if options.plain_type is None else options.plain_type
+    file_type = options.recipe.file_type if options.recipe else target.file_types[plain_type]
+    keys["general.file_type"] = Value(ValueType.UINT32, file_type)
+    if kind == "text":
+        keys = overridden(keys, options.override_kv)
+    matrix = options.importance
     served = {s.output.name: importance_of(s.output, s.shape, matrix) for s in sourced} if matrix else {}
     typed = _types(sourced, target, options, keys, served)
     infos = lay_out((s.output.name, t.type, s.shape) for s, t in zip(sourced, typed, strict=True))
     tensors = tuple(_tensor(s, t, info, served) for s, t, info in zip(sourced, typed, infos, strict=True))
-    plain_type = _main_type(sourced) if options.plain_type is None else options.plain_type
-    file_type = options.recipe.file_type if options.recipe else target.file_types[plain_type]
-    keys["general.file_type"] = Value(ValueType.UINT32, file_type)
-    if options.recipe and options.imatrix:
-        keys |= options.imatrix.keys()
+    if options.recipe and matrix:
+        keys |= matrix.keys()
     type = options.type.upper() if options.recipe else plain_type.name
     name = options.output or f"{checkpoint.name}-{type}{'-mtp' if model.mtp == 'only' else ''}.gguf"
     return sized_file(name if kind == "text" else f"{kind}-{name}", kind, keys, tensors)
@@ -177,7 +182,9 @@ def _types(
         patterns=options.tensor_types,
         output_type=options.output_tensor_type,
         token_embedding_type=options.token_embedding_type,
-        importance={name: one.size for name, one in served.items() if one.size} if options.imatrix else None,
+        importance={name: one.size for name, one in served.items() if one.size} if options.importance else None,
+        pure=options.pure,
+        leave_output=options.leave_output_tensor,
     )
     architecture = target.files["text"].architecture
     facts = ModelFacts(*(_number(keys, f"{architecture}.{name}") for name in _FACTS))

@@ -27,8 +27,11 @@ def importance_of(output: Output, shape: Shape, matrix: ImportanceMatrix) -> Ser
     """What `matrix` has for the tensor `output` of row-major `shape`.
 
     Its own entry, or one for each of its experts, if there are any data in it; else those of a tensor with the same
-    input; else its own without data, by which every column counts equally.
+    input; else its own without data, by which every column counts equally. Nothing for a tensor that the matrix is not
+    to be used for.
     """
+    if not matrix.filter.admits(output.name):
+        return Served()
     length, matrices = shape[-1], prod(shape[:-2])
     own = next(_entries(output.name, matrix), None)
     fitting = _fit(own, length, matrices, shared=output.name in output.same_input) if own else None

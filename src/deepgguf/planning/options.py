@@ -7,6 +7,7 @@ from deepgguf.checkpoint.pre_tokenizer import KNOWN_NAMES, PATTERNS
 from deepgguf.choices import FileKind, Mtp, Target
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.types import GGMLType
+from deepgguf.planning.key_overrides import KeyOverride
 from deepgguf.recipes.patterns import TypePattern
 from deepgguf.recipes.recipe import RECIPES, Recipe
 
@@ -14,7 +15,10 @@ PLAIN_TYPES = {"f32": GGMLType.F32, "f16": GGMLType.F16, "bf16": GGMLType.BF16}
 TYPES = ("auto", *PLAIN_TYPES, *RECIPES)
 
 # The choices that only a quantized file has, as they are where nothing was chosen.
-_QUANTIZED_ONLY = {"tensor_types": (), "output_tensor_type": None, "token_embedding_type": None, "imatrix": None}
+_QUANTIZED_ONLY = {
+    "tensor_types": (), "output_tensor_type": None, "token_embedding_type": None, "imatrix": None, "pure": False,
+    "leave_output_tensor": False,
+}  # fmt: skip
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -35,12 +39,20 @@ class Options(msgspec.Struct, frozen=True):
     output_tensor_type: GGMLType | None = None
     token_embedding_type: GGMLType | None = None
     imatrix: ImportanceMatrix | None = None
+    pure: bool = False
+    leave_output_tensor: bool = False
+    override_kv: tuple[KeyOverride, ...] = ()
     pre: str | None = None
 
     @property
     def recipe(self) -> Recipe | None:
         """The recipe of a quantized type."""
         return RECIPES.get(self.type)
+
+    @property
+    def importance(self) -> ImportanceMatrix | None:
+        """The importance matrix, if its filter leaves anything of it."""
+        return self.imatrix if self.imatrix and self.imatrix.entries else None
 
     @property
     def plain_type(self) -> GGMLType | None:

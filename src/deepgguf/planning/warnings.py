@@ -20,6 +20,14 @@ def pattern_warnings(files: Iterable[PlannedFile], patterns: Iterable[TypePatter
             yield f"no tensor's name matches {pattern.pattern}, so nothing gets the type {pattern.type.name} by it"
 
 
+def filter_warnings(matrix: ImportanceMatrix) -> Iterator[str]:
+    """Parts of names that the importance matrix has nothing for, and a filter that leaves nothing of it."""
+    for part in matrix.filter.unmatched:
+        yield f"no entry of the importance matrix has {part} in its name; check the spelling"
+    if not matrix.entries:
+        yield "`include_weights` or `exclude_weights` leave nothing of the importance matrix, so none is used"
+
+
 def importance_warnings(files: Iterable[PlannedFile], matrix: ImportanceMatrix, target: str) -> Iterator[str]:
     """Quantized tensors that the importance matrix has nothing for, or only what another tensor has; and experts that
     its text never reached, by layer.

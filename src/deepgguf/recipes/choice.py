@@ -81,8 +81,9 @@ NO_EXCEPTIONS = Exceptions()
 class TypeChoices(msgspec.Struct, frozen=True):
     """What was asked for.
 
-    `patterns` are tried in order, the first match counts. `importance` has the number of values that the importance
-    matrix has for a tensor, by its name; None means that there is no matrix.
+    `patterns` are tried in order, the first match counts. `pure`: the recipe's type for every tensor, without its rules
+    or the target's exceptions. `leave_output`: output.weight stays as it is. `importance` has the number of values that
+    the importance matrix has for a tensor, by its name; None means that there is no matrix.
     """
 
     recipe: Recipe
@@ -90,6 +91,8 @@ class TypeChoices(msgspec.Struct, frozen=True):
     output_type: GGMLType | None = None
     token_embedding_type: GGMLType | None = None
     importance: Mapping[str, int] | None = None
+    pure: bool = False
+    leave_output: bool = False
 
 
 class Origin(enum.Enum):
@@ -137,7 +140,7 @@ def choose_types(
     typed: dict[str, TypedTensor] = {}
     values_before = downs_before = 0
     for tensor, category in zip(ruled, categories, strict=True):
-        if not allows_quantization(tensor):
+        if not allows_quantization(tensor) or (choices.leave_output and category is Category.OUTPUT):
             continue
         asked = _asked_for(tensor, choices, exceptions, tied)
         if asked is None:
@@ -167,7 +170,7 @@ def allows_quantization(tensor: TensorToType) -> bool:
 def _asked_for(
     tensor: TensorToType, choices: TypeChoices, exceptions: Exceptions, tied: bool
 ) -> tuple[GGMLType, Origin] | None:
-    """The type that user or target asked for, None if the recipe decides (llama_tensor_get_type, in its order)."""
+    """The type that user or target asked for, None if the rules decide (llama_tensor_get_type, in its order)."""
     category = tensor.category
     if category is Category.TOKEN_EMBEDDING and choices.token_embedding_type is not None:
         return choices.token_embedding_type, Origin.CHOSEN
@@ -176,6 +179,8 @@ def _asked_for(
     chosen = first_match(choices.patterns, tensor.name)
     if chosen:
         return chosen.type, Origin.CHOSEN
+    if choices.pure:
+        return choices.recipe.type, Origin.RECIPE
     pinned = first_match((p.pattern for p in exceptions.pins if choices.recipe.name in p.recipes), tensor.name)
     if pinned:
         return pinned.type, Origin.PINNED

@@ -44,17 +44,26 @@ class TypePattern(msgspec.Struct, frozen=True, dict=True):
         return re.compile(self.pattern, re.ASCII)
 
 
-def parse_tensor_type(option: str) -> TypePattern:
+def parse_tensor_type(option: str, where: str = _CHOICE) -> TypePattern:
     """Reads `PATTERN=TYPE` (quantize.cpp, parse_tensor_type): split at the first `=`, the pattern put in lower case.
 
     Raises:
-        UsageError: no `=`, nothing before it, a type that deepgguf does not write, or an expression that is not valid
-            or that Python and C++ would understand differently.
+        UsageError (for `where`): no `=`, nothing before it, a type that deepgguf does not write, or an expression that
+            is not valid or that Python and C++ would understand differently.
     """
     pattern, equals, type_name = option.partition("=")
     if not (pattern and equals and type_name):
-        raise UsageError(_CHOICE, f"{option!r} is not of the form PATTERN=TYPE", "write for instance ffn_down=q6_k")
-    return TypePattern(_checked(pattern), parse_type(type_name))
+        raise UsageError(where, f"{option!r} is not of the form PATTERN=TYPE", "write for instance ffn_down=q6_k")
+    return TypePattern(_checked(pattern, where), parse_type(type_name, where))
+
+
+def parse_type_file(text: str, name: str) -> tuple[TypePattern, ...]:
+    """Every `PATTERN=TYPE` of a file called `name`, separated by white space (quantize.cpp, parse_tensor_type_file).
+
+    UsageError, which names the line, is that of `parse_tensor_type`.
+    """
+    lines = enumerate(text.splitlines(), 1)
+    return tuple(parse_tensor_type(word, f"{name}, line {number}") for number, line in lines for word in line.split())
 
 
 def parse_name_patterns(patterns: str | Sequence[str]) -> tuple[str, ...]:
@@ -86,21 +95,21 @@ def first_match(patterns: Iterable[TypePattern], name: str) -> TypePattern | Non
     return next((pattern for pattern in patterns if pattern.matches(name)), None)
 
 
-def _checked(pattern: str) -> str:
+def _checked(pattern: str, where: str) -> str:
     upper_escape = re.search(r"\\[A-Z]", pattern)
     if upper_escape:
         advice = "patterns are put in lower case, which would turn its meaning around; write a class such as [^0-9]"
-        raise UsageError(_CHOICE, f"{pattern!r} holds {upper_escape.group()}", advice)
+        raise UsageError(where, f"{pattern!r} holds {upper_escape.group()}", advice)
     lowered = pattern.translate(_LOWER_CASE)
     found = _READ_DIFFERENTLY.search(lowered)
     if found:
         differently = f"{pattern!r} holds {found.group()!r}, which llama-quantize reads differently"
-        raise UsageError(_CHOICE, differently, "write a simpler one")
+        raise UsageError(where, differently, "write a simpler one")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", FutureWarning)  # a class such as [a--b], whose meaning Python will change
             re.compile(lowered, re.ASCII)
     except (re.error, OverflowError, RecursionError, FutureWarning) as error:
         invalid = f"{pattern!r} is not a regular expression: {error}"
-        raise UsageError(_CHOICE, invalid, "escape what is meant literally") from None
+        raise UsageError(where, invalid, "escape what is meant literally") from None
     return lowered
