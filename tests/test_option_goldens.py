@@ -192,7 +192,7 @@ def test_verify_makes_anew_what_was_made_with_an_option(checkpoint, tmp_path: Pa
     assert verify(tmp_path / "x.gguf", checkpoint("v3-bf16"), remake=True, jobs=2, **chosen).source.remade
 
 
-@pytest.mark.parametrize("chosen", [{"pure": True}, {"leave_output_tensor": True}], ids=lambda chosen: "".join(chosen))
+@pytest.mark.parametrize("chosen", [{"pure": True}, {"leave_output_tensor": True}], ids="".join)
 def test_verify_finds_by_itself_which_types_an_option_gave(checkpoint, tmp_path: Path, chosen):
     convert(checkpoint("v3-bf16"), tmp_path / "x.gguf", type="q4_k_m", jobs=2, **chosen)
     verify(tmp_path / "x.gguf", checkpoint("v3-bf16"), remake=True, jobs=2)

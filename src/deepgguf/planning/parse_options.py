@@ -18,7 +18,8 @@ from deepgguf.recipes.patterns import (
 )
 
 # Choices that become part of another: of which field of Options.
-_PART_OF = {"tensor_type_file": "tensor_types", "include_weights": "imatrix", "exclude_weights": "imatrix"}
+_FILTERS = ("include_weights", "exclude_weights")
+_PART_OF = {"tensor_type_file": "tensor_types", **dict.fromkeys(_FILTERS, "imatrix")}
 _NO_OPTION = ("part", *_PART_OF)
 
 _PARSERS: Mapping[str, Callable[[Any], object]] = {
@@ -59,13 +60,15 @@ def _patterns(chosen: Mapping[str, Any]) -> tuple[TypePattern, ...]:
 
 
 def _importance(chosen: Mapping[str, Any]) -> ImportanceMatrix | None:
-    include, exclude = (_listed(chosen[name]) for name in ("include_weights", "exclude_weights"))
+    include, exclude = (_listed(chosen[name]) for name in _FILTERS)
     if include and exclude:
         raise UsageError("`include_weights`", "contradicts `exclude_weights`", "give one of them")
+    for name, parts in zip(_FILTERS, (include, exclude), strict=True):
+        if "" in parts:
+            raise UsageError(f"`{name}`", "is empty, which every name has", "give a part of the names")
+        if parts and chosen["imatrix"] is None:
+            raise UsageError(f"`{name}`", "has no meaning without `imatrix`", "give that too")
     if chosen["imatrix"] is None:
-        for name in ("include_weights", "exclude_weights"):
-            if chosen[name]:
-                raise UsageError(f"`{name}`", "has no meaning without `imatrix`", "give that too")
         return None
     matrix = read_importance(chosen["imatrix"])
     return matrix.filtered(include, exclude) if include or exclude else matrix
