@@ -17,12 +17,15 @@ from deepgguf.choices import (
     checked,
     complete,
     declared,
+    parse_size,
 )
 from deepgguf.errors import UsageError, VerificationError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.executors.threads import Threads, available_processors
 from deepgguf.files.files import Files
 from deepgguf.files.find import find_files
+from deepgguf.fitting.fit import fit
+from deepgguf.fitting.write import is_free, recipe_path, write_recipe
 from deepgguf.formats.gguf.describe import Description, describe
 from deepgguf.formats.gguf.split_set import read_split_set
 from deepgguf.planning.build import build_plan
@@ -30,6 +33,7 @@ from deepgguf.planning.options import TYPES
 from deepgguf.planning.parse_options import parse_given, parse_options
 from deepgguf.planning.schema import Plan as PlannedConversion
 from deepgguf.planning.totals import PlanTotals, totals
+from deepgguf.recipes.recipe_file import spell_recipe
 from deepgguf.run.execute import execute
 from deepgguf.run.result import Report
 from deepgguf.run.settings import Settings
@@ -45,10 +49,12 @@ Source = StrPath | Files
 class Plan(PlannedConversion, frozen=True, kw_only=True):
     """A conversion, complete: files with every key and tensor, what is dropped, warnings; and `run`, which does it.
 
-    `folder` is where the files go. A plan can be pickled and run elsewhere, where its source can be read.
+    `folder` is where the files go. A plan can be pickled and run elsewhere, where its source can be read. `recipe_text`
+    is the recipe file of types that a budget chose, which `run` writes beside the files.
     """
 
     folder: Path
+    recipe_text: str = ""
 
     @checked
     def run(
@@ -63,7 +69,12 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         UsageError.
         """
         settings, threads = run_settings(self.folder, **choices)
-        return execute(self, settings, executor or threads, progress=progress or _no_progress)
+        recipe = recipe_path(self.folder, self.files[0].name)
+        writes = bool(self.recipe_text) and is_free(recipe, self.recipe_text, overwrite=settings.overwrite)
+        report = execute(self, settings, executor or threads, progress=progress or _no_progress)
+        if writes:
+            write_recipe(recipe, self.recipe_text)
+        return report
 
 
 @checked
@@ -82,11 +93,20 @@ def plan(
     """
     chosen = complete(choices, Choices)
     options = parse_options(chosen, _file_name(output))
+    recipe = ""
     with find_files(source) as files:
-        made = build_plan(read_checkpoint(files, executor), options)
+        checkpoint = read_checkpoint(files, executor)
+        if chosen["budget"] is not None:
+            fitted = fit(checkpoint, options, parse_size(chosen["budget"], "budget"), executor or _all_processors())
+            options, recipe = fitted.options, spell_recipe(fitted.recipe)
+        made = build_plan(checkpoint, options)
     if chosen["part"] is not None:
         made = _one_part(made, chosen["part"])
-    return Plan(**msgspec.structs.asdict(made), folder=output_folder(output))
+    if recipe and chosen["write_recipe"] is not None:
+        if is_free(Path(chosen["write_recipe"]), recipe):
+            write_recipe(Path(chosen["write_recipe"]), recipe)
+        recipe = ""
+    return Plan(**msgspec.structs.asdict(made), folder=output_folder(output), recipe_text=recipe)
 
 
 @checked
@@ -96,10 +116,10 @@ def plan_every_type(
     """Size and weights of every type that `source` can be converted to; q2_k_s only with an importance matrix.
 
     What only quantized files have (`imatrix`, `tensor_types` and so on) counts for these. Errors are those of `plan`;
-    `type` and `part` are refused.
+    `type`, `recipe`, `budget` and `part` are refused.
     """
     chosen = complete(choices, Choices)
-    for name in ("type", "part"):
+    for name in ("type", "recipe", "budget", "part"):
         if name in choices:
             raise UsageError(f"`{name}`", "contradicts a plan of every type", "leave it out")
     options = parse_options(chosen)
@@ -283,6 +303,10 @@ def _one_part(made: PlannedConversion, part: int) -> PlannedConversion:
     if part > len(made.files):
         raise UsageError("`part`", f"{part}, but the number of files is {len(made.files)}", "give one from 1 to that")
     return msgspec.structs.replace(made, files=(made.files[part - 1],))
+
+
+def _all_processors() -> Threads:
+    return Threads(available_processors())
 
 
 def _no_progress(nbytes: int) -> None:

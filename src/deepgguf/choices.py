@@ -45,13 +45,17 @@ class Choices(TypedDict, total=False):
 
     `type` "auto" is what the target's own converter makes. `tensor_types` are "PATTERN=TYPE", one or several, as
     llama-quantize has them, or a mapping from pattern to type: the first regular expression that matches a tensor's
-    name counts. Those of `tensor_type_file`, one or several to a line, come after them. `mtp` None is what the target's
-    own converter does. `drop` are regular expressions for names in the checkpoint. `include_weights` and
+    name counts. Those of `tensor_type_file`, one or several to a line, come after them, then those of `recipe`
+    (`deepgguf.recipes.recipe_file`), which names the type too. `budget` chooses types instead. `mtp` None is what the
+    target's own converter does. `drop` are regular expressions for names in the checkpoint. `include_weights` and
     `exclude_weights` are parts of tensors' names, `override_kv` "KEY=TYPE:VALUE" with int, float, bool or str as TYPE.
     """
 
     target: Annotated[Target, Choice("the engine that will run it", "ENGINE", "ollama")]
     type: Annotated[str, Choice("auto, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m", "TYPE", "auto")]
+    recipe: Annotated[StrPath | None, Choice("types by a recipe file, or a recipe of deepgguf's by its name", "FILE")]
+    budget: Annotated[int | str | None, Choice("choose types so that all files fit in SIZE: 108G, 500M, …", "SIZE")]
+    write_recipe: Annotated[StrPath | None, Choice("write the types that `budget` chose as a recipe file", "FILE")]
     only: Annotated[FileKind | None, Choice("only this file of a model that sees pictures", "FILE")]
     mtp: Annotated[Mtp | None, Choice("the layers of multi-token prediction", "WHAT")]
     drop: Annotated[str | Sequence[str], Choice("leave out tensors of the checkpoint by name", "PATTERN", ())]
@@ -101,8 +105,9 @@ class ConversionChoices(Choices, RunChoices, total=False):
 
 
 CHOICES_OF_A_FILE = (
-    "target", "type", "drop", "imatrix", "include_weights", "exclude_weights", "tensor_types", "tensor_type_file",
-    "output_tensor_type", "token_embedding_type", "pure", "leave_output_tensor", "override_kv", "pre",
+    "target", "type", "recipe", "drop", "imatrix", "include_weights", "exclude_weights", "tensor_types",
+    "tensor_type_file", "output_tensor_type", "token_embedding_type", "pure", "leave_output_tensor", "override_kv",
+    "pre",
 )  # fmt: skip
 """What a finished file may need to be told again of its conversion; the rest (names, how it was split) it shows."""
 
@@ -229,11 +234,11 @@ def _shown(value: object) -> str:
     return repr(value) if isinstance(value, str | bytes | int | float | None) else f"a {type(value).__name__}"
 
 
-def parse_size(size: int | str) -> int:
+def parse_size(size: int | str, choice: str = "split_max_size") -> int:
     """Bytes: a number, or text such as "48G", "500M", "1024K", in powers of 1000 as llama-gguf-split has them."""
     text = str(size)
     number = text.rstrip("KMG")
     unit = text[len(number) :]
     if not (number.isascii() and number.isdigit() and len(number) < 20) or unit not in {"", *_UNITS} or not int(number):
-        raise UsageError("`split_max_size`", f"{size!r} is not a size", "give one such as 48G or 500M")
+        raise UsageError(f"`{choice}`", f"{size!r} is not a size", "give one such as 48G or 500M")
     return int(number) * _UNITS.get(unit, 1)

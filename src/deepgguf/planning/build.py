@@ -54,10 +54,15 @@ class _Sourced(msgspec.Struct, frozen=True):
 
 def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
     """The plan of converting `checkpoint`. CheckpointError or UsageError say what stands in the way."""
+    return plan_model(model_of(checkpoint, options), checkpoint, options)
+
+
+def model_of(checkpoint: Checkpoint, options: Options) -> Model:
+    """The model that `build_plan` plans, where there are many plans of it; the options are checked. Errors are its."""
     check_options(options)
     model = read_model(checkpoint, Selection(options.target, options.mtp, options.drop))
     require_mtp(options.mtp, model.mtp_layers)
-    return plan_model(model, checkpoint, options)
+    return model
 
 
 def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
@@ -94,6 +99,7 @@ def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
         warnings=tuple(warnings),
         importance=options.importance.source if options.importance else None,
         mtp=model.mtp,
+        recipe=options.recipe_name,
     )
 
 
@@ -165,7 +171,7 @@ def _plan_file(
     tensors = tuple(_tensor(s, t, info, served) for s, t, info in zip(sourced, typed, infos, strict=True))
     if options.recipe and matrix:
         keys |= matrix.keys()
-    type = options.type.upper() if options.recipe else plain_type.name
+    type = (options.recipe_name or options.type).upper() if options.recipe else plain_type.name
     name = options.output or f"{checkpoint.name}-{type}{'-mtp' if model.mtp == 'only' else ''}.gguf"
     return sized_file(name if kind == "text" else f"{kind}-{name}", kind, keys, tensors)
 

@@ -8,7 +8,7 @@ from deepgguf.choices import FileKind, Mtp, Target
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.planning.key_overrides import KeyOverride
-from deepgguf.recipes.patterns import TypePattern
+from deepgguf.recipes.patterns import Chooses
 from deepgguf.recipes.recipe import RECIPES, Recipe
 
 PLAIN_TYPES = {"f32": GGMLType.F32, "f16": GGMLType.F16, "bf16": GGMLType.BF16}
@@ -24,7 +24,8 @@ _QUANTIZED_ONLY = {
 class Options(msgspec.Struct, frozen=True):
     """A conversion's choices, parsed; see `choices.Choices`.
 
-    `type` is one of TYPES. `output` is the name of the text file. `split_max_size` is in bytes.
+    `type` is one of TYPES, that of a recipe file its base; `recipe_name` is what that is called. `output` is the name
+    of the text file. `split_max_size` is in bytes.
     """
 
     target: Target = "ollama"
@@ -35,7 +36,8 @@ class Options(msgspec.Struct, frozen=True):
     drop: tuple[str, ...] = ()
     split_max_size: int | None = None
     split_max_tensors: int | None = None
-    tensor_types: tuple[TypePattern, ...] = ()
+    recipe_name: str = ""
+    tensor_types: tuple[Chooses, ...] = ()
     output_tensor_type: GGMLType | None = None
     token_embedding_type: GGMLType | None = None
     imatrix: ImportanceMatrix | None = None

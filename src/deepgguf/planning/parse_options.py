@@ -3,10 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from deepgguf.checkpoint.importance import ImportanceMatrix, read_importance
-from deepgguf.choices import parse_size
+from deepgguf.choices import StrPath, parse_size
 from deepgguf.errors import UsageError
 from deepgguf.files.given_text import read_given_text
+from deepgguf.files.recipe_text import read_recipe_text
 from deepgguf.planning.key_overrides import parse_overrides
 from deepgguf.planning.options import Options
 from deepgguf.recipes.patterns import (
@@ -16,11 +19,19 @@ from deepgguf.recipes.patterns import (
     parse_type,
     parse_type_file,
 )
+from deepgguf.recipes.recipe_file import must_be_written, parse_recipe
 
-# Choices that become part of another: of which field of Options.
 _FILTERS = ("include_weights", "exclude_weights")
-_PART_OF = {"tensor_type_file": "tensor_types", **dict.fromkeys(_FILTERS, "imatrix")}
-_NO_OPTION = ("part", *_PART_OF)
+# Choices that become part of others: of which fields of Options.
+_PART_OF: Mapping[str, tuple[str, ...]] = {
+    "recipe": ("type", "pure", "tensor_types"),
+    "tensor_type_file": ("tensor_types",),
+    **dict.fromkeys(_FILTERS, ("imatrix",)),
+}
+_NO_OPTION = ("part", "budget", "write_recipe", *_PART_OF)
+# What chooses types otherwise than by `tensor_types`, which a budget leaves as they are.
+_NOT_WITHIN_A_BUDGET = ("type", "recipe", "output_tensor_type", "token_embedding_type", "pure", "leave_output_tensor")
+_ANY_MIXTURE = "q8_0"
 
 _PARSERS: Mapping[str, Callable[[Any], object]] = {
     "type": str.lower,
@@ -40,14 +51,44 @@ def parse_options(chosen: Mapping[str, Any], output: str | None = None) -> Optio
     values = {name: choice for name, choice in chosen.items() if name not in _NO_OPTION}
     parsed = {name: parse(values[name]) for name, parse in _PARSERS.items() if values[name] is not None}
     together = {"tensor_types": _patterns(chosen), "imatrix": _importance(chosen)}
-    return Options(**{**values, **parsed, **together}, output=output)
+    options = Options(**{**values, **parsed, **together}, output=output)
+    if chosen["budget"] is not None:
+        return _for_budget(options, chosen)
+    if chosen["write_recipe"] is not None:
+        raise UsageError("`write_recipe`", "has no meaning without `budget`", "give that too")
+    return options if chosen["recipe"] is None else _by_recipe(options, chosen["recipe"])
 
 
 def parse_given(choices: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
     """The parsed form of those `choices` that were made, by field of Options; `chosen` are all, completed."""
     parsed = parse_options(chosen)
-    fields = dict.fromkeys(_PART_OF.get(name, name) for name, choice in choices.items() if choice is not None)
-    return {field: getattr(parsed, field) for field in fields}
+    made = [_PART_OF.get(name, (name,)) for name, choice in choices.items() if choice is not None]
+    return {field: getattr(parsed, field) for fields in made for field in fields}
+
+
+def _for_budget(options: Options, chosen: Mapping[str, Any]) -> Options:
+    """The options without a choice of types but `tensor_types`, of some mixture until one is chosen."""
+    defaults = Options()
+    for name in _NOT_WITHIN_A_BUDGET:
+        if chosen[name] not in (None, getattr(defaults, name, None)):
+            raise UsageError(f"`{name}`", "contradicts `budget`, which chooses types", "leave out one of them")
+    return msgspec.structs.replace(options, type=_ANY_MIXTURE, recipe_name=str(chosen["budget"]))
+
+
+def _by_recipe(options: Options, given: StrPath) -> Options:
+    """The options with a recipe file's types, behind those that were chosen one by one."""
+    if options.type != "auto":
+        raise UsageError("`type`", "contradicts `recipe`, which names its base", "leave one of them out")
+    name, text = read_recipe_text(given)
+    recipe = parse_recipe(text, str(given))
+    must_be_written(recipe)
+    return msgspec.structs.replace(
+        options,
+        type=recipe.base,
+        pure=options.pure or recipe.pure,
+        tensor_types=(*options.tensor_types, *recipe.entries),
+        recipe_name=name,
+    )
 
 
 def _patterns(chosen: Mapping[str, Any]) -> tuple[TypePattern, ...]:

@@ -100,7 +100,8 @@ class Dropped(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A conversion, complete: what decides a byte is here. `type` is what was asked for.
+    """A conversion, complete: what decides a byte is here. `type` is what was asked for, or the base of the recipe file
+    that is called `recipe`.
 
     `sources` are the files of `source` that hold weights, by number. `mtp` says whether the layers of multi-token
     prediction are in the model's file, in none, or in a file of their own, which is this one. Pieces have about
@@ -118,6 +119,7 @@ class Plan(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
     importance: ImportanceFile | None = None
     mtp: Mtp = "drop"
+    recipe: str = ""
     piece_weights: int = PIECE_WEIGHTS
     schema: int = SCHEMA
 

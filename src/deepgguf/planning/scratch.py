@@ -37,6 +37,13 @@ def scratch(output: OutputTensor, source: Encoding, piece: Piece) -> Scratch:
         return Scratch(working, 0, 0, 0, piece.nbytes)
     if isinstance(target, Plain):
         return Scratch(working, 0, piece.nbytes if view.transposed else 0, 0, piece.nbytes)
-    floats = 4 * weights
+    return weights_scratch(output, source, piece)
+
+
+def weights_scratch(output: OutputTensor, source: Encoding, piece: Piece) -> Scratch:
+    """What the weights of `piece` take, as they are before they are quantized, and `piece` itself."""
+    view = output.view
+    weights = piece.groups * piece.rows * view.cols
+    working, floats = source.working * weights, 4 * weights
     rounded = weights * block_of(source.plain).nbytes if source.rounds_first else 0
     return Scratch(working, rounded, floats, floats if view.transposed else 0, piece.nbytes)

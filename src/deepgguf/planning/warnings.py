@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from deepgguf.checkpoint.importance import ImportanceMatrix
 from deepgguf.encodings.quantized import Quantized
 from deepgguf.planning.schema import PlannedFile, PlannedTensor
-from deepgguf.recipes.patterns import TypePattern
+from deepgguf.recipes.patterns import Chooses
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _SHOWN = 8
 
 
-def pattern_warnings(files: Iterable[PlannedFile], patterns: Iterable[TypePattern]) -> Iterator[str]:
+def pattern_warnings(files: Iterable[PlannedFile], patterns: Iterable[Chooses]) -> Iterator[str]:
     """Patterns of the user that no tensor's name has, perhaps since it is spelled as in another program."""
     names = [tensor.info.name for file in files for tensor in file.tensors]
     for pattern in patterns:

@@ -11,7 +11,7 @@ from deepgguf.errors import CheckpointError, UsageError
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.recipes.fallback import fitting_type
 from deepgguf.recipes.mixture import Place, mixture_type
-from deepgguf.recipes.patterns import TypePattern, first_match
+from deepgguf.recipes.patterns import Chooses, TypePattern, first_match
 from deepgguf.recipes.recipe import Recipe
 from deepgguf.recipes.tensor import Category, ModelFacts, TensorToType, visiting_key
 
@@ -87,7 +87,7 @@ class TypeChoices(msgspec.Struct, frozen=True):
     """
 
     recipe: Recipe
-    patterns: tuple[TypePattern, ...] = ()
+    patterns: tuple[Chooses, ...] = ()
     output_type: GGMLType | None = None
     token_embedding_type: GGMLType | None = None
     importance: Mapping[str, int] | None = None

@@ -5,6 +5,7 @@ import string
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -27,6 +28,24 @@ _READ_DIFFERENTLY = re.compile(
 
 _CHOICE = "`tensor_types`"
 _LOWER_CASE = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+class Chooses(Protocol):
+    """A type for tensors by their names: a TypePattern, or an entry of a recipe file."""
+
+    @property
+    def pattern(self) -> str:
+        """Which names, in words or as an expression."""
+
+    @property
+    def type(self) -> GGMLType:
+        """What they get."""
+
+    def matches(self, name: str) -> bool:
+        """Whether the tensor's name is one."""
+
+
+_Chooses = TypeVar("_Chooses", bound=Chooses)
 
 
 class TypePattern(msgspec.Struct, frozen=True, dict=True):
@@ -90,7 +109,7 @@ def parse_type(name: str, choice: str = _CHOICE) -> GGMLType:
         raise UsageError(choice, f"{name!r} is not a type that deepgguf writes", f"choose one of {known}") from None
 
 
-def first_match(patterns: Iterable[TypePattern], name: str) -> TypePattern | None:
+def first_match(patterns: Iterable[_Chooses], name: str) -> _Chooses | None:
     """The first pattern that finds the tensor's name; later ones do not count."""
     return next((pattern for pattern in patterns if pattern.matches(name)), None)
 

@@ -14,7 +14,7 @@ from deepgguf.executors.buffers import Buffers
 from deepgguf.files.files import ReadByNumber
 from deepgguf.formats.gguf.types import GGMLType, row_bytes
 from deepgguf.planning.pieces import Piece, runs
-from deepgguf.planning.scratch import Scratch, scratch
+from deepgguf.planning.scratch import Scratch, scratch, weights_scratch
 from deepgguf.planning.windows import Share
 
 
@@ -56,6 +56,16 @@ def make_piece(
     if not sum(counts):
         _check_scales(share, piece, target, floats, out)
     return Made(out, counts, floats)
+
+
+def weights_of(share: Share, piece: Piece, read: ReadByNumber, buffers: Buffers) -> Floats:
+    """The weights that `make_piece` quantizes: float32 [n] in the output's order, valid until `buffers` are used again.
+
+    Raises what `read` raises, CheckpointError for scales that no quantizer makes, NonFiniteError for scales that are
+    not finite.
+    """
+    sizes = weights_scratch(share.output, share.source.encoding, piece)
+    return _Work(share, piece, read, buffers, sizes).floats()[1]
 
 
 class _Work(NamedTuple):

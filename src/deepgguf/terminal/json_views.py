@@ -1,6 +1,7 @@
 """Plans and reports as a script wants them: a tensor's sources are counted, long arrays shown as their length."""
 
 from deepgguf.formats.gguf.types import Value
+from deepgguf.planning.machines import smallest_machine
 from deepgguf.planning.needs import memory_needed
 from deepgguf.planning.schema import Plan, PlannedFile, PlannedTensor
 from deepgguf.run.result import Report, TensorResult
@@ -48,7 +49,9 @@ def _head(plan: Plan, run: str | None) -> dict[str, object]:
         "target": plan.target,
         "architecture": plan.architecture,
         "type": plan.type,
+        **({"recipe": plan.recipe} if plan.recipe else {}),
         "size": plan.size,
+        "machine": smallest_machine(plan.size),
         "dropped": plan.dropped,
         "scales_paired": plan.scales_paired,
         "warnings": plan.warnings,

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deepgguf.errors import printable
+from deepgguf.planning.machines import MACHINES, smallest_machine
 from deepgguf.planning.schema import Plan, PlannedFile
 from deepgguf.planning.totals import PlanTotals
 from deepgguf.terminal.run_command import split_note
@@ -36,10 +37,11 @@ def _facts(plan: Plan, memory: int, jobs: int, free_disk: int, free_memory: int 
     sources = sum(source.size for source in plan.sources)
     facts = {
         "from": f"{printable(plan.source.place)}  ({counted(len(plan.sources), 'shard')}, {size(sources)})",
-        "to": f"{plan.architecture} for {plan.target}, {plan.type}",
+        "to": f"{plan.architecture} for {plan.target}, {plan.type}{f', recipe {plan.recipe}' if plan.recipe else ''}",
         "parameters": f"{weights:,}",
         "scales paired": _scales(plan),
         "disk": f"{size(plan.size)} needed{_free(plan.size, free_disk)}",
+        "fits": _fits(plan),
         "memory": f"{size(memory)} needed with {jobs} jobs{_free(memory, free_memory)}",
     }
     for name, fact in facts.items():
@@ -53,6 +55,13 @@ def _scales(plan: Plan) -> str:
         sorted({form.scaling for file in plan.files for tensor in file.tensors for form in tensor.forms} - {""})
     )
     return f"{plan.scales_paired:,}{f' ({shown})' if shown else ''}" if plan.scales_paired else ""
+
+
+def _fits(plan: Plan) -> str:
+    memory = smallest_machine(plan.size)
+    if memory is None:
+        return f"no common machine: more than {MACHINES[-1]} GB of memory"
+    return f"a machine with {memory} GB of memory, with {size((memory << 30) - plan.size)} left for the context"
 
 
 def _free(needed: int, free: int | None) -> str:
