@@ -14,7 +14,9 @@ from deepgguf.errors import UsageError
 from deepgguf.executors.threads import Threads
 from deepgguf.files.find import find_files
 from deepgguf.fitting.fit import Fitted, fit
+from deepgguf.planning.build import build_plan
 from deepgguf.planning.parse_options import parse_options
+from deepgguf.recipes.recipe_file import spell_recipe
 from deepgguf.run.sample_errors import ErrorSampler, Sampling
 from golden import GOLDENS
 
@@ -60,20 +62,20 @@ def test_no_mixture_that_fits_has_a_smaller_error(fitted, name, budget):
 
 
 @pytest.mark.parametrize(("name", "budget"), CASES)
-def test_the_file_fits_and_leaves_little(checkpoint, tmp_path, fitted, name, budget):
-    recipe = tmp_path / "fitted.toml"
-    made = plan(
-        checkpoint(name),
-        target="llama.cpp",
-        budget=budget,
-        imatrix=matrix(name),
-        write_recipe=recipe,
-        executor=Threads(2),
-    )
+def test_no_mixture_that_fits_has_a_smaller_sum_of_squares(fitted, name, budget):
+    found = fitted(name, budget)
+    assert all(found.squares <= one.squares for one in found.mixtures.values() if one.size <= budget)
+
+
+@pytest.mark.parametrize(("name", "budget"), CASES)
+def test_the_file_fits_and_leaves_little_and_the_recipe_makes_it(checkpoint, tmp_path, fitted, name, budget):
+    found = fitted(name, budget)
+    (tmp_path / "fitted.toml").write_text(spell_recipe(found.recipe))
+    again = plan(checkpoint(name), target="llama.cpp", recipe=tmp_path / "fitted.toml", imatrix=matrix(name))
+    with find_files(checkpoint(name)) as files:
+        made = build_plan(read_checkpoint(files), found.options)
     assert 0.98 * budget < made.size <= budget
-    again = plan(checkpoint(name), target="llama.cpp", recipe=recipe, imatrix=matrix(name))
-    assert (again.files[0].keys, again.files[0].tensors[0].info) == (made.files[0].keys, made.files[0].tensors[0].info)
-    assert types(again) == types(made)
+    assert (made.files[0].keys, types(made)) == (again.files[0].keys, types(again))
 
 
 @pytest.mark.parametrize("name", BUDGETS)
@@ -81,7 +83,8 @@ def test_the_error_is_smaller_on_all_weights_too(checkpoint, fitted, tmp_path, n
     budget = BUDGETS[name][1]
     sizes = plan_every_type(checkpoint(name), target="llama.cpp", imatrix=matrix(name))
     choices = {"target": "llama.cpp", "imatrix": matrix(name)}
-    by_budget = whole_error(plan(checkpoint(name), budget=budget, executor=Threads(2), **choices))
+    with find_files(checkpoint(name)) as files:
+        by_budget = whole_error(build_plan(read_checkpoint(files), fitted(name, budget).options))
     nearest = max((type for type in sizes if sizes[type].size <= budget), key=lambda type: sizes[type].size)
     assert by_budget < whole_error(plan(checkpoint(name), type=nearest, **choices))
 

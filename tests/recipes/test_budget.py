@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.recipes.budget import Candidate, bytes_of, choose_within, error_of, hull, smallest
 
-one = st.builds(
-    Candidate, st.sampled_from([GGMLType.Q4_0, GGMLType.Q8_0]), st.integers(1, 60), st.integers(0, 90).map(float)
-)
+types = st.sampled_from([GGMLType.Q4_0, GGMLType.Q8_0])
+one = st.builds(Candidate, types, st.integers(1, 60), st.integers(0, 90).map(float), st.just(0.0))
 tensors = st.lists(st.lists(one, min_size=1, max_size=4), min_size=1, max_size=4).map(
     lambda lists: {f"tensor {i}": found for i, found in enumerate(lists)}
 )
@@ -52,6 +51,17 @@ def test_a_larger_budget_for_everything_takes_the_least_error_of_every_tensor(ca
     assert {name: each.error for name, each in chosen.items()} == {
         name: min(each.error for each in found) for name, found in candidates.items()
     }
+
+
+def test_squares_are_no_larger_than_another_choice_s_where_that_can_be():
+    candidates = {
+        "small": [Candidate(GGMLType.Q4_0, 10, 4.0, 4.0), Candidate(GGMLType.Q8_0, 20, 1.0, 1.0)],
+        "large": [Candidate(GGMLType.Q4_0, 100, 4.0, 90.0), Candidate(GGMLType.Q5_0, 110, 3.9, 80.0)],
+    }
+    other = {"small": candidates["small"][0], "large": candidates["large"][1]}
+    freely, bound = choose_within(candidates, 120), choose_within(candidates, 120, [other])
+    assert freely["small"].type is GGMLType.Q8_0
+    assert bound == other
 
 
 def test_bytes_go_where_each_saves_most():

@@ -17,7 +17,7 @@ from deepgguf.models.match import Model
 from deepgguf.planning.build import model_of, plan_model
 from deepgguf.planning.options import Options
 from deepgguf.planning.schema import Plan, PlannedTensor
-from deepgguf.recipes.budget import Candidate, Choice, bytes_of, choose_within, error_of, smallest
+from deepgguf.recipes.budget import Candidate, Choice, bytes_of, choose_within, error_of, smallest, squares_of
 from deepgguf.recipes.fallback import fits
 from deepgguf.recipes.patterns import first_match
 from deepgguf.recipes.recipe import RECIPES
@@ -31,14 +31,15 @@ _NO_BASE = "q2_k_s"
 
 
 class Mixture(NamedTuple):
-    """A recipe of llama-quantize's: the size of its files in bytes, the sum of its tensors' errors."""
+    """A recipe of llama-quantize's: the size of its files in bytes, the sums of its tensors' errors and squares."""
 
     size: int
     error: float
+    squares: float
 
 
 class Fitted(msgspec.Struct, frozen=True):
-    """What came of a budget: the options that make it, the recipe that says the same, the sum of the errors.
+    """What came of a budget: the options that make it, the recipe that says the same, the errors (`recipes.budget`).
 
     `mixtures` are what could be made instead, by name.
     """
@@ -46,6 +47,7 @@ class Fitted(msgspec.Struct, frozen=True):
     options: Options
     recipe: RecipeFile
     error: float
+    squares: float
     mixtures: Mapping[str, Mixture]
 
 
@@ -58,7 +60,9 @@ def fit(checkpoint: Checkpoint, options: Options, budget: int, executor: Executo
     candidates = _candidates(plan_model(model, checkpoint, _of(options, _MEASURED_BY, pure=True)), options, executor)
     plans = dict(_mixtures(model, checkpoint, options))
     choices = {name: choice for name, plan in plans.items() if (choice := _choice(plan, candidates))}
-    mixtures = {name: Mixture(plans[name].size, error_of(choice)) for name, choice in choices.items()}
+    mixtures = {
+        name: Mixture(plans[name].size, error_of(choice), squares_of(choice)) for name, choice in choices.items()
+    }
     base = _base(plans, budget)
     fixed = plans[base].size - sum(padded(t.info.nbytes) for t in _tensors(plans[base]) if t.info.name in candidates)
     room = budget - fixed
@@ -72,7 +76,7 @@ def fit(checkpoint: Checkpoint, options: Options, budget: int, executor: Executo
         excess = plan_model(model, checkpoint, chosen).size - budget
         if excess <= 0:
             recipe = RecipeFile(base, entries, _description(budget, error_of(choice), mixtures))
-            return Fitted(chosen, recipe, error_of(choice), mixtures)
+            return Fitted(chosen, recipe, error_of(choice), squares_of(choice), mixtures)
         room -= excess  # every file of a split set has a header
 
 
@@ -114,11 +118,11 @@ def _candidates(measured: Plan, options: Options, executor: Executor) -> dict[st
         stack.enter_context(measured.source)
         if measured.importance:
             stack.enter_context(measured.importance.files)
-        errors = {one.name: one.errors for one in executor.map(ErrorSampler(measured).measure, samplings.values())}
+        found = {one.name: one for one in executor.map(ErrorSampler(measured).measure, samplings.values())}
     return {
         name: [
-            Candidate(type, _nbytes(sampling.tensor, type), error)
-            for type, error in zip(sampling.types, errors[name], strict=True)
+            Candidate(type, _nbytes(sampling.tensor, type), error, error * found[name].energy)
+            for type, error in zip(sampling.types, found[name].errors, strict=True)
             if error != float("inf")
         ]
         for name, sampling in samplings.items()

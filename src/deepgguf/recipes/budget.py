@@ -4,6 +4,10 @@ Every tensor has candidates, each with its bytes and its error; one of each is t
 the sum of the errors is small (a knapsack with classes). What a byte more saves is largest along the lower hull of each
 tensor's candidates, so steps along these are taken in the order of what they save per byte; what is left of the budget
 goes to whatever single change saves most. The sum exceeds the least possible by no more than one step saves.
+
+Errors are counted in two ways. `error` is noise to signal, every tensor alike: this is to be small. `squares` is the
+sum of squares over all weights, in which the largest tensors outweigh all others; it only has to be no larger than that
+of a mixture that could be taken instead.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,15 +18,20 @@ from deepgguf.formats.gguf.types import GGMLType
 
 
 class Candidate(NamedTuple):
-    """A type that a tensor may get: its bytes in the file, and its error."""
+    """A type that a tensor may get: its bytes in the file, and its error in both ways."""
 
     type: GGMLType
     nbytes: int
     error: float
+    squares: float = 0.0
 
 
 Choice = Mapping[str, Candidate]
 """What every tensor gets, by its name."""
+
+
+_WEIGHTS = (0.0, *(2.0**power for power in range(-6, 7)))
+"""Of the squares beside the errors, where those of the best mixture are as much as its error."""
 
 
 class _Step(NamedTuple):
@@ -39,6 +48,11 @@ def error_of(choice: Choice) -> float:
     return sum(candidate.error for candidate in choice.values())
 
 
+def squares_of(choice: Choice) -> float:
+    """The sum of the squares."""
+    return sum(candidate.squares for candidate in choice.values())
+
+
 def bytes_of(choice: Choice) -> int:
     """The sum of the bytes."""
     return sum(candidate.nbytes for candidate in choice.values())
@@ -52,13 +66,22 @@ def smallest(candidates: Mapping[str, Sequence[Candidate]]) -> Choice:
 def choose_within(candidates: Mapping[str, Sequence[Candidate]], budget: int, others: Sequence[Choice] = ()) -> Choice:
     """One candidate of every tensor, of together at most `budget` bytes; the same for the same arguments.
 
-    Never of a larger error than any of `others` that fits: mixtures that could be taken instead. ValueError if even the
-    smallest do not fit.
+    Never of a larger error than any of `others` that fits (mixtures that could be taken instead), nor of larger squares
+    if there is such a choice along the way from the one measure to the other. ValueError if even the smallest do not
+    fit.
     """
     if bytes_of(smallest(candidates)) > budget:
         raise ValueError(f"the smallest types have more than {budget} bytes")
-    fitting = [_by_hulls(candidates, budget), *(other for other in others if bytes_of(other) <= budget)]
-    return _with_the_rest(candidates, min(fitting, key=error_of), budget)
+    fitting = [other for other in others if bytes_of(other) <= budget]
+    least = _least(candidates, budget, fitting, 0.0)
+    if not fitting:
+        return least
+    error, squares = min(map(error_of, fitting)), min(map(squares_of, fitting))
+    for weight in _WEIGHTS if squares else ():
+        choice = _least(candidates, budget, fitting, weight * error / squares)
+        if error_of(choice) <= error and squares_of(choice) <= squares:
+            return choice
+    return least
 
 
 def hull(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -71,6 +94,20 @@ def hull(candidates: Sequence[Candidate]) -> list[Candidate]:
             kept.pop()
         kept.append(one)
     return kept
+
+
+def _least(
+    candidates: Mapping[str, Sequence[Candidate]], budget: int, others: Sequence[Choice], weight: float
+) -> Choice:
+    """A choice of the least errors and `weight` times squares, no worse than the others."""
+
+    def priced(one: Candidate) -> Candidate:
+        return one._replace(error=one.error + weight * one.squares)
+
+    prices = {name: [priced(one) for one in found] for name, found in candidates.items()}
+    starts = [_by_hulls(prices, budget), *({name: priced(one) for name, one in other.items()} for other in others)]
+    taken = _with_the_rest(prices, min(starts, key=error_of), budget)
+    return {name: found[prices[name].index(taken[name])] for name, found in candidates.items()}
 
 
 def _by_hulls(candidates: Mapping[str, Sequence[Candidate]], budget: int) -> Choice:

@@ -36,11 +36,12 @@ class SampledErrors(msgspec.Struct, frozen=True):
     """What each type loses of a tensor, in the order asked for.
 
     It is Σ importance × error² over Σ importance × weight²: noise to signal in what the tensor's rows add up to. It is
-    infinite for a type that cannot hold the weights.
+    infinite for a type that cannot hold the weights. `energy` is the latter sum, as it is likely to be over all rows.
     """
 
     name: str
     errors: tuple[float, ...]
+    energy: float
 
 
 class _Rows(NamedTuple):
@@ -68,14 +69,16 @@ class ErrorSampler:
 
     def measure(self, sampling: Sampling) -> Iterator[SampledErrors]:
         """The errors of one tensor's types."""
-        lost, energy, tensor = np.zeros(len(sampling.types)), 0.0, sampling.tensor
+        lost, energy, count, tensor = np.zeros(len(sampling.types)), 0.0, 0, sampling.tensor
         encodings = [encoding_of(type) for type in sampling.types]
         for rows in self._rows(tensor):
             energy += _energy(rows.floats, rows)
+            count += rows.floats.size
             lost += [self._lost(rows, one, tensor.view.transposed) for one in encodings]
         with np.errstate(invalid="ignore", divide="ignore"):
             errors = np.where(lost > 0, lost / energy, lost)
-        yield SampledErrors(tensor.info.name, tuple(np.nan_to_num(errors, nan=np.inf, posinf=np.inf).tolist()))
+        finite = np.nan_to_num(errors, nan=np.inf, posinf=np.inf)
+        yield SampledErrors(tensor.info.name, tuple(finite.tolist()), energy * tensor.weights / count)
 
     def _rows(self, tensor: PlannedTensor) -> Iterator[_Rows]:
         """Rows from all over the tensor, at equal distances; of transposed heads whole ones."""
