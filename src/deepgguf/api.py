@@ -74,7 +74,7 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         report = execute(self, settings, executor or threads, progress=progress or _no_progress)
         if writes:
             write_recipe(recipe, self.recipe_text)
-        return report
+        return msgspec.structs.replace(report, recipe=recipe) if self.recipe_text else report
 
 
 @checked

@@ -1,5 +1,6 @@
 """A budget chooses types of at most its bytes, of a smaller error than any mixture that fits, and says them again."""
 
+import json
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import deepgguf
 from deepgguf.api import convert, plan, plan_every_type, verify
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.choices import Choices, complete
+from deepgguf.cli import main
 from deepgguf.encodings import PLAIN
 from deepgguf.errors import UsageError
 from deepgguf.executors.threads import Threads
@@ -173,3 +175,28 @@ def test_a_finished_file_needs_no_budget_to_be_verified(checkpoint, tmp_path):
     path = convert(checkpoint("v3-bf16"), tmp_path / "x.gguf", type="q8_0").files[0].path
     with pytest.raises(deepgguf.UsageError, match="`budget`: has no meaning for a finished file"):
         verify(path, checkpoint("v3-bf16"), budget="2M")
+
+
+def test_the_command_says_where_the_recipe_is(checkpoint, tmp_path, capsys):
+    command = ["convert", str(checkpoint("v3-bf16")), "-o", str(tmp_path / "x.gguf"), "--budget", "2M", "--jobs", "2"]
+    assert main([*command, "--no-manifest"]) == 0
+    assert f"wrote {tmp_path / 'x.recipe.toml'}  the types, for --recipe" in capsys.readouterr().out
+    assert main([*command, "--overwrite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["recipe_file"] == str(tmp_path / "x.recipe.toml")
+
+
+def test_plan_writes_the_recipe_only_where_it_is_told_to(checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["plan", str(checkpoint("v3-bf16")), "--budget", "2M"]
+    assert main(command) == 0
+    assert list(tmp_path.iterdir()) == []
+    assert "recipe 2M" in capsys.readouterr().out
+    assert main([*command, "--write-recipe", "mine.toml"]) == 0
+    assert main([*command[:2], "--recipe", "mine.toml"]) == 0
+
+
+def test_a_conversion_does_not_begin_where_another_recipe_is_in_the_way(checkpoint, tmp_path):
+    (tmp_path / "x.recipe.toml").write_text("mine")
+    with pytest.raises(UsageError, match=r"x\.recipe\.toml: exists, and holds something else"):
+        convert(checkpoint("v3-bf16"), tmp_path / "x.gguf", budget="2M")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.recipe.toml"]

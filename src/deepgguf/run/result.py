@@ -49,12 +49,16 @@ class FileReport(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a run did: files, seconds, bytes written by it and bytes found from an interrupted one."""
+    """What a run did: files, seconds, bytes written by it and bytes found from an interrupted one.
+
+    `recipe` is the recipe file beside them, if a budget chose their types.
+    """
 
     files: tuple[FileReport, ...]
     seconds: float
     written: int
     resumed: int
+    recipe: Path | None = None
 
     @property
     def counts(self) -> Counts:

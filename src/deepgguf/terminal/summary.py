@@ -16,6 +16,7 @@ from deepgguf.terminal.sizes import duration, size
 def render(plan: Plan, folder: Path, report: Report) -> RenderableType:
     """Files in `folder`, rate, types, what was dropped, NaN and Inf, warnings, and how to run the model."""
     lines = [Text.assemble("wrote ", (printable(f.path), "bold"), f"  {f.size:,} bytes") for f in report.files]
+    lines += [Text(f"wrote {printable(report.recipe)}  the types, for --recipe")] if report.recipe else []
     lines += [Text(f"sha256 {f.sha256}  {printable(f.path.name)}") for f in report.files if f.sha256]
     rate = report.written / max(report.seconds, 1e-9)
     resumed = f", {size(report.resumed)} resumed" if report.resumed else ""
