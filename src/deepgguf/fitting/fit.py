@@ -82,8 +82,9 @@ def fit(checkpoint: Checkpoint, options: Options, budget: int, executor: Executo
 
 def _base(plans: Mapping[str, Plan], budget: int) -> str:
     """The mixture that the file is called by: the largest that fits, else the smallest."""
-    fitting = [name for name, plan in plans.items() if plan.size <= budget]
-    return max(fitting or plans, key=lambda name: plans[name].size if fitting else -plans[name].size)
+    sizes = {name: plan.size for name, plan in plans.items() if name != _NO_BASE}
+    fitting = [name for name, size in sizes.items() if size <= budget]
+    return max(fitting, key=sizes.__getitem__) if fitting else min(sizes, key=sizes.__getitem__)
 
 
 def _of(options: Options, type: str, *, pure: bool = False) -> Options:
@@ -100,11 +101,10 @@ def _tensors(plan: Plan) -> Iterator[PlannedTensor]:
 def _mixtures(model: Model, checkpoint: Checkpoint, options: Options) -> Iterator[tuple[str, Plan]]:
     """The plans of all mixtures that can be made."""
     for name in RECIPES:
-        if name != _NO_BASE:
-            try:
-                yield name, plan_model(model, checkpoint, _of(options, name))
-            except UsageError:  # it needs an importance matrix
-                continue
+        try:
+            yield name, plan_model(model, checkpoint, _of(options, name))
+        except UsageError:  # it needs an importance matrix
+            continue
 
 
 def _candidates(measured: Plan, options: Options, executor: Executor) -> dict[str, list[Candidate]]:
@@ -157,7 +157,10 @@ def _choice(plan: Plan, candidates: Mapping[str, list[Candidate]]) -> Choice | N
 
 
 def _entries(plan: Plan, choice: Choice) -> tuple[RecipeEntry, ...]:
-    """The types of all tensors of the plan that are quantized or were chosen, as few entries as that takes."""
+    """The types of all tensors of the plan that are quantized or were chosen, as few entries as that takes.
+
+    Each says what its tensors lose on the average.
+    """
     layers: dict[tuple[GGMLType, str], set[int]] = {}
     for tensor in _tensors(plan):
         name = tensor.info.name
@@ -168,7 +171,13 @@ def _entries(plan: Plan, choice: Choice) -> tuple[RecipeEntry, ...]:
     components: dict[tuple[GGMLType, Layers], list[str]] = {}
     for (type, component), numbers in layers.items():
         components.setdefault((type, layers_of(number for number in numbers if number >= 0)), []).append(component)
-    return tuple(RecipeEntry(tuple(names), at, type) for (type, at), names in components.items())
+    entries = [RecipeEntry(tuple(names), at, type) for (type, at), names in components.items()]
+    return tuple(msgspec.structs.replace(entry, comment=_comment(entry, choice)) for entry in entries)
+
+
+def _comment(entry: RecipeEntry, choice: Choice) -> str:
+    errors = [candidate.error for name, candidate in choice.items() if entry.matches(name)]
+    return f"noise to signal {sum(errors) / len(errors):.2g}" if errors else "as it was asked for"
 
 
 def _description(budget: int, error: float, mixtures: Mapping[str, Mixture]) -> str:

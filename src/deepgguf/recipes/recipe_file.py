@@ -81,12 +81,12 @@ def parse_recipe(text: str, name: str) -> RecipeFile:
     """
     try:
         raw = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(name, f"is not TOML: {error}", "correct that line") from None
     _must_know(raw, _MEMBERS, name)
     base = _member(raw, "base", str, name)
     if base is None:
-        _refuse(name, "has no `base`", f"name the mixture for all other tensors: {', '.join(RECIPES)}")
+        _refuse(name, "has no member base", f"name the mixture for all other tensors: {', '.join(RECIPES)}")
     if base.lower() not in RECIPES:
         _refuse(name, f"base = {base!r} is not a mixture", f"choose one of {', '.join(RECIPES)}")
     entries = _member(raw, "tensors", list, name) or []
@@ -158,10 +158,10 @@ def _entry(raw: object, where: str) -> RecipeEntry:
     components = [components] if isinstance(components, str) else components
     if not isinstance(components, list) or not components or not all(map(_is_component, components)):
         advice = 'write for instance components = ["ffn_up_exps", "attn_*"], without blk.N. and .weight'
-        _refuse(where, "has no `components`, a list of parts of tensors' names", advice)
+        _refuse(where, "has no member components, a list of parts of tensors' names", advice)
     if type_name is None or type_name.upper() not in GGMLType.__members__:
         known = ", ".join(type.name.lower() for type in sorted(WRITTEN))
-        found = "has no `type`" if type_name is None else f"type = {type_name!r} is not a type"
+        found = "has no member type" if type_name is None else f"type = {type_name!r} is not a type"
         _refuse(where, found, f"choose one of {known}")
     layers = _layers(raw["layers"], where) if "layers" in raw else ()
     return RecipeEntry(
