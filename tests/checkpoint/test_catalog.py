@@ -76,7 +76,10 @@ def test_two_candidates_are_an_error_that_names_both():
 
 def test_a_missing_scale_is_an_error():
     tensors = of(q__weight=("F8_E4M3", (128, 128)))
-    assert refused(tensors) == "tensor q.weight: FP8, but there is no q.weight_scale_inv in any shard"
+    assert refused(tensors) == (
+        "tensor q.weight: FP8, but there is no q.weight_scale_inv in any shard; "
+        "download the shard that has it, or compare with the original checkpoint"
+    )
 
 
 @pytest.mark.parametrize(

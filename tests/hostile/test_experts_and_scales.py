@@ -59,7 +59,8 @@ def add(folder: Path, name: str, dtype: str, shape: list[int], nbytes: int) -> N
 
 def test_row_35_a_missing_scale_is_refused(fp8):
     remove(fp8, SCALE)
-    assert refused(fp8) == f"tensor {FP8}: FP8, but there is no {FP8}_scale_inv in any shard"
+    found = f"tensor {FP8}: FP8, but there is no {FP8}_scale_inv in any shard"
+    assert refused(fp8) == f"{found}; download the shard that has it, or compare with the original checkpoint"
 
 
 def test_row_35_an_orphaned_scale_is_refused(fp8):
@@ -134,7 +135,8 @@ def test_row_38_an_extra_expert_is_refused(folder):
 @pytest.mark.parametrize("number", ["02", "+2", " 2", "2\u0660", "٢"])
 def test_row_38_an_expert_number_that_only_looks_alike_is_refused(folder, number):
     rename(folder, EXPERT.format(2, "up"), EXPERT.format(number, "up"))
-    assert refused(folder).startswith(f"tensor {EXPERT.format(2, 'up')}: config.json promises it")
+    found = f"no shard holds it, but there is {EXPERT.format(number, 'up')}, for which the model has no place"
+    assert refused(folder).startswith(f"tensor {EXPERT.format(2, 'up')}: {found}")
 
 
 def test_row_38_a_duplicate_expert_is_refused(folder):

@@ -20,16 +20,12 @@ from deepgguf.tensors.source_tensor import SourceTensor
 _CONFIG = "config.json"
 _LONGEST_ID = 200  # characters; the Hub allows 96 for each of its halves
 
-_OWN_HEAD = (
-    "lm_head.weight differs from the token embedding to which config.json ties it (tie_word_embeddings): it is used, "
-    "as transformers 5 does; if the embedding is meant, remove lm_head.weight from the shards"
-)
-
 
 class Checkpoint(msgspec.Struct, frozen=True):
     """Headers, config, tokenizer and model card of the checkpoint in `files`, the name it goes by, and warnings.
 
-    `processor` is the error if its file cannot be read, which only a model with vision must raise.
+    `processor` is the error if its file cannot be read, which only a model with vision must raise. `own_head`: there is
+    an lm_head that differs from the embedding to which config.json ties it; `config` says then that they are not tied.
     """
 
     files: Files
@@ -40,6 +36,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     tokenizer: Tokenizer
     card: ModelCard
     warnings: tuple[str, ...]
+    own_head: bool = False
 
     @property
     def tensors(self) -> Mapping[str, SourceTensor]:
@@ -84,9 +81,9 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
             *card_warnings,
             *shard_warnings,
             *quantization_warnings(quantization, shards.tensors.values()),
-            *((_OWN_HEAD,) if own_head else ()),
             *tokenizer_warnings,
         ),
+        own_head=own_head,
     )
 
 

@@ -173,7 +173,8 @@ def only_scales(weights: TensorHeader, beside: Sequence[TensorHeader], kind: str
     scales = [header for header in beside if header.name.endswith(SCALE_NAMES)]
     if not scales:
         name = f"{_layer(weights)}{'weight_scale_inv' if kind == 'FP8' else 'weight_scale'}"
-        raise CheckpointError(f"tensor {weights.name}", f"{kind}, but there is no {name} in any shard")
+        advice = "download the shard that has it, or compare with the original checkpoint"
+        raise CheckpointError(f"tensor {weights.name}", f"{kind}, but there is no {name} in any shard", advice)
     if len(scales) > 1:
         raise CheckpointError(f"tensor {weights.name}", f"has scales twice, {scales[0].name} and {scales[1].name}")
     return scales[0]

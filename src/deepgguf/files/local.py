@@ -131,7 +131,7 @@ class LocalFiles(Files):
             real = os.path.realpath(Path(self._folder, name), strict=True)
             folder = os.path.realpath(self._folder, strict=True)
         except OSError as e:
-            raise unreadable(name, e, "download it again") from None
+            raise _elsewhere(Path(self._folder), name) or unreadable(name, e, "download it again") from None
         anywhere = self._any_symlink or (name.endswith(".safetensors") and ".." not in Path(name).parts)
         allowed = [a for a in (folder, blobs_folder(folder)) if a]
         if not anywhere and not any(Path(real).is_relative_to(a) for a in allowed):
@@ -190,6 +190,19 @@ class LocalFiles(Files):
         else:
             return False
         return True
+
+
+def _elsewhere(folder: Path, name: str) -> CheckpointError | None:
+    """What to say of a shard that is a symlink to another disk, which is not mounted; None of any other file."""
+    path = folder / name
+    target = Path(os.path.realpath(path))
+    if not name.endswith(".safetensors") or not path.is_symlink() or os.path.lexists(target):
+        return None
+    homes = (Path(os.path.realpath(folder)), Path(blobs_folder(os.path.realpath(folder)) or folder))
+    if any(target.is_relative_to(home) for home in homes):
+        return None
+    found = f"a symlink to {target}, where there is no file"
+    return CheckpointError(name, found, "mount the disk that it lies on, or download the file again")
 
 
 def _quarter_of_what_may_be_open() -> int:

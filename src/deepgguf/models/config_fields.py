@@ -28,8 +28,8 @@ NO_EFFECT = {
         "torchscript", "transformers_version", "unsloth_fixed", "unsloth_version", "use_bfloat16",
     ),
     "of the vocabulary or of stored forms, which are read elsewhere": (
-        "bos_token_id", "compression_config", "eos_token_id", "pad_token_id", "quantization", "quantization_config",
-        "sep_token_id",
+        "bos_token_id", "cls_token_id", "compression_config", "eos_token_id", "mask_token_id", "pad_token_id",
+        "quantization", "quantization_config", "sep_token_id", "unk_token_id",
     ),
     "other dimensions say it": ("head_dim", "qk_head_dim"),
     "tensors say it: without biases in the shards there are none": ("attention_bias", "mlp_bias"),

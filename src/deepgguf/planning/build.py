@@ -25,7 +25,7 @@ from deepgguf.planning.options import Options, check_options
 from deepgguf.planning.schema import Dropped, Plan, PlannedFile, PlannedTensor, forms_of
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.planning.split import split_file
-from deepgguf.planning.warnings import importance_warnings, pattern_warnings
+from deepgguf.planning.warnings import head_warnings, importance_warnings, pattern_warnings
 from deepgguf.recipes.choice import Origin, TypeChoices, TypedTensor, choose_types
 from deepgguf.recipes.tensor import ModelFacts, TensorToType
 from deepgguf.tensors.source_tensor import SourceTensor
@@ -70,6 +70,7 @@ def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
         file = _plan_file(kind, _sourced(kind, model.matched, target, chosen), checkpoint, model, target, chosen)
         files += [file] if whole else split_file(file, options.split_max_size, options.split_max_tensors)
     warnings = [
+        *head_warnings(checkpoint, model.matched),
         *checkpoint.warnings,
         *model.family.limits(model.config),
         *target.limits(model.config),

@@ -3,13 +3,25 @@
 import re
 from collections.abc import Iterable, Iterator
 
+from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.checkpoint.importance import ImportanceMatrix
+from deepgguf.checkpoint.tied_head import HEAD
 from deepgguf.encodings.quantized import Quantized
+from deepgguf.models.match import Matched
 from deepgguf.planning.schema import PlannedFile, PlannedTensor
 from deepgguf.recipes.patterns import TypePattern
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _SHOWN = 8
+
+
+def head_warnings(checkpoint: Checkpoint, matched: Matched) -> Iterator[str]:
+    """A head that is used though config.json ties it to the embedding."""
+    if checkpoint.own_head and HEAD not in matched.left_out:
+        yield (
+            "lm_head.weight differs from the token embedding to which config.json ties it (tie_word_embeddings): it is "
+            'used, as transformers 5 does; if the embedding is meant, leave it out with `drop="lm_head"`'
+        )
 
 
 def pattern_warnings(files: Iterable[PlannedFile], patterns: Iterable[TypePattern]) -> Iterator[str]:
