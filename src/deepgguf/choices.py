@@ -52,7 +52,7 @@ class Choices(TypedDict, total=False):
     target: Annotated[Target, Choice("the engine that will run it", "ENGINE", "ollama")]
     type: Annotated[str, Choice("auto, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m", "TYPE", "auto")]
     only: Annotated[FileKind | None, Choice("only this file of a model that sees pictures", "FILE")]
-    mtp: Annotated[Mtp | None, Choice("the layers of multi-token prediction", "WHAT")]
+    mtp: Annotated[Mtp | None, Choice("the layers of multi-token prediction", "keep|drop|only")]
     drop: Annotated[str | Sequence[str], Choice("leave out tensors of the checkpoint by name", "PATTERN", ())]
     split_max_size: Annotated[int | str | None, Choice("split into files of at most SIZE: 48G, 500M, …", "SIZE")]
     split_max_tensors: Annotated[int | None, Choice("split into files of at most N tensors", "N")]

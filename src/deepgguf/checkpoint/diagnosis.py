@@ -217,11 +217,13 @@ def missing_tensor(name: str, seen: Seen) -> CheckpointError:
 
 def unknown_tensors(names: Sequence[str], seen: Seen) -> CheckpointError:
     """What tensors may be that have no place in the model; `names` are those in the files."""
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    others = len(names) - 1
     for sign in (*TENSORS, *LEFTOVERS):
         shown = sign.shown_by(names)
         if shown is not None:
-            return CheckpointError(f"tensor {shown}", f"{sign.found}{more}", _filled(sign.advice, seen.files, shown))
+            found = sign.found + (f" (and {others} more)" if others else "")
+            return CheckpointError(f"tensor {shown}", found, _filled(sign.advice, seen.files, shown))
+    more = f" and {others} more" if others else ""
     found = f"is unknown{more}: config.json does not promise it and there is no reason to drop it"
     return CheckpointError(f"tensor {names[0]}", found, "if the model does without it, leave it out with `drop`")
 
@@ -338,6 +340,14 @@ def _head(name: str, seen: Seen) -> _Sentences:
     return f"{_PROMISED}, and tie_word_embeddings is false", advice
 
 
+def _layer_of_mtp(name: str, seen: Seen) -> _Sentences:
+    block = _BLOCK.match(name)
+    if not block or f"{block[0]}eh_proj.weight" not in seen.tensors:
+        return None
+    found = f"no shard holds it, and layer {block[1]} is one of multi-token prediction (eh_proj)"
+    return found, f"set num_hidden_layers to {block[1]} in config.json, as the original has it"
+
+
 def _by_another_name(name: str, seen: Seen) -> _Sentences:
     """What lies in the same layer, or outside of all, and is most like it."""
     layer = _layer_of(name)
@@ -369,6 +379,7 @@ _CAUSES: tuple[Callable[[str, Seen], _Sentences], ...] = (
     _by_the_index,
     _by_another_tool,
     _head,
+    _layer_of_mtp,
     _by_another_name,
     _cut_off,
 )

@@ -15,7 +15,7 @@ _ANSWERS = {
     **dict.fromkeys(["-q", "--quantize", "--quant", "--quantization", "--ftype", "--dtype", "--qtype"], _TYPE),
     **dict.fromkeys(["-m", "--model", "--input", "--model-path", "--model-dir", "--src"], _SOURCE),
     **dict.fromkeys(["--use-temp-file", "--no-lazy", "--verbose", "--no-tensor-first-split"], _NOT_NEEDED),
-    **dict.fromkeys(["--keep-split", "--fuse-gate-up-exps", "--allow-requantize"], _NOT_NEEDED),
+    **dict.fromkeys(["--keep-split", "--fuse-gate-up-exps", "--fuse-qkv", "--allow-requantize"], _NOT_NEEDED),
     **dict.fromkeys(["--model-name", "--metadata"], _NAME),
     **dict.fromkeys(["-t", "--threads", "--nthread", "--nthreads", "--workers"], "use --jobs"),
     "--dry-run": "use `deepgguf plan`",
@@ -26,7 +26,7 @@ _ANSWERS = {
     "--force": "use --overwrite",
     "--bigendian": "no engine needs it: leave it out",
     "--vocab-only": "deepgguf writes whole models only",
-    "--no-mtp": "use --mtp drop",
+    **dict.fromkeys(["--no-mtp", "--no-nextn"], "use --mtp drop"),
 }
 
 

@@ -200,7 +200,8 @@ def check_grid(scales: TensorHeader, shape: tuple[int, ...], block: Block) -> No
     if scales.shape != _grid(shape, block):
         blocks = f"blocks of {list(block)} in {list(shape)}"
         found = f"shape {list(scales.shape)}, expected {list(_grid(shape, block))} for {blocks}"
-        raise CheckpointError(f"tensor {scales.name}", found)
+        advice = "compare the sizes of blocks in quantization_config with the original's"
+        raise CheckpointError(f"tensor {scales.name}", found, advice)
 
 
 def scale_block(scales: TensorHeader, shape: tuple[int, ...], quantization: Mapping[str, object]) -> Block:
@@ -278,4 +279,5 @@ def check_scales(values: Floats, where: str, first_row: int = 0, *, zero: bool =
     row, column = (int(i) for i in np.argwhere(~good)[0])
     value = float(values[row, column])
     error = CheckpointError if np.isfinite(value) else NonFiniteError
-    raise error(where, f"the scale of block [{first_row + row}, {column}] is {value}, expected a positive number")
+    found = f"the scale of block [{first_row + row}, {column}] is {value}, expected a positive number"
+    raise error(where, found, "compare the shard's checksum with the original's")
