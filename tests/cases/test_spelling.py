@@ -284,7 +284,7 @@ def joined(tensors: Tensors) -> Tensors:
         if "gate_proj" in name and up:
             shape = (2 * tensor.shape[0], tensor.shape[1])
             made[name.replace("gate_proj", "gate_up_proj")] = Stored(tensor.dtype, shape, tensor.data + up.data)
-        elif "up_proj" not in name:
+        elif ".up_proj" not in name:
             made[name] = tensor
     return made
 
