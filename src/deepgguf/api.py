@@ -31,7 +31,7 @@ from deepgguf.planning.build import build_plan
 from deepgguf.planning.options import TYPES, Options
 from deepgguf.planning.schema import Plan as PlannedConversion
 from deepgguf.planning.totals import PlanTotals, totals
-from deepgguf.recipes.patterns import TypePattern, parse_tensor_type, parse_type
+from deepgguf.recipes.patterns import TypePattern, parse_name_patterns, parse_tensor_type, parse_type
 from deepgguf.run.execute import execute
 from deepgguf.run.result import Report
 from deepgguf.run.settings import Settings
@@ -277,6 +277,7 @@ def _options(chosen: Mapping[str, Any], output: str | None = None) -> Options:
         "type": str.lower,
         "split_max_size": parse_size,
         "tensor_types": _patterns,
+        "drop": parse_name_patterns,
         "output_tensor_type": lambda type: parse_type(type, "`output_tensor_type`"),
         "token_embedding_type": lambda type: parse_type(type, "`token_embedding_type`"),
         "imatrix": read_importance,

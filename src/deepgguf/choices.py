@@ -24,6 +24,7 @@ from deepgguf.errors import UsageError
 StrPath = str | os.PathLike[str]
 Target = Literal["ollama", "llama.cpp"]
 FileKind = Literal["text", "mmproj"]
+Mtp = Literal["keep", "drop", "only"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -44,12 +45,15 @@ class Choices(TypedDict, total=False):
 
     `type` "auto" is what the target's own converter makes. `tensor_types` are "PATTERN=TYPE", one or several, as
     llama-quantize has them, or a mapping from pattern to type: the first regular expression that matches a tensor's
-    name counts.
+    name counts. `mtp` None is what the target's own converter does. `drop` are regular expressions for names in the
+    checkpoint.
     """
 
     target: Annotated[Target, Choice("the engine that will run it", "ENGINE", "ollama")]
     type: Annotated[str, Choice("auto, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m", "TYPE", "auto")]
     only: Annotated[FileKind | None, Choice("only this file of a model that sees pictures", "FILE")]
+    mtp: Annotated[Mtp | None, Choice("the layers of multi-token prediction", "WHAT")]
+    drop: Annotated[str | Sequence[str], Choice("leave out tensors of the checkpoint by name", "PATTERN", ())]
     split_max_size: Annotated[int | str | None, Choice("split into files of at most SIZE: 48G, 500M, …", "SIZE")]
     split_max_tensors: Annotated[int | None, Choice("split into files of at most N tensors", "N")]
     part: Annotated[int | None, Choice("only file K of a split set, from 1", "K")]
@@ -82,7 +86,7 @@ class ConversionChoices(Choices, RunChoices, total=False):
     """All that `deepgguf.convert` takes: what decides the bytes, and how they are made."""
 
 
-CHOICES_OF_A_FILE = ("target", "type", "imatrix", "tensor_types", "output_tensor_type", "token_embedding_type")
+CHOICES_OF_A_FILE = ("target", "type", "drop", "imatrix", "tensor_types", "output_tensor_type", "token_embedding_type")
 """What a finished file may need to be told again of its conversion; the rest (names, how it was split) it shows."""
 
 

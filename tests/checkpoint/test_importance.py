@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepgguf.checkpoint.importance import ImportanceMatrix, read_importance
+from deepgguf.checkpoint.importance import ImportanceMatrix, TensorImportance, read_importance
 from deepgguf.errors import CheckpointError, DeepggufError, UsageError
 
 GOLDENS = Path(__file__).parent.parent / "goldens" / "imatrix"
@@ -56,15 +56,20 @@ def write(path: Path, content: bytes) -> Path:
 
 
 def unused(matrix: ImportanceMatrix) -> dict[str, tuple[int, ...]]:
-    return {name: entry.unused for name, entry in matrix.entries.items() if entry.unused}
+    return {name: of_entry(matrix, name).unused for name in matrix.entries if of_entry(matrix, name).unused}
+
+
+def of_entry(matrix: ImportanceMatrix, name: str) -> TensorImportance:
+    """As many matrices as there are counts."""
+    entry = matrix.entries[name]
+    found = entry.of_rows(entry.size // len(entry.counts))
+    assert found is not None
+    return found
 
 
 def all_weights(matrix: ImportanceMatrix, name: str = UP) -> np.ndarray:
-    return weights(matrix, name, 0, matrix.entries[name].size)
-
-
-def weights(matrix: ImportanceMatrix, name: str, start: int, count: int) -> np.ndarray:
-    return matrix.source.columns(matrix.entries[name], start, count)
+    found = of_entry(matrix, name)
+    return np.concatenate([matrix.source.columns(found, number) for number in range(len(found.runs))])
 
 
 @pytest.mark.parametrize("checkpoint", ["v3-bf16", "v2-lite", "ocr"])
@@ -115,20 +120,43 @@ def test_the_ocr_samples_matrix_has_an_expert_without_data():
     }
 
 
-def test_a_part_of_the_columns_can_be_read_alone():
+def test_the_columns_of_one_matrix_can_be_read_alone():
     matrix = read_importance(GOLDENS / "imatrix-ocr.gguf")
-    name = "blk.1.ffn_up_exps.weight"
-    np.testing.assert_array_equal(weights(matrix, name, 700, 300), all_weights(matrix, name)[700:1000])
-
-
-def test_columns_beyond_the_entry_are_refused():
-    with pytest.raises(ValueError, match="has 3072 columns"):
-        weights(read_importance(GOLDENS / "imatrix-ocr.gguf"), "blk.1.ffn_up_exps.weight", 3000, 100)
+    found = of_entry(matrix, UP.replace("0", "1"))
+    np.testing.assert_array_equal(matrix.source.columns(found, 2), all_weights(matrix, found.source)[2 * 256 :][:256])
 
 
 def test_one_count_serves_a_whole_stack(tmp_path):
     matrix = read_importance(write_gguf(tmp_path / "m.gguf", stack(floats(2, 4, 6, 8), floats(2))))
-    assert all_weights(matrix).tolist() == [1, 2, 3, 4]
+    found = matrix.entries[UP].of_rows(2)
+    assert [matrix.source.columns(found, number).tolist() for number in (0, 1)] == [[1, 2], [3, 4]]
+
+
+def test_an_entry_does_not_serve_rows_that_it_does_not_divide_into(tmp_path):
+    matrix = read_importance(write_gguf(tmp_path / "m.gguf", stack(floats(2, 4, 6, 8), floats(2, 2))))
+    assert (matrix.entries[UP].of_rows(4), matrix.entries[UP].of_rows(3)) == (None, None)
+
+
+def test_the_mean_of_the_other_experts_is_that_of_those_with_data(tmp_path):
+    sums, counts = np.array([[[2, 4]], [[9, 9]], [[3, 9]]], np.float32), floats(2, 0, 3).reshape(3, 1)
+    matrix = read_importance(write_gguf(tmp_path / "m.gguf", stack(sums, counts)))
+    filled = of_entry(matrix, UP).filled()
+    assert (filled.averaged, filled.unused) == ((1,), ())
+    assert [matrix.source.columns(filled, number).tolist() for number in range(3)] == [[1, 2], [1, 2.5], [1, 3]]
+
+
+def test_the_mean_of_no_data_is_equal_weights(tmp_path):
+    matrix = read_importance(write_gguf(tmp_path / "m.gguf", stack(floats(2, 4), floats(0))))
+    assert matrix.source.columns(of_entry(matrix, UP).filled(), 0).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(("expert", "experts"), [(0, 3), (1, 3), (2, 3), (5000, 10_000)])
+def test_an_expert_with_nothing_but_zeros_has_no_data(tmp_path, expert, experts):
+    values = np.ones((experts, 64), np.float32)
+    values[expert] = 0
+    values[:, 7] = 0
+    matrix = read_importance(write(tmp_path / "m.dat", legacy((UP, 1, values.ravel()))))
+    assert matrix.entries[UP].of_rows(64).unused == (expert,)
 
 
 def test_counts_are_rounded_half_up(tmp_path):
@@ -186,7 +214,7 @@ def test_a_file_that_changed_since_is_an_error(tmp_path):
     path.write_bytes(legacy((UP, 1, floats(3, 4))))
     os.utime(path, ns=(0, 0))  # a clock that is too coarse would hide it
     with pytest.raises(CheckpointError, match=r"m\.dat: changed"):
-        weights(matrix, UP, 0, 2)
+        all_weights(matrix)
 
 
 @pytest.mark.parametrize(

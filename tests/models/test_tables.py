@@ -5,7 +5,7 @@ from math import prod
 import pytest
 
 from deepgguf.models import find_family, known_families
-from deepgguf.models.table import Kind
+from deepgguf.models.table import Kind, Part
 from deepgguf.samples.configs import config
 
 KINDS = ("v3", "v3-tied", "v2-lite", "ocr")
@@ -90,10 +90,13 @@ def test_the_separator_of_views_is_a_matrix_of_one_row_for_llamacpp():
     assert shapes(separator, "llama.cpp") == {"v.view_seperator": ("mmproj", (1, 256))}
 
 
-def test_layers_of_multi_token_prediction_are_rows_on_request_that_no_target_takes():
+def test_layers_of_multi_token_prediction_are_rows_on_request_that_only_llamacpp_takes():
     rows = table("v3", mtp_layers=1)
     mtp = [row for row in rows if row.source.startswith("model.layers.3.")]
     assert [row for row in rows if row not in mtp] == table("v3")
-    assert all(row.outputs == {} for row in mtp)
-    assert row(rows, "model.layers.3.eh_proj.weight").shape == (256, 512)
+    assert {row.part for row in mtp} == {Part.MTP}
+    assert {target for row in mtp for target in row.outputs} == {"llama.cpp"}
+    assert shapes(row(rows, "model.layers.3.eh_proj.weight"), "llama.cpp") == {
+        "blk.3.nextn.eh_proj.weight": ("text", (256, 512))
+    }
     assert row(rows, "model.layers.3.enorm.weight").kind is Kind.NORM

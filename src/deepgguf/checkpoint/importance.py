@@ -27,7 +27,9 @@ MAX_COUNTS = 2**20  # over all entries; DeepSeek-V3 has 45,000
 MAX_NAME_BYTES = 1024  # of a name in the older form
 # No activation is that large: its square, summed over a block, would overflow in the quantizers and lose the block.
 LARGEST = 1e30
+MEAN = -1  # the run of a matrix that has the mean of all runs
 _CHUNK = 2**18  # values that are checked at a time
+_SHORTEST_ROW = 32  # weights; no quantized type has smaller blocks
 _MAX_STRING_BYTES = 127  # llama.h, llama_model_kv_override: what llama-quantize writes of a file's or dataset's name
 _DAMAGED = "make or download the importance matrix again"
 
@@ -38,24 +40,68 @@ class ImportanceEntry(msgspec.Struct, frozen=True):
     """The values of one tensor: `size` float32 at byte `offset` of the file.
 
     `counts` divide the values into equal runs, one per expert, each to be divided by its count; 0 means no data. A
-    stack whose matrices were always used together (attn_k_b, attn_v_b) has one count.
+    stack whose matrices were always used together (attn_k_b, attn_v_b) has one count. `zeros` are the ranges of values,
+    from and to, that are nothing but 0.
     """
 
     name: str
     offset: int
     size: int
     counts: tuple[int, ...]
-
-    @property
-    def unused(self) -> tuple[int, ...]:
-        """The experts that the calibration text never reached; the older form does not say."""
-        return tuple(i for i, count in enumerate(self.counts) if count <= 0)
+    zeros: tuple[tuple[int, int], ...] = ()
 
     def weights(self, start: int, sums: Weights) -> Weights:
         """The importance of `sums`, the values from number `start` on: over their count, or 1 where that is 0."""
         run = self.size // len(self.counts)
         counts = np.array(self.counts, np.float32)[(start + np.arange(len(sums))) // run]
         return np.divide(sums, counts, out=np.ones(len(sums), np.float32), where=counts > 0)
+
+    def of_rows(self, length: int) -> "TensorImportance | None":
+        """The importance of the matrices with rows of `length` that have this entry; None if it does not divide so.
+
+        A matrix has no data if its count is 0, or all its values are: other programs leave those of experts that their
+        text never reached at 0 in the older form, where llama-imatrix writes 1. No input of a matrix is always 0.
+        """
+        run = self.size // len(self.counts)
+        if run % length:
+            return None
+        starts = range(0, self.size, length)
+        counts = tuple(0 if self._empty(start, length) else self.counts[start // run] for start in starts)
+        offsets = tuple(self.offset + 4 * start for start in starts)
+        return TensorImportance(self.name, length, offsets, counts, tuple(range(len(counts))))
+
+    def _empty(self, start: int, length: int) -> bool:
+        return any(first <= start and start + length <= end for first, end in self.zeros)
+
+
+class TensorImportance(msgspec.Struct, frozen=True):
+    """Where the importance of a tensor's columns is, `length` values for each of its matrices.
+
+    It is that of the entry `source`. Run i of its sums begins at byte `offsets[i]` of the file and is to be divided by
+    `counts[i]`; without a count there are no data, and every column has the importance 1. `runs` has the run of every
+    matrix, or MEAN.
+    """
+
+    source: str
+    length: int
+    offsets: tuple[int, ...]
+    counts: tuple[int, ...]
+    runs: tuple[int, ...]
+
+    @property
+    def unused(self) -> tuple[int, ...]:
+        """The matrices without data: experts that the calibration text never reached."""
+        return tuple(i for i, run in enumerate(self.runs) if run != MEAN and not self.counts[run])
+
+    @property
+    def averaged(self) -> tuple[int, ...]:
+        """The matrices that have the mean of all runs."""
+        return tuple(i for i, run in enumerate(self.runs) if run == MEAN)
+
+    def filled(self) -> "TensorImportance":
+        """The same with the mean of the other matrices for those without data."""
+        runs = tuple(run if self.counts[run] else MEAN for run in self.runs) if self.unused else self.runs
+        return msgspec.structs.replace(self, runs=runs)
 
 
 class ImportanceFile(msgspec.Struct, frozen=True):
@@ -68,15 +114,26 @@ class ImportanceFile(msgspec.Struct, frozen=True):
     file: FileFacts
     digest: str
 
-    def columns(self, entry: ImportanceEntry, start: int, count: int) -> Weights:
-        """The importance of `count` columns of the entry's tensor, from number `start` on: float32 [count].
+    def columns(self, importance: TensorImportance, matrix: int) -> Weights:
+        """The importance of the columns of a tensor's matrix number `matrix`: float32 [length].
 
-        Matrix i of a stack with rows of n weights has the columns i × n to (i + 1) × n. Can be called from any thread.
-        Raises CheckpointError if the file changed since it was read first, OutputError if it cannot be read.
+        Can be called from any thread. Raises CheckpointError if the file changed since it was read first, OutputError
+        if it cannot be read.
         """
-        if not 0 <= start <= start + count <= entry.size:
-            raise ValueError(f"{entry.name} has {entry.size} columns, not {start} to {start + count}")
-        return entry.weights(start, _floats(self.files, self.file, entry.offset + 4 * start, count))
+        run = importance.runs[matrix]
+        if run != MEAN:
+            return self._run(importance, run)
+        known = [run for run, count in enumerate(importance.counts) if count > 0]
+        if not known:
+            return np.ones(importance.length, np.float32)
+        total = sum((self._run(importance, run) for run in known), np.zeros(importance.length, np.float64))
+        return np.asarray(total / len(known), np.float32)
+
+    def _run(self, importance: TensorImportance, run: int) -> Weights:
+        if not importance.counts[run]:
+            return np.ones(importance.length, np.float32)
+        sums = _floats(self.files, self.file, importance.offsets[run], importance.length)
+        return sums / np.float32(importance.counts[run])
 
 
 class ImportanceMatrix(msgspec.Struct, frozen=True):
@@ -124,8 +181,9 @@ def read_importance(path: str | os.PathLike[str]) -> ImportanceMatrix:
     file = files.facts(name)
     is_gguf = file.size >= len(MAGIC) and files.read(file, 0, len(MAGIC)).tobytes() == MAGIC
     entries, datasets, chunk_count = (_read_gguf if is_gguf else _read_legacy)(files, file)
-    source = ImportanceFile(files, file, _checked_digest(files, file, entries))
-    return ImportanceMatrix(source, {entry.name: entry for entry in entries}, datasets, chunk_count)
+    digest, zeros = _checked(files, file, entries)
+    checked = {e.name: msgspec.structs.replace(e, zeros=at) for e, at in zip(entries, zeros, strict=True)}
+    return ImportanceMatrix(ImportanceFile(files, file, digest), checked, datasets, chunk_count)
 
 
 def _read_gguf(files: Files, file: FileFacts) -> tuple[list[ImportanceEntry], tuple[str, ...], int]:
@@ -250,19 +308,42 @@ class _Cursor:
         return self._files.read(self._file, self.skip(nbytes), nbytes).tobytes()
 
 
-def _checked_digest(files: Files, file: FileFacts, entries: list[ImportanceEntry]) -> str:
-    """XXH3-128 over names, counts and values; CheckpointError for a value that is no mean square."""
-    digest = xxhash.xxh3_128()
+_Ranges = tuple[tuple[int, int], ...]
+
+
+def _checked(files: Files, file: FileFacts, entries: list[ImportanceEntry]) -> tuple[str, list[_Ranges]]:
+    """XXH3-128 over names, counts and values, and the ranges of zeros of every entry.
+
+    CheckpointError for a value that is no mean square.
+    """
+    digest, zeros = xxhash.xxh3_128(), []
     for entry in entries:
         digest.update(msgspec.msgpack.encode((entry.name, entry.size, entry.counts)))
+        found: _Ranges = ()
+        since = 0  # where the zeros begin that reach up to here
         for start in range(0, entry.size, _CHUNK):
             sums = _floats(files, file, entry.offset + 4 * start, min(_CHUNK, entry.size - start))
             digest.update(sums.data)
+            ranges, since = _zero_ranges(sums, start, since)
+            found += ranges
             weights = entry.weights(start, sums)
             if not ((weights >= 0) & (weights <= LARGEST)).all():
                 odd = weights[~((weights >= 0) & (weights <= LARGEST))][0]
                 _refuse(file, f"{entry.name} has the value {odd:g}, expected a mean square, from 0 to {LARGEST:.0g}")
-    return digest.hexdigest()
+        zeros.append(found + (((since, entry.size),) if entry.size - since >= _SHORTEST_ROW else ()))
+    return digest.hexdigest(), zeros
+
+
+def _zero_ranges(values: Weights, start: int, since: int) -> tuple[_Ranges, int]:
+    """The ranges of zeros of at least a row that end in `values`, and where the zeros begin that may go on after them.
+
+    The first value has the number `start`; all from `since` up to it are 0.
+    """
+    others = np.zeros(1, np.int64) if values.all() else np.flatnonzero(values)
+    edges = np.concatenate(([since - 1], start + others))
+    wide = np.flatnonzero(np.diff(edges) > _SHORTEST_ROW)
+    ranges = tuple((int(edges[i]) + 1, int(edges[i + 1])) for i in wide)
+    return ranges, start + len(values) if values.all() else int(edges[-1]) + 1
 
 
 def _floats(files: Files, file: FileFacts, offset: int, count: int) -> Weights:

@@ -48,6 +48,9 @@ class Quantized(Encoding, frozen=True):
     takes_importance: ClassVar[bool] = True
     """Whether the quantizer reads the weights of an importance matrix (ggml-quants.c)."""
 
+    needs_importance: ClassVar[bool] = False
+    """Whether the weights are worthless without one (llama-quant.cpp, tensor_requires_imatrix)."""
+
     narrower: ClassVar[GGMLType | None] = None
     """What to take where rows are not a whole number of blocks (llama-quant.cpp, tensor_type_fallback)."""
 

@@ -7,7 +7,13 @@ from deepgguf.formats.gguf.types import GGMLType, Value, ValueType
 from deepgguf.models.config_schema import JsonObject
 from deepgguf.models.family import Family, KeyFacts, TargetFile
 from deepgguf.models.language_keys import gating_function, group_keys, rope_keys, size_keys
-from deepgguf.models.language_model import LanguageConfig, language_table, parse_language_config, text_drop_reason
+from deepgguf.models.language_model import (
+    LanguageConfig,
+    language_mtp_layers,
+    language_table,
+    parse_language_config,
+    text_drop_reason,
+)
 from deepgguf.models.llamacpp import llamacpp_general, llamacpp_target
 from deepgguf.models.ollama import ollama_target
 from deepgguf.models.tokenizer_keys import llamacpp_tokenizer_keys, ollama_tokenizer_keys
@@ -71,6 +77,7 @@ def llamacpp_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
     rank = c.kv_lora_rank or 0
     own = {
         **size_keys(c),
+        "block_count": uint32(c.num_hidden_layers + facts.mtp_layers),
         **group_keys(c),
         **rope_keys(c),
         "vocab_size": uint32(c.vocab_size),
@@ -87,6 +94,7 @@ def llamacpp_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
         "rope.dimension_count": uint32(c.qk_rope_head_dim),
         "rope.scaling.yarn_beta_fast": float32(c.yarn.beta_fast) if c.yarn else None,
         "rope.scaling.yarn_beta_slow": float32(c.yarn.beta_slow) if c.yarn else None,
+        "nextn_predict_layers": uint32(facts.mtp_layers or None),
     }
     tokenizer = llamacpp_tokenizer_keys(facts.checkpoint.tokenizer, c.vocab_size)
     return llamacpp_general(facts, "model") | present(own, f"{facts.architecture}.") | tokenizer
@@ -120,8 +128,11 @@ FAMILY = Family(
     drop_reason=text_drop_reason,
     targets={
         "ollama": ollama_target(TargetFile("deepseek2", ollama_keys), Exceptions(pins=(_Q8_ATTENTION,))),
-        "llama.cpp": llamacpp_target({"text": TargetFile("deepseek2", llamacpp_keys)}, _llamacpp_limits),
+        "llama.cpp": llamacpp_target(
+            {"text": TargetFile("deepseek2", llamacpp_keys)}, _llamacpp_limits, mtp=("drop", "keep", "only")
+        ),
     },
     limits=_limits,
     model_type="deepseek_v2",
+    mtp_layers=language_mtp_layers,
 )

@@ -3,7 +3,13 @@
 from deepgguf.models import deepseek_v2
 from deepgguf.models.config_schema import JsonObject
 from deepgguf.models.family import Family
-from deepgguf.models.language_model import LanguageConfig, language_table, parse_language_config, text_drop_reason
+from deepgguf.models.language_model import (
+    LanguageConfig,
+    language_mtp_layers,
+    language_table,
+    parse_language_config,
+    text_drop_reason,
+)
 
 # What configuration_deepseek.py of DeepSeek-V3 gives a field that config.json leaves out.
 DEFAULTS: JsonObject = {
@@ -14,6 +20,7 @@ DEFAULTS: JsonObject = {
     "topk_method": "noaux_tc",
     "n_group": 8,
     "topk_group": 4,
+    "num_nextn_predict_layers": 1,
 }
 
 
@@ -28,4 +35,5 @@ FAMILY = Family(
     drop_reason=text_drop_reason,
     targets=deepseek_v2.FAMILY.targets,
     model_type="deepseek_v3",
+    mtp_layers=language_mtp_layers,
 )

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
-from deepgguf.choices import FileKind
+from deepgguf.choices import FileKind, Mtp
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.formats.gguf.types import GGMLType, Value
 from deepgguf.models.config_schema import JsonObject
@@ -20,6 +20,7 @@ C = TypeVar("C")  # a family's config struct
 class KeyFacts(msgspec.Struct, frozen=True):
     """What keys are made of besides the typed config: the checkpoint, the file's architecture, the tensors.
 
+    `mtp_layers` is the number of layers of multi-token prediction whose keys the file has.
     `fp8_tensors`: the names of outputs that came from FP8. `parameters`: (total, shared, of one expert of every block,
     number of experts), for size labels.
     """
@@ -28,6 +29,7 @@ class KeyFacts(msgspec.Struct, frozen=True):
     architecture: str
     fp8_tensors: tuple[str, ...]
     parameters: tuple[int, int, int, int]
+    mtp_layers: int = 0
 
 
 class TargetFile(msgspec.Struct, Generic[C], frozen=True):
@@ -42,7 +44,8 @@ class Target(msgspec.Struct, Generic[C], frozen=True):
 
     `plain_types[storage][plain type of the source]`: the type without a choice. `file_types[type]`: general.file_type
     of an unquantized file of that type. `exceptions`: where the target differs from llama-quantize. `limits(config)`:
-    sentences about what the target's engine cannot do.
+    sentences about what the target's engine cannot do. `mtp`: what can become of layers of multi-token prediction; the
+    first is what the reference converter does.
     """
 
     files: Mapping[FileKind, TargetFile[C]]
@@ -50,6 +53,7 @@ class Target(msgspec.Struct, Generic[C], frozen=True):
     file_types: Mapping[GGMLType, int]
     exceptions: Exceptions = NO_EXCEPTIONS
     limits: Callable[[C], tuple[str, ...]] = lambda config: ()
+    mtp: tuple[Mtp, ...] = ("drop",)
 
     def unquantized_type(self, storage: str, forms: Collection[Encoding], chosen: GGMLType | None) -> GGMLType:
         """The type of a tensor with this storage whose sources have these `forms`, if `chosen` was asked for."""
@@ -63,9 +67,9 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
 
     `name` is what config.json calls it. `parse(config, where)` gives the typed config or a CheckpointError.
     `table(config, mtp_layers)` yields every tensor that the checkpoint must contain, and those of so many layers of
-    multi-token prediction, which no target has. `drop_reason(config, name)` says why another tensor is left out, or
-    None if it is unknown. `limits(config)`: sentences about what no engine can do with the model. `model_type` is the
-    other name in config.json, empty where other models share it.
+    multi-token prediction; `mtp_layers(config)` is how many config.json promises. `drop_reason(config, name)` says why
+    another tensor is left out, or None if it is unknown. `limits(config)`: sentences about what no engine can do with
+    the model. `model_type` is the other name in config.json, empty where other models share it.
     """
 
     name: str
@@ -75,6 +79,7 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     targets: Mapping[str, Target[C]]
     limits: Callable[[C], tuple[str, ...]] = lambda config: ()
     model_type: str = ""
+    mtp_layers: Callable[[C], int] = lambda config: 0
 
 
 AnyFamily = Family[Any]

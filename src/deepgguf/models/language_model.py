@@ -19,8 +19,9 @@ from deepgguf.models.config_schema import (
     json_object,
     to_config,
 )
+from deepgguf.models.mtp import MTP_DROPPED
 from deepgguf.models.storage import ALWAYS_F32, MATRIX
-from deepgguf.models.table import Kind, Output, Row
+from deepgguf.models.table import Kind, Output, Part, Row
 from deepgguf.tensors.view import Shape, View
 
 _BLOCK = re.compile(r"model\.layers\.(\d{1,9})\.")
@@ -73,6 +74,7 @@ class LanguageConfig(msgspec.Struct, frozen=True, kw_only=True):
     qk_rope_head_dim: NotNegative
     v_head_dim: NotNegative
 
+    num_nextn_predict_layers: NotNegative | None = None
     yarn: Yarn | None = None
 
     @property
@@ -134,21 +136,26 @@ def _rope(raw: JsonObject, defaults: JsonObject, where: str) -> JsonObject:
 
 def language_table(c: LanguageConfig, mtp_layers: int) -> Iterator[Row]:
     """Every tensor of the language model, block by block; lazy, so that absurd counts cost nothing."""
-    yield _row("model.embed_tokens.weight", Kind.VOCABULARY, (c.vocab_size, c.hidden_size), "token_embd.weight")
+    yield _for_both("model.embed_tokens.weight", Kind.VOCABULARY, (c.vocab_size, c.hidden_size), "token_embd.weight")
     for block in range(c.num_hidden_layers):
         yield from _block(c, block, dense=block < c.first_k_dense_replace)
     for block in range(c.num_hidden_layers, c.num_hidden_layers + mtp_layers):
         yield from _mtp_layer(c, block)
-    yield _row("model.norm.weight", Kind.NORM, (c.hidden_size,), "output_norm.weight")
+    yield _for_both("model.norm.weight", Kind.NORM, (c.hidden_size,), "output_norm.weight")
     if not c.tie_word_embeddings:
-        yield _row("lm_head.weight", Kind.VOCABULARY, (c.vocab_size, c.hidden_size), "output.weight")
+        yield _for_both("lm_head.weight", Kind.VOCABULARY, (c.vocab_size, c.hidden_size), "output.weight")
+
+
+def language_mtp_layers(c: LanguageConfig) -> int:
+    """The number of layers of multi-token prediction that config.json promises; the checkpoint may lack them."""
+    return c.num_nextn_predict_layers or 0
 
 
 def language_drop_reason(c: LanguageConfig, name: str) -> str | None:
     """Why a source tensor that the converted model does not have is left out; None if it may not be."""
     block = _BLOCK.match(name)
     if block and int(block[1]) >= c.num_hidden_layers:
-        return "multi-token prediction (MTP) layers"
+        return MTP_DROPPED
     if name == "lm_head.weight" and c.tie_word_embeddings:
         return "lm_head, tied to the token embedding"
     if _COMPUTED.fullmatch(name):
@@ -176,6 +183,19 @@ def _row(source: str, kind: Kind, shape: Shape, name: str, experts: int = 0) -> 
     """Both targets have the same names (gguf-py, constants.py, TENSOR_NAMES)."""
     outputs = (Output(name, View.whole(shape), _STORAGE.get(kind, MATRIX)),)
     return Row(source, kind, shape, {"ollama": outputs, "llama.cpp": outputs}, experts)
+
+
+def _for_both(source: str, kind: Kind, shape: Shape, name: str) -> Row:
+    return msgspec.structs.replace(_row(source, kind, shape, name), part=Part.BOTH)
+
+
+def _with_input(row: Row, same_input: tuple[str, ...]) -> Row:
+    """The row with the names of the tensors of other layouts that have its outputs' input too."""
+    outputs = {
+        target: tuple(msgspec.structs.replace(output, same_input=same_input) for output in made)
+        for target, made in row.outputs.items()
+    }
+    return msgspec.structs.replace(row, outputs=outputs)
 
 
 def _block(c: LanguageConfig, block: int, *, dense: bool) -> Iterator[Row]:
@@ -207,14 +227,19 @@ def _latent_attention(c: LanguageConfig, block: int) -> Iterator[Row]:
 def _kv_b(c: LanguageConfig, block: int, shape: Shape) -> Row:
     """Whole for Ollama. For llama.cpp, so that MLA is absorbed, split: k_b has of every head the nope rows, transposed,
     v_b the rest (DeepSeek-V2, section 2.1.2: W_UK and W_UV; conversion/deepseek.py).
+
+    All rows of kv_b, those of v_b among them, multiply latent vectors; absorbed, v_b multiplies the means that
+    attention makes of them (llama-graph.cpp, build_attn_mha). The transposed k_b multiplies queries, as nothing else does.
     """
+    latent = (f"blk.{block}.attn_v_b.weight", f"blk.{block}.attn_kv_b.weight")
     whole = block_row(block, "self_attn.kv_b_proj.weight", Kind.LINEAR, shape, "attn_kv_b.weight")
+    whole = _with_input(whole, latent)
     heads, nope = c.num_attention_heads, c.qk_nope_head_dim
     k_b = View.of_heads(shape, heads, 0, nope, transposed=True)
     v_b = View.of_heads(shape, heads, nope, nope + c.v_head_dim)
     split = (
         Output(f"blk.{block}.attn_k_b.weight", k_b, MATRIX),
-        Output(f"blk.{block}.attn_v_b.weight", v_b, MATRIX),
+        Output(f"blk.{block}.attn_v_b.weight", v_b, MATRIX, same_input=latent),
     )
     return msgspec.structs.replace(whole, outputs={**whole.outputs, "llama.cpp": split})
 
@@ -227,10 +252,16 @@ def _plain_attention(c: LanguageConfig, block: int) -> Iterator[Row]:
     yield block_row(block, "self_attn.o_proj.weight", Kind.LINEAR, (hidden, hidden), "attn_output.weight")
 
 
+# The matrices of an MLP that multiply the same vectors; some engines join the first two in one tensor.
+_SAME_INPUT = {"gate": ("up", "gate_up"), "up": ("gate", "gate_up"), "down": ()}
+
+
 def _mlp(block: int, path: str, suffix: str, width: int, hidden: int, experts: int = 0) -> Iterator[Row]:
     for word, shape in (("gate", (width, hidden)), ("up", (width, hidden)), ("down", (hidden, width))):
         name = f"ffn_{word}{suffix}.weight"
-        yield block_row(block, f"{path}{word}_proj.weight", Kind.LINEAR, shape, name, experts)
+        row = block_row(block, f"{path}{word}_proj.weight", Kind.LINEAR, shape, name, experts)
+        others = tuple(f"blk.{block}.ffn_{other}{suffix}.weight" for other in _SAME_INPUT[word])
+        yield _with_input(row, others) if others else row
 
 
 def _mixture(c: LanguageConfig, block: int) -> Iterator[Row]:
@@ -243,16 +274,29 @@ def _mixture(c: LanguageConfig, block: int) -> Iterator[Row]:
     yield from _mlp(block, "mlp.shared_experts.", "_shexp", width * c.n_shared_experts, hidden)
 
 
+# gguf-py, constants.py, NEXTN_*. An MTP layer's own embedding and head are copies of the model's, which the engine
+# takes where they are missing (deepseek2.cpp, graph_mtp).
+_MTP_TENSORS = (
+    ("enorm", "enorm", Kind.NORM, False),
+    ("hnorm", "hnorm", Kind.NORM, False),
+    ("shared_head.norm", "shared_head_norm", Kind.NORM, False),
+    ("eh_proj", "eh_proj", Kind.VOCABULARY, False),
+    ("embed_tokens", "embed_tokens", Kind.VOCABULARY, True),
+    ("shared_head.head", "shared_head_head", Kind.VOCABULARY, True),
+)
+
+
 def _mtp_layer(c: LanguageConfig, block: int) -> Iterator[Row]:
-    """A layer of multi-token prediction (DeepSeek-V3, section 2.2); no target has one."""
-    p, hidden = f"model.layers.{block}.", c.hidden_size
-    for row in _block(c, block, dense=False):
-        yield msgspec.structs.replace(row, outputs={})
-    for name in ("enorm", "hnorm", "shared_head.norm"):
-        yield Row(f"{p}{name}.weight", Kind.NORM, (hidden,), {})
-    for name, shape in (
-        ("eh_proj", (hidden, 2 * hidden)),
-        ("embed_tokens", (c.vocab_size, hidden)),
-        ("shared_head.head", (c.vocab_size, hidden)),
-    ):
-        yield Row(f"{p}{name}.weight", Kind.VOCABULARY, shape, {})
+    """A layer of multi-token prediction (DeepSeek-V3, section 2.2): a block, and what joins it to the model.
+
+    Only llama.cpp's layout has such layers: the engine computes them with MLA absorbed (deepseek2.cpp, graph_mtp).
+    """
+    shapes = {"eh_proj": (c.hidden_size, 2 * c.hidden_size)}
+    by_kind = {Kind.NORM: (c.hidden_size,), Kind.VOCABULARY: (c.vocab_size, c.hidden_size)}
+    rows = list(_block(c, block, dense=False))
+    for source, name, kind, optional in _MTP_TENSORS:
+        shape = shapes.get(source, by_kind[kind])
+        row = block_row(block, f"{source}.weight", kind, shape, f"nextn.{name}.weight")
+        rows.append(msgspec.structs.replace(row, optional=optional))
+    for row in rows:
+        yield msgspec.structs.replace(row, part=Part.MTP, outputs={"llama.cpp": row.outputs["llama.cpp"]})

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from deepgguf.checkpoint.model_card import general_keys
-from deepgguf.choices import FileKind
+from deepgguf.choices import FileKind, Mtp
 from deepgguf.formats.gguf.types import GGMLType, Value
 from deepgguf.models.family import C, KeyFacts, Target, TargetFile
 from deepgguf.models.storage import ALWAYS_F32, BF16, F16, F32, FROM_ANY_TO_F32, MATRIX, PATCH
@@ -20,10 +20,12 @@ _FILE_TYPES = {F32: 0, F16: 1, BF16: 32}
 
 
 def llamacpp_target(
-    files: Mapping[FileKind, TargetFile[C]], limits: Callable[[C], tuple[str, ...]] = lambda config: ()
+    files: Mapping[FileKind, TargetFile[C]],
+    limits: Callable[[C], tuple[str, ...]] = lambda config: (),
+    mtp: tuple[Mtp, ...] = ("drop",),
 ) -> Target[C]:
     """A target whose files are run by llama.cpp."""
-    return Target(files, _PLAIN, _FILE_TYPES, limits=limits)
+    return Target(files, _PLAIN, _FILE_TYPES, limits=limits, mtp=mtp)
 
 
 def llamacpp_general(facts: KeyFacts, kind: str) -> dict[str, Value]:

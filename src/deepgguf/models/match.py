@@ -1,21 +1,25 @@
 """What a table promises against what the shards hold: every source tensor is used once or left out with a reason."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.checkpoint.quantization import declared_quantization, drop_reason
+from deepgguf.choices import Mtp
 from deepgguf.encodings import weight_of
 from deepgguf.encodings.foreign import convert_the_original, tool_of
 from deepgguf.encodings.opaque import Opaque
-from deepgguf.errors import CheckpointError
+from deepgguf.errors import CheckpointError, UsageError
 from deepgguf.models import find_family
 from deepgguf.models.family import AnyFamily
-from deepgguf.models.table import Row
+from deepgguf.models.mtp import KEPT, MTP_DROPPED, TRUNK_DROPPED, possible_mtp
+from deepgguf.models.table import Part, Row
 from deepgguf.tensors.source_tensor import SourceTensor
 
 _CONFIG = "config.json"
+ASKED_FOR = "asked for"
 
 
 class Matched(msgspec.Struct, frozen=True):
@@ -25,20 +29,54 @@ class Matched(msgspec.Struct, frozen=True):
     left_out: Mapping[str, str]
 
 
+class Selection(msgspec.Struct, frozen=True):
+    """What is wanted of a checkpoint.
+
+    `mtp` None is what is usual for `target`, which only then must be given. Tensors whose name one of the regular
+    expressions in `drop` finds are left out.
+    """
+
+    target: str = ""
+    mtp: Mtp | None = None
+    drop: tuple[str, ...] = ()
+
+
 class Model(msgspec.Struct, frozen=True):
-    """The family that a checkpoint belongs to, its typed config, and the source tensors of the family's table."""
+    """The family that a checkpoint belongs to, its typed config, and the source tensors of the family's table.
+
+    `mtp` says which of its parts are there, `mtp_layers` how many layers of multi-token prediction.
+    """
 
     family: AnyFamily
     config: object
     matched: Matched
+    mtp: Mtp = "drop"
+    mtp_layers: int = 0
 
 
-def read_model(checkpoint: Checkpoint) -> Model:
-    """The model in `checkpoint`; CheckpointError if it is of an unknown family, or config and tensors do not agree."""
+def read_model(checkpoint: Checkpoint, selection: Selection) -> Model:
+    """The model in `checkpoint`; CheckpointError if it is of an unknown family, or config and tensors do not agree.
+
+    UsageError for a selection that makes no sense: of MTP layers that `target` cannot have, of tensors that are needed.
+    """
     family = find_family(checkpoint.config, _CONFIG)
     config = family.parse(checkpoint.config, _CONFIG)
     _check_tool(checkpoint)
-    return Model(family, config, _match(family, config, checkpoint.tensors))
+    mtp, tensors = selection.mtp or "drop", checkpoint.tensors
+    if selection.target in family.targets:
+        mtp = possible_mtp(family, selection.target, selection.mtp)
+    layers = 0 if mtp == "drop" else family.mtp_layers(config)
+    if layers and not any(family.drop_reason(config, weight_of(name)) == MTP_DROPPED for name in tensors):
+        layers = 0  # save_pretrained writes none, and leaves the promise in config.json
+    mtp = mtp if layers else "drop"
+    asked_for = _matching(tensors, selection.drop)
+    rows = _rows(family.table(config, layers), tensors, asked_for)
+    kept = tuple((row, sources) for row, sources in rows if row.part in KEPT[mtp])
+    reasons = {source.name: TRUNK_DROPPED for row, sources in rows if row.part not in KEPT[mtp] for source in sources}
+    used = {source.name for _, sources in rows for source in sources}
+    left_out = _left_out(family, config, used | asked_for, tensors)
+    asked = dict.fromkeys(sorted(asked_for), ASKED_FOR)
+    return Model(family, config, Matched(kept, left_out | reasons | asked), mtp, layers)
 
 
 def _check_tool(checkpoint: Checkpoint) -> None:
@@ -52,32 +90,53 @@ def _check_tool(checkpoint: Checkpoint) -> None:
         raise CheckpointError(_CONFIG, found, convert_the_original(quantization))
 
 
-def _match(family: AnyFamily, model: object, tensors: Mapping[str, SourceTensor]) -> Matched:
-    """Gives every row its sources. CheckpointError names what is missing, unknown, unreadable, or of a wrong shape."""
-    rows = tuple((row, _sources(row, tensors)) for row in family.table(model, 0))
-    used = {source.name for _, sources in rows for source in sources}
-    return Matched(rows, _left_out(family, model, used, tensors))
+def _matching(tensors: Mapping[str, SourceTensor], patterns: Sequence[str]) -> set[str]:
+    """The names of what the patterns find, by the names in the files or by those of the table."""
+    return {name for name, tensor in tensors.items() for pattern in patterns if finds(pattern, tensor)}
+
+
+def finds(pattern: str, tensor: SourceTensor) -> bool:
+    """Whether the regular expression is found in the tensor's name, or in the one that it has in the files."""
+    return any(re.search(pattern, name) for name in (tensor.name, tensor.name_in_files))
+
+
+def _rows(
+    table: Iterable[Row], tensors: Mapping[str, SourceTensor], asked_for: Container[str]
+) -> list[tuple[Row, tuple[SourceTensor, ...]]]:
+    """Gives every row its sources. CheckpointError names what is missing, unreadable, or of a wrong shape."""
+    rows = []
+    for row in table:
+        absent = next((name for name in row.sources if name not in tensors or name in asked_for), None)
+        if absent is None:
+            rows.append((row, _sources(row, tensors)))
+        elif not row.optional:
+            raise _needed(absent) if absent in asked_for else _missing(absent, row)
+    return rows
 
 
 def _sources(row: Row, tensors: Mapping[str, SourceTensor]) -> tuple[SourceTensor, ...]:
     sources = []
     for name in row.sources:
-        found = tensors.get(name)
-        if found is not None and isinstance(found.encoding, Opaque):
+        found = tensors[name]
+        if isinstance(found.encoding, Opaque):
             found.encoding.refuse()
-        if found is None or found.shape != row.shape:
-            raise _unfit(name, row, found)
+        if found.shape != row.shape:
+            shapes = f"shape {list(found.shape)}, expected {list(row.shape)} by config.json"
+            where = f"tensor {found.name_in_files}"
+            raise CheckpointError(where, shapes, "config.json and weights belong to different models")
         sources.append(found)
     return tuple(sources)
 
 
-def _unfit(name: str, row: Row, found: SourceTensor | None) -> CheckpointError:
-    if found is None:
-        advice = "download the missing shard, or compare config.json with the original"
-        return CheckpointError(f"tensor {name}", "config.json promises it, but no shard holds it", advice)
-    shapes = f"shape {list(found.shape)}, expected {list(row.shape)} by config.json"
-    where = f"tensor {found.name_in_files}"
-    return CheckpointError(where, shapes, "config.json and weights belong to different models")
+def _needed(name: str) -> UsageError:
+    return UsageError("`drop`", f"takes {name}, which the model needs", "give a narrower pattern")
+
+
+def _missing(name: str, row: Row) -> CheckpointError:
+    advice = "download the missing shard, or compare config.json with the original"
+    if row.part is Part.MTP:
+        advice = 'the MTP layer is incomplete: choose `mtp="drop"`, or download the missing shard'
+    return CheckpointError(f"tensor {name}", "config.json promises it, but no shard holds it", advice)
 
 
 def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping[str, SourceTensor]) -> dict[str, str]:
@@ -98,5 +157,5 @@ def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         found = f"is unknown{more}: config.json does not promise it and there is no reason to drop it"
         where = f"tensor {tensors[unknown[0]].name_in_files}"
-        raise CheckpointError(where, found, "the checkpoint is of a kind that deepgguf does not know")
+        raise CheckpointError(where, found, "if the model does without it, leave it out with `drop`")
     return reasons

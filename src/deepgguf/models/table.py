@@ -25,16 +25,27 @@ class Kind(enum.Enum):
     VECTOR = "any other vector"
 
 
+class Part(enum.Enum):
+    """Where a tensor belongs, which decides in which files it is kept."""
+
+    TRUNK = "the model without layers of multi-token prediction"
+    MTP = "a layer of multi-token prediction"
+    BOTH = "the embedding and the head, which a file of MTP layers alone needs too"
+
+
 class Output(msgspec.Struct, frozen=True, gc=False):
     """A tensor of a target's file: its name, what it takes of the source, how it is stored, and in which file.
 
-    `storage` is a key of the target's tables of types (see models.storage).
+    `storage` is a key of the target's tables of types (see models.storage). `same_input` names tensors, perhaps of
+    other layouts, that multiply the same vectors, so that an importance matrix's data of one serve all; if its own name
+    is among them, all matrices of the stack do.
     """
 
     name: str
     view: View
     storage: str
     file: FileKind = "text"
+    same_input: tuple[str, ...] = ()
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -42,6 +53,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
     `outputs`: what each target makes of it; nothing, where it is left out. With `experts`, the row stands for a tensor
     of every expert; "{}" in `source` is the expert's number. Their outputs are stacked along a new first dimension.
+    An `optional` tensor may be missing, and then is not in the files either: the engines take another in its place.
     """
 
     source: str
@@ -49,6 +61,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     shape: Shape
     outputs: Mapping[str, tuple[Output, ...]]
     experts: int = 0
+    part: Part = Part.TRUNK
+    optional: bool = False
 
     @property
     def sources(self) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -15,13 +15,15 @@ from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.encode import lay_out
 from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value, ValueType, block_of
 from deepgguf.models.family import AnyTarget, KeyFacts
-from deepgguf.models.match import Matched, Model, read_model
+from deepgguf.models.match import Matched, Model, Selection, read_model
+from deepgguf.models.mtp import mtp_warnings, require_mtp
 from deepgguf.models.table import Output
+from deepgguf.planning.importance import Served, importance_of
 from deepgguf.planning.options import Options, check_options
 from deepgguf.planning.schema import Dropped, Plan, PlannedFile, PlannedTensor, forms_of
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.planning.split import split_file
-from deepgguf.planning.warnings import importance_warnings, pattern_warnings, tokenizer_warnings
+from deepgguf.planning.warnings import drop_warnings, importance_warnings, pattern_warnings, tokenizer_warnings
 from deepgguf.recipes.choice import Origin, TypeChoices, TypedTensor, choose_types
 from deepgguf.recipes.tensor import ModelFacts, TensorToType
 from deepgguf.tensors.source_tensor import SourceTensor
@@ -50,7 +52,9 @@ class _Sourced(msgspec.Struct, frozen=True):
 def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
     """The plan of converting `checkpoint`. CheckpointError or UsageError say what stands in the way."""
     check_options(options)
-    return plan_model(read_model(checkpoint), checkpoint, options)
+    model = read_model(checkpoint, Selection(options.target, options.mtp, options.drop))
+    require_mtp(options.mtp, model.mtp_layers)
+    return plan_model(model, checkpoint, options)
 
 
 def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
@@ -60,17 +64,19 @@ def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
     for kind in _kinds(target, options):
         whole = kind != "text"  # clip.cpp loads an mmproj from one file only, and it is not quantized
         chosen = options.of_type("auto") if whole and options.recipe else options
-        file = _plan_file(kind, _sourced(kind, model.matched, target, chosen), checkpoint, model.config, target, chosen)
+        file = _plan_file(kind, _sourced(kind, model.matched, target, chosen), checkpoint, model, target, chosen)
         files += [file] if whole else split_file(file, options.split_max_size, options.split_max_tensors)
     warnings = [
         *checkpoint.warnings,
         *model.family.limits(model.config),
         *target.limits(model.config),
+        *mtp_warnings(model.mtp_layers),
         *tokenizer_warnings(checkpoint),
+        *drop_warnings(checkpoint.tensors.values(), options.drop),
         *pattern_warnings(files, options.tensor_types),
     ]
     if options.imatrix:
-        warnings += importance_warnings(files, options.imatrix)
+        warnings += importance_warnings(files, options.imatrix, options.target)
     return Plan(
         source=checkpoint.files,
         name=checkpoint.name,
@@ -82,6 +88,7 @@ def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
         dropped=_dropped(model.matched, checkpoint),
         warnings=tuple(warnings),
         importance=options.imatrix.source if options.imatrix else None,
+        mtp=model.mtp,
     )
 
 
@@ -134,28 +141,32 @@ def _dropped(matched: Matched, checkpoint: Checkpoint) -> tuple[Dropped, ...]:
 
 
 def _plan_file(
-    kind: FileKind, sourced: Sequence[_Sourced], checkpoint: Checkpoint, config: object, target: AnyTarget,
+    kind: FileKind, sourced: Sequence[_Sourced], checkpoint: Checkpoint, model: Model, target: AnyTarget,
     options: Options,
 ) -> PlannedFile:  # fmt: skip
     file = target.files[kind]
     fp8_tensors = tuple(s.output.name for s in sourced if any(isinstance(form.form, Fp8) for form in s.forms))
-    keys = file.keys(config, KeyFacts(checkpoint, file.architecture, fp8_tensors, _parameters(sourced)))
-    typed = _types(sourced, target, options, keys)
+    facts = KeyFacts(checkpoint, file.architecture, fp8_tensors, _parameters(sourced), model.mtp_layers)
+    keys = file.keys(model.config, facts)
+    matrix = options.imatrix
+    served = {s.output.name: importance_of(s.output, s.shape, matrix) for s in sourced} if matrix else {}
+    typed = _types(sourced, target, options, keys, served)
     infos = lay_out((s.output.name, t.type, s.shape) for s, t in zip(sourced, typed, strict=True))
-    tensors = tuple(_tensor(s, t, info, options) for s, t, info in zip(sourced, typed, infos, strict=True))
+    tensors = tuple(_tensor(s, t, info, served) for s, t, info in zip(sourced, typed, infos, strict=True))
     plain_type = _main_type(sourced) if options.plain_type is None else options.plain_type
     file_type = options.recipe.file_type if options.recipe else target.file_types[plain_type]
     keys["general.file_type"] = Value(ValueType.UINT32, file_type)
     if options.recipe and options.imatrix:
         keys |= options.imatrix.keys()
     type = options.type.upper() if options.recipe else plain_type.name
-    name = options.output or f"{checkpoint.name}-{type}.gguf"
+    name = options.output or f"{checkpoint.name}-{type}{'-mtp' if model.mtp == 'only' else ''}.gguf"
     return sized_file(name if kind == "text" else f"{kind}-{name}", kind, keys, tensors)
 
 
 def _types(
-    sourced: Sequence[_Sourced], target: AnyTarget, options: Options, keys: dict[str, Value]
-) -> tuple[TypedTensor, ...]:
+    sourced: Sequence[_Sourced], target: AnyTarget, options: Options, keys: dict[str, Value],
+    served: Mapping[str, Served],
+) -> tuple[TypedTensor, ...]:  # fmt: skip
     plain = [TensorToType(s.output.name, s.shape, s.plain_type) for s in sourced]
     if options.recipe is None:
         return tuple(TypedTensor(t.name, t.type, t.type, Origin.KEPT) for t in plain)
@@ -164,7 +175,7 @@ def _types(
         patterns=options.tensor_types,
         output_type=options.output_tensor_type,
         token_embedding_type=options.token_embedding_type,
-        importance=options.imatrix.sizes if options.imatrix else None,
+        importance={name: one.size for name, one in served.items() if one.size} if options.imatrix else None,
     )
     architecture = target.files["text"].architecture
     facts = ModelFacts(*(_number(keys, f"{architecture}.{name}") for name in _FACTS))
@@ -180,10 +191,12 @@ def _number(keys: dict[str, Value], name: str) -> int:
     return value
 
 
-def _tensor(sourced: _Sourced, typed: TypedTensor, info: TensorInfo, options: Options) -> PlannedTensor:
+def _tensor(sourced: _Sourced, typed: TypedTensor, info: TensorInfo, served: Mapping[str, Served]) -> PlannedTensor:
     view = _flat(sourced) if info.type in PLAIN else sourced.output.view
     note = _note(typed, info.shape[-1])
-    importance = options.imatrix.entries[info.name] if typed.weighted and options.imatrix else None
+    importance = served[info.name].importance if typed.weighted else None
+    if importance and typed.needs_importance:
+        importance = importance.filled()
     return PlannedTensor(info, view, sourced.sources, sourced.plain_type, note, importance)
 
 

@@ -3,7 +3,7 @@
 import msgspec
 
 from deepgguf.checkpoint.importance import ImportanceMatrix
-from deepgguf.choices import FileKind, Target
+from deepgguf.choices import FileKind, Mtp, Target
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.recipes.patterns import TypePattern
@@ -26,6 +26,8 @@ class Options(msgspec.Struct, frozen=True):
     type: str = "auto"
     output: str | None = None
     only: FileKind | None = None
+    mtp: Mtp | None = None
+    drop: tuple[str, ...] = ()
     split_max_size: int | None = None
     split_max_tensors: int | None = None
     tensor_types: tuple[TypePattern, ...] = ()

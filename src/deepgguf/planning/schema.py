@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from deepgguf.checkpoint.importance import ImportanceEntry, ImportanceFile
+from deepgguf.checkpoint.importance import ImportanceFile, TensorImportance
+from deepgguf.choices import Mtp
 from deepgguf.encodings import encoding_of
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.encodings.plain import Plain
@@ -28,7 +29,7 @@ class OutputTensor(msgspec.Struct, frozen=True):
 
     info: TensorInfo
     view: View
-    importance: ImportanceEntry | None
+    importance: TensorImportance | None
 
     @property
     def encoding(self) -> Plain | Quantized:
@@ -40,8 +41,7 @@ class PlannedTensor(msgspec.Struct, frozen=True):
     """An output tensor: what `view` takes of each of its sources, one after the other.
 
     `info.shape` is row-major. `plain_type` is the type without quantization. `note` says why a quantized file keeps
-    this tensor in another type than its recipe's. `importance` is the entry of the importance matrix that it is
-    quantized by.
+    this tensor in another type than its recipe's. `importance` is what it is quantized by of the importance matrix.
     """
 
     info: TensorInfo
@@ -49,7 +49,7 @@ class PlannedTensor(msgspec.Struct, frozen=True):
     sources: tuple[SourceTensor, ...]
     plain_type: GGMLType
     note: str = ""
-    importance: ImportanceEntry | None = None
+    importance: TensorImportance | None = None
 
     @property
     def output(self) -> OutputTensor:
@@ -102,8 +102,9 @@ class Dropped(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """A conversion, complete: what decides a byte is here. `type` is what was asked for.
 
-    `sources` are the files of `source` that hold weights, by number. Pieces have about `piece_weights`; the bytes do
-    not depend on it, their digests do.
+    `sources` are the files of `source` that hold weights, by number. `mtp` says whether the layers of multi-token
+    prediction are in the model's file, in none, or in a file of their own, which is this one. Pieces have about
+    `piece_weights`; the bytes do not depend on it, their digests do.
     """
 
     source: Files
@@ -116,6 +117,7 @@ class Plan(msgspec.Struct, frozen=True):
     dropped: tuple[Dropped, ...]
     warnings: tuple[str, ...]
     importance: ImportanceFile | None = None
+    mtp: Mtp = "drop"
     piece_weights: int = PIECE_WEIGHTS
     schema: int = SCHEMA
 

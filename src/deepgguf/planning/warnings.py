@@ -1,13 +1,16 @@
 """What a plan warns of: nothing here stops a run, everything here could surprise."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from deepgguf.checkpoint.chat_template import broken_template
 from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.checkpoint.importance import ImportanceMatrix
-from deepgguf.planning.schema import PlannedFile
+from deepgguf.encodings.quantized import Quantized
+from deepgguf.models.match import finds
+from deepgguf.planning.schema import PlannedFile, PlannedTensor
 from deepgguf.recipes.patterns import TypePattern
+from deepgguf.tensors.source_tensor import SourceTensor
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _SHOWN = 8
@@ -36,21 +39,71 @@ def pattern_warnings(files: Iterable[PlannedFile], patterns: Iterable[TypePatter
             yield f"no tensor's name matches {pattern.pattern}, so nothing gets the type {pattern.type.name} by it"
 
 
-def importance_warnings(files: Iterable[PlannedFile], importance: ImportanceMatrix) -> Iterator[str]:
-    """Quantized tensors that the importance matrix does not know, and experts that its text never reached, by layer."""
-    quantized = [t for file in files for t in file.tensors if t.info.type is not t.plain_type]
-    missing = [t.info.name for t in quantized if t.info.name not in importance.sizes]
+def drop_warnings(tensors: Collection[SourceTensor], patterns: Iterable[str]) -> Iterator[str]:
+    """Patterns of the user that no tensor of the checkpoint has."""
+    for pattern in patterns:
+        if not any(finds(pattern, tensor) for tensor in tensors):
+            yield f"no tensor of the checkpoint has a name that matches {pattern}, so nothing is left out by it"
+
+
+def importance_warnings(files: Iterable[PlannedFile], matrix: ImportanceMatrix, target: str) -> Iterator[str]:
+    """Quantized tensors that the importance matrix has nothing for, or only what another tensor has; and experts that
+    its text never reached, by layer.
+    """
+    weighted = [t for file in files for t in file.tensors if _takes_importance(t)]
+    missing = [t.info.name for t in weighted if t.importance is None]
     if missing:
-        yield f"the importance matrix has no data for {len(missing)} quantized tensors: {_some(missing)}"
-    by_layer: dict[int, set[int]] = {}
-    for tensor in quantized:
+        yield (
+            f"the importance matrix has no data for {len(missing)} quantized tensors: {_some(missing)}; "
+            "their weights count equally"
+        )
+    yield from _served_by_others(weighted, matrix, target)
+    yield from _experts_without_data(weighted)
+
+
+def _takes_importance(tensor: PlannedTensor) -> bool:
+    encoding = tensor.output.encoding
+    return isinstance(encoding, Quantized) and encoding.takes_importance and encoding.type is not tensor.plain_type
+
+
+def _served_by_others(weighted: Iterable[PlannedTensor], matrix: ImportanceMatrix, target: str) -> Iterator[str]:
+    """By kinds of tensors, as all layers are alike."""
+    others: dict[tuple[str, str], int] = {}
+    for tensor in weighted:
+        name, source = tensor.info.name, tensor.importance.source if tensor.importance else tensor.info.name
+        if not source.startswith(name):
+            kinds = _kind(name), _kind(source)
+            others[kinds] = others.get(kinds, 0) + 1
+    for (kind, source), count in others.items():
+        yield (
+            f"the importance matrix has no data for {kind} in {count} layers: those of {source} serve, which has the "
+            f"same input; a matrix that was made with a file for {target} has them"
+        )
+    headless = [_kind(t.info.name) for t in weighted if t.importance is None and t.info.name in matrix.sizes]
+    if headless:
+        yield (
+            f"the importance matrix counts the heads of {_some(list(dict.fromkeys(headless)))} as one, though each has "
+            "an input of its own, so this is not used; make it anew with today's llama-imatrix"
+        )
+
+
+def _kind(name: str) -> str:
+    """A tensor's name without its layer and ".weight"."""
+    return _BLOCK.sub("", name).removesuffix(".weight")
+
+
+def _experts_without_data(weighted: Iterable[PlannedTensor]) -> Iterator[str]:
+    by_layer: dict[tuple[int, str], set[int]] = {}
+    for tensor in weighted:
         block = _BLOCK.match(tensor.info.name)
-        if block and tensor.importance:
-            by_layer.setdefault(int(block[1]), set()).update(tensor.importance.unused)
-    for layer, experts in sorted(by_layer.items()):
+        if block and tensor.importance and len(tensor.sources) > 1:
+            layer, found = int(block[1]), tensor.importance
+            by_layer.setdefault((layer, "their weights count equally"), set()).update(found.unused)
+            by_layer.setdefault((layer, "they have the mean of the others"), set()).update(found.averaged)
+    for (layer, instead), experts in sorted(by_layer.items()):
         if experts:
             numbers = _some([str(expert) for expert in sorted(experts)])
-            yield f"layer {layer}: the importance matrix has no data for experts {numbers}; their weights count equally"
+            yield f"layer {layer}: the importance matrix has no data for experts {numbers}; {instead}"
 
 
 def _some(names: list[str]) -> str:

@@ -53,7 +53,7 @@ _NEVER_QUANTIZED = (
     "a.rvq.codebook",
     "mm.a.code_embd",
 )
-_WAYS_OUT = "give one as `imatrix`, or choose q2_k"
+_WAYS_OUT = "give one as `imatrix` that has, or choose a type that needs none, such as q2_k"
 
 _NEVER_QUANTIZED_NAMES = frozenset({"position_embd.weight", "token_types.weight"})
 
@@ -81,8 +81,8 @@ NO_EXCEPTIONS = Exceptions()
 class TypeChoices(msgspec.Struct, frozen=True):
     """What was asked for.
 
-    `patterns` are tried in order, the first match counts. `importance` has the number of values of every entry of the
-    importance matrix, by tensor name; None means that there is no matrix.
+    `patterns` are tried in order, the first match counts. `importance` has the number of values that the importance
+    matrix has for a tensor, by its name; None means that there is no matrix.
     """
 
     recipe: Recipe
@@ -106,7 +106,8 @@ class Origin(enum.Enum):
 class TypedTensor(msgspec.Struct, frozen=True):
     """A tensor and its type.
 
-    `wanted` is the type before any fallback. `weighted`: the importance matrix's entry of this name is to be used.
+    `wanted` is the type before any fallback. `weighted`: the data of the importance matrix for it are to be used, which
+    `needs_importance` cannot do without.
     """
 
     name: str
@@ -114,6 +115,7 @@ class TypedTensor(msgspec.Struct, frozen=True):
     wanted: GGMLType
     origin: Origin
     weighted: bool = False
+    needs_importance: bool = False
 
 
 def choose_types(
@@ -128,7 +130,7 @@ def choose_types(
 
     Raises:
         UsageError: the recipe needs an importance matrix, and there is none or it lacks a tensor.
-        CheckpointError: an entry of the importance matrix does not have its tensor's size.
+        CheckpointError: what the importance matrix has for a tensor does not have its size.
     """
     given = tuple(tensors)
     ruled = sorted((t for t in given if not t.name.startswith(exceptions.kept_prefixes)), key=visiting_key)
@@ -189,19 +191,20 @@ def _typed(tensor: TensorToType, wanted: GGMLType, origin: Origin, choices: Type
     if fitting is None:
         return TypedTensor(tensor.name, tensor.type, wanted, Origin.UNFIT)
     origin = origin if fitting is wanted else Origin.FALLBACK
-    return TypedTensor(tensor.name, fitting, wanted, origin, _is_weighted(tensor, fitting, choices))
+    weighted, needs = _is_weighted(tensor, fitting, choices), _needs_importance(tensor, fitting, choices.recipe)
+    return TypedTensor(tensor.name, fitting, wanted, origin, weighted, needs)
 
 
 def _is_weighted(tensor: TensorToType, type: GGMLType, choices: TypeChoices) -> bool:
     """Whether the importance matrix is used (llama-quant.cpp, llama_model_quantize_impl, tensor_requires_imatrix)."""
     if type is tensor.type:
         return False
-    embeds = tensor.category in (Category.OUTPUT, Category.TOKEN_EMBEDDING)
     found = choices.importance.get(tensor.name) if choices.importance is not None else None
     if found is None:
-        if choices.recipe.name == "q2_k_s" and type is GGMLType.Q2_K and not embeds:
+        if _needs_importance(tensor, type, choices.recipe):
             lack = "has no entry in the importance matrix" if choices.importance is not None else "has none"
-            raise UsageError(tensor.name, f"q2_k_s needs an importance matrix, and this tensor {lack}", _WAYS_OUT)
+            needing = choices.recipe.name if type is choices.recipe.type else type.name.lower()
+            raise UsageError(tensor.name, f"{needing} needs an importance matrix, and this tensor {lack}", _WAYS_OUT)
         return False
     expected = tensor.row * tensor.matrices
     if found != expected and tensor.category is not Category.TOKEN_EMBEDDING:
@@ -209,3 +212,12 @@ def _is_weighted(tensor: TensorToType, type: GGMLType, choices: TypeChoices) -> 
         raise CheckpointError(tensor.name, found_text, "use the matrix that was made of this model")
     encoding = encoding_of(type)
     return found == expected and isinstance(encoding, Quantized) and encoding.takes_importance
+
+
+def _needs_importance(tensor: TensorToType, type: GGMLType, recipe: Recipe) -> bool:
+    """Whether llama-quantize refuses to make the tensor without a matrix (llama-quant.cpp, tensor_requires_imatrix)."""
+    if tensor.category in (Category.OUTPUT, Category.TOKEN_EMBEDDING):
+        return False
+    encoding = encoding_of(type)
+    needs = isinstance(encoding, Quantized) and encoding.needs_importance
+    return needs or (type is GGMLType.Q2_K and recipe.name == "q2_k_s")

@@ -3,7 +3,7 @@
 import re
 import string
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import msgspec
@@ -55,6 +55,20 @@ def parse_tensor_type(option: str) -> TypePattern:
     if not (pattern and equals and type_name):
         raise UsageError(_CHOICE, f"{option!r} is not of the form PATTERN=TYPE", "write for instance ffn_down=q6_k")
     return TypePattern(_checked(pattern), parse_type(type_name))
+
+
+def parse_name_patterns(patterns: str | Sequence[str]) -> tuple[str, ...]:
+    """One or several regular expressions for names of the checkpoint's tensors; UsageError for what is none."""
+    found = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+    for pattern in found:
+        try:
+            re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as error:
+            invalid = f"{pattern!r} is not a regular expression: {error}"
+            raise UsageError("`drop`", invalid, "a part of the name is enough, without *") from None
+        if not pattern:
+            raise UsageError("`drop`", "is empty, which every name matches", "give a part of the names")
+    return found
 
 
 def parse_type(name: str, choice: str = _CHOICE) -> GGMLType:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from deepgguf.checkpoint.importance import ImportanceEntry, ImportanceFile, ImportanceMatrix
+from deepgguf.choices import Mtp
 from deepgguf.encodings import PLAIN, WRITTEN
 from deepgguf.files.files import FileFacts, Files
 from deepgguf.formats.gguf.types import FileType, GGMLType, GGUFHeader, Value, ValueType
@@ -17,6 +18,8 @@ from deepgguf.verification.counterparts import Layout
 
 IMPORTANCE_KEYS = "quantize.imatrix."
 ENTRIES_COUNT = f"{IMPORTANCE_KEYS}entries_count"
+
+_MTP_KEY = ".nextn_predict_layers"
 
 # Choices of single tensors' types.
 _OF_TENSORS = ("tensor_types", "output_tensor_type", "token_embedding_type")
@@ -49,6 +52,14 @@ def with_types_of(headers: Sequence[GGUFHeader], options: Options, given: Mappin
 def types_of(headers: Sequence[GGUFHeader]) -> dict[str, GGMLType]:
     """The types of all tensors by name."""
     return {tensor.name: tensor.type for header in headers for tensor in header.tensors}
+
+
+def mtp_of(headers: Sequence[GGUFHeader]) -> Mtp:
+    """What became of the layers of multi-token prediction; a file of them alone has no block 0 (deepseek2.cpp)."""
+    layers = [value.value for name, value in headers[0].keys.items() if name.endswith(_MTP_KEY)]
+    if not any(layers):
+        return "drop"
+    return "keep" if any(name.startswith("blk.0.") for name in types_of(headers)) else "only"
 
 
 def names_importance(headers: Sequence[GGUFHeader]) -> bool:

@@ -122,7 +122,7 @@ def _quantize(share: Share, piece: Piece, floats: Floats, importance: Importance
     weights, nbytes = floats.size // piece.groups, out.size // piece.groups
     for group in range(piece.groups):
         matrix = piece.source * share.output.view.groups + piece.group + group
-        columns = importance.columns(entry, matrix * length, length)
+        columns = importance.columns(entry, matrix)
         run, made = floats[group * weights :][:weights], out[group * nbytes :][:nbytes]
         target.encode(run, length, columns, made)
 

@@ -10,7 +10,7 @@ import msgspec
 
 from deepgguf.formats.safetensors import DTYPE_BITS
 from deepgguf.models import find_family
-from deepgguf.models.table import Kind, Row
+from deepgguf.models.table import Kind, Part, Row
 
 
 class Fill(enum.Enum):
@@ -76,7 +76,7 @@ def tensors_of(config: dict[str, Any], mtp_experts: int | None = None) -> Iterat
     block = (config.get("quantization_config") or {}).get("weight_block_size")
     for experts, alike in groupby(rows, key=lambda row: row.experts):
         group = list(alike)
-        if experts and not group[0].outputs and mtp_experts is not None:
+        if experts and group[0].part is Part.MTP and mtp_experts is not None:
             experts = mtp_experts
         for expert in range(max(1, experts)):
             for row in group:

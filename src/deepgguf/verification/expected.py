@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
-from deepgguf.checkpoint.importance import ImportanceEntry, ImportanceFile
+from deepgguf.checkpoint.importance import ImportanceFile, TensorImportance
 from deepgguf.formats.gguf.types import TensorInfo, Value
 from deepgguf.models.match import Model
 from deepgguf.verification.counterparts import Layout
@@ -24,8 +24,8 @@ class Expected(msgspec.Struct, frozen=True):
     """Everything that a file or a split set is compared with.
 
     `layout` is None, and nothing else is there, if no target makes files of this architecture of the source. `type` is
-    the one that was asked for, of which `chosen` tensors differ. `importance` has the entries by which tensors were
-    quantized; `importance_file` their values, None if these are not at hand.
+    the one that was asked for, of which `chosen` tensors differ. `importance` has what tensors were quantized
+    by; `importance_file` their values, None if these are not at hand.
     """
 
     checkpoint: Checkpoint
@@ -34,5 +34,5 @@ class Expected(msgspec.Struct, frozen=True):
     files: tuple[ExpectedFile, ...] = ()
     type: str = ""
     chosen: int = 0
-    importance: Mapping[str, ImportanceEntry] = {}
+    importance: Mapping[str, TensorImportance] = {}
     importance_file: ImportanceFile | None = None

@@ -6,7 +6,7 @@ from operator import attrgetter
 
 import msgspec
 
-from deepgguf.checkpoint.importance import ImportanceEntry
+from deepgguf.checkpoint.importance import TensorImportance
 from deepgguf.encodings import PLAIN
 from deepgguf.formats.gguf.types import GGMLType, row_bytes
 from deepgguf.tensors.source_tensor import SourceTensor
@@ -42,7 +42,7 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     """Slices of the pair number `pair`, all of one `source`; all that a worker must know of the pair.
 
     The tensor, of type `type`, lies from byte `start` of the file number `file`. Each of its sources makes `heads`
-    matrices; `importance` is the entry of the importance matrix by which it was quantized, if there was one.
+    matrices; `importance` is what it was quantized by of an importance matrix, if there was one.
     """
 
     pair: int
@@ -51,12 +51,12 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     type: GGMLType
     source: SourceTensor
     heads: int
-    importance: ImportanceEntry | None
+    importance: TensorImportance | None
     slices: tuple[Slice, ...]
 
 
 def batches(
-    number: int, pair: Counterpart, data_offset: int, importance: ImportanceEntry | None = None
+    number: int, pair: Counterpart, data_offset: int, importance: TensorImportance | None = None
 ) -> Iterator[Batch]:
     """All slices of the pair number `number`, whose file's data start at byte `data_offset`."""
     tensor, heads, start = pair.tensor, pair.view.groups, data_offset + pair.tensor.offset

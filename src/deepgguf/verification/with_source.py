@@ -103,6 +103,5 @@ class _Comparer(msgspec.Struct, frozen=True):
             return None
         if self.importance is None:
             return Importance()
-        cols = slice.rows if slice.transposed else slice.cols
         matrix = slice.source * batch.heads + max(slice.head, 0)
-        return Importance(self.importance.columns(batch.importance, matrix * cols, cols))
+        return Importance(self.importance.columns(batch.importance, matrix))
