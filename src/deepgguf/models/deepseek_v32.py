@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from deepgguf.checkpoint.nested_config import language_part
+from deepgguf.checkpoint.tokenizer import Tokenizer
 from deepgguf.choices import FileKind
 from deepgguf.errors import CheckpointError
 from deepgguf.formats.gguf.types import GGMLType, Value
@@ -127,6 +128,22 @@ def _limits(c: V32Config) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _prompt_limits(tokenizer: Tokenizer) -> tuple[str, ...]:
+    """The model's prompts begin with BOS, and its template is published as a program only (encoding/)."""
+    found = []
+    if tokenizer.add_bos is False:
+        found.append(
+            "tokenizer_config.json has add_bos_token false, and the file says so too: this model learned prompts that "
+            "begin with BOS; set it to true unless your program puts BOS there itself"
+        )
+    if tokenizer.chat_template is None:
+        found.append(
+            "the file has no chat template, so that engines take ChatML, which this model does not know: to chat, put "
+            "models/templates/deepseek-ai-DeepSeek-V3.2.jinja of llama.cpp into the checkpoint as chat_template.jinja"
+        )
+    return tuple(found)
+
+
 _FILES: dict[FileKind, TargetFile[V32Config]] = {"text": TargetFile("deepseek32", _keys)}
 
 FAMILY = Family(
@@ -141,4 +158,5 @@ FAMILY = Family(
     limits=_limits,
     model_type="deepseek_v32",
     mtp_layers=lambda c: language_mtp_layers(c.language),
+    prompt_limits=_prompt_limits,
 )
