@@ -32,7 +32,7 @@ def llamacpp_target(
 
 
 def llamacpp_general(facts: KeyFacts, kind: str) -> dict[str, Value]:
-    """Architecture and type ("model", "mmproj"), what the card says of name, size, license, origin, and how to sample."""
+    """Architecture and type ("model", "mmproj"); name, size, license and origin as the card has them; how to sample."""
     own = {"architecture": string(facts.architecture), "type": string(kind), "quantization_version": uint32(2)}
     said = facts.checkpoint
     card = general_keys(said.card, said.name, facts.parameters, said.model_id)
