@@ -117,7 +117,8 @@ def _limits(c: V32Config) -> tuple[str, ...]:
     found = []
     if c.indexer.index_head_dim % _HADAMARD:
         found.append(
-            f"index_head_dim is {c.indexer.index_head_dim}: llama.cpp runs such a model only with a multiple of {_HADAMARD}"
+            f"index_head_dim is {c.indexer.index_head_dim}: llama.cpp runs this model only with a multiple of "
+            f"{_HADAMARD}"
         )
     yarn = c.language.yarn
     if yarn and (yarn.beta_fast, yarn.beta_slow) != _ENGINE_BETAS:

@@ -44,7 +44,7 @@ class Target(msgspec.Struct, Generic[C], frozen=True):
     """What a target makes of a family.
 
     `plain_types[storage][plain type of the source]`: the type without a choice. `file_types[type]`: general.file_type
-    of an unquantized file of that type. `exceptions`: where the target differs from llama-quantize. `limits(config)`:
+    of an unquantized file, by the type of most of its weights. `exceptions`: where the target differs from llama-quantize. `limits(config)`:
     sentences about what the target's engine cannot do. `mtp`: what can become of layers of multi-token prediction; the
     first is what the reference converter does.
     """
