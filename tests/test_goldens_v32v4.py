@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deepgguf.api import convert
+from deepgguf.api import convert, plan
 from golden import GOLDENS, describe_written, read_golden
 from v32 import as_transformers_saves, with_wide_scales
 
@@ -64,6 +64,7 @@ def test_tensors_and_keys_are_those_of_llamacpps_converter(golden, source, tmp_p
 
 
 def test_an_mtp_layer_that_transformers_did_not_save_is_not_promised(source, tmp_path):
+    assert plan(source("v32-hf"), target="llama.cpp").warnings == ()
     convert(source("v32-hf"), tmp_path / "x.gguf", target="llama.cpp")
     keys = describe_written(tmp_path / "x.gguf").keys
     assert keys["deepseek32.block_count"] == (["UINT32"], 3)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from gguf import GGUFReader
 from gguf.quants import dequantize
+from test_quantized_sources import CONFIG, coded, source
 
 import deepgguf
 from deepgguf.cli.program import run
 from deepgguf.errors import NonFiniteError, UsageError
 from deepgguf.verification.equality import Equality
 from quantized_forms import FORMS, compressed, packed
-from test_quantized_sources import CONFIG, coded, source
 from tiny_checkpoint import V3, floats, stored, weights, write_checkpoint
 
 EXPERTS = "blk.1.ffn_gate_exps.weight"
@@ -100,7 +100,9 @@ def test_scales_that_are_powers_of_two_by_their_dtype_need_no_warning(tmp_path):
 def test_integers_without_a_type_of_their_own_are_f32_and_the_plan_says_why(tmp_path):
     config, make = FORMS["ct-int4-g16-asymmetric"]
     folder = source(tmp_path, coded(make)[0], config)
-    (tensor,) = (t for t in deepgguf.plan(folder, target="llama.cpp", type="source").files[0].tensors if t.info.name == EXPERTS)
+    (tensor,) = (
+        t for t in deepgguf.plan(folder, target="llama.cpp", type="source").files[0].tensors if t.info.name == EXPERTS
+    )
     assert (tensor.info.type.name, tensor.note) == ("F32", "no smaller type holds every weight")
 
 
@@ -136,7 +138,9 @@ def test_scales_that_f16_does_not_hold_are_rounded_once_and_counted(tmp_path):
 
 def test_scales_beyond_f16_stop_the_run_with_the_tensors_name(tmp_path):
     folder = source(tmp_path, with_scales(2.0**30), INT4)
-    with pytest.raises(NonFiniteError, match=r"^tensor model\.layers\.\d\.\S+: has the scale .*, which is more than F16"):
+    with pytest.raises(
+        NonFiniteError, match=r"^tensor model\.layers\.\d\.\S+: has the scale .*, which is more than F16"
+    ):
         convert(folder, tmp_path / "x.gguf")
 
 

@@ -8,6 +8,7 @@ import pkgutil
 from collections.abc import Iterable
 from functools import cache
 
+from deepgguf.checkpoint.diagnosis import other_model
 from deepgguf.checkpoint.nested_config import levels
 from deepgguf.errors import CheckpointError
 from deepgguf.models.config_schema import JsonObject
@@ -24,20 +25,16 @@ def known_families() -> dict[str, AnyFamily]:
 def find_family(config: JsonObject, where: str) -> AnyFamily:
     """The family that `config` (config.json) names; CheckpointError if deepgguf knows none of its names.
 
-    `architectures` decides, or `model_type` where it is missing, also in the object with a wrapper's language model.
+    `architectures` decides, or `model_type` where it is missing or names what a trainer wrapped around the model; also
+    in the object with a wrapper's language model.
     """
-    names = [name for level in levels(config) for name in _architectures(level)]
     found = _named_family(config)
     if found:
         return found
-    if not names:
-        advice = "compare with the model's original config.json"
-    elif _any_deepseek(names):
-        advice = "this version of deepgguf does not support this DeepSeek model"
-    else:
-        advice = "this model belongs to another family, and deepgguf converts DeepSeek models only"
+    types = [str(level["model_type"]) for level in levels(config) if level.get("model_type")]
+    names = [name for level in levels(config) for name in _architectures(level)] + types
     expected = f"expected one of {', '.join(sorted(known_families()))}"
-    raise CheckpointError(where, f"architectures is {config.get('architectures')!r}, {expected}", advice)
+    raise CheckpointError(where, f"architectures is {config.get('architectures')!r}, {expected}", other_model(names))
 
 
 def _named_family(config: JsonObject) -> AnyFamily | None:
@@ -47,10 +44,10 @@ def _named_family(config: JsonObject) -> AnyFamily | None:
     for level in levels(config):
         names = _architectures(level)
         family = next((known[name] for name in map(_with_head, names) if name in known), None)
-        if not names:
-            family = by_type.get(str(level.get("model_type")))
         if family or _any_deepseek(names):
             return family
+        if str(level.get("model_type")) in by_type:
+            return by_type[str(level["model_type"])]
     return None
 
 
