@@ -66,7 +66,7 @@ LINES: dict[tuple[str, str], tuple[str, str]] = {
         r".*\['Qwen2ForCausalLM'\].*",
         f"a Qwen model, as are DeepSeek-R1-Distill-Qwen .*: {LLAMACPP}",
     ),
-    ("f14", "v32"): (r".*\['DeepseekV32ForCausalLM'\].*", f"DeepSeek-V3.2 is not supported yet: {LLAMACPP}"),
+    ("f14", "ocr_2"): (r".*\['DeepseekOCR2ForCausalLM'\].*", f"DeepSeek-OCR-2 is not supported yet: {LLAMACPP}"),
     ("f14", "no_architectures"): (".*architectures is None.*", ".*DeepseekV3ForCausalLM.*"),
     ("f21", "unknown_tensor"): ("tensor model.layers.0.extra.weight: is unknown: .*", ".* leave it out with `drop`"),
 }

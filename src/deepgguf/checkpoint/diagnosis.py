@@ -116,7 +116,6 @@ MODELS = (
         r"(?i).*(MTP|NextN|Eagle|Medusa|Speculator|DSpark).*",
         "this version of deepgguf does not support drafts for speculative decoding: convert the model itself",
     ),
-    Sign(r"(?i)deepseek_?v3_?2.*", f"DeepSeek-V3.2 is not supported yet: {_LLAMACPP}"),
     Sign(r"(?i)deepseek_?v4.*", f"DeepSeek-V4 is not supported yet: {_LLAMACPP}"),
     Sign(r"(?i)deepseek_?ocr_?2.*", f"DeepSeek-OCR-2 is not supported yet: {_LLAMACPP}"),
     Sign(r"(?i)deepseek_?vl.*", "DeepSeek-VL is not supported; of DeepSeek's models with vision only DeepSeek-OCR is"),
