@@ -6,7 +6,7 @@ from deepgguf.checkpoint.model_card import general_keys
 from deepgguf.choices import FileKind, Mtp
 from deepgguf.formats.gguf.types import GGMLType, Value
 from deepgguf.models.family import C, KeyFacts, Target, TargetFile
-from deepgguf.models.storage import ALWAYS_F32, BF16, F16, F32, FROM_ANY_TO_F32, MATRIX, PATCH
+from deepgguf.models.storage import ALWAYS_F32, BF16, F16, F32, FROM_ANY_TO_F32, I32, IDS, MATRIX, PATCH
 from deepgguf.models.values import present, string, uint32
 
 # conversion/base.py, prepare_tensors.
@@ -14,9 +14,10 @@ _PLAIN: Mapping[str, Mapping[GGMLType, GGMLType]] = {
     ALWAYS_F32: FROM_ANY_TO_F32,
     MATRIX: {BF16: BF16, F16: F16, F32: F32},
     PATCH: {BF16: F32, F16: F16, F32: F32},
+    IDS: {I32: I32},
 }
 # llama.h, enum llama_ftype.
-_FILE_TYPES = {F32: 0, F16: 1, BF16: 32}
+_FILE_TYPES = {F32: 0, F16: 1, GGMLType.Q8_0: 7, BF16: 32, GGMLType.MXFP4: 38}
 
 
 def llamacpp_target(

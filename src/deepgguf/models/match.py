@@ -9,6 +9,7 @@ from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.checkpoint.quantization import declared_quantization, drop_reason
 from deepgguf.choices import Mtp
 from deepgguf.encodings import weight_of
+from deepgguf.encodings.encoding import Encoding
 from deepgguf.encodings.foreign import convert_the_original, tool_of
 from deepgguf.encodings.opaque import Opaque
 from deepgguf.errors import CheckpointError, UsageError
@@ -118,6 +119,8 @@ def _sources(row: Row, tensors: Mapping[str, SourceTensor]) -> tuple[SourceTenso
     sources = []
     for name in row.sources:
         found = tensors[name]
+        if row.form:
+            found = _read_as(row.form, found)
         if isinstance(found.encoding, Opaque):
             found.encoding.refuse()
         if found.shape != row.shape:
@@ -126,6 +129,13 @@ def _sources(row: Row, tensors: Mapping[str, SourceTensor]) -> tuple[SourceTenso
             raise CheckpointError(where, shapes, "config.json and weights belong to different models")
         sources.append(found)
     return tuple(sources)
+
+
+def _read_as(form: Encoding, found: SourceTensor) -> SourceTensor:
+    stored = found.encoding.stored_as if isinstance(found.encoding, Opaque) else found.encoding.dtype
+    if stored != form.dtype:
+        raise CheckpointError(f"tensor {found.name_in_files}", f"dtype {stored}, expected {form.dtype}")
+    return msgspec.structs.replace(found, encoding=form)
 
 
 def _needed(name: str) -> UsageError:

@@ -114,7 +114,11 @@ def _sourced(kind: FileKind, matched: Matched, target: AnyTarget, options: Optio
         outputs = [output for output in row.outputs.get(options.target, ()) if output.file == kind]
         if outputs:
             for output in outputs:
-                plain_type = target.unquantized_type(output.storage, forms_of(sources), options.plain_type)
+                plain_type = (
+                    target.type_before(output, forms_of(sources))
+                    if options.recipe
+                    else target.type_of(output, forms_of(sources), options.plain_type)
+                )
                 found.append(_Sourced(output, row.output_shape(output), sources, plain_type))
     return sorted(found, key=_file_order)
 
@@ -152,7 +156,7 @@ def _plan_file(
     served = {s.output.name: importance_of(s.output, s.shape, matrix) for s in sourced} if matrix else {}
     typed = _types(sourced, target, options, keys, served)
     infos = lay_out((s.output.name, t.type, s.shape) for s, t in zip(sourced, typed, strict=True))
-    tensors = tuple(_tensor(s, t, info, served) for s, t, info in zip(sourced, typed, infos, strict=True))
+    tensors = tuple(_tensor(s, t, info, served, target) for s, t, info in zip(sourced, typed, infos, strict=True))
     plain_type = _main_type(sourced) if options.plain_type is None else options.plain_type
     file_type = options.recipe.file_type if options.recipe else target.file_types[plain_type]
     keys["general.file_type"] = Value(ValueType.UINT32, file_type)
@@ -191,13 +195,15 @@ def _number(keys: dict[str, Value], name: str) -> int:
     return value
 
 
-def _tensor(sourced: _Sourced, typed: TypedTensor, info: TensorInfo, served: Mapping[str, Served]) -> PlannedTensor:
+def _tensor(
+    sourced: _Sourced, typed: TypedTensor, info: TensorInfo, served: Mapping[str, Served], target: AnyTarget
+) -> PlannedTensor:
     view = _flat(sourced) if info.type in PLAIN else sourced.output.view
     note = _note(typed, info.shape[-1])
     importance = served[info.name].importance if typed.weighted else None
     if importance and typed.needs_importance:
         importance = importance.filled()
-    return PlannedTensor(info, view, sourced.sources, sourced.plain_type, note, importance)
+    return PlannedTensor(info, view, sourced.sources, sourced.plain_type, note, importance, target.exact)
 
 
 def _note(typed: TypedTensor, row: int) -> str:
@@ -216,10 +222,10 @@ def _flat(sourced: _Sourced) -> View:
     return View(1, view.elements, 1, 0, view.elements)
 
 
-def _main_type(sourced: Iterable[_Sourced]) -> GGMLType:
-    """The unquantized type of most weights."""
+def _main_type(sourced: Sequence[_Sourced]) -> GGMLType:
+    """The unquantized type of most weights; of those in experts, where there are any."""
     weights: Counter[GGMLType] = Counter()
-    for s in sourced:
+    for s in [s for s in sourced if len(s.sources) > 1] or sourced:
         weights[s.plain_type] += s.weights
     return weights.most_common(1)[0][0]
 

@@ -24,24 +24,29 @@ PIECE_WEIGHTS = 1 << 19
 class OutputTensor(msgspec.Struct, frozen=True):
     """What becomes of a source tensor: the output, what it takes of the source, the importance of its columns.
 
-    `info.shape` is row-major.
+    `info.shape` is row-major. `exact`: weights are quantized as they are stored, whatever an unquantized file would have.
     """
 
     info: TensorInfo
     view: View
     importance: TensorImportance | None
+    exact: bool = False
 
     @property
     def encoding(self) -> Plain | Quantized:
         """The form that it is written in."""
         return encoding_of(self.info.type)
 
+    def rounds_first(self, source: Encoding) -> bool:
+        """Whether weights stored as `source` are rounded to their plain type before they are quantized."""
+        return source.rounds_first and not self.exact
+
 
 class PlannedTensor(msgspec.Struct, frozen=True):
     """An output tensor: what `view` takes of each of its sources, one after the other.
 
     `info.shape` is row-major. `plain_type` is the type without quantization. `note` says why a quantized file keeps
-    this tensor in another type than its recipe's. `importance` is what it is quantized by of the importance matrix.
+    this tensor in another type than its recipe's. `importance` is what it is quantized by of the importance matrix. `exact` is as in `OutputTensor`.
     """
 
     info: TensorInfo
@@ -50,11 +55,12 @@ class PlannedTensor(msgspec.Struct, frozen=True):
     plain_type: GGMLType
     note: str = ""
     importance: TensorImportance | None = None
+    exact: bool = False
 
     @property
     def output(self) -> OutputTensor:
         """What becomes of each source."""
-        return OutputTensor(self.info, self.view, self.importance)
+        return OutputTensor(self.info, self.view, self.importance, self.exact)
 
     @property
     def forms(self) -> tuple[Encoding, ...]:
