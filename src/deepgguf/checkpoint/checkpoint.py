@@ -19,12 +19,17 @@ _LONGEST_ID = 200  # characters; the Hub allows 96 for each of its halves
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """Headers, config, tokenizer and model card of the checkpoint in `files`, the name it goes by, and warnings."""
+    """Headers, config, tokenizer and model card of the checkpoint in `files`, the name it goes by, and warnings.
+
+    `config`, `processor` and `generation` are the JSON objects of the files of these names; all but the first may be
+    empty.
+    """
 
     files: Files
     name: str
     config: dict[str, object]
     processor: dict[str, object]
+    generation: dict[str, object]
     shards: Shards
     tokenizer: Tokenizer
     card: ModelCard
@@ -55,6 +60,7 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
         name=files.checkpoint_name,
         config=config,
         processor=_processor(files),
+        generation=_generation(files),
         shards=shards,
         tokenizer=tokenizer,
         card=card,
@@ -92,3 +98,11 @@ def _processor(files: Files) -> dict[str, object]:
     names = ("processor_config.json", "preprocessor_config.json")
     name = next((name for name in names if name in there), None)
     return _read_object(files, name) if name else {}
+
+
+def _generation(files: Files) -> dict[str, object]:
+    """generation_config.json; nothing of one that is damaged, of which the tokenizer's reader warns."""
+    try:
+        return _optional(files, "generation_config.json") or {}
+    except CheckpointError:
+        return {}

@@ -6,6 +6,7 @@ from deepgguf.checkpoint.model_card import general_keys
 from deepgguf.choices import FileKind, Mtp
 from deepgguf.formats.gguf.types import GGMLType, Value
 from deepgguf.models.family import C, KeyFacts, Target, TargetFile
+from deepgguf.models.sampling_keys import sampling_keys
 from deepgguf.models.storage import ALWAYS_F32, BF16, F16, F32, FROM_ANY_TO_F32, I32, IDS, MATRIX, PATCH
 from deepgguf.models.values import present, string, uint32
 
@@ -30,7 +31,8 @@ def llamacpp_target(
 
 
 def llamacpp_general(facts: KeyFacts, kind: str) -> dict[str, Value]:
-    """Architecture and type ("model", "mmproj"), and what the card says of name, size, license, origin."""
+    """Architecture and type ("model", "mmproj"), what the card says of name, size, license, origin, and how to sample."""
     own = {"architecture": string(facts.architecture), "type": string(kind), "quantization_version": uint32(2)}
     said = facts.checkpoint
-    return general_keys(said.card, said.name, facts.parameters, said.model_id) | present(own, "general.")
+    card = general_keys(said.card, said.name, facts.parameters, said.model_id)
+    return card | sampling_keys(said.generation) | present(own, "general.")
