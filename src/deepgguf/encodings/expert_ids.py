@@ -1,4 +1,4 @@
-"""Numbers of experts: the tables that tell DeepSeek-V4's first layers the experts of every token. They are no weights."""
+"""Numbers of experts, which are no weights: tables that name the experts of every token (DeepSeek-V4, first layers)."""
 
 import numpy as np
 

@@ -13,6 +13,7 @@ import msgspec
 from deepgguf.encodings.expert_ids import ExpertIds
 from deepgguf.encodings.fp4 import Fp4
 from deepgguf.encodings.fp8 import Fp8
+from deepgguf.errors import CheckpointError
 from deepgguf.formats.gguf.types import GGMLType, Value, ValueType
 from deepgguf.models.deepseek_v4_config import SPARSE, WINDOW, DeepseekV4Config, parse
 from deepgguf.models.family import Family, KeyFacts, TargetFile
@@ -40,7 +41,7 @@ _SAVED |= {f"hc_head_{part}": f"hc_head.hc_{part}" for part in ("fn", "base", "s
 _STORAGE = {Kind.LINEAR: MATRIX, Kind.ROUTER: MATRIX, Kind.MATRIX: MATRIX, Kind.VOCABULARY: MATRIX, Kind.IDS: IDS}
 
 
-def _row(c: DeepseekV4Config, source: str, kind: Kind, shape: Shape, name: str, experts: int = 0) -> Row:
+def row_of(c: DeepseekV4Config, source: str, kind: Kind, shape: Shape, name: str, experts: int = 0) -> Row:
     """A tensor that both targets take whole, by its name in the release."""
     if c.saved and source != "head.weight":
         source = f"model.{_SAVED.get(source, source)}".replace(".attn.kv_norm.", ".attn.norm.")
@@ -52,18 +53,22 @@ def _row(c: DeepseekV4Config, source: str, kind: Kind, shape: Shape, name: str, 
 def table(c: DeepseekV4Config, mtp_layers: int) -> Iterator[Row]:
     """Every tensor in the order of the release's modules; lazy, so that absurd counts cost nothing."""
     vocabulary, both = (c.vocab_size, c.hidden_size), partial(msgspec.structs.replace, part=Part.BOTH)
-    yield both(_row(c, "embed.weight", Kind.VOCABULARY, vocabulary, "token_embd.weight"))
+    yield both(row_of(c, "embed.weight", Kind.VOCABULARY, vocabulary, "token_embd.weight"))
     for n in range(c.num_hidden_layers):
-        yield from _block(c, f"layers.{n}.", n, c.compress_ratios[n], hashed=n < c.num_hash_layers)
-    yield both(_row(c, "norm.weight", Kind.NORM, (c.hidden_size,), "output_norm.weight"))
-    yield both(_row(c, "head.weight", Kind.VOCABULARY, vocabulary, "output.weight"))
-    yield from _streams(c, "hc_head", "output_hc", c.hc_mult, 1)
+        yield from block_rows(c, f"layers.{n}.", n, c.compress_ratios[n], hashed=n < c.num_hash_layers)
+    yield both(row_of(c, "norm.weight", Kind.NORM, (c.hidden_size,), "output_norm.weight"))
+    yield both(row_of(c, "head.weight", Kind.VOCABULARY, vocabulary, "output.weight"))
+    yield from stream_rows(c, "hc_head", "output_hc", c.hc_mult, 1)
+    if mtp_layers > 1:
+        found = f"num_nextn_predict_layers is {mtp_layers}, and a file of MTP layers has room for one"
+        raise CheckpointError("config.json", found, 'choose `mtp="drop"`')
     for n in range(mtp_layers):
         for row in _mtp_layer(c, f"mtp.{n}.", c.num_hidden_layers + n):
             yield msgspec.structs.replace(row, part=Part.MTP)
 
 
-def _block(c: DeepseekV4Config, p: str, n: int, ratio: int, *, hashed: bool) -> Iterator[Row]:
+def block_rows(c: DeepseekV4Config, p: str, n: int, ratio: int, *, hashed: bool) -> Iterator[Row]:
+    """The tensors of block `n`, called `p` in the release; `hashed`: a table names the experts of every token."""
     hidden, width, ids = c.hidden_size, c.moe_intermediate_size, (c.vocab_size, c.num_experts_per_tok)
     groups, heads = c.o_groups * c.o_lora_rank, c.num_attention_heads * c.head_dim
     experts, mixed = c.n_routed_experts, (2 + c.hc_mult) * c.hc_mult
@@ -88,9 +93,9 @@ def _block(c: DeepseekV4Config, p: str, n: int, ratio: int, *, hashed: bool) -> 
     ]  # fmt: skip
     for source, kind, shape, name in rows:
         target = f"blk.{n}.{name}" if name.endswith(".bias") else f"blk.{n}.{name}.weight"
-        yield _row(c, p + source, kind, shape, target, experts if "{}" in source else 0)
+        yield row_of(c, p + source, kind, shape, target, experts if "{}" in source else 0)
     for side in ("attn", "ffn"):
-        yield from _streams(c, f"{p}hc_{side}", f"blk.{n}.hc_{side}", mixed, 3)
+        yield from stream_rows(c, f"{p}hc_{side}", f"blk.{n}.hc_{side}", mixed, 3)
 
 
 def _compressor(
@@ -117,10 +122,10 @@ def _mlp(p: str, name: str, width: int, hidden: int) -> Iterator[tuple[str, Kind
     yield f"{p}w3.weight", Kind.LINEAR, (width, hidden), f"ffn_up_{name}"
 
 
-def _streams(c: DeepseekV4Config, source: str, name: str, rows: int, scales: int) -> Iterator[Row]:
+def stream_rows(c: DeepseekV4Config, source: str, name: str, rows: int, scales: int) -> Iterator[Row]:
     """Hyper-connections (arXiv 2409.19606): how the streams are mixed before a module, and its output into them."""
     for part, shape in (("fn", (rows, c.hc_mult * c.hidden_size)), ("base", (rows,)), ("scale", (scales,))):
-        yield _row(c, f"{source}_{part}", Kind.STREAMS, shape, f"{name}_{part}.weight")
+        yield row_of(c, f"{source}_{part}", Kind.STREAMS, shape, f"{name}_{part}.weight")
 
 
 def _mtp_layer(c: DeepseekV4Config, p: str, n: int) -> Iterator[Row]:
@@ -129,14 +134,14 @@ def _mtp_layer(c: DeepseekV4Config, p: str, n: int) -> Iterator[Row]:
     Its hyper-connections take the place of the model's, which a file of MTP layers does not have.
     """
     square, vocabulary, nextn = (c.hidden_size, c.hidden_size), (c.vocab_size, c.hidden_size), f"blk.{n}.nextn."
-    yield from _block(c, p, n, WINDOW, hashed=False)
-    yield _row(c, f"{p}e_proj.weight", Kind.LINEAR, square, f"{nextn}eh_proj.weight")
-    yield _row(c, f"{p}h_proj.weight", Kind.LINEAR, square, f"{nextn}eh_proj.weight")
+    yield from block_rows(c, p, n, WINDOW, hashed=False)
+    joined = row_of(c, f"{p}e_proj.weight", Kind.LINEAR, (c.hidden_size, 2 * c.hidden_size), f"{nextn}eh_proj.weight")
+    yield msgspec.structs.replace(joined, shape=square, beside=f"{p}h_proj.weight")
     for source, name in (("enorm", "enorm"), ("hnorm", "hnorm"), ("norm", "shared_head_norm")):
-        yield _row(c, f"{p}{source}.weight", Kind.NORM, (c.hidden_size,), f"{nextn}{name}.weight")
-    yield from _streams(c, f"{p}hc_head", "output_hc", c.hc_mult, 1)
+        yield row_of(c, f"{p}{source}.weight", Kind.NORM, (c.hidden_size,), f"{nextn}{name}.weight")
+    yield from stream_rows(c, f"{p}hc_head", "output_hc", c.hc_mult, 1)
     for source, name in (("emb.tok_emb", "embed_tokens"), ("head", "shared_head_head")):
-        row = _row(c, f"{p}{source}.weight", Kind.VOCABULARY, vocabulary, f"{nextn}{name}.weight")
+        row = row_of(c, f"{p}{source}.weight", Kind.VOCABULARY, vocabulary, f"{nextn}{name}.weight")
         yield msgspec.structs.replace(row, optional=True)
 
 
@@ -207,7 +212,7 @@ def _limits(c: DeepseekV4Config) -> tuple[str, ...]:
     betas = (c.yarn.beta_fast, c.yarn.beta_slow) if c.yarn else (32, 1)
     found = {
         f"llama.cpp has hc_mult 4 built in, and this model has {c.hc_mult}: it aborts": c.hc_mult != 4,
-        f"llama.cpp divides by zero where head_dim is index_head_dim, here {c.head_dim}": c.head_dim == c.index_head_dim,
+        f"llama.cpp crashes where head_dim is index_head_dim, here {c.head_dim}": c.head_dim == c.index_head_dim,
         f"llama.cpp needs an index_head_dim of a multiple of 64, and this is {c.index_head_dim}": c.index_head_dim % 64,
         f"llama.cpp has YaRN's betas 32 and 1 built in, and this model has {betas[0]:g} and {betas[1]:g}: its "
         "answers will differ": betas != (32, 1),

@@ -132,7 +132,8 @@ def _yarn(scaling: object, where: str, key: str) -> JsonObject | None:
 def _check(c: DeepseekV4Config, where: str) -> None:
     layers, other = c.num_hidden_layers, next((r for r in c.compress_ratios if r not in RATIOS), None)
     wrong = (
-        (len(c.compress_ratios) < layers, "compress_ratios", len(c.compress_ratios), f"one for each of {layers} layers"),
+        (len(c.compress_ratios) < layers, "compress_ratios", f"of length {len(c.compress_ratios)}",
+         f"one for each of {layers} layers"),
         (other is not None, "compress_ratios", other, f"only {', '.join(map(str, RATIOS))}"),
         (c.scoring_func != "sqrtsoftplus", "scoring_func", repr(c.scoring_func), "'sqrtsoftplus'"),
         (c.num_experts_per_tok > c.n_routed_experts, "num_experts_per_tok", c.num_experts_per_tok,

@@ -9,6 +9,7 @@ from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.checkpoint.quantization import declared_quantization, drop_reason
 from deepgguf.choices import Mtp
 from deepgguf.encodings import weight_of
+from deepgguf.encodings.beside import Beside
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.encodings.foreign import convert_the_original, tool_of
 from deepgguf.encodings.opaque import Opaque
@@ -74,7 +75,7 @@ def read_model(checkpoint: Checkpoint, selection: Selection) -> Model:
     rows = _rows(family.table(config, layers), tensors, asked_for)
     kept = tuple((row, sources) for row, sources in rows if row.part in KEPT[mtp])
     reasons = {source.name: TRUNK_DROPPED for row, sources in rows if row.part not in KEPT[mtp] for source in sources}
-    used = {source.name for _, sources in rows for source in sources}
+    used = {name for row, _ in rows for name in row.names}
     left_out = _left_out(family, config, used | asked_for, tensors)
     asked = dict.fromkeys(sorted(asked_for), ASKED_FOR)
     return Model(family, config, Matched(kept, left_out | reasons | asked), mtp, layers)
@@ -107,7 +108,7 @@ def _rows(
     """Gives every row its sources. CheckpointError names what is missing, unreadable, or of a wrong shape."""
     rows = []
     for row in table:
-        absent = next((name for name in row.sources if name not in tensors or name in asked_for), None)
+        absent = next((name for name in row.names if name not in tensors or name in asked_for), None)
         if absent is None:
             rows.append((row, _sources(row, tensors)))
         elif not row.optional:
@@ -116,19 +117,25 @@ def _rows(
 
 
 def _sources(row: Row, tensors: Mapping[str, SourceTensor]) -> tuple[SourceTensor, ...]:
-    sources = []
-    for name in row.sources:
-        found = tensors[name]
-        if row.form:
-            found = _read_as(row.form, found)
-        if isinstance(found.encoding, Opaque):
-            found.encoding.refuse()
-        if found.shape != row.shape:
-            shapes = f"shape {list(found.shape)}, expected {list(row.shape)} by config.json"
-            where = f"tensor {found.name_in_files}"
-            raise CheckpointError(where, shapes, "config.json and weights belong to different models")
-        sources.append(found)
-    return tuple(sources)
+    found = [_source(row, tensors[name]) for name in row.names]
+    return (_beside(*found),) if row.beside else tuple(found)
+
+
+def _beside(left: SourceTensor, right: SourceTensor) -> SourceTensor:
+    form, cols = Beside(left.encoding, right.encoding, left.shape[-1]), left.shape[-1] + right.shape[-1]
+    return SourceTensor(left.name, (left.shape[0], cols), form, (*left.blobs, *right.blobs), left.spelled)
+
+
+def _source(row: Row, found: SourceTensor) -> SourceTensor:
+    if row.form:
+        found = _read_as(row.form, found)
+    if isinstance(found.encoding, Opaque):
+        found.encoding.refuse()
+    if found.shape != row.shape:
+        shapes = f"shape {list(found.shape)}, expected {list(row.shape)} by config.json"
+        where = f"tensor {found.name_in_files}"
+        raise CheckpointError(where, shapes, "config.json and weights belong to different models")
+    return found
 
 
 def _read_as(form: Encoding, found: SourceTensor) -> SourceTensor:

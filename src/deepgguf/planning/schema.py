@@ -24,7 +24,8 @@ PIECE_WEIGHTS = 1 << 19
 class OutputTensor(msgspec.Struct, frozen=True):
     """What becomes of a source tensor: the output, what it takes of the source, the importance of its columns.
 
-    `info.shape` is row-major. `exact`: weights are quantized as they are stored, whatever an unquantized file would have.
+    `info.shape` is row-major. `exact`: weights are quantized as they are stored, not as an unquantized file would
+    have them.
     """
 
     info: TensorInfo
@@ -46,7 +47,8 @@ class PlannedTensor(msgspec.Struct, frozen=True):
     """An output tensor: what `view` takes of each of its sources, one after the other.
 
     `info.shape` is row-major. `plain_type` is the type without quantization. `note` says why a quantized file keeps
-    this tensor in another type than its recipe's. `importance` is what it is quantized by of the importance matrix. `exact` is as in `OutputTensor`.
+    this tensor in another type than its recipe's. `importance` is what it is quantized by of the importance matrix.
+    `exact` is as in `OutputTensor`.
     """
 
     info: TensorInfo
