@@ -11,9 +11,10 @@ from collections.abc import Iterator
 import msgspec
 
 from deepgguf.checkpoint.nested_config import language_part
+from deepgguf.checkpoint.tokenizer import Tokenizer
 from deepgguf.choices import FileKind
 from deepgguf.errors import CheckpointError
-from deepgguf.formats.gguf.types import Value
+from deepgguf.formats.gguf.types import GGMLType, Value
 from deepgguf.models import deepseek_v3
 from deepgguf.models.config_schema import JsonObject, Positive, to_config
 from deepgguf.models.deepseek_v2 import llamacpp_keys
@@ -29,6 +30,8 @@ from deepgguf.models.language_model import (
 from deepgguf.models.llamacpp import llamacpp_target
 from deepgguf.models.table import Kind, Part, Row
 from deepgguf.models.values import present, uint32
+from deepgguf.recipes.choice import Exceptions, Pin
+from deepgguf.recipes.patterns import TypePattern
 
 # What transformers' configuration_deepseek_v32.py gives a field that config.json leaves out. Its model knows no other
 # scoring function than the sigmoid, so that what it saves names none; the engine refuses a file without one.
@@ -38,6 +41,9 @@ _INDEXER: JsonObject = {"index_n_heads": 64, "index_head_dim": 128, "index_topk"
 _AFTER_ATTENTION = re.compile(r"model\.layers\.(\d+)\.post_attention_layernorm\.weight")
 _HADAMARD = 64  # llama-kv-cache.cpp: the indexer's keys are rotated in runs of so many
 _ENGINE_BETAS = (32.0, 1.0)  # deepseek32.cpp does not read yarn_beta_fast and yarn_beta_slow
+
+# llama.cpp's converter keeps it in Q8_0 files too; llama-quantize quantizes it by every recipe, as one of many matrices.
+_EXCEPTIONS = Exceptions(pins=(Pin(("q8_0",), TypePattern(r"indexer\.proj\.weight", GGMLType.F32)),))
 
 
 class Indexer(msgspec.Struct, frozen=True):
@@ -122,6 +128,22 @@ def _limits(c: V32Config) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _prompt_limits(tokenizer: Tokenizer) -> tuple[str, ...]:
+    """The model's prompts begin with BOS, and its template is published as a program only (encoding/)."""
+    found = []
+    if tokenizer.add_bos is False:
+        found.append(
+            "tokenizer_config.json has add_bos_token false, and the file says so too: this model learned prompts that "
+            "begin with BOS; set it to true unless your program puts BOS there itself"
+        )
+    if tokenizer.chat_template is None:
+        found.append(
+            "the file has no chat template, so that engines take ChatML, which this model does not know: to chat, put "
+            "models/templates/deepseek-ai-DeepSeek-V3.2.jinja of llama.cpp into the checkpoint as chat_template.jinja"
+        )
+    return tuple(found)
+
+
 _FILES: dict[FileKind, TargetFile[V32Config]] = {"text": TargetFile("deepseek32", _keys)}
 
 FAMILY = Family(
@@ -130,10 +152,11 @@ FAMILY = Family(
     table=_table,
     drop_reason=_drop_reason,
     targets={
-        "llama.cpp": llamacpp_target(_FILES, mtp=("keep", "drop", "only")),
-        "ollama": llamacpp_target(_FILES, mtp=("keep", "drop")),
+        "llama.cpp": llamacpp_target(_FILES, exceptions=_EXCEPTIONS, mtp=("keep", "drop", "only")),
+        "ollama": llamacpp_target(_FILES, exceptions=_EXCEPTIONS, mtp=("keep", "drop")),
     },
     limits=_limits,
     model_type="deepseek_v32",
     mtp_layers=lambda c: language_mtp_layers(c.language),
+    prompt_limits=_prompt_limits,
 )

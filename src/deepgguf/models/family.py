@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
+from deepgguf.checkpoint.tokenizer import Tokenizer
 from deepgguf.choices import FileKind, Mtp
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.formats.gguf.types import GGMLType, Value
@@ -85,7 +86,8 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     `table(config, mtp_layers)` yields every tensor that the checkpoint must contain, and those of so many layers of
     multi-token prediction; `mtp_layers(config)` is how many config.json promises. `drop_reason(config, name)` says why
     another tensor is left out, or None if it is unknown. `limits(config)`: sentences about what no engine can do with
-    the model. `model_type` is the other name in config.json, empty where other models share it.
+    the model; `prompt_limits(tokenizer)`: what its prompts need and the checkpoint does not say. `model_type` is the
+    other name in config.json, empty where other models share it.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     limits: Callable[[C], tuple[str, ...]] = lambda config: ()
     model_type: str = ""
     mtp_layers: Callable[[C], int] = lambda config: 0
+    prompt_limits: Callable[[Tokenizer], tuple[str, ...]] = lambda tokenizer: ()
 
 
 AnyFamily = Family[Any]

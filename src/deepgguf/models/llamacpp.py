@@ -9,6 +9,7 @@ from deepgguf.models.family import C, KeyFacts, Target, TargetFile
 from deepgguf.models.sampling_keys import sampling_keys
 from deepgguf.models.storage import ALWAYS_F32, BF16, F16, F32, FROM_ANY_TO_F32, I32, IDS, MATRIX, PATCH
 from deepgguf.models.values import present, string, uint32
+from deepgguf.recipes.choice import NO_EXCEPTIONS, Exceptions
 
 # conversion/base.py, prepare_tensors.
 _PLAIN: Mapping[str, Mapping[GGMLType, GGMLType]] = {
@@ -24,10 +25,11 @@ _FILE_TYPES = {F32: 0, F16: 1, GGMLType.Q8_0: 7, BF16: 32, GGMLType.MXFP4: 38}
 def llamacpp_target(
     files: Mapping[FileKind, TargetFile[C]],
     limits: Callable[[C], tuple[str, ...]] = lambda config: (),
+    exceptions: Exceptions = NO_EXCEPTIONS,
     mtp: tuple[Mtp, ...] = ("drop",),
 ) -> Target[C]:
     """A target whose files are run by llama.cpp."""
-    return Target(files, _PLAIN, _FILE_TYPES, limits=limits, mtp=mtp)
+    return Target(files, _PLAIN, _FILE_TYPES, exceptions, limits, mtp)
 
 
 def llamacpp_general(facts: KeyFacts, kind: str) -> dict[str, Value]:

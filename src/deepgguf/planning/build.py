@@ -72,6 +72,7 @@ def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
         *target.limits(model.config),
         *mtp_warnings(model.mtp_layers),
         *tokenizer_warnings(checkpoint),
+        *model.family.prompt_limits(checkpoint.tokenizer),
         *drop_warnings(checkpoint.tensors.values(), options.drop),
         *pattern_warnings(files, options.tensor_types),
     ]
