@@ -224,8 +224,7 @@ def _limits(c: DeepseekV4Config) -> tuple[str, ...]:
 _STREAMS = Exceptions(pins=(Pin(tuple(RECIPES), TypePattern(r"hc_(attn|ffn)_fn|output_hc_fn", GGMLType.F32)),))
 
 _TARGET = msgspec.structs.replace(
-    llamacpp_target({"text": TargetFile("deepseek4", _keys)}, _limits, mtp=("drop", "only")),
-    exceptions=_STREAMS,
+    llamacpp_target({"text": TargetFile("deepseek4", _keys)}, _limits, _STREAMS, ("drop", "only")),
     stored_types={Fp8: GGMLType.Q8_0, Fp4: GGMLType.MXFP4},
     exact=True,
 )
@@ -234,7 +233,7 @@ FAMILY = Family(
     parse=parse,
     table=table,
     drop_reason=_drop_reason,
-    targets={"ollama": _TARGET, "llama.cpp": _TARGET},
+    targets={"llama.cpp": _TARGET, "ollama": msgspec.structs.replace(_TARGET, mtp=("drop",))},
     model_type="deepseek_v4",
     mtp_layers=_mtp_layers,
 )
