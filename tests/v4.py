@@ -28,8 +28,6 @@ def v4_weights(kind: str, changes: Mapping[str, object] | None = None, *, wide: 
     return {t.name: Stored(t.dtype, t.shape, elements(t, 0, t.count).tobytes()) for t in tensors}
 
 
-def write_v4(
-    folder: Path, kind: str, changes: Mapping[str, object] | None, tensors: Mapping[str, Stored]
-) -> Path:
+def write_v4(folder: Path, kind: str, changes: Mapping[str, object] | None, tensors: Mapping[str, Stored]) -> Path:
     files = {"generation_config.json": GENERATION}
     return write_checkpoint(folder, v4_config(kind, "sample", changes), tensors, tokenizer="sample-v4", files=files)

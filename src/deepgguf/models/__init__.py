@@ -13,6 +13,8 @@ from deepgguf.errors import CheckpointError
 from deepgguf.models.config_schema import JsonObject
 from deepgguf.models.family import AnyFamily
 
+_UNSUPPORTED = "this version of deepgguf does not support this DeepSeek model"
+
 
 @cache
 def known_families() -> dict[str, AnyFamily]:
@@ -30,14 +32,20 @@ def find_family(config: JsonObject, where: str) -> AnyFamily:
     found = _named_family(config)
     if found:
         return found
+    type = str(config.get("model_type"))
+    if not names and _any_deepseek([type]):
+        raise CheckpointError(where, f"model_type is {type!r}, {_expected_names()}", _UNSUPPORTED)
     if not names:
         advice = "compare with the model's original config.json"
     elif _any_deepseek(names):
-        advice = "this version of deepgguf does not support this DeepSeek model"
+        advice = _UNSUPPORTED
     else:
         advice = "this model belongs to another family, and deepgguf converts DeepSeek models only"
-    expected = f"expected one of {', '.join(sorted(known_families()))}"
-    raise CheckpointError(where, f"architectures is {config.get('architectures')!r}, {expected}", advice)
+    raise CheckpointError(where, f"architectures is {config.get('architectures')!r}, {_expected_names()}", advice)
+
+
+def _expected_names() -> str:
+    return f"expected one of {', '.join(sorted(known_families()))}"
 
 
 def _named_family(config: JsonObject) -> AnyFamily | None:

@@ -10,6 +10,7 @@ from functools import partial
 
 import msgspec
 
+from deepgguf.checkpoint.tokenizer import Tokenizer
 from deepgguf.encodings.expert_ids import ExpertIds
 from deepgguf.encodings.fp4 import Fp4
 from deepgguf.encodings.fp8 import Fp8
@@ -34,20 +35,14 @@ _MTP = re.compile(r"(model\.)?mtp\.\d+\..*")
 _SQRT_SOFTPLUS = 4  # llama-hparams.h, enum llama_expert_gating_func_type
 _ROUTER_BIAS = re.compile(r"(model\.)?layers\.(\d{1,9})\.ffn\.gate\.bias")
 
-# What save_pretrained calls otherwise; "model." stands before all names but the head's.
-_SAVED = {"embed.weight": "embed_tokens.weight"}
-_SAVED |= {f"hc_head_{part}": f"hc_head.hc_{part}" for part in ("fn", "base", "scale")}
-
 _STORAGE = {Kind.LINEAR: MATRIX, Kind.ROUTER: MATRIX, Kind.MATRIX: MATRIX, Kind.VOCABULARY: MATRIX, Kind.IDS: IDS}
 
 
 def row_of(c: DeepseekV4Config, source: str, kind: Kind, shape: Shape, name: str, experts: int = 0) -> Row:
     """A tensor that both targets take whole, by its name in the release."""
-    if c.saved and source != "head.weight":
-        source = f"model.{_SAVED.get(source, source)}".replace(".attn.kv_norm.", ".attn.norm.")
     outputs = (Output(name, View.whole(shape), _STORAGE.get(kind, ALWAYS_F32)),)
     form = ExpertIds(c.n_routed_experts) if kind is Kind.IDS else None
-    return Row(source, kind, shape, {"ollama": outputs, "llama.cpp": outputs}, experts, form=form)
+    return Row(c.spelled(source), kind, shape, {"ollama": outputs, "llama.cpp": outputs}, experts, form=form)
 
 
 def table(c: DeepseekV4Config, mtp_layers: int) -> Iterator[Row]:
@@ -220,6 +215,16 @@ def _limits(c: DeepseekV4Config) -> tuple[str, ...]:
     return tuple(text for text, applies in found.items() if applies)
 
 
+def _prompt_limits(tokenizer: Tokenizer) -> tuple[str, ...]:
+    """The release has its template as a program only (encoding/)."""
+    if tokenizer.chat_template is not None:
+        return ()
+    return (
+        "the file has no chat template, so that engines take ChatML, which this model does not know: to chat, put "
+        "models/templates/deepseek-ai-DeepSeek-V4.jinja of llama.cpp into the checkpoint as chat_template.jinja",
+    )
+
+
 # Hyper-connections decide what reaches every layer, in tables of a few MB: at Q4_K they cost more than the experts.
 _STREAMS = Exceptions(pins=(Pin(tuple(RECIPES), TypePattern(r"hc_(attn|ffn)_fn|output_hc_fn", GGMLType.F32)),))
 
@@ -236,4 +241,5 @@ FAMILY = Family(
     targets={"llama.cpp": _TARGET, "ollama": msgspec.structs.replace(_TARGET, mtp=("drop",))},
     model_type="deepseek_v4",
     mtp_layers=_mtp_layers,
+    prompt_limits=_prompt_limits,
 )

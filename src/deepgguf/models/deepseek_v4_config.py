@@ -21,6 +21,10 @@ DEFAULTS: JsonObject = {
 WINDOW, SPARSE, HEAVY = RATIOS = (0, 4, 128)
 """Tokens to an entry of the cache, by layer, as deepseek4.cpp computes them: none compressed, a few, or many."""
 
+# What save_pretrained calls otherwise; "model." stands before all names but the head's.
+_SAVED = {"embed.weight": "embed_tokens.weight"}
+_SAVED |= {f"hc_head_{part}": f"hc_head.hc_{part}" for part in ("fn", "base", "scale")}
+
 
 class DeepseekV4Config(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of config.json that decide keys, names or shapes, under their own names.
@@ -63,6 +67,12 @@ class DeepseekV4Config(msgspec.Struct, frozen=True, kw_only=True):
     dspark_markov_rank: Positive = 256
     yarn: Yarn | None = None
     saved: bool = False
+
+    def spelled(self, name: str) -> str:
+        """The name that a tensor of the release has in the checkpoint."""
+        if not self.saved or name == "head.weight":
+            return name
+        return f"model.{_SAVED.get(name, name)}".replace(".attn.kv_norm.", ".attn.norm.")
 
 
 def parse(raw: JsonObject, where: str) -> DeepseekV4Config:

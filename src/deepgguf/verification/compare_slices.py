@@ -66,16 +66,15 @@ def _wrong_bits(type: GGMLType, slice: Slice, expected: Bits, found: Bits) -> Wr
 def _compare_blocks(
     type: GGMLType, slice: Slice, data: Bytes, stored: Stored, buffers: Buffers, encoding: Encoding
 ) -> Wrong | None:
-    """Blocks of codes and scales that nothing was computed for, byte by byte; the first weight of what differs."""
+    """Blocks of codes and scales that nothing was computed for, byte by byte: any block that differs is wrong."""
     packed = encoding.packed(stored)
     if same_bits(packed, data):
         return None
     expected = encoding.values(stored, buffers)
     found = encoding_of(type).values(Stored("", 0, slice.rows, slice.cols, (data,)), Buffers())
-    wrong = expected.view(np.uint32) != found.view(np.uint32)
-    block = block_of(type)
+    block, wrong = block_of(type), expected != found
     blocks = (packed != data).reshape(-1, block.nbytes).any(axis=1)
-    alike = blocks & ~wrong.reshape(-1, block.weights).any(axis=1)  # zeros, whatever the scale
+    alike = blocks & ~wrong.reshape(-1, block.weights).any(axis=1)  # zeros: of the other sign, or with another scale
     wrong |= np.repeat(alike, block.weights).reshape(wrong.shape)
     return _first_wrong(slice, wrong, expected, found, None)
 
