@@ -25,6 +25,16 @@ class Beside(Encoding, frozen=True):
         return self.left.plain if self.left.plain is self.right.plain else GGMLType.F32
 
     @property
+    def exact_plain(self) -> GGMLType:
+        """What holds both."""
+        return self.left.exact_plain if self.left.exact_plain is self.right.exact_plain else GGMLType.F32
+
+    @property
+    def rounds_by(self) -> str:
+        """As one of them."""
+        return self.left.rounds_by or self.right.rounds_by
+
+    @property
     def rounds_first(self) -> bool:
         """If one of them is."""
         return self.left.rounds_first or self.right.rounds_first

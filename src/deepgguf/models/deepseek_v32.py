@@ -42,7 +42,7 @@ _AFTER_ATTENTION = re.compile(r"model\.layers\.(\d+)\.post_attention_layernorm\.
 _HADAMARD = 64  # llama-kv-cache.cpp: the indexer's keys are rotated in runs of so many
 _ENGINE_BETAS = (32.0, 1.0)  # deepseek32.cpp does not read yarn_beta_fast and yarn_beta_slow
 
-# llama.cpp's converter keeps it in Q8_0 files too; llama-quantize quantizes it by every recipe, as one of many matrices.
+# llama.cpp's converter keeps it in Q8_0 files too; llama-quantize quantizes it, as any matrix, by every recipe.
 _EXCEPTIONS = Exceptions(pins=(Pin(("q8_0",), TypePattern(r"indexer\.proj\.weight", GGMLType.F32)),))
 
 
@@ -117,13 +117,14 @@ def _limits(c: V32Config) -> tuple[str, ...]:
     found = []
     if c.indexer.index_head_dim % _HADAMARD:
         found.append(
-            f"index_head_dim is {c.indexer.index_head_dim}: llama.cpp runs this model only with a multiple of {_HADAMARD}"
+            f"index_head_dim is {c.indexer.index_head_dim}: llama.cpp runs this model only with a multiple of "
+            f"{_HADAMARD}"
         )
     yarn = c.language.yarn
     if yarn and (yarn.beta_fast, yarn.beta_slow) != _ENGINE_BETAS:
         found.append(
-            f"rope_scaling has beta_fast {yarn.beta_fast:g} and beta_slow {yarn.beta_slow:g}: llama.cpp computes with 32 "
-            "and 1 for this architecture, whatever the file says, so its answers will be other than the original's"
+            f"rope_scaling has beta_fast {yarn.beta_fast:g} and beta_slow {yarn.beta_slow:g}: llama.cpp computes with "
+            "32 and 1 for this architecture, whatever the file says, so its answers will be other than the original's"
         )
     return tuple(found)
 

@@ -231,7 +231,7 @@ _STREAMS = Exceptions(pins=(Pin(tuple(RECIPES), TypePattern(r"hc_(attn|ffn)_fn|o
 _TARGET = msgspec.structs.replace(
     llamacpp_target({"text": TargetFile("deepseek4", _keys)}, _limits, _STREAMS, ("drop", "only")),
     stored_types={Fp8: GGMLType.Q8_0, Fp4: GGMLType.MXFP4},
-    exact=True,
+    direct=True,
 )
 FAMILY = Family(
     name="DeepseekV4ForCausalLM",

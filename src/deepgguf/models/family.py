@@ -45,11 +45,11 @@ class Target(msgspec.Struct, Generic[C], frozen=True):
     """What a target makes of a family.
 
     `plain_types[storage][plain type of the source]`: the type without a choice. `file_types[type]`: general.file_type
-    of an unquantized file of that type. `exceptions`: where the target differs from llama-quantize. `limits(config)`:
+    of an unquantized file, by the type of most of its weights. `exceptions`: where the target differs from llama-quantize. `limits(config)`:
     sentences about what the target's engine cannot do. `mtp`: what can become of layers of multi-token prediction; the
     first is what the reference converter does.
 
-    `stored_types`: the types without a choice of matrices that are stored in these forms. `exact`: quantized types are
+    `stored_types`: the types without a choice of matrices that are stored in these forms. `direct`: quantized types are
     made of the weights as they are stored, not of those that an unquantized file would have.
     """
 
@@ -60,7 +60,7 @@ class Target(msgspec.Struct, Generic[C], frozen=True):
     limits: Callable[[C], tuple[str, ...]] = lambda config: ()
     mtp: tuple[Mtp, ...] = ("drop",)
     stored_types: Mapping[type[Encoding], GGMLType] = {}
-    exact: bool = False
+    direct: bool = False
 
     def type_of(self, output: Output, forms: Collection[Encoding], chosen: GGMLType | None) -> GGMLType:
         """The type of `output`, whose sources have these `forms`, in a file without quantization by recipe, if `chosen`
@@ -76,7 +76,7 @@ class Target(msgspec.Struct, Generic[C], frozen=True):
 
     def type_before(self, output: Output, forms: Collection[Encoding]) -> GGMLType:
         """The type that a recipe starts from."""
-        return self.type_of(output, forms, F32 if self.exact else None)
+        return self.type_of(output, forms, F32 if self.direct else None)
 
 
 class Family(msgspec.Struct, Generic[C], frozen=True):

@@ -7,7 +7,18 @@ from deepgguf.choices import FileKind, Mtp
 from deepgguf.formats.gguf.types import GGMLType, Value
 from deepgguf.models.family import C, KeyFacts, Target, TargetFile
 from deepgguf.models.sampling_keys import sampling_keys
-from deepgguf.models.storage import ALWAYS_F32, BF16, F16, F32, FROM_ANY_TO_F32, I32, IDS, MATRIX, PATCH
+from deepgguf.models.storage import (
+    ALWAYS_F32,
+    BF16,
+    F16,
+    F32,
+    FROM_ANY_TO_F32,
+    I32,
+    IDS,
+    MATRIX,
+    PACKED_FILE_TYPES,
+    PATCH,
+)
 from deepgguf.models.values import present, string, uint32
 from deepgguf.recipes.choice import NO_EXCEPTIONS, Exceptions
 
@@ -19,7 +30,7 @@ _PLAIN: Mapping[str, Mapping[GGMLType, GGMLType]] = {
     IDS: {I32: I32},
 }
 # llama.h, enum llama_ftype.
-_FILE_TYPES = {F32: 0, F16: 1, GGMLType.Q8_0: 7, BF16: 32, GGMLType.MXFP4: 38}
+_FILE_TYPES = {F32: 0, F16: 1, BF16: 32, **PACKED_FILE_TYPES}
 
 
 def llamacpp_target(
@@ -33,7 +44,7 @@ def llamacpp_target(
 
 
 def llamacpp_general(facts: KeyFacts, kind: str) -> dict[str, Value]:
-    """Architecture and type ("model", "mmproj"), what the card says of name, size, license, origin, and how to sample."""
+    """Architecture and type ("model", "mmproj"); name, size, license and origin as the card has them; how to sample."""
     own = {"architecture": string(facts.architecture), "type": string(kind), "quantization_version": uint32(2)}
     said = facts.checkpoint
     card = general_keys(said.card, said.name, facts.parameters, said.model_id)

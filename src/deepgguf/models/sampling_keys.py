@@ -21,7 +21,6 @@ _FIELDS = (
     ("mirostat_tau", _FLOAT, ("mirostat_tau",)),
     ("mirostat_eta", _FLOAT, ("mirostat_eta",)),
 )
-_PYTHON: Mapping[ValueType, tuple[type, ...]] = {_INT: (int,), _FLOAT: (int, float), _TEXT: (str,)}
 _LARGEST = 2**31 - 1
 
 
@@ -30,10 +29,17 @@ def sampling_keys(generation: Mapping[str, object]) -> dict[str, Value]:
     keys = {}
     for name, type, fields in _FIELDS:
         found = next((generation[field] for field in fields if generation.get(field) is not None), None)
-        if isinstance(found, _PYTHON[type]) and not isinstance(found, bool) and not _too_large(found):
-            keys[f"general.sampling.{name}"] = Value(type, float(found) if type is _FLOAT else found)
+        value = _as_key(type, found)
+        if value is not None:
+            keys[f"general.sampling.{name}"] = value
     return keys
 
 
-def _too_large(value: object) -> bool:
-    return isinstance(value, int | float) and not abs(value) <= _LARGEST
+def _as_key(type: ValueType, found: object) -> Value | None:
+    if type is _TEXT:
+        return Value(type, found) if isinstance(found, str) else None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) <= _LARGEST:
+        return None
+    if type is _FLOAT:
+        return Value(type, float(found))
+    return Value(type, found) if isinstance(found, int) else None

@@ -299,8 +299,9 @@ def config(kind: str, size: str, tokens: int = 0) -> JSON:
     if size not in SIZES:
         raise UsageError(size, "no such size of sample", f"choose one of {', '.join(SIZES)}")
     if size != "sample" and size not in _SIZES.get(kind, {}):
-        sizes, others = ", ".join(_SIZES.get(kind, ("sample",))), [k for k in _SIZES if size in _SIZES[k]]
-        raise UsageError(kind, f"exists in the size {sizes} only, not {size}", f"choose {', '.join(others)}")
+        sizes, others = _SIZES.get(kind, {"sample": {}}), [kind for kind in _SIZES if size in _SIZES[kind]]
+        found = f"exists in the size {' or '.join(map(repr, sizes))} only, not {size!r}"
+        raise UsageError(kind, found, f"choose {', '.join(others)}")
     content = copy.deepcopy(_content(kind, size))
     for section in (content, content.get("language_config", {})):
         section.update({key: max(size, tokens) for key, size in section.items() if key == "vocab_size"})

@@ -54,8 +54,8 @@ class Form(msgspec.Struct, frozen=True):
     """How a checkpoint is laid out.
 
     `size` is one of `SIZES`: a few MB; for the v3 kinds also `bench` (2.2e9 parameters), for these and the v32 kinds
-    `full` (the released model's shapes). `shards` is the largest number of safetensors files; `scatter` spreads scales and weights over different
-    ones; `sparse` writes true headers and a hole instead of the data.
+    `full` (the released model's shapes). `shards` is the largest number of safetensors files; `scatter` spreads scales
+    and weights over different ones; `sparse` writes true headers and a hole instead of the data.
     """
 
     size: str = "sample"
@@ -68,8 +68,8 @@ def make_sample(kind: str, folder: Path, form: Form, tokenizer: Path | None = No
     """Write a checkpoint with the structure of a real one and made-up weights (`recipe.py`) into a new or empty folder.
 
     `kind` is one of `KINDS`: v3 (BF16), v3-fp8 (scales for blocks of 128 × 128), v3-tied (tied embeddings), v2-lite,
-    ocr, v32 (FP8, as released), v32-bf16. `tokenizer` is a folder with tokenizer.json and tokenizer_config.json, by default one with 516 entries; the
-    vocabulary grows to hold its tokens.
+    ocr, v32 (FP8, as released), v32-bf16. `tokenizer` is a folder with tokenizer.json and tokenizer_config.json, by
+    default one with 516 entries; the vocabulary grows to hold its tokens.
 
     Memory is bounded by the headers plus some MB. UsageError: an argument that makes no sense, a folder that holds
     anything. CheckpointError: the tokenizer is damaged. OutputError: writing failed, or the disk has less space than is

@@ -1,10 +1,10 @@
 """The numbers of the samples: a pure function of a tensor's name, its fill and the element's index.
 
 For a tensor NAME, z[i] = splitmix64((s << 32) + i) with i row-major, s = crc32(NAME) ^ (seed * 0x9E3779B1 mod 2**32)
-and u[i] = (z[i] >> 40) * 2**-24 in [0, 1). A uniform element is (2 * u - 1) * spread + mean, every step and constant in float32, rounded to nearest even
-where the dtype is BF16. An FP8 byte is z & 0xFF, NaN (0x7F, 0xFF) replaced by 0x30 and 0xB0; a scale, seeded by its
-own name, is (u + 1) * 1e-4 in float32, or 2**((z >> 40) mod 3 - 14). splitmix64 is that of Steele, Lea and Flood (2014): its first value from the
-state 0 is 0xE220A8397B1DCDAF.
+and u[i] = (z[i] >> 40) * 2**-24 in [0, 1). A uniform element is (2 * u - 1) * spread + mean, every step and constant
+in float32, rounded to nearest even where the dtype is BF16. An FP8 byte is z & 0xFF, NaN (0x7F, 0xFF) replaced by 0x30
+and 0xB0; a scale, seeded by its own name, is (u + 1) * 1e-4 in float32, or 2**((z >> 40) mod 3 - 14). splitmix64 is
+that of Steele, Lea and Flood (2014): its first value from the state 0 is 0xE220A8397B1DCDAF.
 """
 
 import zlib

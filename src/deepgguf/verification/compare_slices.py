@@ -21,11 +21,11 @@ def compare_slice(
     `data` is the slice in the file, `stored` its source rows; `importance` is that of its columns, if it was used.
     """
     type, encoding = batch.type, batch.source.encoding
-    if type not in PLAIN and encoding_of(type).repacks(encoding) and not slice.transposed:
+    if type not in PLAIN and encoding_of(type).repacks(encoding, exact=False) and not slice.transposed:
         return _compare_blocks(type, slice, data, stored, buffers, encoding), None
     if type not in PLAIN:
         values = encoding.values(stored, buffers)
-        if encoding.rounds_first and not batch.exact:  # as converting first would have rounded them
+        if encoding.rounds_first and not batch.direct:  # as converting first would have rounded them
             values = from_bits(encoding.plain, to_bits(encoding.plain, values))
         return _compare_within_bounds(type, slice, data, values, importance)
     found = _found_bits(type, slice, data)

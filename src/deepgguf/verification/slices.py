@@ -42,7 +42,8 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     """Slices of the pair number `pair`, all of one `source`; all that a worker must know of the pair.
 
     The tensor, of type `type`, lies from byte `start` of the file number `file`. Each of its sources makes `heads`
-    matrices; `importance` is what it was quantized by of an importance matrix, if there was one; `exact` is its pair's.
+    matrices; `importance` is what it was quantized by of an importance matrix, if there was one. `direct`: see
+    `Counterpart`.
     """
 
     pair: int
@@ -53,7 +54,7 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     heads: int
     importance: TensorImportance | None
     slices: tuple[Slice, ...]
-    exact: bool = False
+    direct: bool = False
 
 
 def batches(
@@ -64,7 +65,7 @@ def batches(
     for source, found in groupby(slices(pair), key=attrgetter("source")):
         while batch := tuple(islice(found, _BATCH)):
             yield Batch(
-                number, pair.file, start, tensor.type, pair.sources[source], heads, importance, batch, pair.exact
+                number, pair.file, start, tensor.type, pair.sources[source], heads, importance, batch, pair.direct
             )
 
 
