@@ -284,7 +284,12 @@ def _options(chosen: Mapping[str, Any], output: str | None = None) -> Options:
         "imatrix": read_importance,
     }
     parsed = {name: parse(chosen[name]) for name, parse in parsers.items() if chosen[name] is not None}
-    return Options(**{name: value for name, value in {**chosen, **parsed}.items() if name != "part"}, output=output)
+    others = {name: value for name, value in {**chosen, **parsed}.items() if name not in ("part", "draft")}
+    if chosen["draft"]:
+        if chosen["only"]:
+            raise UsageError("`draft`", "contradicts `only`", "give one of them")
+        others["only"] = "draft"
+    return Options(**others, output=output)
 
 
 def _patterns(types: str | Sequence[str] | Mapping[str, str]) -> tuple[TypePattern, ...]:

@@ -254,6 +254,31 @@ def test_an_mtp_file_of_two_layers_is_refused(tmp_path):
         plan(folder, target="llama.cpp", mtp="only")
 
 
+def test_a_draft_is_a_file_of_its_own_whatever_type_the_model_gets(checkpoint, tmp_path):
+    for type in ("auto", "q4_k_m"):
+        folder = tmp_path / type / ""
+        folder.mkdir()
+        (file,) = convert(checkpoint("v4-dspark"), f"{folder}/x.gguf", target="llama.cpp", draft=True, type=type).files
+        assert file.path == folder / "dspark-x.gguf"
+    auto, other = (tmp_path / type / "dspark-x.gguf" for type in ("auto", "q4_k_m"))
+    assert auto.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "choices", "found"),
+    [
+        ("v4", {"target": "llama.cpp"}, "`draft`: config.json promises nothing that drafts (DSpark stages)"),
+        ("v3-tied", {"target": "llama.cpp"}, "`draft`: config.json promises nothing that drafts (DSpark stages)"),
+        ("v4-dspark", {"target": "ollama"}, "`draft`: no model that drafts is written for ollama"),
+        ("v4-dspark", {"target": "llama.cpp", "only": "text"}, "`draft`: contradicts `only`"),
+    ],
+)
+def test_a_draft_that_cannot_be_is_refused(kind, choices, found, checkpoint):
+    with pytest.raises(UsageError) as caught:
+        plan(checkpoint(kind), draft=True, **choices)
+    assert str(caught.value).startswith(found)
+
+
 @pytest.mark.parametrize("mtp", ["keep", "only"])
 def test_ollama_has_no_file_with_mtp_layers(mtp, source):
     with pytest.raises(UsageError, match="is not possible for ollama"):

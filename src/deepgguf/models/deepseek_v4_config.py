@@ -65,6 +65,8 @@ class DeepseekV4Config(msgspec.Struct, frozen=True, kw_only=True):
     compress_ratios: tuple[NotNegative, ...]
     dspark_target_layer_ids: tuple[NotNegative, ...] = ()
     dspark_markov_rank: Positive = 256
+    dspark_block_size: Positive | None = None
+    dspark_noise_token_id: NotNegative | None = None
     yarn: Yarn | None = None
     saved: bool = False
 

@@ -5,13 +5,24 @@ Names: the release's model.py, and llama.cpp's conversion/deepseek.py.
 
 from collections.abc import Iterator
 
-from deepgguf.models.deepseek_v4 import block_rows, row_of, stream_rows
+import msgspec
+
 from deepgguf.models.deepseek_v4_config import WINDOW, DeepseekV4Config
+from deepgguf.models.deepseek_v4_table import block_rows, row_of, stream_rows
 from deepgguf.models.table import Kind, Row
 
 
 def stages_table(c: DeepseekV4Config) -> Iterator[Row]:
-    """A block for each of the model's layers that is listened to, what joins these, and what the last one adds."""
+    """A block for each of the model's layers that is listened to, what joins these, and what the last one adds.
+
+    Empty for a model without stages.
+    """
+    for row in _rows(c) if c.dspark_target_layer_ids else ():
+        outputs = tuple(msgspec.structs.replace(output, file="draft") for output in row.outputs["llama.cpp"])
+        yield msgspec.structs.replace(row, outputs={"llama.cpp": outputs})
+
+
+def _rows(c: DeepseekV4Config) -> Iterator[Row]:
     layers, hidden, rank = len(c.dspark_target_layer_ids), c.hidden_size, c.dspark_markov_rank
     tokens, last = (c.vocab_size, rank), f"mtp.{layers - 1}."
     for n in range(layers):

@@ -87,7 +87,8 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     multi-token prediction; `mtp_layers(config)` is how many config.json promises. `drop_reason(config, name)` says why
     another tensor is left out, or None if it is unknown. `limits(config)`: sentences about what no engine can do with
     the model; `prompt_limits(tokenizer)`: what its prompts need and the checkpoint does not say. `model_type` is the
-    other name in config.json, empty where other models share it.
+    other name in config.json, empty where other models share it. `draft_table(config)`: the tensors of a model that the
+    same checkpoint holds to draft for this one.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     model_type: str = ""
     mtp_layers: Callable[[C], int] = lambda config: 0
     prompt_limits: Callable[[Tokenizer], tuple[str, ...]] = lambda tokenizer: ()
+    draft_table: Callable[[C], Iterator[Row]] = lambda config: iter(())
 
 
 AnyFamily = Family[Any]

@@ -22,6 +22,7 @@ from deepgguf.tensors.source_tensor import SourceTensor
 
 _CONFIG = "config.json"
 ASKED_FOR = "asked for"
+DRAFTED_FOR = "the model that it drafts for"
 
 
 class Matched(msgspec.Struct, frozen=True):
@@ -35,12 +36,13 @@ class Selection(msgspec.Struct, frozen=True):
     """What is wanted of a checkpoint.
 
     `mtp` None is what is usual for `target`, which only then must be given. Tensors whose name one of the regular
-    expressions in `drop` finds are left out.
+    expressions in `drop` finds are left out. `draft`: only the model that drafts for this one.
     """
 
     target: str = ""
     mtp: Mtp | None = None
     drop: tuple[str, ...] = ()
+    draft: bool = False
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -64,6 +66,8 @@ def read_model(checkpoint: Checkpoint, selection: Selection) -> Model:
     family = find_family(checkpoint.config, _CONFIG)
     config = family.parse(checkpoint.config, _CONFIG)
     _check_tool(checkpoint)
+    if selection.draft:
+        return Model(family, config, _draft(family, config, checkpoint.tensors))
     mtp, tensors = selection.mtp or "drop", checkpoint.tensors
     if selection.target in family.targets:
         mtp = possible_mtp(family, selection.target, selection.mtp)
@@ -79,6 +83,15 @@ def read_model(checkpoint: Checkpoint, selection: Selection) -> Model:
     left_out = _left_out(family, config, used | asked_for, tensors)
     asked = dict.fromkeys(sorted(asked_for), ASKED_FOR)
     return Model(family, config, Matched(kept, left_out | reasons | asked), mtp, layers)
+
+
+def _draft(family: AnyFamily, config: object, tensors: Mapping[str, SourceTensor]) -> Matched:
+    """What drafts; UsageError for a checkpoint without."""
+    rows = _rows(family.draft_table(config), tensors, ())
+    if not rows:
+        raise UsageError("`draft`", "config.json promises nothing that drafts (DSpark stages)", "leave it out")
+    used = {name for row, _ in rows for name in row.names}
+    return Matched(tuple(rows), {name: DRAFTED_FOR for name in tensors if name not in used})
 
 
 def _check_tool(checkpoint: Checkpoint) -> None:

@@ -37,6 +37,7 @@ from deepgguf.recipes.tensor import ModelFacts, TensorToType
 from deepgguf.tensors.source_tensor import SourceTensor
 from deepgguf.tensors.view import View
 
+_PREFIXES = {"mmproj": "mmproj", "draft": "dspark"}  # of files beside the model's
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 
 
@@ -61,7 +62,7 @@ class _Sourced(msgspec.Struct, frozen=True):
 def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
     """The plan of converting `checkpoint`. CheckpointError or UsageError say what stands in the way."""
     check_options(options)
-    model = read_model(checkpoint, Selection(options.target, options.mtp, options.drop))
+    model = read_model(checkpoint, Selection(options.target, options.mtp, options.drop, options.only == "draft"))
     require_mtp(options.mtp, model.mtp_layers)
     return plan_model(model, checkpoint, options)
 
@@ -112,7 +113,9 @@ def _target(model: Model, options: Options) -> AnyTarget:
 
 
 def _kinds(target: AnyTarget, options: Options) -> list[FileKind]:
-    kinds = [kind for kind in target.files if options.only in (None, kind)]
+    kinds = [kind for kind in target.files if options.only in ((kind,) if kind == "draft" else (None, kind))]
+    if not kinds and options.only == "draft":
+        raise UsageError("`draft`", f"no model that drafts is written for {options.target}", "leave it out")
     if not kinds:
         raise UsageError("`only`", f"this model has no {options.only} file for {options.target}", "leave it out")
     return kinds
@@ -184,7 +187,7 @@ def _plan_file(
         keys |= options.imatrix.keys()
     type = options.type.upper() if options.recipe else plain_type.name
     name = options.output or f"{checkpoint.name}-{type}{'-mtp' if model.mtp == 'only' else ''}.gguf"
-    return sized_file(name if kind == "text" else f"{kind}-{name}", kind, keys, tensors)
+    return sized_file(name if kind == "text" else f"{_PREFIXES[kind]}-{name}", kind, keys, tensors)
 
 
 def _types(

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from deepgguf.encodings.bits import E2M1, E4M3
-from deepgguf.models.deepseek_v4 import table
 from deepgguf.models.deepseek_v4_config import DeepseekV4Config, parse
 from deepgguf.models.deepseek_v4_stages import stages_table
+from deepgguf.models.deepseek_v4_table import table
 from deepgguf.models.table import Kind, Row
 from deepgguf.samples.deepseek_v4_configs import JSON, SEEDS
 from deepgguf.samples.recipe import elements, random_numbers, to_bf16, unit

@@ -38,7 +38,7 @@ def scattered(tensors: Sequence[SampleTensor]) -> list[SampleTensor]:
 def split(tensors: Sequence[SampleTensor], count: int, digits: int = 6) -> list[Shard]:
     """At most `count` shards of about the same size; fewer where single tensors exceed a shard's share.
 
-    Names have their number in so many `digits`: 6 in DeepSeek-V3's release, 5 in V4's. A shard ends with the tensor by which all
+    Names have their number in so many `digits`, 6 in DeepSeek-V3's release. A shard ends with the tensor by which all
     shards so far reach their share of the bytes.
     """
     total, taken = sum(tensor.nbytes for tensor in tensors), 0

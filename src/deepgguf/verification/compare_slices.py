@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from deepgguf.encodings import PLAIN, encoding_of
+from deepgguf.encodings import encoding_of
 from deepgguf.encodings.encoding import Bytes, Encoding, Floats, Squares, Stored
 from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType, block_of
@@ -21,9 +21,9 @@ def compare_slice(
     `data` is the slice in the file, `stored` its source rows; `importance` is that of its columns, if it was used.
     """
     type, encoding = batch.type, batch.source.encoding
-    if type not in PLAIN and encoding_of(type).repacks(encoding, exact=False) and not slice.transposed:
+    if type not in BIT_TYPES and encoding_of(type).repacks(encoding, exact=False) and not slice.transposed:
         return _compare_blocks(type, slice, data, stored, buffers, encoding), None
-    if type not in PLAIN:
+    if type not in BIT_TYPES:
         values = encoding.values(stored, buffers)
         if encoding.rounds_first and not batch.direct:  # as converting first would have rounded them
             values = from_bits(encoding.plain, to_bits(encoding.plain, values))
