@@ -1,13 +1,22 @@
 """The sample checkpoints, each made once per session."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from deepgguf.api import sample as make_sample
 
 Checkpoint = Callable[[str], Path]
+
+# Tests send signals, and a caller in the background (nohup, a shell's &) may have had them ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+settings.register_profile("any machine", deadline=None)  # no test measures time
+settings.load_profile("any machine")
 
 # The arguments with which the goldens' checkpoints were made.
 SAMPLES = {

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from deepgguf.api import convert
+from deepgguf.api import convert, plan
 from golden import GOLDENS, describe_written, read_golden
 from v32 import as_transformers_saves, with_wide_scales
 
 CONVERTED, QUANTIZED = "v32v4/llama.cpp", "v32v4/quantized"
+FP8_AS_Q8 = "v32-fp8-fp8asq8"  # convert_hf_to_gguf.py --fp8-as-q8
 
 # The choices that make each golden of llama.cpp's converter.
 CHOICES = {
@@ -63,6 +64,7 @@ def test_tensors_and_keys_are_those_of_llamacpps_converter(golden, source, tmp_p
 
 
 def test_an_mtp_layer_that_transformers_did_not_save_is_not_promised(source, tmp_path):
+    assert plan(source("v32-hf"), target="llama.cpp").warnings == ()
     convert(source("v32-hf"), tmp_path / "x.gguf", target="llama.cpp")
     keys = describe_written(tmp_path / "x.gguf").keys
     assert keys["deepseek32.block_count"] == (["UINT32"], 3)
@@ -88,6 +90,13 @@ def test_q8_0_keeps_indexer_proj_in_f32_like_the_converter_unless_it_is_chosen_a
     assert describe_written(tmp_path / "x.gguf").by_name() == expected
 
 
+def test_matrices_born_in_fp8_can_be_q8_0_and_all_others_what_they_are(source, tmp_path):
+    patterns = ["token_embd=bf16", "^output.weight=bf16", "nextn=bf16"]
+    choices = {"target": "llama.cpp", "type": "q8_0", "tensor_types": patterns}
+    convert(source("v32-fp8"), tmp_path / "x.gguf", jobs=2, **choices)
+    assert describe_written(tmp_path / "x.gguf").by_name() == read_golden(CONVERTED, FP8_AS_Q8).by_name()
+
+
 def test_a_file_for_ollama_has_the_same_bytes(source, tmp_path):
     for target in ("ollama", "llama.cpp"):
         convert(source("v32-fp8"), tmp_path / f"{target}.gguf", target=target, jobs=2)
@@ -95,5 +104,5 @@ def test_a_file_for_ollama_has_the_same_bytes(source, tmp_path):
 
 
 def test_no_golden_is_left_out():
-    assert set(names(CONVERTED)) == CHOICES.keys() | {"v32-fp8-fp8asq8"}
+    assert set(names(CONVERTED)) == CHOICES.keys() | {FP8_AS_Q8}
     assert len(names(QUANTIZED)) == 8

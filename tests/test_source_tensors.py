@@ -41,7 +41,8 @@ def test_the_samples_mtp_layer_is_dropped_whole(checkpoint):
 
 def test_lm_head_is_dropped_with_its_scales_where_it_is_tied(tmp_path):
     config = V3 | FP8 | {"tie_word_embeddings": True}
-    tied = without(weights(V3), "lm_head.weight") | scaled("lm_head.weight", (520, 32))
+    tied = weights(V3) | scaled("lm_head.weight", (520, 32))
+    tied["model.embed_tokens.weight"] = stored(np.ones((520, 32)), "BF16")
     folder = write_checkpoint(tmp_path / "x", config, tied)
     assert {t.info.name for t in plan(folder).files[0].tensors}.isdisjoint({"output.weight"})
     assert summary(folder) == {"lm_head, tied to the token embedding": (1, 1, 520 * 32 + 4)}

@@ -9,11 +9,24 @@ from typing import Any
 import numpy as np
 
 from deepgguf.samples.recipe import splitmix64
-from tiny_checkpoint import Stored, Tensors, floats, read_tensors, stored, write_checkpoint
+from tiny_checkpoint import Stored, Tensors, floats, read_tensors, stored, without, write_checkpoint
 
 _MTP = "model.layers.3."
 _ROUTER = re.compile(r".*\.mlp\.gate\.weight")
 _SEED = 61
+
+# Fields that transformers 5.24 adds.
+_ADDED = {
+    "dtype": "bfloat16",
+    "head_dim": 16,
+    "layer_types": ["indexed_attention"] * 3,
+    "mlp_bias": False,
+    "mlp_layer_types": ["dense", "sparse", "sparse"],
+    "output_router_logits": False,
+    "pad_token_id": None,
+    "qk_head_dim": 48,
+    "transformers_version": "5.24.0",
+}
 
 
 def as_transformers_saves(source: Path, folder: Path) -> Path:
@@ -21,7 +34,7 @@ def as_transformers_saves(source: Path, folder: Path) -> Path:
     promises it; routers in F32, the norm of the indexer in BF16; the rotary fields in one object.
     """
     kept = {name: t for name, t in read_tensors(source).items() if not name.startswith(_MTP)}
-    content = config(source)
+    content = without(config(source), "torch_dtype") | _ADDED
     rope = {**content.pop("rope_scaling"), "rope_theta": float(content.pop("rope_theta")), "rope_type": "yarn"}
     saved = {name: _as_saved(name, tensor) for name, tensor in kept.items()}
     files = {"generation_config.json": (source / "generation_config.json").read_text()}

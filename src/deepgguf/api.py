@@ -136,9 +136,10 @@ def convert(
 def inspect(path: StrPath) -> Description:
     """What the GGUF file `path` (or the split set that it belongs to) says of itself.
 
-    Raises UsageError if there is no such file, OutputError if it cannot be read, GGUFError if it is not a sound GGUF.
+    Tensors of the types that forks of ggml have (ik_llama.cpp) are described too. Raises UsageError if there is no such
+    file, OutputError if it cannot be read, GGUFError if it is not a sound GGUF.
     """
-    return describe(read_split_set(path))
+    return describe(read_split_set(path, forks=True))
 
 
 @checked

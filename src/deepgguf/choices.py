@@ -43,10 +43,10 @@ class Choice(NamedTuple):
 class Choices(TypedDict, total=False):
     """What decides the bytes of a conversion. Sizes are numbers of bytes, or text in powers of 1000: "48G", "500M".
 
-    `type` "auto" is what the target's own converter makes, "source" the smallest type that holds each tensor exactly. `tensor_types` are "PATTERN=TYPE", one or several, as
-    llama-quantize has them, or a mapping from pattern to type: the first regular expression that matches a tensor's
-    name counts. `mtp` None is what the target's own converter does. `drop` are regular expressions for names in the
-    checkpoint.
+    `type` "auto" is what the target's own converter makes, "source" the smallest type that holds each tensor exactly.
+    `tensor_types` are "PATTERN=TYPE", one or several, as llama-quantize has them, or a mapping from pattern to type:
+    the first regular expression that matches a tensor's name counts. `mtp` None is what the target's own converter
+    does. `drop` are regular expressions for names in the checkpoint.
     """
 
     target: Annotated[Target, Choice("the engine that will run it", "ENGINE", "ollama")]
@@ -67,6 +67,7 @@ class Choices(TypedDict, total=False):
     ]
     output_tensor_type: Annotated[str | None, Choice("the type of output.weight", "TYPE")]
     token_embedding_type: Annotated[str | None, Choice("the type of token_embd.weight", "TYPE")]
+    pre: Annotated[str | None, Choice("the pre-tokenizer by llama.cpp's name, such as deepseek-llm", "NAME")]
 
 
 class RunChoices(TypedDict, total=False):
@@ -89,7 +90,9 @@ class ConversionChoices(Choices, RunChoices, total=False):
     """All that `deepgguf.convert` takes: what decides the bytes, and how they are made."""
 
 
-CHOICES_OF_A_FILE = ("target", "type", "drop", "imatrix", "tensor_types", "output_tensor_type", "token_embedding_type")
+CHOICES_OF_A_FILE = (
+    "target", "type", "drop", "imatrix", "tensor_types", "output_tensor_type", "token_embedding_type", "pre",
+)  # fmt: skip
 """What a finished file may need to be told again of its conversion; the rest (names, how it was split) it shows."""
 
 

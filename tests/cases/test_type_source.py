@@ -1,17 +1,19 @@
 """`type="source"`: each tensor in the smallest type that holds it exactly, and verified without a bound."""
 
+import json
 import re
 
 import numpy as np
 import pytest
 from gguf import GGUFReader
 from gguf.quants import dequantize
+from test_quantized_sources import CONFIG, coded, source
 
 import deepgguf
+from deepgguf.cli.program import run
 from deepgguf.errors import NonFiniteError, UsageError
 from deepgguf.verification.equality import Equality
 from quantized_forms import FORMS, compressed, packed
-from test_quantized_sources import CONFIG, coded, source
 from tiny_checkpoint import V3, floats, stored, weights, write_checkpoint
 
 EXPERTS = "blk.1.ffn_gate_exps.weight"
@@ -170,8 +172,13 @@ def test_nothing_is_chosen_for_single_tensors(tmp_path):
 
 
 def test_the_summary_says_that_every_weight_is_equal(checkpoint, tmp_path, capsys):
-    from deepgguf.cli import main
-
     convert(checkpoint("v32-bf16"), tmp_path / "x.gguf")
-    assert main(["verify", str(tmp_path / "x.gguf"), str(checkpoint("v32-bf16"))]) == 0
+    assert run(["verify", str(tmp_path / "x.gguf"), str(checkpoint("v32-bf16"))]) == 0
     assert "every weight equal, 2,732,818 of them" in capsys.readouterr().out
+
+
+def test_the_json_has_how_many_weights_are_equal(checkpoint, tmp_path, capsys):
+    convert(checkpoint("v3-fp8"), tmp_path / "x.gguf")
+    assert run(["verify", str(tmp_path / "x.gguf"), str(checkpoint("v3-fp8")), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["source"]["equality"]
+    assert (found["weights"], found["equal"]) == (3_810_636, 311_829)

@@ -61,9 +61,20 @@ def of_answer(answer: dict) -> NDArray[np.float64]:
     return found
 
 
-def serve(model: Path, requests: list[tuple[str, dict]], *, mmproj: Path | None = None, n_ctx: int = 256) -> list[dict]:
-    """The server's answers to `requests` (method of xllamacpp.Server, body), from a process of its own."""
-    task = {"model": str(model), "mmproj": str(mmproj or ""), "n_ctx": n_ctx, "requests": requests}
+def serve(
+    model: Path,
+    requests: list[tuple[str, dict]],
+    *,
+    mmproj: Path | None = None,
+    draft: Path | None = None,
+    n_ctx: int = 256,
+) -> list[dict]:
+    """The server's answers to `requests` (method of xllamacpp.Server, body), from a process of its own.
+
+    `draft` has the MTP layers that draft what `model` then checks; it may be the same file.
+    """
+    files = {"model": str(model), "mmproj": str(mmproj or ""), "draft": str(draft or "")}
+    task = {**files, "n_ctx": n_ctx, "requests": requests}
     answers = model.with_name(f"{model.name}.answers.json")
     answers.unlink(missing_ok=True)
     done = subprocess.run(

@@ -1,7 +1,8 @@
 """Runs llama.cpp's server on one model, answers the requests from standard input, and ends.
 
 A process of its own: the engine aborts on a file that it cannot bear, and logs to file descriptors, not to Python.
-usage: serve.py ANSWERS < {"model": path, "mmproj": path or "", "n_ctx": tokens, "requests": [[method, body], ...]}
+usage: serve.py ANSWERS < {"model": path, "mmproj": path or "", "n_ctx": tokens, "requests": [[method, body], ...],
+"draft": path of what drafts by its MTP layers, the model's own or another, or ""}
 """
 
 import json
@@ -32,6 +33,11 @@ def _params(task: dict) -> xllamacpp.CommonParams:
     params.fit_params = False
     params.warmup = False
     params.verbosity = 2
+    if task["draft"]:
+        params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_MTP]
+        params.load_mtp = True
+        if task["draft"] != task["model"]:
+            params.speculative.draft.mparams.path = task["draft"]
     # One thread sums in one order, and does not spin while it waits for the others.
     params.cpuparams.n_threads = 1
     params.cpuparams_batch.n_threads = 1

@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -303,3 +304,21 @@ def test_the_real_path_of_a_file_is_known(tmp_path):
     files = folder_of(tmp_path, b"1")
     (tmp_path / "link").symlink_to("0")
     assert files.local_path("link") == str((tmp_path / "0").resolve())
+
+
+def test_the_files_of_a_folder_in_the_checkpoint_are_named_as_they_are_read(tmp_path):
+    (tmp_path / "more").mkdir()
+    for name in ("b", "a"):
+        (tmp_path / "more" / name).write_bytes(name.encode())
+    files = LocalFiles(tmp_path)
+    assert files.names_in("more") == ["more/a", "more/b"]
+    assert files.read(files.facts("more/b"), 0, 1).tobytes() == b"b"
+
+
+def test_a_folder_that_is_none_of_the_checkpoints_is_not_listed(tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "checkpoint" / "link").symlink_to("../other")
+    for name in ("link", "../other", "missing"):
+        with pytest.raises(CheckpointError, match=rf"^{re.escape(name)}: "):
+            LocalFiles(tmp_path / "checkpoint").names_in(name)

@@ -9,6 +9,8 @@ WHAT: Mapping[str, Sequence[str]] = {
     "--target": ["ollama", "llama.cpp"],
     "--type": TYPES,
     "--only": ["text", "mmproj"],
+    "--mtp": ["keep", "drop", "only"],
+    "--drop": ["layers.3", "layers.3.embed_tokens", "lm_head", "none"],
     "--split-max-size": ["40K", "100000", "1M", "48G"],
     "--split-max-tensors": ["1", "5", "12", "1000"],
     "--part": ["1", "2", "3"],

@@ -107,7 +107,8 @@ def carry_out(attempt: Try) -> Outcome:
         _limit_files(LARGEST_FILE)
         streams, ours = _streams(attempt, stack)
         if attempt.own_python:
-            shown, status = _wait(_spawn(attempt, streams), ours, streams)
+            python = _spawn(attempt, streams)  # kept: a Popen that is thrown away reaps its process
+            shown, status = _wait(python.pid, ours, streams)
         elif attempt.streams == "terminal":
             shown, status = _wait(_fork(attempt, streams, notes), ours, streams)
         else:
@@ -150,7 +151,7 @@ def _limit_files(nbytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, resource.RLIM_INFINITY))
 
 
-def _spawn(attempt: Try, streams: Sequence[int]) -> int:
+def _spawn(attempt: Try, streams: Sequence[int]) -> subprocess.Popen[bytes]:
     """A new Python, which reads the whole environment itself."""
     return subprocess.Popen(
         [sys.executable, "-m", "deepgguf", *map(os.fsencode, attempt.words)],
@@ -160,7 +161,7 @@ def _spawn(attempt: Try, streams: Sequence[int]) -> int:
         stdout=streams[0],
         stderr=streams[1],
         preexec_fn=lambda: _close_some(attempt),  # noqa: PLW1509 - nothing here has threads
-    ).pid
+    )
 
 
 def _fork(attempt: Try, streams: Sequence[int], notes: Path) -> int:

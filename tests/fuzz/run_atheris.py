@@ -140,7 +140,7 @@ def tokenizer(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
     def parse(data: bytes) -> None:
         for file, text in zip_longest(files, data.split(BORDER, len(files) - 1)):
             (folder / file).write_bytes(text) if text is not None else (folder / file).unlink(missing_ok=True)
-        found, _ = read_tokenizer(LocalFiles(folder))
+        found, _ = read_tokenizer(LocalFiles(folder), {})
         llamacpp_tokenizer_keys(found, 64)
         ollama_tokenizer_keys(found, 64)
 

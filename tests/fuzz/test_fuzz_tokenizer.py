@@ -40,7 +40,7 @@ def read(**texts: bytes) -> int:
         for file, content in FILES.items():
             text = texts.get(file.removesuffix(".json"), json.dumps(content).encode())
             (Path(name) / file).write_bytes(text)
-        tokenizer, _ = read_tokenizer(LocalFiles(name))
+        tokenizer, _ = read_tokenizer(LocalFiles(name), {})
     for keys in (llamacpp_tokenizer_keys(tokenizer, 64), ollama_tokenizer_keys(tokenizer, 64)):
         encode_header(keys, ())
         assert len(keys["tokenizer.ggml.tokens"].value) == 64

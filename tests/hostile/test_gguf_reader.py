@@ -276,7 +276,7 @@ def test_row_80_an_unknown_value_type_is_refused(tmp_path: Path, type: int) -> N
     assert message.startswith(f"byte 37: the items of key 'k' has type {type}, and GGUF has 0 to 12")
 
 
-@pytest.mark.parametrize("type", [43, 99, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("type", [43, 99, 1024, 2**31, 2**32 - 1])
 def test_row_80_an_unknown_tensor_type_is_refused(tmp_path: Path, type: int) -> None:
     message = refused_bytes(tmp_path, gguf(tensors=[tensor(type=type)], data=ENOUGH))
     assert message.startswith(f"byte 45: tensor 'w' has type {type}, unknown to ggml")

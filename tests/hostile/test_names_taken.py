@@ -1,4 +1,4 @@
-"""Rows 85 to 90 and 102: other files under the names that a run uses, put there before it, during it, or by another run."""
+"""Rows 85 to 90, 102 to 105: other files under the names that a run uses, put there before it, during it, or by another run."""
 
 import json
 import os
@@ -15,7 +15,12 @@ from checkpoints import checkpoint, header, put
 from command import DEEPGGUF, failed, refused, run_deepgguf
 
 import deepgguf
+from deepgguf.errors import DeepggufError
+from deepgguf.executors.threads import Threads
 from deepgguf.formats.gguf.decode import read_header
+from deepgguf.run.disk import Disk
+from deepgguf.run.execute import execute
+from deepgguf.run.settings import Settings
 from golden import GOLDENS
 
 NAME = "model.gguf"
@@ -304,6 +309,98 @@ def test_row_90_a_part_that_is_too_long_is_shortened(source, left, undisturbed, 
 def test_row_90_a_part_that_is_too_short_is_made_whole(source, left, undisturbed, size):
     os.truncate(left / PART, size)
     resumed(source, left, undisturbed, "--resume")
+
+
+NO_JOURNAL = "has no journal, which says what of it can be relied on; bring the journal back, move it away"
+FOREIGN = {"text": b"my notes", "download": b"GGUF\3\0\0\0" + bytes(range(256)), "zeros, then text": bytes(512) + b"x"}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_row_103_a_stranger_s_part_without_a_journal_stays(source, out, content, undisturbed):
+    (out / PART).write_bytes(content)
+    line = refused("convert", source, "-o", out / NAME, "--resume", folder=out, status=4)
+    assert line == f"{out / PART}: {NO_JOURNAL}, or discard it with --restart"
+    resumed(source, out, undisturbed, "--restart")
+
+
+@pytest.mark.parametrize("lost", ["away", "empty"])
+def test_row_103_work_whose_journal_is_lost_stays_until_it_is_back(source, left, tmp_path, undisturbed, lost):
+    shutil.copy(left / JOURNAL, tmp_path)
+    (left / JOURNAL).unlink() if lost == "away" else os.truncate(left / JOURNAL, 0)
+    line = refused("convert", source, "-o", left / NAME, "--resume", folder=left, status=4)
+    assert line == f"{left / PART}: {NO_JOURNAL}, or discard it with --restart"
+    shutil.copy(tmp_path / JOURNAL, left)
+    resumed(source, left, undisturbed, "--resume")
+
+
+@pytest.mark.parametrize("written", [0, 4096, SIZE])
+def test_row_103_a_part_that_no_work_went_into_needs_no_journal(source, left, undisturbed, written):
+    (left / JOURNAL).unlink()
+    data_offset = read_header(left / PART).data_offset
+    os.truncate(left / PART, min(written, data_offset))
+    os.truncate(left / PART, written)
+    resumed(source, left, undisturbed, "--resume")
+
+
+def test_row_103_the_work_of_another_output_under_this_one_s_part_stays(source, left, tmp_path, undisturbed):
+    other = ("convert", source, "-o", left / "other.gguf", "--type", "q8_0")
+    failed(*other, status=4, program=failing("rename", "1+", tmp_path / "log"))
+    parts, swapped = (left / PART, left / "other.gguf.part"), tmp_path / "swapped"
+    for old, new in zip((parts[0], parts[1], swapped), (swapped, parts[0], parts[1]), strict=True):
+        shutil.move(old, new)
+    line = refused("convert", source, "-o", left / NAME, "--resume", folder=left, status=4)
+    found = "holds nothing that this run wrote; move it away, or discard it with --restart"
+    assert line == f"{left / PART}: {found}"
+
+
+def test_row_103_work_is_resumed_though_its_header_is_damaged(source, left, undisturbed):
+    with (left / PART).open("r+b") as part:
+        part.write(b"damaged")
+    resumed(source, left, undisturbed, "--resume")
+
+
+@pytest.mark.parametrize("beside", ["work", "nothing"])
+def test_row_104_a_stranger_s_file_in_place_of_the_journal_is_not_removed(source, left, beside):
+    if beside == "nothing":
+        (left / PART).unlink()
+    (left / JOURNAL).write_bytes(b"my diary")
+    line = refused("convert", source, "-o", left / NAME, "--resume", folder=left, status=4)
+    assert line == f"{left / JOURNAL}: is not a journal of deepgguf; move it away, or discard it with --restart"
+
+
+@pytest.mark.parametrize("option", ["--resume", "--restart", "--overwrite"])
+def test_row_104_a_stranger_s_file_in_place_of_the_manifest_s_part_is_not_removed(source, out, option):
+    (out / f"{MANIFEST}.part").write_bytes(b"my diary")
+    line = refused("convert", source, "-o", out / NAME, option, folder=out, status=2)
+    assert line == f"{out / MANIFEST}.part: is not a manifest of deepgguf; move it away, or give another --output"
+
+
+@pytest.mark.parametrize("written", [b"", b'{\n "fi', bytes(100)])
+def test_row_104_a_manifest_that_was_begun_does_not_stop_the_next_run(source, left, undisturbed, written):
+    (left / f"{MANIFEST}.part").write_bytes(written)
+    resumed(source, left, undisturbed, "--resume")
+
+
+class OvertakenDisk(Disk):
+    """Another run begins when this one has looked for a part twice, found none, and is about to create its own."""
+
+    def __init__(self, others: list[Path]) -> None:
+        self._others, self._looked = others, 0
+
+    def exists(self, path: Path) -> bool:
+        found = super().exists(path)
+        self._looked += path.name == PART
+        if self._looked == 2 and path.name == PART:
+            for other in self._others:
+                other.write_bytes(b"of the other run")
+        return found
+
+
+def test_row_105_a_run_that_is_overtaken_leaves_the_other_s_journal_alone(source, out):
+    others = [out / PART, out / JOURNAL]
+    with pytest.raises(DeepggufError, match="another run is at work"):
+        execute(deepgguf.plan(source, out / NAME), Settings(folder=out), Threads(1), disk=OvertakenDisk(others))
+    assert [other.read_bytes() for other in others] == [b"of the other run"] * 2
 
 
 def test_row_102_a_part_of_another_user_is_not_resumed(source, left):

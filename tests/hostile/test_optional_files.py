@@ -35,6 +35,9 @@ UNREADABLE = {
 each = pytest.mark.parametrize(("make", "found"), UNREADABLE.items(), ids=[f"row_94_{m.__name__}" for m in UNREADABLE])
 
 
+OPTIONAL = ("generation_config.json", "special_tokens_map.json", "added_tokens.json", "README.md")
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     folder = checkpoint("v3", tmp_path / "v3")
@@ -44,7 +47,8 @@ def source(tmp_path: Path) -> Path:
 
 @each
 @pytest.mark.parametrize(
-    "file", ["tokenizer_config.json", "processor_config.json", "preprocessor_config.json", "chat_template.jinja"]
+    "file",
+    ["tokenizer_config.json", "chat_template.jinja", "chat_template.json"],
 )
 def test_row_94_what_decides_keys_is_refused(source, file, make: Callable[[Path], None], found):
     (source / file).unlink(missing_ok=True)
@@ -53,11 +57,25 @@ def test_row_94_what_decides_keys_is_refused(source, file, make: Callable[[Path]
 
 
 @each
-@pytest.mark.parametrize("file", ["generation_config.json", "README.md"])
+@pytest.mark.parametrize("file", ["processor_config.json", "preprocessor_config.json"])
+def test_row_94_a_processor_s_config_is_read_for_a_model_with_vision_only(tmp_path, source, file, make, found):
+    before = planned(source)["warnings"]
+    make(source / file)
+    assert planned(source)["warnings"] == before
+    seeing = checkpoint("ocr", tmp_path / "ocr")
+    (seeing / "processor_config.json").unlink()
+    make(seeing / file)
+    assert refused(seeing, "--target", "llama.cpp").startswith(f"{file}: {found}; download ")
+
+
+@each
+@pytest.mark.parametrize("file", OPTIONAL)
 def test_row_94_what_engines_can_do_without_is_a_warning(source, file, make: Callable[[Path], None], found):
     (source / file).unlink(missing_ok=True)
     make(source / file)
-    assert [w.split(";")[0] for w in planned(source)["warnings"]] == [f"{file}: {found}"]
+    unread, lacking = planned(source)["warnings"]
+    assert unread.split(";")[0] == f"{file}: {found}"
+    assert lacking.startswith("the file has no chat template")
 
 
 @each

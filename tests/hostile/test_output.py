@@ -1,5 +1,6 @@
 """Rows 63 to 74: what can happen to the output, and what is left of it afterwards."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -204,6 +205,12 @@ def test_row_65_a_folder_that_may_not_be_entered_is_refused(source, out):
     assert line == f"{out}: cannot be entered: Permission denied; look at its permissions, or give another --output"
 
 
+def test_row_65_a_folder_that_may_not_be_listed_is_refused_for_a_sample(out):
+    out.chmod(0o300)
+    line = refused("sample", "v3", out, folder=out, status=4, program=NOT_ALMIGHTY)
+    assert line == f"{out}: cannot be looked at: Permission denied; name a new one"
+
+
 @pytest.mark.parametrize("option", ["--overwrite", "--resume", "--restart"])
 def test_row_66_an_output_that_is_a_symlink_is_refused(source, out, tmp_path, option):
     (tmp_path / "precious").write_bytes(b"precious")
@@ -393,6 +400,11 @@ def test_row_73_a_journal_with_a_damaged_record_is_resumed(source, out, tmp_path
     start = text.index(b"\n") + 1
     text[start + int((len(text) - start) * place)] ^= 1
     journal.write_bytes(text)
+    resumed(source, out, undisturbed)
+
+
+def test_row_73_a_journal_with_a_hole_of_a_terabyte_behind_its_records_is_resumed(source, out, tmp_path, undisturbed):
+    os.truncate(interrupted(source, out, tmp_path), 1 << 40)
     resumed(source, out, undisturbed)
 
 

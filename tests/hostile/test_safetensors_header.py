@@ -4,7 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
-from checkpoints import SHARDS, edit_header, edit_tensor, first_tensor, header, put_header_text, refused, sample
+from checkpoints import (
+    SHARDS,
+    edit_header,
+    edit_tensor,
+    first_tensor,
+    header,
+    planned,
+    put_header_text,
+    refused,
+    sample,
+)
 
 from deepgguf.formats.safetensors import HEADER_CAP
 
@@ -103,7 +113,7 @@ def test_row_07_another_type_where_an_offset_belongs_is_refused(folder, shard, v
 @pytest.mark.parametrize("shape", [[-256, 256], [-256, -256]])
 def test_row_07_a_negative_dimension_is_refused(folder, shard, shape):
     name = edit_tensor(shard, shape=shape)
-    assert refused(folder).startswith(f"{shard.name}, tensor {name}: shape {shape}, every dimension must be at least 1")
+    assert refused(folder).startswith(f"{shard.name}, tensor {name}: shape {shape}, no dimension can be negative")
 
 
 @pytest.mark.parametrize("entry", [[], "F32", None, {}, {"dtype": "F32"}])
@@ -189,7 +199,8 @@ def test_row_11_a_shape_whose_product_overflows_is_refused(folder, shard, shape)
 @pytest.mark.parametrize("shape", [[0], [0, 256], [256, 0], [2**64, 0]])
 def test_row_11_a_dimension_of_zero_is_refused(folder, shard, shape):
     name = edit_tensor(shard, shape=shape, data_offsets=[0, 0])
-    assert refused(folder).startswith(f"{shard.name}, tensor {name}: shape {shape}, every dimension must be at least 1")
+    line = refused(folder)
+    assert "leaves a hole" in line or line.startswith(f"tensor {name}: has no weights")
 
 
 @pytest.mark.parametrize("dtype", ["F8", "f32", "FLOAT", "", "BF16 ", "Q4_0"])
@@ -224,9 +235,9 @@ def test_row_14_a_million_empty_tensors_are_refused(folder, shard):
 
 
 @pytest.mark.parametrize("metadata", [[], "pt", None, {"format": 1}, {"format": None}, {"format": {"a": "b"}}])
-def test_row_15_metadata_that_is_not_strings_is_refused(folder, shard, metadata):
+def test_row_15_metadata_that_is_not_strings_is_not_read(folder, shard, metadata):
     edit_header(shard, lambda content: content.update(__metadata__=metadata))
-    assert refused(folder).startswith(f"{shard.name}, __metadata__: must map strings to strings: Expected ")
+    assert planned(folder)["architecture"] == "deepseek2"
 
 
 NAMES = {

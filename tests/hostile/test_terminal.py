@@ -14,7 +14,8 @@ from command import DEEPGGUF, Outcome, failed, refused, run_deepgguf
 from gguf_bytes import STRING, gguf, key, text
 
 from deepgguf.errors import OutputError, VerificationError
-from deepgguf.run.journal import read_journal
+from deepgguf.run.disk import Disk
+from deepgguf.run.journal import reopen_journal
 from deepgguf.verification.stored_hashes import read_stored_hashes
 
 NOT_UTF8 = os.fsdecode(b"m\xff\xe9")
@@ -171,7 +172,7 @@ def test_row_98_a_flipped_bit_in_a_journal_s_header(source, tmp_path):
     for flipped in flips(header):
         journal.write_bytes(flipped + b"\n" + records)
         try:
-            read_journal(journal)
+            reopen_journal(Disk(), journal, pieces=1)[0].close()
         except OutputError as error:
             assert error.found == "the journal's header is damaged or of another version"
 

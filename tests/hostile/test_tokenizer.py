@@ -50,7 +50,7 @@ def test_row_29_a_negative_id_is_refused(folder, id):
 
 def test_row_29_sparse_ids_are_refused(folder):
     edit_tokenizer(folder, give_last_token(2**31 - 1))
-    assert "is missing, though ids go up to 2147483647; ids must be without gaps" in refused(folder)
+    assert "is missing, though ids go up to 2147483647; no tokenizer has so many holes" in refused(folder)
 
 
 @pytest.mark.parametrize("id", [1.0, "1", None, True, [1]])
@@ -186,7 +186,7 @@ def test_row_34_a_chat_template_that_is_not_utf8_is_refused(folder, template):
     assert "chat_template.jinja: not UTF-8 at byte 3" in refused(folder)
 
 
-@pytest.mark.parametrize("template", [1, [1], [{"name": "default"}], {"a": "b"}])
+@pytest.mark.parametrize("template", [1, [1], [{"name": "default"}], {"a": 1}])
 def test_row_34_a_chat_template_that_is_not_text_is_refused(folder, template):
     edit_json(folder / "tokenizer_config.json", lambda config: config.update(chat_template=template))
     assert "tokenizer_config.json: " in refused(folder)

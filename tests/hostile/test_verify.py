@@ -195,6 +195,13 @@ def test_row_91_what_was_made_by_an_importance_matrix_is_made_anew_by_the_same_o
         deepgguf.verify(file, source, remake=True)
 
 
+def test_row_106_an_importance_matrix_that_was_renamed_is_still_the_same(tmp_path: Path) -> None:
+    matrix = GOLDENS / "imatrix-v3-bf16.gguf"
+    file, source = converted(tmp_path, "q4_k_m", imatrix=matrix)
+    renamed = Path(shutil.copy(matrix, tmp_path / "renamed.gguf"))
+    assert found(file, source, imatrix=renamed, remake=True) == set()
+
+
 def test_row_91_making_anew_takes_a_source(tmp_path: Path) -> None:
     file, _ = converted(tmp_path)
     line = refused("verify", file, "--remake", folder=tmp_path, status=2)

@@ -39,6 +39,12 @@ def test_one_part_of_a_fused_matrix_is_rows_of_a_single_head():
     assert taken(view).tolist() == [[4, 5], [6, 7]]
 
 
+def test_the_last_rows_of_every_head_are_woven_of_two_halves():
+    view = View.woven_heads((12, 2), 2, 4)
+    assert [view.source_row(row) for row in range(12)] == [0, 1, 2, 4, 3, 5, 6, 7, 8, 10, 9, 11]
+    assert (view.shape, view.elements) == ((12, 2), 24)
+
+
 @pytest.mark.parametrize("shape", [(1, 24), (24,), (4, 3, 2)])
 def test_reshaping_changes_nothing_but_the_shape(shape):
     view = View.whole((12, 2)).reshaped(shape)

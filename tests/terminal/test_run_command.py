@@ -56,7 +56,7 @@ def test_an_ollama_that_refuses_split_sets_gets_them_joined(checkpoint):
     planned = deepgguf.plan(checkpoint("v2-lite"), "v2.gguf", split_max_tensors=20)
     joined = f"llama-gguf-split --merge ./{planned.files[0].name} ./v2.gguf"
     assert how_to_run(planned, planned.folder)[1] == (
-        f"an older Ollama refuses a split set; join the files for it: {joined}"
+        f"Ollama before 0.30 refuses a split set; join the files for it: {joined}"
     )
 
 

@@ -2,9 +2,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from planting import convert, copy_of
 
 import deepgguf
+from planting import convert, copy_of
 
 
 @pytest.fixture(scope="session")

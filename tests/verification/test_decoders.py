@@ -6,10 +6,10 @@ import pytest
 from ggml_decoding import ggml_decode
 from hypothesis import given
 from hypothesis import strategies as st
-from planting import decode
 
 from deepgguf.encodings import PLAIN, WRITTEN, encoding_of
 from deepgguf.formats.gguf.types import GGMLType, block_of, row_bytes
+from planting import decode
 
 QUANTIZED = sorted(WRITTEN - PLAIN)
 # Where a block's float16 scales stand.

@@ -4,12 +4,12 @@ import hashlib
 import json
 
 import pytest
-from planting import convert, copy_of, differences, flip_bit, rewrite, tensor_named, the_difference, with_value
 
 import deepgguf
 from deepgguf.api import compare
 from deepgguf.errors import GGUFError, VerificationError
 from deepgguf.formats.gguf.decode import read_header
+from planting import convert, copy_of, differences, flip_bit, rewrite, tensor_named, the_difference, with_value
 
 
 def change_manifest(file, **members):

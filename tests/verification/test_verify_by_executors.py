@@ -6,11 +6,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from planting import exchange_experts, flip_bit
 
 from deepgguf.api import compare, verify
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.executor import Result, Task
+from planting import exchange_experts, flip_bit
 
 NAME = "blk.1.ffn_up_exps.weight"
 

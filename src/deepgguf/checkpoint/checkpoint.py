@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 import msgspec
 
+from deepgguf.checkpoint.diagnosis import Seen, no_config
 from deepgguf.checkpoint.model_card import HUB, ModelCard, read_model_card
-from deepgguf.checkpoint.nested_config import language_part, levels
+from deepgguf.checkpoint.nested_config import language_part, levels, with_language_field
 from deepgguf.checkpoint.quantization import MODELOPT, declared_quantization, quantization_warnings
 from deepgguf.checkpoint.shards import Shards, open_shards
+from deepgguf.checkpoint.tied_head import head_differs
 from deepgguf.checkpoint.tokenizer import Tokenizer, read_tokenizer
 from deepgguf.errors import CheckpointError
 from deepgguf.executors.executor import Executor
@@ -15,20 +17,26 @@ from deepgguf.files.files import Files
 from deepgguf.formats.json_text import SMALL_FILE, read_json
 from deepgguf.tensors.source_tensor import SourceTensor
 
+_CONFIG = "config.json"
 _LONGEST_ID = 200  # characters; the Hub allows 96 for each of its halves
+
+_OWN_HEAD = (
+    "lm_head.weight differs from the token embedding to which config.json ties it (tie_word_embeddings): it is used, "
+    "as transformers 5 does; if the embedding is meant, remove lm_head.weight from the shards"
+)
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
     """Headers, config, tokenizer and model card of the checkpoint in `files`, the name it goes by, and warnings.
 
     `config`, `processor` and `generation` are the JSON objects of the files of these names; all but the first may be
-    empty.
+    empty. `processor` is the error if its file cannot be read, which only a model with vision must raise.
     """
 
     files: Files
     name: str
     config: dict[str, object]
-    processor: dict[str, object]
+    processor: dict[str, object] | CheckpointError
     generation: dict[str, object]
     shards: Shards
     tokenizer: Tokenizer
@@ -41,6 +49,11 @@ class Checkpoint(msgspec.Struct, frozen=True):
         return self.shards.tensors
 
     @property
+    def seen(self) -> Seen:
+        """What there is, for `diagnosis`."""
+        return Seen(self.files, self.config, self.tensors, self.shards.empty, self.shards.stray)
+
+    @property
     def model_id(self) -> str | None:
         """What config.json calls the model, ORGANIZATION/NAME or a path; None if that cannot be shown as a name."""
         named = next((level["_name_or_path"] for level in levels(self.config) if level.get("_name_or_path")), None)
@@ -49,12 +62,18 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoint:
     """What `files` hold, the headers of shards read by `executor`. CheckpointError if anything is wrong with it."""
-    config = _read_object(files, "config.json")
+    if _CONFIG not in files.names():
+        raise no_config(files)
+    config = _read_object(files, _CONFIG)
     card, card_warnings = read_model_card(files)
     quantization = declared_quantization(config, _optional(files, MODELOPT), _base_model(card))
     hidden_size = language_part(config).get("hidden_size")
     shards, shard_warnings = open_shards(files, quantization, executor, hidden_size)
-    tokenizer, tokenizer_warnings = read_tokenizer(files)
+    tied = language_part(config).get("tie_word_embeddings") is True
+    own_head = tied and head_differs(shards.tensors, files.by_number(shards.files))
+    if own_head:
+        config = with_language_field(config, "tie_word_embeddings", False)
+    tokenizer, tokenizer_warnings = read_tokenizer(files, config)
     return Checkpoint(
         files=files,
         name=files.checkpoint_name,
@@ -68,6 +87,7 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
             *card_warnings,
             *shard_warnings,
             *quantization_warnings(quantization, shards.tensors.values()),
+            *((_OWN_HEAD,) if own_head else ()),
             *tokenizer_warnings,
         ),
     )
@@ -92,12 +112,15 @@ def _base_model(card: ModelCard) -> str | None:
     return first.repo_url.removeprefix(f"{HUB}/")
 
 
-def _processor(files: Files) -> dict[str, object]:
+def _processor(files: Files) -> dict[str, object] | CheckpointError:
     """processor_config.json, or preprocessor_config.json where there is only that."""
     there = files.names()
     names = ("processor_config.json", "preprocessor_config.json")
     name = next((name for name in names if name in there), None)
-    return _read_object(files, name) if name else {}
+    try:
+        return _read_object(files, name) if name else {}
+    except CheckpointError as error:
+        return error
 
 
 def _generation(files: Files) -> dict[str, object]:

@@ -29,3 +29,12 @@ def language_part(config: Mapping[str, object]) -> Mapping[str, object]:
     for level in levels(config):
         merged |= level
     return merged
+
+
+def with_language_field(config: Mapping[str, object], name: str, value: object) -> dict[str, object]:
+    """`config` with one field of its language model changed."""
+    inner = nested(config)
+    if inner is None:
+        return {**config, name: value}
+    key, part = inner
+    return {**config, key: with_language_field(part, name, value)}

@@ -8,6 +8,7 @@ from deepgguf.choices import CHOICES_OF_A_FILE, Choices, RunChoices
 from deepgguf.cli import commands
 from deepgguf.cli.endings import EXIT_STATUSES
 from deepgguf.cli.flags import add_choices
+from deepgguf.cli.others_flags import SAME, answer
 from deepgguf.samples.configs import KINDS
 from deepgguf.version import __version__
 
@@ -65,7 +66,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         add(subparsers)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
-        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        options.parser.error(answer(unknown) or f"unrecognized arguments: {' '.join(unknown)}")
     return options
 
 
@@ -92,6 +93,8 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", metavar="OUT", help="a file or folder (default: NAME-TYPE.gguf in the current one)"
     )
     add_choices(parser, Choices)
+    for flag, name in SAME.items():
+        parser.add_argument(flag, dest=name, help=argparse.SUPPRESS)
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

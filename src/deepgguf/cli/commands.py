@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepgguf.choices import Choices, RunChoices
-from deepgguf.cli.flags import given
+from deepgguf.cli.flags import given, in_flags
 from deepgguf.cli.output import complain, print_json, print_page, to_stdout
 from deepgguf.errors import UsageError, printable
 
@@ -81,6 +81,8 @@ def _plan_every_type(options: argparse.Namespace, jobs: int) -> None:
 
 
 def _plan(options: argparse.Namespace) -> "Plan":
+    import msgspec
+
     from deepgguf import api
 
     # A plan is a few hundred thousand objects that all live to the end: looking for garbage among them finds none, not
@@ -89,7 +91,7 @@ def _plan(options: argparse.Namespace) -> "Plan":
     try:
         made = api.plan(options.source, options.output, **given(options, Choices))
         gc.freeze()
-        return made
+        return msgspec.structs.replace(made, warnings=tuple(map(in_flags, made.warnings)))
     finally:
         gc.enable()
 

@@ -60,6 +60,13 @@ class Files(ABC):
         What is there but cannot be read (a folder, a FIFO) may be named too; `facts` refuses it.
         """
 
+    def names_in(self, folder: str) -> Sequence[str]:
+        """The names of the files in a folder of the checkpoint, sorted, each as `facts` takes it: FOLDER/NAME.
+
+        None by default, for sources without folders. Errors as for `facts`.
+        """
+        return ()
+
     @abstractmethod
     def facts(self, name: str) -> FileFacts:
         """Size and version as they are now.

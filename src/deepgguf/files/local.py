@@ -12,9 +12,10 @@ from typing import Self
 
 from deepgguf.errors import CheckpointError, OutputError, UsageError
 from deepgguf.files.files import Buffer, FileFacts, Files, changed, flat, gone
-from deepgguf.files.hub_cache import blobs_folder, folder_name, hub_repository, snapshot_folder
+from deepgguf.files.hub_cache import blobs_folder, folder_name, hub_advice, hub_repository, snapshot_folder
 from deepgguf.files.regular_file import NOT_THERE, OpenFile, open_regular, unreadable
 
+_GGUF = "a GGUF file needs no conversion: run it as it is"
 _WANTED = "give the folder that holds config.json and the safetensors files"
 
 
@@ -24,8 +25,9 @@ class LocalFiles(Files):
     Without `limit` it is a quarter of what the process may have open. If even that is too many, fewer are open. A file
     is never closed while another thread reads it: a thread waits until one that is open can be closed.
 
-    A symlink may lead to a file in the same folder, or from a snapshot of Hugging Face's cache to its blobs; others
-    could publish any file of this machine.
+    A symlink may lead to a file in the same folder, or from a snapshot of Hugging Face's cache to its blobs, wherever
+    these lie; others could publish any file of this machine. A SafeTensors file may lie anywhere, as on another disk:
+    of a file that is not one no byte is published, as its header must account for all of them.
     """
 
     def __init__(self, path: str | os.PathLike[str], limit: int | None = None) -> None:
@@ -37,12 +39,13 @@ class LocalFiles(Files):
         given = Path(path)
         try:
             if not stat.S_ISDIR(given.stat().st_mode):
-                raise UsageError(given, "a file, not the folder of a checkpoint", _WANTED)
+                advice = _GGUF if given.suffix == ".gguf" else _WANTED
+                raise UsageError(given, "a file, not the folder of a checkpoint", advice)
             folder = snapshot_folder(given).absolute()
         except OSError as e:
             found = "no such folder" if isinstance(e, FileNotFoundError) else f"cannot be read: {e.strerror}"
             if e.errno in NOT_THERE:
-                raise UsageError(given, found, _WANTED) from None
+                raise UsageError(given, found, hub_advice(os.fspath(path)) or _WANTED) from None
             raise OutputError(given, found, "check the disk and the permissions, then try again") from None
         self.__setstate__((str(folder), limit, False))
 
@@ -94,6 +97,13 @@ class LocalFiles(Files):
         except OSError as e:
             raise unreadable(self._folder, e, _WANTED) from None
 
+    def names_in(self, folder: str) -> Sequence[str]:
+        """The names of everything in that folder, sorted."""
+        try:
+            return sorted(f"{folder}/{path.name}" for path in Path(self.local_path(folder)).iterdir())
+        except OSError as e:
+            raise unreadable(folder, e, "download it again") from None
+
     def facts(self, name: str) -> FileFacts:
         """Size and time of change."""
         with self._state:
@@ -114,15 +124,17 @@ class LocalFiles(Files):
     def local_path(self, name: str) -> str:
         """The file's real path.
 
-        CheckpointError if there is none, or a symlink leads out of the folder; OutputError if it cannot be looked for.
+        CheckpointError if there is none, or a symlink of another than a SafeTensors file leads out of the folder;
+        OutputError if it cannot be looked for.
         """
         try:
             real = os.path.realpath(Path(self._folder, name), strict=True)
             folder = os.path.realpath(self._folder, strict=True)
         except OSError as e:
             raise unreadable(name, e, "download it again") from None
+        anywhere = self._any_symlink or (name.endswith(".safetensors") and ".." not in Path(name).parts)
         allowed = [a for a in (folder, blobs_folder(folder)) if a]
-        if not self._any_symlink and not any(Path(real).is_relative_to(a) for a in allowed):
+        if not anywhere and not any(Path(real).is_relative_to(a) for a in allowed):
             raise CheckpointError(
                 name, f"a symlink to {real}, outside the checkpoint's folder", "put the file itself into the folder"
             )

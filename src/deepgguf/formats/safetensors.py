@@ -61,8 +61,10 @@ def parse_header(text: bytes, data_start: int, file_size: int, where: str) -> li
 
     `data_start` is the byte of the file at which the data start, `file_size` its size.
 
+    A tensor with a dimension of zero has no bytes; what that means is for the caller to say.
+
     Raises CheckpointError unless each tensor has a printable name, a known dtype, at most 4 dimensions, none of them
-    zero, and as many bytes as these need, and unless the tensors cover the data without hole, overlap or rest.
+    negative, and as many bytes as these need, and unless the tensors cover the data without hole, overlap or rest.
     """
     entries = header_entries(text, where)
     sizes: dict[tuple[str, tuple[int, ...]], int] = {}
@@ -97,8 +99,8 @@ def _extent(entry: Entry, where: str) -> int:
     if len(entry.shape) > MAX_DIMENSIONS:
         raise CheckpointError(where, f"{len(entry.shape)} dimensions, at most {MAX_DIMENSIONS} are allowed")
     for dimension in entry.shape:
-        if dimension <= 0:
-            raise CheckpointError(where, f"shape {list(entry.shape)}, every dimension must be at least 1")
+        if dimension < 0:
+            raise CheckpointError(where, f"shape {list(entry.shape)}, no dimension can be negative")
         bits *= dimension
     if bits % 8:
         raise CheckpointError(where, f"{bits} bits of {entry.dtype} are not a whole number of bytes")

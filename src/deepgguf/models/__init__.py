@@ -8,12 +8,11 @@ import pkgutil
 from collections.abc import Iterable
 from functools import cache
 
+from deepgguf.checkpoint.diagnosis import other_model
 from deepgguf.checkpoint.nested_config import levels
 from deepgguf.errors import CheckpointError
 from deepgguf.models.config_schema import JsonObject
 from deepgguf.models.family import AnyFamily
-
-_UNSUPPORTED = "this version of deepgguf does not support this DeepSeek model"
 
 
 @cache
@@ -26,26 +25,16 @@ def known_families() -> dict[str, AnyFamily]:
 def find_family(config: JsonObject, where: str) -> AnyFamily:
     """The family that `config` (config.json) names; CheckpointError if deepgguf knows none of its names.
 
-    `architectures` decides, or `model_type` where it is missing, also in the object with a wrapper's language model.
+    `architectures` decides, or `model_type` where it is missing or names what a trainer wrapped around the model; also
+    in the object with a wrapper's language model.
     """
-    names = [name for level in levels(config) for name in _architectures(level)]
     found = _named_family(config)
     if found:
         return found
-    type = str(config.get("model_type"))
-    if not names and _any_deepseek([type]):
-        raise CheckpointError(where, f"model_type is {type!r}, {_expected_names()}", _UNSUPPORTED)
-    if not names:
-        advice = "compare with the model's original config.json"
-    elif _any_deepseek(names):
-        advice = _UNSUPPORTED
-    else:
-        advice = "this model belongs to another family, and deepgguf converts DeepSeek models only"
-    raise CheckpointError(where, f"architectures is {config.get('architectures')!r}, {_expected_names()}", advice)
-
-
-def _expected_names() -> str:
-    return f"expected one of {', '.join(sorted(known_families()))}"
+    types = [str(level["model_type"]) for level in levels(config) if level.get("model_type")]
+    names = [name for level in levels(config) for name in _architectures(level)] + types
+    expected = f"expected one of {', '.join(sorted(known_families()))}"
+    raise CheckpointError(where, f"architectures is {config.get('architectures')!r}, {expected}", other_model(names))
 
 
 def _named_family(config: JsonObject) -> AnyFamily | None:
@@ -55,10 +44,10 @@ def _named_family(config: JsonObject) -> AnyFamily | None:
     for level in levels(config):
         names = _architectures(level)
         family = next((known[name] for name in map(_with_head, names) if name in known), None)
-        if not names:
-            family = by_type.get(str(level.get("model_type")))
         if family or _any_deepseek(names):
             return family
+        if str(level.get("model_type")) in by_type:
+            return by_type[str(level["model_type"])]
     return None
 
 

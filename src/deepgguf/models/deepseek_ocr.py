@@ -15,6 +15,7 @@ from deepgguf.errors import CheckpointError
 from deepgguf.formats.gguf.types import Value, ValueType
 from deepgguf.models import deepseek_v2
 from deepgguf.models.config_schema import JsonObject, json_object, to_config
+from deepgguf.models.engine_limits import unread_limits
 from deepgguf.models.family import Family, KeyFacts, TargetFile
 from deepgguf.models.language_keys import group_keys, size_keys
 from deepgguf.models.language_model import LanguageConfig, language_drop_reason, language_table, parse_language_config
@@ -53,6 +54,10 @@ def _parse(config: JsonObject, where: str) -> OcrConfig:
     language = parse_language_config(raw, _DEFAULTS, f"{where}: {key}")
     if language.use_mla:
         raise CheckpointError(where, f"{key}.use_mla is true, expected false", "no engine runs this variant")
+    if language.scaling or language.rope_theta not in (None, 10000.0):
+        found = f"{key} has rope_theta {language.rope_theta:g}{' and rope_scaling' if language.scaling else ''}"
+        reason = "the engines rotate DeepSeek-OCR by these alone (deepseek2.cpp)"
+        raise CheckpointError(where, f"{found}, expected 10000 without scaling", reason)
     return OcrConfig(language, _vision(config, where))
 
 
@@ -110,7 +115,9 @@ def _llamacpp_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
 
 def _mmproj_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
     """What clip.cpp reads. feed_forward_length is 4 x heads: upstream's quirk, not the MLP's width."""
-    clip, sam = config.vision.clip, config.vision.sam
+    clip, sam, processor = config.vision.clip, config.vision.sam, facts.checkpoint.processor
+    if isinstance(processor, CheckpointError):
+        raise processor
     own = {
         "has_vision_encoder": boolean(True),
         "projector_type": string("deepseekocr"),
@@ -123,8 +130,8 @@ def _mmproj_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
         "vision.block_count": uint32(clip.layers),
         "vision.attention.head_count": uint32(clip.heads),
         "vision.attention.layer_norm_epsilon": float32(1e-6),
-        "vision.image_mean": _channels(facts.checkpoint.processor, "image_mean"),
-        "vision.image_std": _channels(facts.checkpoint.processor, "image_std"),
+        "vision.image_mean": _channels(processor, "image_mean"),
+        "vision.image_std": _channels(processor, "image_std"),
         "vision.projector.scale_factor": uint32(1),
         "vision.window_size": uint32(14),
         "vision.preproc_min_tiles": uint32(2),
@@ -142,6 +149,10 @@ def _channels(processor: Mapping[str, object], key: str) -> Value | None:
     if not (isinstance(values, list) and len(values) == 3 and all(type(v) in (int, float) for v in values)):
         raise CheckpointError("processor_config.json", f"{key} is {values!r}, expected three numbers")
     return array(ValueType.FLOAT32, [float(v) for v in values])
+
+
+def _limits(c: OcrConfig) -> tuple[str, ...]:
+    return tuple(unread_limits(c.language))
 
 
 def _llamacpp_limits(c: OcrConfig) -> tuple[str, ...]:
@@ -163,4 +174,5 @@ FAMILY = Family(
         "ollama": ollama_target(TargetFile("deepseekocr", _ollama_keys), Exceptions(kept_prefixes=("v.", "s.", "mm."))),
         "llama.cpp": llamacpp_target(_LLAMACPP_FILES, _llamacpp_limits),
     },
+    chat_template="{% for m in messages %}{{m['content']}}{% endfor %}",  # conversion/deepseek.py, DeepseekV2Model
 )

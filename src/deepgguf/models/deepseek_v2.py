@@ -5,6 +5,7 @@ Ollama: convert/convert_deepseek2.go, with the corrections of docs/differences.m
 
 from deepgguf.formats.gguf.types import GGMLType, Value, ValueType
 from deepgguf.models.config_schema import JsonObject
+from deepgguf.models.engine_limits import engine_limits
 from deepgguf.models.family import Family, KeyFacts, TargetFile
 from deepgguf.models.language_keys import gating_function, group_keys, rope_keys, size_keys
 from deepgguf.models.language_model import (
@@ -75,6 +76,7 @@ def ollama_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
 def llamacpp_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
     """MLA as attention with one KV head (deepseek2.cpp): keys of rank + rope dimensions, values of rank."""
     rank = c.kv_lora_rank or 0
+    betas = c.scaling.betas if c.scaling and c.scaling.type == "yarn" else (None, None)
     own = {
         **size_keys(c),
         "block_count": uint32(c.num_hidden_layers + facts.mtp_layers),
@@ -92,33 +94,26 @@ def llamacpp_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
         "expert_weights_norm": boolean(c.norm_topk_prob or None),
         "expert_weights_scale": float32(c.routed_scaling_factor),
         "rope.dimension_count": uint32(c.qk_rope_head_dim),
-        "rope.scaling.yarn_beta_fast": float32(c.yarn.beta_fast) if c.yarn else None,
-        "rope.scaling.yarn_beta_slow": float32(c.yarn.beta_slow) if c.yarn else None,
+        "rope.scaling.yarn_beta_fast": float32(betas[0]),
+        "rope.scaling.yarn_beta_slow": float32(betas[1]),
         "nextn_predict_layers": uint32(facts.mtp_layers or None),
     }
     tokenizer = llamacpp_tokenizer_keys(facts.checkpoint.tokenizer, c.vocab_size)
     return llamacpp_general(facts, "model") | present(own, f"{facts.architecture}.") | tokenizer
 
 
+# What the models do with groups of experts (modeling_deepseek.py), and the engines otherwise (build_moe_ffn).
+_GROUPS = {
+    "group_limited_greedy": "topk_method is group_limited_greedy: the model ranks groups of experts by their best "
+    "expert, the engines by their best two; some tokens will be routed to other experts than in the original",
+    "greedy": "topk_method is greedy: the model chooses among all experts, but n_group and topk_group make the engines "
+    "choose groups of them first; set both to 1",
+}
+
+
 def _limits(c: LanguageConfig) -> tuple[str, ...]:
-    """modeling_deepseek.py ranks a group by its best expert; llama-graph.cpp (build_moe_ffn) by its best two."""
-    if c.topk_method != "group_limited_greedy" or (c.n_group or 1) == 1:
-        return ()
-    return (
-        "topk_method is group_limited_greedy: the model ranks groups of experts by their best expert, the engines by "
-        "their best two; some tokens will be routed to other experts than in the original",
-    )
-
-
-def _llamacpp_limits(c: LanguageConfig) -> tuple[str, ...]:
-    """deepseek2.cpp tells V2-Lite, the variant without q_lora_rank, by its 26 or 27 layers."""
-    layers, lite = c.num_hidden_layers, c.q_lora_rank is None
-    if lite == (layers in (26, 27)):
-        return ()
-    wants = "expects no q_lora_rank for 26 or 27 layers and one for any other number"
-    return (
-        f"llama.cpp {wants}; this model has {layers} layers and {'none' if lite else 'one'}: it may refuse to load it",
-    )
+    chosen = c.n_group and c.n_group > 1 and c.topk_group != c.n_group
+    return (*engine_limits(c), *((_GROUPS[c.topk_method],) if chosen and c.topk_method in _GROUPS else ()))
 
 
 FAMILY = Family(
@@ -128,11 +123,10 @@ FAMILY = Family(
     drop_reason=text_drop_reason,
     targets={
         "ollama": ollama_target(TargetFile("deepseek2", ollama_keys), Exceptions(pins=(_Q8_ATTENTION,))),
-        "llama.cpp": llamacpp_target(
-            {"text": TargetFile("deepseek2", llamacpp_keys)}, _llamacpp_limits, mtp=("drop", "keep", "only")
-        ),
+        "llama.cpp": llamacpp_target({"text": TargetFile("deepseek2", llamacpp_keys)}, mtp=("drop", "keep", "only")),
     },
     limits=_limits,
+    pre="deepseek-llm",
     model_type="deepseek_v2",
     mtp_layers=language_mtp_layers,
 )

@@ -2,6 +2,7 @@
 
 from deepgguf.models import deepseek_v2
 from deepgguf.models.config_schema import JsonObject
+from deepgguf.models.engine_limits import engine_limits
 from deepgguf.models.family import Family
 from deepgguf.models.language_model import (
     LanguageConfig,
@@ -20,6 +21,7 @@ DEFAULTS: JsonObject = {
     "topk_method": "noaux_tc",
     "n_group": 8,
     "topk_group": 4,
+    "rope_interleave": True,
     "num_nextn_predict_layers": 1,
 }
 
@@ -34,6 +36,7 @@ FAMILY = Family(
     table=language_table,
     drop_reason=text_drop_reason,
     targets=deepseek_v2.FAMILY.targets,
+    limits=engine_limits,
     model_type="deepseek_v3",
     mtp_layers=language_mtp_layers,
 )

@@ -7,6 +7,7 @@ is llama.cpp's, so that both targets have one layout.
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 
@@ -18,6 +19,7 @@ from deepgguf.formats.gguf.types import GGMLType, Value
 from deepgguf.models import deepseek_v3
 from deepgguf.models.config_schema import JsonObject, Positive, to_config
 from deepgguf.models.deepseek_v2 import llamacpp_keys
+from deepgguf.models.engine_limits import attention_limits, routing_limits, unread_limits
 from deepgguf.models.family import Family, KeyFacts, TargetFile
 from deepgguf.models.language_model import (
     LanguageConfig,
@@ -35,23 +37,29 @@ from deepgguf.recipes.patterns import TypePattern
 
 # What transformers' configuration_deepseek_v32.py gives a field that config.json leaves out. Its model knows no other
 # scoring function than the sigmoid, so that what it saves names none; the engine refuses a file without one.
-DEFAULTS: JsonObject = {**deepseek_v3.DEFAULTS, "first_k_dense_replace": 3}
-_INDEXER: JsonObject = {"index_n_heads": 64, "index_head_dim": 128, "index_topk": 2048}
+DEFAULTS: JsonObject = {
+    **deepseek_v3.DEFAULTS,
+    "first_k_dense_replace": 3,
+    "index_n_heads": 64,
+    "index_head_dim": 128,
+    "index_topk": 2048,
+    "layer_types": None,
+}
 
 _AFTER_ATTENTION = re.compile(r"model\.layers\.(\d+)\.post_attention_layernorm\.weight")
 _HADAMARD = 64  # llama-kv-cache.cpp: the indexer's keys are rotated in runs of so many
-_ENGINE_BETAS = (32.0, 1.0)  # deepseek32.cpp does not read yarn_beta_fast and yarn_beta_slow
 
 # llama.cpp's converter keeps it in Q8_0 files too; llama-quantize quantizes it, as any matrix, by every recipe.
 _EXCEPTIONS = Exceptions(pins=(Pin(("q8_0",), TypePattern(r"indexer\.proj\.weight", GGMLType.F32)),))
 
 
 class Indexer(msgspec.Struct, frozen=True):
-    """The fields of config.json that are the indexer's."""
+    """The fields of config.json that are the indexer's; transformers 5 names the attention of every layer too."""
 
     index_n_heads: Positive
     index_head_dim: Positive
     index_topk: Positive
+    layer_types: tuple[Literal["indexed_attention"], ...] | None = None
 
 
 class V32Config(msgspec.Struct, frozen=True):
@@ -62,7 +70,7 @@ class V32Config(msgspec.Struct, frozen=True):
 
 
 def _parse(config: JsonObject, where: str) -> V32Config:
-    indexer = to_config(language_part(config), _INDEXER, Indexer, where)
+    indexer = to_config(language_part(config), DEFAULTS, Indexer, where)
     language = parse_language_config(config, DEFAULTS, where)
     for key in ("q_lora_rank", "use_mla"):
         if not getattr(language, key):
@@ -114,35 +122,20 @@ def _drop_reason(c: V32Config, name: str) -> str | None:
 
 
 def _limits(c: V32Config) -> tuple[str, ...]:
-    found = []
-    if c.indexer.index_head_dim % _HADAMARD:
-        found.append(
-            f"index_head_dim is {c.indexer.index_head_dim}: llama.cpp runs this model only with a multiple of "
-            f"{_HADAMARD}"
-        )
-    yarn = c.language.yarn
-    if yarn and (yarn.beta_fast, yarn.beta_slow) != _ENGINE_BETAS:
-        found.append(
-            f"rope_scaling has beta_fast {yarn.beta_fast:g} and beta_slow {yarn.beta_slow:g}: llama.cpp computes with "
-            "32 and 1 for this architecture, whatever the file says, so its answers will be other than the original's"
-        )
+    language, width = c.language, c.indexer.index_head_dim
+    found = [*unread_limits(language), *routing_limits(language), *attention_limits(language)]
+    if width % _HADAMARD:
+        found.append(f"index_head_dim is {width}: llama.cpp runs this model only with a multiple of {_HADAMARD}")
     return tuple(found)
 
 
 def _prompt_limits(tokenizer: Tokenizer) -> tuple[str, ...]:
-    """The model's prompts begin with BOS, and its template is published as a program only (encoding/)."""
-    found = []
-    if tokenizer.add_bos is False:
-        found.append(
-            "tokenizer_config.json has add_bos_token false, and the file says so too: this model learned prompts that "
-            "begin with BOS; set it to true unless your program puts BOS there itself"
-        )
-    if tokenizer.chat_template is None:
-        found.append(
-            "the file has no chat template, so that engines take ChatML, which this model does not know: to chat, put "
-            "models/templates/deepseek-ai-DeepSeek-V3.2.jinja of llama.cpp into the checkpoint as chat_template.jinja"
-        )
-    return tuple(found)
+    if tokenizer.special.add_bos is not False:
+        return ()
+    return (
+        "tokenizer_config.json has add_bos_token false, and the file says so too: this model learned prompts that "
+        "begin with BOS; set it to true unless your program puts BOS there itself",
+    )
 
 
 _FILES: dict[FileKind, TargetFile[V32Config]] = {"text": TargetFile("deepseek32", _keys)}

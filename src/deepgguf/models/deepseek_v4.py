@@ -8,7 +8,6 @@ import re
 
 import msgspec
 
-from deepgguf.checkpoint.tokenizer import Tokenizer
 from deepgguf.choices import FileKind
 from deepgguf.encodings.fp4 import Fp4
 from deepgguf.encodings.fp8 import Fp8
@@ -121,16 +120,6 @@ def _limits(c: DeepseekV4Config) -> tuple[str, ...]:
     return tuple(text for text, applies in found.items() if applies)
 
 
-def _prompt_limits(tokenizer: Tokenizer) -> tuple[str, ...]:
-    """The release has its template as a program only (encoding/)."""
-    if tokenizer.chat_template is not None:
-        return ()
-    return (
-        "the file has no chat template, so that engines take ChatML, which this model does not know: to chat, put "
-        "models/templates/deepseek-ai-DeepSeek-V4.jinja of llama.cpp into the checkpoint as chat_template.jinja",
-    )
-
-
 # Hyper-connections decide what reaches every layer, in tables of a few MB: at Q4_K they cost more than the experts.
 _STREAMS = Exceptions(pins=(Pin(tuple(RECIPES), TypePattern(r"hc_(attn|ffn)_fn|output_hc_fn", GGMLType.F32)),))
 
@@ -148,6 +137,5 @@ FAMILY = Family(
     targets={"llama.cpp": _TARGET, "ollama": msgspec.structs.replace(_TARGET, files=_FILES, mtp=("drop",))},
     model_type="deepseek_v4",
     mtp_layers=_mtp_layers,
-    prompt_limits=_prompt_limits,
     draft_table=stages_table,
 )

@@ -2,10 +2,10 @@
 
 import msgspec
 
+from deepgguf.checkpoint.diagnosis import other_model
 from deepgguf.checkpoint.nested_config import language_part
 from deepgguf.errors import CheckpointError
 from deepgguf.models.config_schema import JsonObject, NotNegative, Positive, PositiveFloat, json_object, to_config
-from deepgguf.models.language_model import Yarn
 
 # What configuration_deepseek_v4.py (transformers 5.24) gives a field that config.json leaves out.
 DEFAULTS: JsonObject = {
@@ -24,6 +24,15 @@ WINDOW, SPARSE, HEAVY = RATIOS = (0, 4, 128)
 # What save_pretrained calls otherwise; "model." stands before all names but the head's.
 _SAVED = {"embed.weight": "embed_tokens.weight"}
 _SAVED |= {f"hc_head_{part}": f"hc_head.hc_{part}" for part in ("fn", "base", "scale")}
+
+
+class Yarn(msgspec.Struct, frozen=True):
+    """YaRN (arXiv 2309.00071): how the rotary positions of compressed layers are stretched."""
+
+    factor: PositiveFloat
+    original_max_position_embeddings: Positive
+    beta_fast: PositiveFloat = 32.0
+    beta_slow: PositiveFloat = 1.0
 
 
 class DeepseekV4Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +91,7 @@ def parse(raw: JsonObject, where: str) -> DeepseekV4Config:
     raw = language_part(raw)
     if str(raw.get("model_type")).startswith("deepseek_v41"):  # other blocks of scales
         found = f"model_type is {raw['model_type']!r}, expected 'deepseek_v4'"
-        raise CheckpointError(where, found, "this version of deepgguf does not support this DeepSeek model")
+        raise CheckpointError(where, found, other_model((str(raw["model_type"]),)))
     if raw.get("compress_ratios") is None:
         raw = {**raw, **_saved_fields(raw, where)}
     else:

@@ -45,9 +45,9 @@ class Target(msgspec.Struct, Generic[C], frozen=True):
     """What a target makes of a family.
 
     `plain_types[storage][plain type of the source]`: the type without a choice. `file_types[type]`: general.file_type
-    of an unquantized file, by the type of most of its weights. `exceptions`: where the target differs from llama-quantize. `limits(config)`:
-    sentences about what the target's engine cannot do. `mtp`: what can become of layers of multi-token prediction; the
-    first is what the reference converter does.
+    of an unquantized file, by the type of most of its weights. `exceptions`: where the target differs from
+    llama-quantize. `limits(config)`: sentences about what the target's engine cannot do. `mtp`: what can become of
+    layers of multi-token prediction; the first is what the reference converter does.
 
     `stored_types`: the types without a choice of matrices that are stored in these forms. `direct`: quantized types are
     made of the weights as they are stored, not of those that an unquantized file would have.
@@ -86,9 +86,10 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     `table(config, mtp_layers)` yields every tensor that the checkpoint must contain, and those of so many layers of
     multi-token prediction; `mtp_layers(config)` is how many config.json promises. `drop_reason(config, name)` says why
     another tensor is left out, or None if it is unknown. `limits(config)`: sentences about what no engine can do with
-    the model; `prompt_limits(tokenizer)`: what its prompts need and the checkpoint does not say. `model_type` is the
-    other name in config.json, empty where other models share it. `draft_table(config)`: the tensors of a model that the
-    same checkpoint holds to draft for this one.
+    the model; `prompt_limits(tokenizer)`: how its prompts will differ from what it learned. `model_type` is the other
+    name in config.json, empty where other models share it. `pre` is the pre-tokenizer of the models that have been
+    published, `chat_template` what their reference converter writes where they ship none. `draft_table(config)`: the
+    tensors of a model that the same checkpoint holds to draft for this one.
     """
 
     name: str
@@ -100,6 +101,8 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     model_type: str = ""
     mtp_layers: Callable[[C], int] = lambda config: 0
     prompt_limits: Callable[[Tokenizer], tuple[str, ...]] = lambda tokenizer: ()
+    pre: str = "deepseek-v3"
+    chat_template: str = ""
     draft_table: Callable[[C], Iterator[Row]] = lambda config: iter(())
 
 

@@ -2,6 +2,7 @@
 
 from deepgguf.formats.gguf.types import Value
 from deepgguf.models.language_model import LanguageConfig
+from deepgguf.models.rope import engine_factors
 from deepgguf.models.values import float32, string, uint32
 
 # llama-hparams.h, enum llama_expert_gating_func_type.
@@ -14,16 +15,17 @@ def gating_function(c: LanguageConfig) -> Value | None:
 
 
 def rope_keys(c: LanguageConfig) -> dict[str, Value | None]:
-    """Rotary positions and YaRN. No scaling: no rope.scaling.* key (llama.cpp aborts on an empty type)."""
+    """Rotary positions and their scaling. Without it, no rope.scaling.* key (llama.cpp aborts on an empty type)."""
     keys = {"rope.freq_base": float32(c.rope_theta)}
-    if c.yarn is None:
+    if c.scaling is None:
         return keys
-    # llama.cpp divides by 0.1 again (deepseek2.cpp, TAG_DEEPSEEK2_YARN_LOG_MUL_FIX).
-    multiplier = None if c.yarn.mscale_all_dim is None else 0.1 * c.yarn.mscale_all_dim
+    attention, multiplier = engine_factors(c.scaling)
+    yarn = c.scaling.type == "yarn"
     return keys | {
-        "rope.scaling.type": string("yarn"),
-        "rope.scaling.factor": float32(c.yarn.factor),
-        "rope.scaling.original_context_length": uint32(c.yarn.original_max_position_embeddings),
+        "rope.scaling.type": string(c.scaling.type),
+        "rope.scaling.factor": float32(c.scaling.factor),
+        "rope.scaling.original_context_length": uint32(c.scaling.original) if yarn else None,
+        "rope.scaling.attn_factor": float32(attention),
         "rope.scaling.yarn_log_multiplier": float32(multiplier),
     }
 
@@ -46,5 +48,9 @@ def size_keys(c: LanguageConfig) -> dict[str, Value | None]:
 
 
 def group_keys(c: LanguageConfig) -> dict[str, Value | None]:
-    """Expert groups (DeepSeek-V3, section 2.1.2): without them the engine routes tokens to the wrong experts."""
+    """Expert groups (DeepSeek-V3, section 2.1.2): without them the engine routes tokens to the wrong experts. To use
+    all groups is to have one: the engine aborts on as many used groups as groups (llama-model.cpp, load_hparams).
+    """
+    if c.n_group and c.n_group == c.topk_group:
+        return {"expert_group_count": uint32(1), "expert_group_used_count": uint32(1)}
     return {"expert_group_count": uint32(c.n_group), "expert_group_used_count": uint32(c.topk_group)}

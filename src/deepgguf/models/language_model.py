@@ -9,39 +9,28 @@ from collections.abc import Iterator
 
 import msgspec
 
-from deepgguf.checkpoint.nested_config import language_part
+from deepgguf.checkpoint.nested_config import language_part, levels
 from deepgguf.errors import CheckpointError
-from deepgguf.models.config_schema import (
-    JsonObject,
-    NotNegative,
-    Positive,
-    PositiveFloat,
-    json_object,
-    to_config,
-)
+from deepgguf.models.config_fields import unread_fields
+from deepgguf.models.config_schema import JsonObject, NotNegative, Positive, PositiveFloat, to_config
+from deepgguf.models.config_words import ALIASES, BY_BLOCK, in_own_words
 from deepgguf.models.mtp import MTP_DROPPED
+from deepgguf.models.no_place import no_place_reason
+from deepgguf.models.rope import Scaling, parse_scaling, rope_object, unread_rope
 from deepgguf.models.storage import ALWAYS_F32, MATRIX
 from deepgguf.models.table import Kind, Output, Part, Row
 from deepgguf.tensors.view import Shape, View
 
 _BLOCK = re.compile(r"model\.layers\.(\d{1,9})\.")
 _ENCODER = re.compile(r"(model\.)?(vision_tower|vision_model|visual|audio_tower|\w*_projector)\..*")
-_COMPUTED = re.compile(r"(.*\.)?(rotary_emb\.inv_freq|embeddings\.position_ids)")
-
-
-class Yarn(msgspec.Struct, frozen=True):
-    """YaRN (arXiv 2309.00071): how the rotary positions are stretched."""
-
-    factor: PositiveFloat
-    original_max_position_embeddings: Positive
-    beta_fast: PositiveFloat | None = 32.0
-    beta_slow: PositiveFloat | None = 1.0
-    mscale: float | None = 1.0
-    mscale_all_dim: float | None = None
 
 
 class LanguageConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of a DeepSeek config.json that decide keys, names or shapes, under their own names."""
+    """The fields of a DeepSeek config.json that decide keys, names or shapes, under their own names.
+
+    `scaling` says how positions are stretched. `rotates_halves`: number i of the rotated dimensions goes with number
+    i + half, not with its neighbour. `unread` are the fields that nobody looked at.
+    """
 
     vocab_size: Positive
     hidden_size: Positive
@@ -74,8 +63,14 @@ class LanguageConfig(msgspec.Struct, frozen=True, kw_only=True):
     qk_rope_head_dim: NotNegative
     v_head_dim: NotNegative
 
+    hidden_act: str | None = None
+    sliding_window: NotNegative | None = None
+
     num_nextn_predict_layers: NotNegative | None = None
-    yarn: Yarn | None = None
+
+    scaling: Scaling | None = None
+    rotates_halves: bool = False
+    unread: tuple[str, ...] = ()
 
     @property
     def q_width(self) -> int:
@@ -88,10 +83,22 @@ def parse_language_config(raw: JsonObject, defaults: JsonObject, where: str) -> 
 
     `raw` may be a wrapper's, with the language model's fields in an object within it.
     """
-    raw = language_part(raw)
-    config = to_config({**raw, **_rope(raw, defaults, where)}, defaults, LanguageConfig, where)
+    said = in_own_words(language_part(raw), where)
+    theta = rope_object(said, where)[1].get("rope_theta", said.get("rope_theta", defaults["rope_theta"]))
+    fields = {name: value for name, value in said.items() if name in _READ}
+    config = to_config({**fields, "rope_theta": theta}, defaults, LanguageConfig, where)
     _check_language(config, where)
-    return config
+    *_, own = levels(raw)  # a wrapper's other fields are not the language model's
+    return msgspec.structs.replace(
+        config,
+        scaling=parse_scaling(said, config.max_position_embeddings, where),
+        rotates_halves="rope_interleave" in defaults and not said.get("rope_interleave", True),
+        unread=(*unread_fields(own, _READ | _READ_ELSEWHERE | defaults.keys()), *unread_rope(said, where)),
+    )
+
+
+_READ = set(LanguageConfig.__struct_fields__) - {"scaling", "rotates_halves", "unread"}
+_READ_ELSEWHERE = {"rope_scaling", "rope_parameters", "original_max_position_embeddings", *BY_BLOCK, *ALIASES}
 
 
 def _check_language(c: LanguageConfig, where: str) -> None:
@@ -118,22 +125,6 @@ def _check_language(c: LanguageConfig, where: str) -> None:
         refuse("num_attention_heads", c.num_attention_heads, "a divisor of hidden_size, a multiple of its KV heads")
 
 
-def _rope(raw: JsonObject, defaults: JsonObject, where: str) -> JsonObject:
-    """`rope_theta` and `yarn`, from `rope_parameters` (transformers 5) or `rope_scaling` and `rope_theta` (4)."""
-    key = "rope_parameters" if raw.get("rope_parameters") is not None else "rope_scaling"
-    scaling = raw.get(key)
-    if scaling is None:
-        return {"rope_theta": raw.get("rope_theta", defaults["rope_theta"]), "yarn": None}
-    scaling = json_object(scaling, where, key)
-    theta = scaling.get("rope_theta", raw.get("rope_theta", defaults["rope_theta"]))
-    kind = scaling.get("rope_type", scaling.get("type"))
-    if kind in (None, "default"):
-        return {"rope_theta": theta, "yarn": None}
-    if kind != "yarn":
-        raise CheckpointError(where, f"{key}.type is {kind!r}, expected 'yarn'", "no engine scales DeepSeek otherwise")
-    return {"rope_theta": theta, "yarn": dict(scaling)}
-
-
 def language_table(c: LanguageConfig, mtp_layers: int) -> Iterator[Row]:
     """Every tensor of the language model, block by block; lazy, so that absurd counts cost nothing."""
     yield _for_both("model.embed_tokens.weight", Kind.VOCABULARY, (c.vocab_size, c.hidden_size), "token_embd.weight")
@@ -158,9 +149,7 @@ def language_drop_reason(c: LanguageConfig, name: str) -> str | None:
         return MTP_DROPPED
     if name == "lm_head.weight" and c.tie_word_embeddings:
         return "lm_head, tied to the token embedding"
-    if _COMPUTED.fullmatch(name):
-        return "buffers that the engines compute"
-    return None
+    return no_place_reason(name)
 
 
 def text_drop_reason(c: LanguageConfig, name: str) -> str | None:
@@ -212,16 +201,28 @@ def _block(c: LanguageConfig, block: int, *, dense: bool) -> Iterator[Row]:
 def _latent_attention(c: LanguageConfig, block: int) -> Iterator[Row]:
     p, hidden, heads, rank = "self_attn.", c.hidden_size, c.num_attention_heads, c.kv_lora_rank or 0
     if c.q_lora_rank is None:
-        yield block_row(block, f"{p}q_proj.weight", Kind.LINEAR, (c.q_width, hidden), "attn_q.weight")
+        yield _rotated(c, block, f"{p}q_proj.weight", (c.q_width, hidden), "attn_q.weight")
     else:
         yield block_row(block, f"{p}q_a_proj.weight", Kind.LINEAR, (c.q_lora_rank, hidden), "attn_q_a.weight")
         yield block_row(block, f"{p}q_a_layernorm.weight", Kind.NORM, (c.q_lora_rank,), "attn_q_a_norm.weight")
-        yield block_row(block, f"{p}q_b_proj.weight", Kind.LINEAR, (c.q_width, c.q_lora_rank), "attn_q_b.weight")
+        yield _rotated(c, block, f"{p}q_b_proj.weight", (c.q_width, c.q_lora_rank), "attn_q_b.weight")
     latent = (rank + c.qk_rope_head_dim, hidden)
-    yield block_row(block, f"{p}kv_a_proj_with_mqa.weight", Kind.LINEAR, latent, "attn_kv_a_mqa.weight")
+    yield _rotated(c, block, f"{p}kv_a_proj_with_mqa.weight", latent, "attn_kv_a_mqa.weight", heads=1)
     yield block_row(block, f"{p}kv_a_layernorm.weight", Kind.NORM, (rank,), "attn_kv_a_norm.weight")
     yield _kv_b(c, block, (heads * (c.qk_nope_head_dim + c.v_head_dim), rank))
     yield block_row(block, f"{p}o_proj.weight", Kind.LINEAR, (hidden, heads * c.v_head_dim), "attn_output.weight")
+
+
+def _rotated(c: LanguageConfig, block: int, source: str, shape: Shape, name: str, heads: int = 0) -> Row:
+    """A matrix the last rows of whose heads are rotated. The engines rotate neighbours (LLAMA_ROPE_TYPE_NORM); for a
+    model that rotates halves, the rows that go together become neighbours: the same sums, in another order.
+    """
+    row = block_row(block, source, Kind.LINEAR, shape, name)
+    if not c.rotates_halves:
+        return row
+    view = View.woven_heads(shape, heads or c.num_attention_heads, c.qk_rope_head_dim)
+    outputs = {target: (msgspec.structs.replace(output, view=view),) for target, (output,) in row.outputs.items()}
+    return msgspec.structs.replace(row, outputs=outputs)
 
 
 def _kv_b(c: LanguageConfig, block: int, shape: Shape) -> Row:
@@ -229,7 +230,7 @@ def _kv_b(c: LanguageConfig, block: int, shape: Shape) -> Row:
     v_b the rest (DeepSeek-V2, section 2.1.2: W_UK and W_UV; conversion/deepseek.py).
 
     All rows of kv_b, those of v_b among them, multiply latent vectors; absorbed, v_b multiplies the means that
-    attention makes of them (llama-graph.cpp, build_attn_mha). The transposed k_b multiplies queries, as nothing else does.
+    attention makes of them (llama-graph.cpp, build_attn_mha). The transposed k_b multiplies queries, as no other does.
     """
     latent = (f"blk.{block}.attn_v_b.weight", f"blk.{block}.attn_kv_b.weight")
     whole = block_row(block, "self_attn.kv_b_proj.weight", Kind.LINEAR, shape, "attn_kv_b.weight")

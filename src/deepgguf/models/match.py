@@ -1,11 +1,12 @@
 """What a table promises against what the shards hold: every source tensor is used once or left out with a reason."""
 
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
+from deepgguf.checkpoint.diagnosis import Seen, missing_tensor, unknown_tensors
 from deepgguf.checkpoint.quantization import declared_quantization, drop_reason
 from deepgguf.choices import Mtp
 from deepgguf.encodings import weight_of
@@ -17,10 +18,11 @@ from deepgguf.errors import CheckpointError, UsageError
 from deepgguf.models import find_family
 from deepgguf.models.family import AnyFamily
 from deepgguf.models.mtp import KEPT, MTP_DROPPED, TRUNK_DROPPED, possible_mtp
-from deepgguf.models.table import Part, Row
+from deepgguf.models.table import Kind, Part, Row
 from deepgguf.tensors.source_tensor import SourceTensor
 
 _CONFIG = "config.json"
+_BIAS = re.compile(r"model\.layers\..*_proj(_with_mqa)?\.bias")  # attention_bias and mlp_bias of config.json
 ASKED_FOR = "asked for"
 DRAFTED_FOR = "the model that it drafts for"
 
@@ -66,32 +68,28 @@ def read_model(checkpoint: Checkpoint, selection: Selection) -> Model:
     family = find_family(checkpoint.config, _CONFIG)
     config = family.parse(checkpoint.config, _CONFIG)
     _check_tool(checkpoint)
+    seen = checkpoint.seen
     if selection.draft:
-        return Model(family, config, _draft(family, config, checkpoint.tensors))
-    mtp, tensors = selection.mtp or "drop", checkpoint.tensors
-    if selection.target in family.targets:
-        mtp = possible_mtp(family, selection.target, selection.mtp)
-    layers = 0 if mtp == "drop" else family.mtp_layers(config)
-    if layers and not any(family.drop_reason(config, weight_of(name)) == MTP_DROPPED for name in tensors):
-        layers = 0  # save_pretrained writes none, and leaves the promise in config.json
-    mtp = mtp if layers else "drop"
-    asked_for = _matching(tensors, selection.drop)
-    rows = _rows(family.table(config, layers), tensors, asked_for)
+        return Model(family, config, _draft(family, config, seen))
+    tensors = seen.tensors
+    mtp, layers = _mtp_layers(family, config, selection, tensors)
+    reasons = _asked_for(tensors, selection.drop)
+    rows = _rows(family.table(config, layers), seen, reasons)
     kept = tuple((row, sources) for row, sources in rows if row.part in KEPT[mtp])
-    reasons = {source.name: TRUNK_DROPPED for row, sources in rows if row.part not in KEPT[mtp] for source in sources}
-    used = {name for row, _ in rows for name in row.names}
-    left_out = _left_out(family, config, used | asked_for, tensors)
-    asked = dict.fromkeys(sorted(asked_for), ASKED_FOR)
-    return Model(family, config, Matched(kept, left_out | reasons | asked), mtp, layers)
+    reasons |= {s.name: TRUNK_DROPPED for row, sources in rows if row.part not in KEPT[mtp] for s in sources}
+    explained = {name for row, _ in kept for name in row.names}
+    explained |= reasons.keys()
+    reasons |= _left_out(family, config, explained, seen)
+    return Model(family, config, Matched(kept, reasons), mtp, layers)
 
 
-def _draft(family: AnyFamily, config: object, tensors: Mapping[str, SourceTensor]) -> Matched:
+def _draft(family: AnyFamily, config: object, seen: Seen) -> Matched:
     """What drafts; UsageError for a checkpoint without."""
-    rows = _rows(family.draft_table(config), tensors, ())
+    rows = _rows(family.draft_table(config), seen, ())
     if not rows:
         raise UsageError("`draft`", "config.json promises nothing that drafts (DSpark stages)", "leave it out")
     used = {name for row, _ in rows for name in row.names}
-    return Matched(tuple(rows), {name: DRAFTED_FOR for name in tensors if name not in used})
+    return Matched(tuple(rows), {name: DRAFTED_FOR for name in seen.tensors if name not in used})
 
 
 def _check_tool(checkpoint: Checkpoint) -> None:
@@ -105,50 +103,65 @@ def _check_tool(checkpoint: Checkpoint) -> None:
         raise CheckpointError(_CONFIG, found, convert_the_original(quantization))
 
 
-def _matching(tensors: Mapping[str, SourceTensor], patterns: Sequence[str]) -> set[str]:
-    """The names of what the patterns find, by the names in the files or by those of the table."""
-    return {name for name, tensor in tensors.items() for pattern in patterns if finds(pattern, tensor)}
+def _mtp_layers(family: AnyFamily, config: object, selection: Selection, tensors: Iterable[str]) -> tuple[Mtp, int]:
+    """What becomes of the layers of multi-token prediction, and of how many: none if none are there."""
+    mtp = selection.mtp or "drop"
+    if selection.target in family.targets:
+        mtp = possible_mtp(family, selection.target, selection.mtp)
+    layers = 0 if mtp == "drop" else family.mtp_layers(config)
+    # save_pretrained writes none, and leaves the promise in config.json.
+    if layers and any(family.drop_reason(config, weight_of(name)) == MTP_DROPPED for name in tensors):
+        return mtp, layers
+    return "drop", 0
 
 
-def finds(pattern: str, tensor: SourceTensor) -> bool:
-    """Whether the regular expression is found in the tensor's name, or in the one that it has in the files."""
-    return any(re.search(pattern, name) for name in (tensor.name, tensor.name_in_files))
+def _asked_for(tensors: Mapping[str, SourceTensor], patterns: Iterable[str]) -> dict[str, str]:
+    """The reason for what the patterns find in names, be they those of the files or of the table.
+
+    UsageError for a pattern that finds nothing.
+    """
+    reasons: dict[str, str] = {}
+    for pattern in patterns:
+        search = re.compile(pattern).search
+        found = [name for name, tensor in tensors.items() if search(name) or search(tensor.name_in_files)]
+        if not found:
+            advice = "give a part of a name as its shards have it, or leave it out"
+            raise UsageError("`drop`", f"{pattern!r} matches no tensor of the checkpoint", advice)
+        reasons |= dict.fromkeys(found, ASKED_FOR)
+    return reasons
 
 
-def _rows(
-    table: Iterable[Row], tensors: Mapping[str, SourceTensor], asked_for: Container[str]
-) -> list[tuple[Row, tuple[SourceTensor, ...]]]:
+def _rows(table: Iterable[Row], seen: Seen, asked_for: Collection[str]) -> list[tuple[Row, tuple[SourceTensor, ...]]]:
     """Gives every row its sources. CheckpointError names what is missing, unreadable, or of a wrong shape."""
+    if asked_for:
+        left = {name: tensor for name, tensor in seen.tensors.items() if name not in asked_for}
+        seen = msgspec.structs.replace(seen, tensors=left)
     rows = []
     for row in table:
-        absent = next((name for name in row.names if name not in tensors or name in asked_for), None)
-        if absent is None:
-            rows.append((row, _sources(row, tensors)))
-        elif not row.optional:
-            raise _needed(absent) if absent in asked_for else _missing(absent, row)
+        if not (row.optional and row.source not in seen.tensors):
+            rows.append((row, _sources(row, seen, asked_for)))
     return rows
 
 
-def _sources(row: Row, tensors: Mapping[str, SourceTensor]) -> tuple[SourceTensor, ...]:
-    found = [_source(row, tensors[name]) for name in row.names]
-    return (_beside(*found),) if row.beside else tuple(found)
+def _sources(row: Row, seen: Seen, asked_for: Collection[str]) -> tuple[SourceTensor, ...]:
+    sources = []
+    for name in row.names:
+        found = seen.tensors.get(name)
+        if found is None:
+            raise _needed(name) if name in asked_for else _missing(name, row, seen)
+        if row.form:
+            found = _read_as(row.form, found)
+        if isinstance(found.encoding, Opaque):
+            found.encoding.refuse()
+        if found.shape != row.shape:
+            raise _misshapen(row, found)
+        sources.append(found)
+    return (_beside(*sources),) if row.beside else tuple(sources)
 
 
 def _beside(left: SourceTensor, right: SourceTensor) -> SourceTensor:
     form, cols = Beside(left.encoding, right.encoding, left.shape[-1]), left.shape[-1] + right.shape[-1]
     return SourceTensor(left.name, (left.shape[0], cols), form, (*left.blobs, *right.blobs), left.spelled)
-
-
-def _source(row: Row, found: SourceTensor) -> SourceTensor:
-    if row.form:
-        found = _read_as(row.form, found)
-    if isinstance(found.encoding, Opaque):
-        found.encoding.refuse()
-    if found.shape != row.shape:
-        shapes = f"shape {list(found.shape)}, expected {list(row.shape)} by config.json"
-        where = f"tensor {found.name_in_files}"
-        raise CheckpointError(where, shapes, "config.json and weights belong to different models")
-    return found
 
 
 def _read_as(form: Encoding, found: SourceTensor) -> SourceTensor:
@@ -162,17 +175,26 @@ def _needed(name: str) -> UsageError:
     return UsageError("`drop`", f"takes {name}, which the model needs", "give a narrower pattern")
 
 
-def _missing(name: str, row: Row) -> CheckpointError:
-    advice = "download the missing shard, or compare config.json with the original"
-    if row.part is Part.MTP:
-        advice = 'the MTP layer is incomplete: choose `mtp="drop"`, or download the missing shard'
+def _missing(name: str, row: Row, seen: Seen) -> CheckpointError:
+    if row.part is not Part.MTP:
+        return missing_tensor(name, seen)
+    advice = 'the MTP layer is incomplete: choose `mtp="drop"`, or download the missing shard'
     return CheckpointError(f"tensor {name}", "config.json promises it, but no shard holds it", advice)
 
 
-def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping[str, SourceTensor]) -> dict[str, str]:
+def _misshapen(row: Row, found: SourceTensor) -> CheckpointError:
+    shapes = f"shape {list(found.shape)}, expected {list(row.shape)} by config.json"
+    advice = "config.json and weights belong to different models"
+    if row.kind is Kind.VOCABULARY and found.shape[1:] == row.shape[1:]:
+        rows = found.shape[0]
+        advice = f"if the embedding was resized and vocab_size not updated, set vocab_size to {rows} in config.json"
+    return CheckpointError(f"tensor {found.name_in_files}", shapes, advice)
+
+
+def _left_out(family: AnyFamily, model: object, used: set[str], seen: Seen) -> dict[str, str]:
     """The reason for every tensor that is left out; CheckpointError if there is none for one."""
     reasons: dict[str, str] = {}
-    unknown = []
+    unknown, tensors = [], seen.tensors
     for name in tensors:
         if name not in used:
             reason = family.drop_reason(model, weight_of(name)) or drop_reason(name)
@@ -184,8 +206,9 @@ def _left_out(family: AnyFamily, model: object, used: set[str], tensors: Mapping
         first = tensors[unknown[0]].encoding
         if isinstance(first, Opaque) and weight_of(unknown[0]) != unknown[0]:
             first.refuse()  # scales without weights
-        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        found = f"is unknown{more}: config.json does not promise it and there is no reason to drop it"
-        where = f"tensor {tensors[unknown[0]].name_in_files}"
-        raise CheckpointError(where, found, "if the model does without it, leave it out with `drop`")
+        bias = next(filter(_BIAS.fullmatch, unknown), None)
+        if bias:
+            found = "is a bias, and the engines' language model has no tensor for it"
+            raise CheckpointError(f"tensor {tensors[bias].name_in_files}", found, "no engine can run this model")
+        raise unknown_tensors(tensors[unknown[0]].name_in_files, len(unknown), seen)
     return reasons

@@ -8,10 +8,11 @@ import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.choices import FileKind
-from deepgguf.encodings import PLAIN
+from deepgguf.encodings import PLAIN, encoding_of
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.encodings.fp8 import Fp8
 from deepgguf.encodings.plain import Plain
+from deepgguf.encodings.quantized import Quantized
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.encode import lay_out
 from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value, ValueType, block_of
@@ -20,18 +21,13 @@ from deepgguf.models.match import Matched, Model, Selection, read_model
 from deepgguf.models.mtp import mtp_warnings, require_mtp
 from deepgguf.models.storage import exact_type
 from deepgguf.models.table import Output
+from deepgguf.planning.chat import chat_warnings, with_what_it_lacks
 from deepgguf.planning.importance import Served, importance_of
 from deepgguf.planning.options import SOURCE, Options, check_options
 from deepgguf.planning.schema import Dropped, Plan, PlannedFile, PlannedTensor, forms_of
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.planning.split import split_file
-from deepgguf.planning.warnings import (
-    drop_warnings,
-    importance_warnings,
-    pattern_warnings,
-    rounding_warnings,
-    tokenizer_warnings,
-)
+from deepgguf.planning.warnings import importance_warnings, pattern_warnings, rounding_warnings
 from deepgguf.recipes.choice import Origin, TypeChoices, TypedTensor, choose_types
 from deepgguf.recipes.tensor import ModelFacts, TensorToType
 from deepgguf.tensors.source_tensor import SourceTensor
@@ -70,6 +66,7 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
 def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
     """As `build_plan`, of a model that has been read; the options are checked."""
     target = _target(model, options)
+    checkpoint = with_what_it_lacks(checkpoint, model.family, options.pre)
     files: list[PlannedFile] = []
     for kind in _kinds(target, options):
         whole = kind != "text"  # clip.cpp loads an mmproj from one file only, and it is not quantized
@@ -81,9 +78,8 @@ def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
         *model.family.limits(model.config),
         *target.limits(model.config),
         *mtp_warnings(model.mtp_layers),
-        *tokenizer_warnings(checkpoint),
+        *chat_warnings(checkpoint.tokenizer, pre_chosen=options.pre is not None),
         *model.family.prompt_limits(checkpoint.tokenizer),
-        *drop_warnings(checkpoint.tensors.values(), options.drop),
         *pattern_warnings(files, options.tensor_types),
         *(rounding_warnings(files) if options.type == SOURCE else ()),
     ]
@@ -224,7 +220,8 @@ def _tensor(
     view = _flat(sourced) if info.type in PLAIN else sourced.output.view
     note = sourced.note or _note(typed, info.shape[-1])
     importance = served[info.name].importance if typed.weighted else None
-    if importance and typed.needs_importance:
+    encoding = encoding_of(info.type)
+    if importance and isinstance(encoding, Quantized) and encoding.needs_importance:
         importance = importance.filled()
     return PlannedTensor(info, view, sourced.sources, sourced.plain_type, note, importance, target.direct)
 
@@ -240,7 +237,7 @@ def _note(typed: TypedTensor, row: int) -> str:
 def _flat(sourced: _Sourced) -> View:
     """Where every weight stands alone, any run of them will do as a piece: rows of one."""
     view = sourced.output.view
-    if view.groups > 1 or view.transposed or any(form.type not in PLAIN for form in sourced.forms):
+    if view.groups > 1 or view.transposed or view.woven or any(form.type not in PLAIN for form in sourced.forms):
         return view
     return View(1, view.elements, 1, 0, view.elements)
 

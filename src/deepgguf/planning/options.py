@@ -3,6 +3,7 @@
 import msgspec
 
 from deepgguf.checkpoint.importance import ImportanceMatrix
+from deepgguf.checkpoint.pre_tokenizer import KNOWN_NAMES, PATTERNS
 from deepgguf.choices import FileKind, Mtp, Target
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.types import GGMLType
@@ -35,6 +36,7 @@ class Options(msgspec.Struct, frozen=True):
     output_tensor_type: GGMLType | None = None
     token_embedding_type: GGMLType | None = None
     imatrix: ImportanceMatrix | None = None
+    pre: str | None = None
 
     @property
     def recipe(self) -> Recipe | None:
@@ -55,6 +57,11 @@ def check_options(options: Options) -> None:
     """UsageError for an unknown type, or a combination that makes no sense."""
     if options.type not in TYPES:
         raise UsageError("`type`", f"{options.type!r} is unknown", f"choose from {', '.join(TYPES)}")
+    if options.pre is not None and options.pre not in KNOWN_NAMES:
+        found = f"llama.cpp knows no pre-tokenizer {options.pre!r}, and loads no file with it"
+        raise UsageError(
+            "`pre`", found, f"choose {', '.join(PATTERNS.values())}, or another name of its llama-vocab.cpp"
+        )
     if options.recipe is None:
         for name, nothing in _QUANTIZED_ONLY.items():
             if getattr(options, name) != nothing:

@@ -80,7 +80,21 @@ def piece_at(tensor: PlannedTensor, how: Cut, index: int) -> Piece:
 
 def runs(view: View, piece: Piece) -> list[tuple[int, int]]:
     """The rows of the source matrix that make `piece`, as (first, how many): one run where they lie together."""
+    if view.woven:
+        return _woven_runs(view, piece)
     first = piece.group * view.group_rows + view.start + piece.row
     if piece.groups == 1 or view.taken == view.group_rows:
         return [(first, piece.groups * piece.rows)]
     return [(first + i * view.group_rows, piece.rows) for i in range(piece.groups)]
+
+
+def _woven_runs(view: View, piece: Piece) -> list[tuple[int, int]]:
+    """As `runs`, of a view of one group: rows that lie together in the source are read together."""
+    found: list[tuple[int, int]] = []
+    for row in range(piece.row, piece.row + piece.rows):
+        source = view.source_row(row)
+        if found and sum(found[-1]) == source:
+            found[-1] = (found[-1][0], found[-1][1] + 1)
+        else:
+            found.append((source, 1))
+    return found

@@ -1,35 +1,16 @@
 """What a plan warns of: nothing here stops a run, everything here could surprise."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
-from deepgguf.checkpoint.chat_template import broken_template
-from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.checkpoint.importance import ImportanceMatrix
 from deepgguf.encodings.quantized import Quantized
 from deepgguf.formats.gguf.types import GGMLType
-from deepgguf.models.match import finds
 from deepgguf.planning.schema import PlannedFile, PlannedTensor
 from deepgguf.recipes.patterns import TypePattern
-from deepgguf.tensors.source_tensor import SourceTensor
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _SHOWN = 8
-
-
-def tokenizer_warnings(checkpoint: Checkpoint) -> Iterator[str]:
-    """An unrecognised pre-tokenizer: the engines would split text differently from how the model learned it. And a chat
-    template that none of them can read.
-    """
-    tokenizer = checkpoint.tokenizer
-    broken = broken_template(tokenizer.chat_template or "")
-    if broken:
-        yield f"the chat template is not Jinja that an engine can read ({broken}): chats will fail or use another one"
-    if not tokenizer.pre_known:
-        yield (
-            f"tokenizer.json: its pre-tokenizer (SHA-256 {tokenizer.pre_digest}) is not one that the engines know; "
-            f"{tokenizer.pre} is written instead, so check how some text is tokenized"
-        )
 
 
 def pattern_warnings(files: Iterable[PlannedFile], patterns: Iterable[TypePattern]) -> Iterator[str]:
@@ -38,13 +19,6 @@ def pattern_warnings(files: Iterable[PlannedFile], patterns: Iterable[TypePatter
     for pattern in patterns:
         if not any(map(pattern.matches, names)):
             yield f"no tensor's name matches {pattern.pattern}, so nothing gets the type {pattern.type.name} by it"
-
-
-def drop_warnings(tensors: Collection[SourceTensor], patterns: Iterable[str]) -> Iterator[str]:
-    """Patterns of the user that no tensor of the checkpoint has."""
-    for pattern in patterns:
-        if not any(finds(pattern, tensor) for tensor in tensors):
-            yield f"no tensor of the checkpoint has a name that matches {pattern}, so nothing is left out by it"
 
 
 def rounding_warnings(files: Iterable[PlannedFile]) -> Iterator[str]:
@@ -57,8 +31,8 @@ def rounding_warnings(files: Iterable[PlannedFile]) -> Iterator[str]:
             found[kind] = found.get(kind, 0) + 1
     for (dtypes, type, reason), count in found.items():
         yield (
-            f"{count:,} tensors of {dtypes} become {type}, which rounds weights once that have {reason}: verify with the "
-            "source counts them, and the type f32 rounds none"
+            f"{count:,} tensors of {dtypes} become {type}, which rounds weights once that have {reason}: verify with "
+            "the source counts them, and the type f32 rounds none"
         )
 
 
@@ -93,12 +67,14 @@ def _served_by_others(weighted: Iterable[PlannedTensor], matrix: ImportanceMatri
     for tensor in weighted:
         name, source = tensor.info.name, tensor.importance.source if tensor.importance else tensor.info.name
         if not source.startswith(name):
-            kinds = _kind(name), _kind(source)
+            mean = "the mean of the heads of " if tensor.importance and tensor.importance.averaged else ""
+            kinds = _kind(name), mean + _kind(source)
             others[kinds] = others.get(kinds, 0) + 1
     for (kind, source), count in others.items():
+        layers = f"{count} layer{'s' if count > 1 else ''}"
         yield (
-            f"the importance matrix has no data for {kind} in {count} layers: those of {source} serve, which has the "
-            f"same input; a matrix that was made with a file for {target} has them"
+            f"the importance matrix has no data for {kind}: in {layers} {source} serves, which has the same input; "
+            f"a matrix that was made with a file for {target} has them"
         )
     headless = [_kind(t.info.name) for t in weighted if t.importance is None and t.info.name in matrix.sizes]
     if headless:

@@ -35,6 +35,10 @@ class Share(msgspec.Struct, frozen=True):
     def ranges(self) -> Iterator[FileRange]:
         """The bytes of every blob that the pieces need, from the first to the last."""
         view = self.output.view
+        if view.woven:
+            first, stop = self.pieces[0].row, self.pieces[-1].row + self.pieces[-1].rows
+            first, stop = first - first % view.head_rows, stop + -stop % view.head_rows  # whole heads
+            return self.source.ranges(view.cols, first, stop - first)
         (first, _), (last, count) = runs(view, self.pieces[0])[0], runs(view, self.pieces[-1])[-1]
         return self.source.ranges(view.cols, first, last + count - first)
 

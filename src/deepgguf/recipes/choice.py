@@ -53,7 +53,7 @@ _NEVER_QUANTIZED = (
     "a.rvq.codebook",
     "mm.a.code_embd",
 )
-_WAYS_OUT = "give one as `imatrix` that has, or choose a type that needs none, such as q2_k"
+_WAYS_OUT = "give one as `imatrix` that has, or choose a type that needs none, such as q2_k, or `tensor_types`"
 
 _NEVER_QUANTIZED_NAMES = frozenset({"position_embd.weight", "token_types.weight"})
 
@@ -106,8 +106,7 @@ class Origin(enum.Enum):
 class TypedTensor(msgspec.Struct, frozen=True):
     """A tensor and its type.
 
-    `wanted` is the type before any fallback. `weighted`: the data of the importance matrix for it are to be used, which
-    `needs_importance` cannot do without.
+    `wanted` is the type before any fallback. `weighted`: the data of the importance matrix for it are to be used.
     """
 
     name: str
@@ -115,7 +114,6 @@ class TypedTensor(msgspec.Struct, frozen=True):
     wanted: GGMLType
     origin: Origin
     weighted: bool = False
-    needs_importance: bool = False
 
 
 def choose_types(
@@ -191,8 +189,7 @@ def _typed(tensor: TensorToType, wanted: GGMLType, origin: Origin, choices: Type
     if fitting is None:
         return TypedTensor(tensor.name, tensor.type, wanted, Origin.UNFIT)
     origin = origin if fitting is wanted else Origin.FALLBACK
-    weighted, needs = _is_weighted(tensor, fitting, choices), _needs_importance(tensor, fitting, choices.recipe)
-    return TypedTensor(tensor.name, fitting, wanted, origin, weighted, needs)
+    return TypedTensor(tensor.name, fitting, wanted, origin, _is_weighted(tensor, fitting, choices))
 
 
 def _is_weighted(tensor: TensorToType, type: GGMLType, choices: TypeChoices) -> bool:

@@ -17,6 +17,7 @@ from deepgguf.recipes.patterns import TypePattern
 from deepgguf.verification.counterparts import Layout
 
 IMPORTANCE_KEYS = "quantize.imatrix."
+MATRIX_NAME = f"{IMPORTANCE_KEYS}file"
 ENTRIES_COUNT = f"{IMPORTANCE_KEYS}entries_count"
 
 _MTP_KEY = ".nextn_predict_layers"

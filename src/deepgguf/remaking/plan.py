@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
+from deepgguf.checkpoint.pre_tokenizer import KNOWN_NAMES
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.encode import encode_header
-from deepgguf.formats.gguf.types import GGUFHeader, Value, ValueType
+from deepgguf.formats.gguf.types import GGUFHeader, Value
 from deepgguf.formats.manifest import manifest_path
 from deepgguf.models.match import Model, Selection, read_model
 from deepgguf.planning.build import plan_model
@@ -17,7 +18,15 @@ from deepgguf.planning.options import Options, check_options
 from deepgguf.planning.schema import Plan, PlannedFile
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.planning.split import cut_file
-from deepgguf.remaking.chosen import ENTRIES_COUNT, drafts, mtp_of, possible_choices, types_of, with_types_of
+from deepgguf.remaking.chosen import (
+    ENTRIES_COUNT,
+    MATRIX_NAME,
+    drafts,
+    mtp_of,
+    possible_choices,
+    types_of,
+    with_types_of,
+)
 from deepgguf.verification.counterparts import find_layout
 from deepgguf.verification.expected import Expected, ExpectedFile
 from deepgguf.verification.stored_hashes import read_stored_hashes
@@ -44,6 +53,7 @@ def plan_again(headers: Sequence[GGUFHeader], checkpoint: Checkpoint, given: Map
     """
     stored = read_stored_hashes(manifest_path(headers[0].path))
     model = read_model(checkpoint, Selection(mtp=mtp_of(headers), drop=given.get("drop", ()), draft=drafts(headers)))
+    given = {**_pre_chosen(headers[0], checkpoint), **given}
     layout = find_layout(headers, model, given.get("target"))
     if layout is None:
         return Replanned(Expected(checkpoint, model))
@@ -52,7 +62,7 @@ def plan_again(headers: Sequence[GGUFHeader], checkpoint: Checkpoint, given: Map
     planner = _Planner(headers, model, checkpoint)
     planned = _most_alike(planner, candidates, told, given)
     plan = _by_its_name(planner, planned, named)
-    file = plan.files[0] if "imatrix" in given else _with_its_count(plan.files[0], headers[0])
+    file = _with_its_word(plan.files[0], headers[0], MATRIX_NAME if "imatrix" in given else ENTRIES_COUNT)
     files = tuple(_split(file, headers))
     expected = Expected(
         checkpoint=checkpoint,
@@ -65,6 +75,13 @@ def plan_again(headers: Sequence[GGUFHeader], checkpoint: Checkpoint, given: Map
         importance_file=plan.importance if "imatrix" in given else None,
     )
     return Replanned(expected, msgspec.structs.replace(plan, files=files))
+
+
+def _pre_chosen(header: GGUFHeader, checkpoint: Checkpoint) -> dict[str, Any]:
+    """The pre-tokenizer that the file names, where its checkpoint tells none: then the caller has chosen it."""
+    pre = header.keys.get("tokenizer.ggml.pre")
+    told = checkpoint.tokenizer.pre.name is not None
+    return {} if told or pre is None or pre.value not in KNOWN_NAMES else {"pre": pre.value}
 
 
 class _Planner(NamedTuple):
@@ -139,12 +156,14 @@ def _general(keys: Mapping[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in keys.items() if name.startswith("general.") and name != _FILE_TYPE}
 
 
-def _with_its_count(file: PlannedFile, header: GGUFHeader) -> PlannedFile:
-    """The file with the number of entries that it says its importance matrix has, which is not at hand."""
-    count = header.keys.get(ENTRIES_COUNT)
-    if ENTRIES_COUNT not in file.keys or count is None or count.type is not ValueType.UINT32:
+def _with_its_word(file: PlannedFile, header: GGUFHeader, key: str) -> PlannedFile:
+    """The file with what it says of its importance matrix itself: how many entries one has that is not at hand, or what
+    one was called that may have been renamed since.
+    """
+    planned, said = file.keys.get(key), header.keys.get(key)
+    if planned is None or said is None or said.type is not planned.type:
         return file
-    return sized_file(file.name, file.kind, file.keys | {ENTRIES_COUNT: count}, file.tensors)
+    return sized_file(file.name, file.kind, file.keys | {key: said}, file.tensors)
 
 
 def _split(file: PlannedFile, headers: Sequence[GGUFHeader]) -> list[PlannedFile]:

@@ -101,15 +101,12 @@ class Disk:
             raise _failed("creating", path, error, "check the folder's permissions and space") from None
 
     def reopen(self, path: Path) -> int:
-        """An existing file for reading and writing; a symlink, and what is not a regular file, is refused."""
+        """An existing file for reading and writing; a symlink is refused, and a FIFO does not block."""
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
             fd: int = self.call("open", os.open, path, flags)
         except OSError as error:
             raise _failed("opening", path, error, "check the file, or discard it with `restart=True`") from None
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise OutputError(path, "is not a regular file", "remove it by hand")
         return fd
 
     def lock(self, fd: int, path: Path) -> bool:

@@ -8,18 +8,18 @@ import xxhash
 
 from deepgguf.errors import OutputError
 from deepgguf.executors.executor import Executor, Progress
-from deepgguf.formats.gguf.encode import encode_header
 from deepgguf.formats.manifest import read_manifest
-from deepgguf.planning.schema import PlannedFile
 from deepgguf.run.claims import read_pieces, verified_claims
 from deepgguf.run.disk import Disk, must_be_ours
 from deepgguf.run.file_job import FileJob
 from deepgguf.run.journal import Finished, Journal, JournalHeader, reopen_journal, start_journal
 from deepgguf.run.outputs import refuse_existing
-from deepgguf.run.part_file import PartFile, paddings
+from deepgguf.run.part_file import PartFile, paddings, planned_header
 from deepgguf.run.result import Result
 from deepgguf.run.settings import Settings
 from deepgguf.run.tally import Tally
+
+_NOT_OURS = "move it away, or discard it with `restart=True`"
 
 
 class FileRun:
@@ -98,7 +98,7 @@ class FileRun:
     @property
     def header_digest(self) -> str:
         """The XXH3-128 of all bytes before the data."""
-        return self.part.header_digest if self.part else xxhash.xxh3_128_hexdigest(_header(self.file))
+        return self.part.header_digest if self.part else xxhash.xxh3_128_hexdigest(planned_header(self.file))
 
     def remove_journal(self) -> None:
         """Removes the journal of a file that has its name."""
@@ -142,10 +142,10 @@ class Opener:
         paths = job.paths
         if self._disk.exists(paths.part):
             PartFile.discard(self._disk, paths, job.file)
-        self._disk.remove(paths.journal)
-        self._disk.remove(paths.manifest_part)
         part = PartFile.create(self._disk, paths, job.file)
-        try:
+        try:  # whoever has the part has the names beside it: what is there may be another run's before
+            self._disk.remove(paths.journal)
+            self._disk.remove(paths.manifest_part)
             return FileRun(job, self._settings, part, start_journal(self._disk, paths.journal, job.header))
         except BaseException:
             part.close()
@@ -157,21 +157,24 @@ class Opener:
         paths = job.paths
         if not self._disk.exists(paths.part):
             return self._resume_named(job)
-        if not self._disk.exists(paths.journal):
-            return None
         with ExitStack() as opened:  # closed again unless the run is returned
             part = PartFile.reopen(self._disk, paths, job.file)
             opened.callback(part.close)
             must_be_ours(part.fd, paths.part)
-            journal, claimed = _own_journal(self._disk, job)
-            if not journal:
-                return None
+            journal, claimed = _own_journal(self._disk, job) if self._disk.exists(paths.journal) else (None, {})
             run = FileRun(job, self._settings, part, journal)
             opened.callback(run.close)
+            if not journal:
+                if part.is_untouched:
+                    return None
+                found = "has no journal, which says what of it can be relied on"
+                raise OutputError(paths.part, found, f"bring the journal back, {_NOT_OURS}")
+            run.resume(claimed, self._executor, self._progress)
+            if not run.resumed and part.is_another:
+                raise OutputError(paths.part, "holds nothing that this run wrote", _NOT_OURS)
             part.clear()
             part.prepare()
             journal.cut()
-            run.resume(claimed, self._executor, self._progress)
             opened.pop_all()
         return run
 
@@ -204,7 +207,7 @@ def _own_journal(disk: Disk, job: FileJob) -> tuple[Journal | None, dict[int, Fi
     None and no claims if the interrupted run had not yet written its first line.
     """
     path = job.paths.journal
-    journal, found, finished = reopen_journal(disk, path)
+    journal, found, finished = reopen_journal(disk, path, job.numbering.count)
     if found == job.header:
         return journal, {claim.number: claim for claim in finished if claim.number < job.numbering.count}
     journal.close()
@@ -219,16 +222,12 @@ def _own_journal(disk: Disk, job: FileJob) -> tuple[Journal | None, dict[int, Fi
     raise OutputError(path, "the source files have changed since", "discard it with `restart=True`")
 
 
-def _header(file: PlannedFile) -> bytes:
-    return encode_header(file.keys, [tensor.info for tensor in file.tensors])
-
-
 def _has_name(job: FileJob) -> bool:
     """Whether the final name holds a file of this size with this header and zeros between its tensors."""
     final, file = job.paths.final, job.file
     if not final.is_file() or final.stat().st_size != file.size:
         return False
     with final.open("rb") as found:
-        if found.read(file.data_offset) != _header(file):
+        if found.read(file.data_offset) != planned_header(file):
             return False
         return not any(any(os.pread(found.fileno(), nbytes, offset)) for offset, nbytes in paddings(file))

@@ -16,12 +16,15 @@ import xxhash
 from deepgguf.encodings.encoding import Counts
 from deepgguf.errors import OutputError
 from deepgguf.run.disk import Disk, is_at, must_be_ours
+from deepgguf.run.torn import may_be_left_of
 
 SCHEMA = 3
 _RUN = struct.Struct("<QI")
 _PIECE = struct.Struct("<16sIII")
 _SUM = struct.Struct("<Q")
 _HEADER_CAP = 1 << 20
+_MOST_FOR_A_PIECE = 8 * (_RUN.size + _PIECE.size + _SUM.size)  # one that was made again has several records
+_BEGINNING = b'{"plan":"'
 
 
 class JournalHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,25 +88,27 @@ def start_journal(disk: Disk, path: Path, header: JournalHeader) -> Journal:
     return journal
 
 
-def reopen_journal(disk: Disk, path: Path) -> tuple[Journal, JournalHeader | None, list[Finished]]:
+def reopen_journal(disk: Disk, path: Path, pieces: int) -> tuple[Journal, JournalHeader | None, list[Finished]]:
     """The journal at `path`, its header, and its good records; no header if its line was never finished.
+
+    `pieces`: how many the file has; no journal of it is much longer than a record for each.
 
     OutputError if it cannot be read, is not a file of ours, or its header is damaged.
     """
     fd = disk.reopen(path)
     try:
         must_be_ours(fd, path)
-        header, finished, end = _parsed(path, _content(fd, path))
+        header, finished, end = _parsed(path, _content(fd, path, _HEADER_CAP + pieces * _MOST_FOR_A_PIECE))
     except BaseException:
         os.close(fd)
         raise
     return Journal(disk, path, fd, end), header, finished
 
 
-def _content(fd: int, path: Path) -> bytes:
+def _content(fd: int, path: Path, most: int) -> bytes:
     try:
         with open(fd, "rb", closefd=False) as file:
-            return file.read()
+            return file.read(most)
     except OSError as error:
         advice = "check the disk, then run again, or discard it with `restart=True`"
         raise OutputError(path, f"reading it failed: {error.strerror}", advice) from None
@@ -113,6 +118,8 @@ def _parsed(path: Path, data: bytes) -> tuple[JournalHeader | None, list[Finishe
     """Header, records, and the byte where the good records end; no header and 0 if its line was never finished."""
     line, newline, _ = data[:_HEADER_CAP].partition(b"\n")
     if not newline:
+        if not may_be_left_of(_BEGINNING, line):
+            raise OutputError(path, "is not a journal of deepgguf", "move it away, or discard it with `restart=True`")
         return None, [], 0
     try:
         header: JournalHeader | None = msgspec.json.decode(line, type=JournalHeader)

@@ -1,6 +1,7 @@
 """The manifest of a finished file."""
 
 import os
+from pathlib import Path
 
 import msgspec
 
@@ -12,6 +13,9 @@ from deepgguf.run.disk import Disk
 from deepgguf.run.file_job import FileJob
 from deepgguf.run.paths import Paths
 from deepgguf.run.result import FileReport
+from deepgguf.run.torn import may_be_left_of
+
+_BEGINNING = b'{\n "file":'
 
 
 def write_manifest(disk: Disk, paths: Paths, manifest: Manifest) -> int:
@@ -26,6 +30,15 @@ def write_manifest(disk: Disk, paths: Paths, manifest: Manifest) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def may_be_begun(path: Path) -> bool:
+    """Whether `path` may be a manifest that a run began to write, as far as its first bytes tell."""
+    try:
+        with path.open("rb") as file:
+            return may_be_left_of(_BEGINNING, file.read(len(_BEGINNING)))
+    except OSError:
+        return False
 
 
 def make_manifest(plan: Plan, job: FileJob, header_digest: str, report: FileReport) -> Manifest:

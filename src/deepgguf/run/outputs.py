@@ -12,6 +12,7 @@ from deepgguf.files.files import Files
 from deepgguf.formats.manifest import is_manifest, read_manifest
 from deepgguf.planning.schema import Plan
 from deepgguf.run.file_job import FileJob
+from deepgguf.run.manifest import may_be_begun
 from deepgguf.run.paths import Paths
 from deepgguf.run.settings import Settings
 
@@ -54,11 +55,12 @@ def refuse_manifest(job: FileJob, *, overwrite: bool) -> None:
     for path in (job.paths.manifest, job.paths.manifest_part):
         if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
             raise UsageError(path, "is not a regular file", "move it away, or give another `output`")
-    path = job.paths.manifest
+    path, begun = job.paths.manifest, job.paths.manifest_part
+    for one, of_ours in ((begun, may_be_begun), (path, is_manifest)):
+        if one.exists() and not of_ours(one):
+            raise UsageError(one, "is not a manifest of deepgguf", "move it away, or give another `output`")
     if not path.exists():
         return
-    if not is_manifest(path):
-        raise UsageError(path, "is not a manifest of deepgguf", "move it away, or give another `output`")
     found = read_manifest(path)
     if not overwrite and (found is None or found.plan != job.header.plan):
         raise UsageError(path, "exists", "replace it with `overwrite=True`, or give another `output`")

@@ -1,8 +1,10 @@
 """OUT.part: an output file until it is finished. The four magic bytes come last, so a stray part never loads."""
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import xxhash
@@ -14,6 +16,9 @@ from deepgguf.formats.gguf.types import MAGIC
 from deepgguf.planning.schema import PlannedFile
 from deepgguf.run.disk import Disk, is_at, must_be_at, replaced
 from deepgguf.run.paths import Paths
+from deepgguf.run.torn import may_be_left_of
+
+_RUN = 1 << 20  # bytes read at a time
 
 
 class _TakenError(OutputError):
@@ -71,6 +76,40 @@ class PartFile:
             found = "another run is writing this file"
             raise _TakenError(self.paths.part, found, "wait for it, or give another `output`") from None
 
+    @property
+    def is_another(self) -> bool:
+        """Whether its beginning cannot be what a run, however it ended, has written of this header."""
+        with self._read():
+            return not may_be_left_of(planned_header(self.file), os.pread(self.fd, self.file.data_offset, 0))
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether no tensor's data is in it yet, nor anything else than its own header."""
+        return not self.is_another and not self._holds_data()
+
+    def _holds_data(self) -> bool:
+        start = self.file.data_offset
+        with self._read():
+            while True:
+                try:
+                    start = os.lseek(self.fd, start, os.SEEK_DATA)  # what is only reserved is not read
+                except OSError as error:
+                    if error.errno != errno.ENXIO:
+                        raise
+                    return False
+                data = os.pread(self.fd, _RUN, start)
+                if data.count(0) < len(data):
+                    return True
+                start += len(data)
+
+    @contextmanager
+    def _read(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            advice = "check the disk, then run again with `resume=True`"
+            raise OutputError(self.paths.part, f"reading it failed: {error.strerror}", advice) from None
+
     def clear(self) -> None:
         """Makes what lies between the tensors, and behind the file's end, what it is in a new part."""
         self.disk.truncate(self.fd, self.paths.part, min(os.fstat(self.fd).st_size, self.file.size))
@@ -80,7 +119,7 @@ class PartFile:
     def prepare(self) -> None:
         """Reserves the file's size and writes its header."""
         self.disk.allocate(self.fd, self.paths.part, self.file.size)
-        header = encode_header(self.file.keys, [tensor.info for tensor in self.file.tensors])
+        header = planned_header(self.file)
         assert len(header) == self.file.data_offset
         self.header_digest = xxhash.xxh3_128_hexdigest(header)
         self.disk.write(self.fd, self.paths.part, memoryview(bytes(len(MAGIC)) + header[len(MAGIC) :]), 0)
@@ -160,6 +199,11 @@ class PartWriter:
     def __reduce__(self) -> tuple[type["PartWriter"], tuple[Disk, Path, int]]:
         """Sent elsewhere, it opens the file there."""
         return PartWriter, (self._disk, self._path, self._inode)
+
+
+def planned_header(file: PlannedFile) -> bytes:
+    """All bytes before the data, the magic bytes too."""
+    return encode_header(file.keys, [tensor.info for tensor in file.tensors])
 
 
 def paddings(file: PlannedFile) -> Iterator[tuple[int, int]]:

@@ -77,7 +77,7 @@ def make_sample(kind: str, folder: Path, form: Form, tokenizer: Path | None = No
     needed.
     """
     copies = _tokenizer_files(tokenizer or TOKENIZERS / _TOKENIZERS.get(kind, "sample-v3"))
-    tokens = len(read_tokenizer(LocalFiles(tokenizer))[0].tokens) if tokenizer else 0
+    tokens = len(read_tokenizer(LocalFiles(tokenizer), {})[0].tokens) if tokenizer else 0
     files = companions(kind, config(kind, form.size, tokens))
     tensors = sample_tensors(kind, form.size, tokens)
     shards = split(scattered(tensors) if form.scatter else tensors, form.shards, 5 if kind in V4_SEEDS else 6)
@@ -156,7 +156,11 @@ def _tokenizer_files(folder: Path) -> list[Path]:
 
 def _require_empty(folder: Path) -> None:
     """Nothing is replaced: what a folder holds may be a checkpoint that took a day to download."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise OutputError(folder, f"cannot be looked at: {error.strerror}", "name a new one") from None
+    if taken:
         raise UsageError(folder, "exists and is not an empty folder", "name a new one")
 
 

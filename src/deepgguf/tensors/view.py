@@ -15,7 +15,8 @@ Shape = tuple[int, ...]
 class View(msgspec.Struct, frozen=True, gc=False):
     """Rows [start, stop) of each of `groups` groups of `group_rows` rows of `cols` elements.
 
-    `form` is the shape that the result is given, row-major; empty for (groups, rows, columns).
+    `form` is the shape that the result is given, row-major; empty for (groups, rows, columns). Of every `head_rows`
+    rows taken, the last `woven` are two halves in the source, and alternate in the result: 0, half, 1, half + 1, …
     """
 
     groups: int
@@ -25,6 +26,8 @@ class View(msgspec.Struct, frozen=True, gc=False):
     stop: int
     transposed: bool = False
     form: Shape = ()
+    head_rows: int = 0
+    woven: int = 0
 
     @classmethod
     def whole(cls, shape: Shape) -> Self:
@@ -37,6 +40,22 @@ class View(msgspec.Struct, frozen=True, gc=False):
         """Rows [start, stop) of every head of a matrix (heads x rows per head, columns); a fused one has one head."""
         rows, cols = shape
         return cls(heads, rows // heads, cols, start, stop, transposed)
+
+    @classmethod
+    def woven_heads(cls, shape: Shape, heads: int, woven: int) -> Self:
+        """All of a matrix (heads x rows per head, columns), the last `woven` rows of every head woven."""
+        return msgspec.structs.replace(cls.whole(shape), head_rows=shape[0] // heads, woven=woven)
+
+    def source_row(self, row: int) -> int:
+        """Which of the rows taken of a group becomes its row number `row`."""
+        if not self.woven:
+            return row
+        head, within = row - row % self.head_rows, row % self.head_rows
+        plain = self.head_rows - self.woven
+        if within < plain:
+            return row
+        pair, second = divmod(within - plain, 2)
+        return head + plain + pair + second * (self.woven // 2)
 
     def reshaped(self, shape: Shape) -> Self:
         """The same elements in the same order, as a tensor of this shape."""

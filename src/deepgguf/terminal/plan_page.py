@@ -10,6 +10,7 @@ from rich.text import Text
 from deepgguf.errors import printable
 from deepgguf.planning.schema import Plan, PlannedFile
 from deepgguf.planning.totals import PlanTotals
+from deepgguf.terminal.run_command import split_note
 from deepgguf.terminal.sizes import counted, duration, size
 from deepgguf.terminal.tables import facts_table, titled_table
 
@@ -25,7 +26,8 @@ def render(plan: Plan, *, memory: int, jobs: int, free_disk: int, free_memory: i
     if plan.dropped:
         parts += [Text(), _dropped(plan)]
     parts += [Text(f"warning: {printable(w, 1000)}", style="yellow") for w in plan.warnings]
-    return Group(*parts)
+    note = split_note(plan)
+    return Group(*parts, *([Text(note)] if note else []))
 
 
 def _facts(plan: Plan, memory: int, jobs: int, free_disk: int, free_memory: int | None) -> Table:

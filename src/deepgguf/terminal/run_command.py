@@ -10,6 +10,7 @@ from pathlib import Path
 from deepgguf.planning.schema import Plan, PlannedFile
 
 _PLAIN = frozenset(f"{string.ascii_letters}{string.digits}/._")
+_DRAFTING = ("llama-server", "--spec-type", "draft-mtp")  # common/arg.cpp
 _NUMBER = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
 
 
@@ -19,7 +20,7 @@ def run_command(plan: Plan, folder: Path) -> str | None:
     None if its files are not a whole model, or a Modelfile cannot name them.
     """
     text, mmproj = _paths(plan, folder, "text"), _paths(plan, folder, "mmproj")
-    if len(text) < _files(plan):
+    if len(text) < _files(plan) or plan.mtp == "only":
         return None
     if plan.target == "ollama":
         return None if _breaks_a_line(text) else _ollama(text)
@@ -35,17 +36,28 @@ def how_to_run(plan: Plan, folder: Path) -> list[str]:
     if command is None and not text:
         alike = _shell("llama-mtmd-cli", "-m", "MODEL.gguf", "--mmproj", *_paths(plan, folder, "mmproj"))
         return [f"an mmproj runs only together with its model: {alike}"]
+    if plan.mtp == "only":
+        return [f"MTP layers draft for their model: {_shell(*_DRAFTING, '-m', 'MODEL.gguf', '--model-draft', text[0])}"]
     if command is None and len(text) == files:
         return ["a Modelfile cannot name a file whose path has a line break; rename it"]
     if command is None:
         return [f"run it once all {files} files are there"]
     lines = [f"run it: {command}"]
+    if plan.mtp == "keep":
+        lines.append(f"its MTP layers draft if asked to: {_shell(*_DRAFTING, '-m', text[0])}")
     if files > 1 and plan.target == "ollama":
         joined = _shell("llama-gguf-split", "--merge", text[0], _NUMBER.sub("", text[0]))
-        lines.append(f"an older Ollama refuses a split set; join the files for it: {joined}")
+        lines.append(f"Ollama before 0.30 refuses a split set; join the files for it: {joined}")
     elif files > 1:
         lines.append("llama.cpp finds the other files beside the first")
     return lines
+
+
+def split_note(plan: Plan) -> str | None:
+    """What the engine must be able to do to load the files of `plan`, if they are a split set for Ollama."""
+    if _files(plan) == 1 or plan.target != "ollama":
+        return None
+    return "Ollama loads a split set since 0.30, by a FROM for every file; `convert` prints the command"
 
 
 def _ollama(paths: Sequence[str]) -> str:

@@ -1,15 +1,18 @@
 """A tensor in slices of about a megabyte, each beside the source rows that it comes from."""
 
 from collections.abc import Iterator
-from itertools import groupby, islice
+from itertools import groupby, islice, pairwise
 from operator import attrgetter
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from deepgguf.checkpoint.importance import TensorImportance
 from deepgguf.encodings import PLAIN
 from deepgguf.formats.gguf.types import GGMLType, row_bytes
 from deepgguf.tensors.source_tensor import SourceTensor
+from deepgguf.tensors.view import View
 from deepgguf.verification.counterparts import Counterpart
 
 # Weights of a slice. Comparing bits is a few long calls for each: shorter ones keep two threads waiting for each other.
@@ -80,8 +83,24 @@ def slices(pair: Counterpart) -> Iterator[Slice]:
     for source in range(len(pair.sources)):
         for head in range(view.groups):
             first, number = head * view.group_rows + view.start, head if view.groups > 1 else -1
-            for row in range(0, view.taken, step):
-                rows = min(step, view.taken - row)
+            for row, source_row, rows in _stretches(view, step):
                 nbytes = head_bytes if view.transposed else rows * per_row
-                yield Slice(source, number, row, first + row, rows, view.cols, view.transposed, offset, nbytes)
+                at = first + source_row
+                yield Slice(source, number, row, at, rows, view.cols, view.transposed, offset, nbytes)
                 offset += nbytes
+
+
+def _stretches(view: View, step: int) -> Iterator[tuple[int, int, int]]:
+    """(row, source row, how many) of what a head takes, at most `step` rows at a time that lie together in both."""
+    order = _woven(view) if view.woven else np.empty(0)
+    edges = np.flatnonzero(np.diff(order) != 1) + 1
+    for start, stop in pairwise([0, *edges.tolist(), view.taken]):
+        for row in range(start, stop, step):
+            yield row, int(order[row]) if view.woven else row, min(step, stop - row)
+
+
+def _woven(view: View) -> NDArray[np.int64]:
+    """[taken]: the source row of every row."""
+    heads = np.arange(view.taken).reshape(-1, view.head_rows)
+    plain, first, second = np.split(heads, [-view.woven, -view.woven // 2], axis=1)
+    return np.hstack([plain, np.stack([first, second], axis=2).reshape(len(heads), -1)]).reshape(-1)

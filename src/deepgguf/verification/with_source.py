@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 
 from deepgguf.checkpoint.importance import ImportanceFile
+from deepgguf.checkpoint.nested_config import language_part
+from deepgguf.checkpoint.tied_head import HEAD, head_differs
 from deepgguf.encodings import encoding_of
 from deepgguf.encodings.encoding import Bytes, Stored
 from deepgguf.executors.buffers import Buffers
@@ -29,6 +31,12 @@ from deepgguf.verification.report import Difference, SourceCheck
 from deepgguf.verification.slices import Batch, Slice, batches
 
 _UNKNOWN_IMPORTANCE = "; the importance matrix may declare them to be worth nothing: give it as `imatrix`"
+
+_ANOTHER_HEAD = Difference(
+    f"tensor {HEAD}",
+    "was left out as tied to the token embedding, but some rows differ: set tie_word_embeddings to false in "
+    "config.json and convert again",
+)
 
 
 def check_source(
@@ -54,6 +62,9 @@ def check_source(
         )
         found, equal = _weight_differences(comparer, pairs, tasks, expected.importance, executor, progress)
         differences += found
+        tied = language_part(checkpoint.config).get("tie_word_embeddings") is True
+        if tied and head_differs(checkpoint.tensors, files.by_number(sources), whole=True):
+            differences.append(_ANOTHER_HEAD)
         files.check_unchanged(sources)
     exact = sum(_is_compared_exactly(pair) for pair in pairs)
     keys, dropped = sum(len(header.keys) for header in headers), dict(Counter(model.matched.left_out.values()))

@@ -13,12 +13,14 @@ import math
 import os
 import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+import msgspec
 import numpy as np
 
 from deepgguf.errors import GGUFError, OutputError, UsageError, printable
+from deepgguf.formats.gguf.fork_types import fork_type
 from deepgguf.formats.gguf.types import (
     MAX_ARRAY_ITEMS,
     MAX_DIMENSIONS,
@@ -27,6 +29,7 @@ from deepgguf.formats.gguf.types import (
     MAX_KEYS,
     MAX_NAME_BYTES,
     MAX_TENSORS,
+    ForkTensor,
     GGMLType,
     GGUFHeader,
     TensorInfo,
@@ -76,8 +79,8 @@ _REMOVED_TYPES = {
 }
 
 
-def read_header(path: str | os.PathLike[str]) -> GGUFHeader:
-    """The header of a file.
+def read_header(path: str | os.PathLike[str], *, forks: bool = False) -> GGUFHeader:
+    """The header of a file, with the tensors of types that only forks of ggml have if `forks`.
 
     Raises GGUFError for everything that is wrong with its content (with the byte where it is), UsageError where there
     is no such file, OutputError where it cannot be read.
@@ -93,26 +96,31 @@ def read_header(path: str | os.PathLike[str]) -> GGUFHeader:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise GGUFError(path, "is not a regular file", "name a GGUF file")
-        return decode_header(lambda offset, length: os.pread(descriptor, length, offset), status.st_size, str(path))
+        read: Read = lambda offset, length: os.pread(descriptor, length, offset)  # noqa: E731
+        return decode_header(read, status.st_size, str(path), forks=forks)
     except OSError as error:
         raise OutputError(path, f"cannot be read: {error.strerror}") from None
     finally:
         os.close(descriptor)
 
 
-def decode_header(read: Read, size: int, path: str = "GGUF") -> GGUFHeader:
+def decode_header(read: Read, size: int, path: str = "GGUF", *, forks: bool = False) -> GGUFHeader:
     """The header of a file of `size` bytes; `path` is its name in errors.
 
-    Shapes come out row-major; arrays are lists. Raises GGUFError.
+    Tensors of types that only forks of ggml have are refused unless `forks`. Shapes come out row-major; arrays are
+    lists. Raises GGUFError.
     """
     cursor = _Cursor(read, size, path)
     version, tensor_count, key_count = _preamble(cursor)
     keys = _keys(cursor, key_count)
     alignment = _alignment(cursor, keys)
-    tensors = _tensors(cursor, tensor_count, alignment)
+    found = _tensors(cursor, tensor_count, alignment, forks=forks)
     data_offset = _padded(cursor.position, alignment)
-    _check_extent(cursor, tensors, data_offset, alignment)
-    return GGUFHeader(path, version, alignment, data_offset, keys, tensors, size)
+    found = _with_sizes(found, size - data_offset)
+    _check_extent(cursor, found, data_offset, alignment)
+    tensors = tuple(t for t in found if isinstance(t, TensorInfo))
+    others = tuple(t for t in found if isinstance(t, ForkTensor))
+    return GGUFHeader(path, version, alignment, data_offset, keys, tensors, size, others)
 
 
 class _Cursor:
@@ -316,8 +324,9 @@ def _alignment(cursor: _Cursor, keys: dict[str, Value]) -> int:
     return alignment
 
 
-def _tensors(cursor: _Cursor, count: int, alignment: int) -> tuple[TensorInfo, ...]:
-    tensors: list[TensorInfo] = []
+def _tensors(cursor: _Cursor, count: int, alignment: int, *, forks: bool) -> list[TensorInfo | ForkTensor]:
+    """Tensors of a fork's types without their sizes, which nobody here knows."""
+    tensors: list[TensorInfo | ForkTensor] = []
     names: set[str] = set()
     expected = 0
     for number in range(count):
@@ -329,14 +338,25 @@ def _tensors(cursor: _Cursor, count: int, alignment: int) -> tuple[TensorInfo, .
         if name in names:
             cursor.refuse(f"tensor {shown} appears twice", at=start)
         names.add(name)
-        tensor = _tensor(cursor, name, f"tensor {shown}")
+        tensor = _tensor(cursor, name, f"tensor {shown}", forks=forks)
+        if tensors and isinstance(tensors[-1], ForkTensor):  # it reaches to wherever the next one begins
+            expected = max(expected, tensor.offset // alignment * alignment)
         _check_offset(cursor, tensor, f"tensor {shown}", expected, alignment)
         tensors.append(tensor)
-        expected = _padded(tensor.offset + tensor.nbytes, alignment)
-    return tuple(tensors)
+        expected = _padded(tensor.offset + max(tensor.nbytes, 1), alignment)
+    return tensors
 
 
-def _tensor(cursor: _Cursor, name: str, what: str) -> TensorInfo:
+def _with_sizes(tensors: list[TensorInfo | ForkTensor], data: int) -> list[TensorInfo | ForkTensor]:
+    """A tensor of a fork's type reaches to the next one, the last to the end of the `data` bytes."""
+    ends = [*(tensor.offset for tensor in tensors[1:]), data]
+    return [
+        msgspec.structs.replace(t, nbytes=max(end - t.offset, 1)) if isinstance(t, ForkTensor) else t
+        for t, end in zip(tensors, ends, strict=False)
+    ]
+
+
+def _tensor(cursor: _Cursor, name: str, what: str, *, forks: bool) -> TensorInfo | ForkTensor:
     dimensions = cursor.u32(f"the number of dimensions of {what}")
     if not 1 <= dimensions <= MAX_DIMENSIONS:
         found = f"{what} has {dimensions} dimensions, and GGUF holds 1 to {MAX_DIMENSIONS}"
@@ -345,8 +365,10 @@ def _tensor(cursor: _Cursor, name: str, what: str) -> TensorInfo:
     stored = struct.unpack(f"<{dimensions}Q", cursor.take(8 * dimensions, f"the dimensions of {what}"))
     if 0 in stored:
         cursor.refuse(f"{what} has the dimensions {list(stored)}, and none may be 0", at=start)
-    type = _tensor_type(cursor, what)
+    type = _tensor_type(cursor, what, forks=forks)
     offset = cursor.u64(f"the offset of {what}")
+    if isinstance(type, str):
+        return ForkTensor(name, type, stored[::-1], offset, 0)
     block = block_of(type)
     if stored[0] % block.weights:
         found = f"{what} has rows of {stored[0]} weights, not a whole number of {type.name} blocks of {block.weights}"
@@ -358,17 +380,24 @@ def _tensor(cursor: _Cursor, name: str, what: str) -> TensorInfo:
     return TensorInfo(name, type, stored[::-1], offset, nbytes)
 
 
-def _tensor_type(cursor: _Cursor, what: str) -> GGMLType:
+def _tensor_type(cursor: _Cursor, what: str, *, forks: bool) -> GGMLType | str:
     number = cursor.u32(f"the type of {what}")
+    at = cursor.position - 4
     try:
         return GGMLType(number)
     except ValueError:
-        removed = _REMOVED_TYPES.get(number)
-        found = f"{what} has type {number}, " + (f"{removed}, which ggml has removed" if removed else "unknown to ggml")
-        cursor.refuse(found, "convert the model again" if removed else _DAMAGED, at=cursor.position - 4)
+        removed, fork = _REMOVED_TYPES.get(number), fork_type(number)
+    if removed:
+        cursor.refuse(f"{what} has type {number}, {removed}, which ggml has removed", "convert the model again", at=at)
+    if fork is None:
+        cursor.refuse(f"{what} has type {number}, unknown to ggml", _DAMAGED, at=at)
+    if not forks:
+        advice = "the file may be sound, but only the program that it was made for can read it"
+        cursor.refuse(f"{what} has type {number}, unknown to ggml: {fork}", advice, at=at)
+    return fork
 
 
-def _check_offset(cursor: _Cursor, tensor: TensorInfo, what: str, expected: int, alignment: int) -> None:
+def _check_offset(cursor: _Cursor, tensor: TensorInfo | ForkTensor, what: str, expected: int, alignment: int) -> None:
     if tensor.offset == expected:
         return
     at = cursor.position - 8
@@ -378,7 +407,9 @@ def _check_offset(cursor: _Cursor, tensor: TensorInfo, what: str, expected: int,
     cursor.refuse(f"{what} starts at offset {tensor.offset} and {relation}, which ends at {expected}", at=at)
 
 
-def _check_extent(cursor: _Cursor, tensors: tuple[TensorInfo, ...], data_offset: int, alignment: int) -> None:
+def _check_extent(
+    cursor: _Cursor, tensors: Sequence[TensorInfo | ForkTensor], data_offset: int, alignment: int
+) -> None:
     """The data end with the last tensor or with its padding; writers differ in that. Nothing follows."""
     data = tensors[-1].offset + tensors[-1].nbytes if tensors else 0
     end = data_offset + data if tensors else cursor.position

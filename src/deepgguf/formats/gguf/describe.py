@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from deepgguf.formats.gguf.types import FileType, GGUFHeader, TensorInfo, Value, ValueType
+from deepgguf.formats.gguf.types import FileType, ForkTensor, GGUFHeader, TensorInfo, Value, ValueType
 
 LONGEST_WHOLE_ARRAY = 16
 _SHOWN_ITEMS = 8
@@ -75,7 +75,7 @@ class Description(msgspec.Struct, frozen=True):
 def describe(headers: Sequence[GGUFHeader]) -> Description:
     """Describe the files of one model, which are one, or all of a split set in order; its keys are the first file's."""
     keys = headers[0].keys
-    tensors = tuple(_tensor(tensor, number) for number, header in enumerate(headers) for tensor in header.tensors)
+    tensors = tuple(_tensor(t, number) for number, header in enumerate(headers) for t in header.all_tensors)
     parameters = sum(tensor.parameters for tensor in tensors)
     data = sum(tensor.bytes for tensor in tensors)
     return Description(
@@ -106,14 +106,14 @@ def _file_type(keys: Mapping[str, Value]) -> str | None:
 
 def _file(header: GGUFHeader) -> FileDescription:
     return FileDescription(
-        header.path, header.version, header.alignment, header.data_offset, header.file_size, len(header.tensors)
+        header.path, header.version, header.alignment, header.data_offset, header.file_size, len(header.all_tensors)
     )
 
 
-def _tensor(tensor: TensorInfo, file: int) -> TensorDescription:
-    parameters = math.prod(tensor.shape)
+def _tensor(tensor: TensorInfo | ForkTensor, file: int) -> TensorDescription:
+    type = tensor.type if isinstance(tensor, ForkTensor) else tensor.type.name
     return TensorDescription(
-        tensor.name, tensor.type.name, tensor.shape, parameters, tensor.offset, tensor.nbytes, file
+        tensor.name, type, tensor.shape, math.prod(tensor.shape), tensor.offset, tensor.nbytes, file
     )
 
 

@@ -19,20 +19,21 @@ def split_path(prefix: str, number: int, count: int) -> str:
     return f"{prefix}-{number + 1:05d}-of-{count:05d}.gguf"
 
 
-def read_split_set(path: str | os.PathLike[str]) -> tuple[GGUFHeader, ...]:
+def read_split_set(path: str | os.PathLike[str], *, forks: bool = False) -> tuple[GGUFHeader, ...]:
     """The headers of all files of the set that the file belongs to, in order; of the file alone if it is whole.
 
-    Any file of the set may be given. Raises GGUFError for a missing file, naming it, and for files that contradict each
-    other; and what `read_header` raises.
+    Any file of the set may be given; `forks` as for `read_header`. Raises GGUFError for a missing file, naming it, and
+    for files that contradict each other; and what `read_header` raises.
     """
-    given = read_header(path)
+    given = read_header(path, forks=forks)
     count = 1 if "split.count" not in given.keys else _number(given, "split.count", ValueType.UINT16)
     if count <= 1:
         return (given,)
     names = _file_names(given, count)
     folder = Path(given.path).parent
     _check_present(folder, names)
-    headers = tuple(given if name == Path(given.path).name else read_header(folder / name) for name in names)
+    own = Path(given.path).name
+    headers = tuple(given if name == own else read_header(folder / name, forks=forks) for name in names)
     for number, header in enumerate(headers):
         _check_number(header, number, count)
     _check_tensors(headers)
@@ -82,7 +83,7 @@ def _check_number(header: GGUFHeader, number: int, count: int) -> None:
 def _check_tensors(headers: tuple[GGUFHeader, ...]) -> None:
     owners: dict[str, str] = {}
     for header in headers:
-        for tensor in header.tensors:
+        for tensor in header.all_tensors:
             if tensor.name in owners:
                 shown = printable(repr(tensor.name), 80)
                 raise GGUFError(header.path, f"tensor {shown} is also in {owners[tensor.name]}", _ADVICE)

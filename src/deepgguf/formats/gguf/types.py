@@ -129,10 +129,24 @@ class TensorInfo(msgspec.Struct, frozen=True):
     nbytes: int
 
 
+class ForkTensor(msgspec.Struct, frozen=True):
+    """A tensor of a type that ggml does not have: `type` is its name, and whose it is.
+
+    As for TensorInfo, but `nbytes` is what lies between this tensor and the next, padding included.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    offset: int
+    nbytes: int
+
+
 class GGUFHeader(msgspec.Struct, frozen=True):
     """All that one GGUF file says of itself before its data start.
 
-    `path` is the name that errors use; `data_offset` and `file_size` are in bytes from the file's start.
+    `path` is the name that errors use; `data_offset` and `file_size` are in bytes from the file's start. Tensors whose
+    types ggml does not have are in `fork_tensors`; only who asks for them gets any.
     """
 
     path: str
@@ -142,3 +156,9 @@ class GGUFHeader(msgspec.Struct, frozen=True):
     keys: dict[str, Value]
     tensors: tuple[TensorInfo, ...]
     file_size: int
+    fork_tensors: tuple[ForkTensor, ...] = ()
+
+    @property
+    def all_tensors(self) -> list[TensorInfo | ForkTensor]:
+        """Those of every type, in the order of their data."""
+        return sorted((*self.tensors, *self.fork_tensors), key=lambda tensor: tensor.offset)

@@ -1,0 +1,37 @@
+"""Flags of other converters: what is called otherwise here, or is not needed."""
+
+from collections.abc import Iterable
+
+SAME = {"--outtype": "type", "--outfile": "output"}
+"""Flags of llama.cpp's convert_hf_to_gguf.py that mean what a choice here means, and take the same values."""
+
+_TYPE = "use --type: deepgguf quantizes on the way"
+_SOURCE = "give the checkpoint's folder without a flag"
+_NOT_NEEDED = "leave it out: it is not needed here"
+_NAME = "leave it out: names come from README.md's head and from the folder"
+
+# convert_hf_to_gguf.py and llama-quantize of llama.cpp, `ollama create`, and names that people expect.
+_ANSWERS = {
+    **dict.fromkeys(["-q", "--quantize", "--quant", "--quantization", "--ftype", "--dtype", "--qtype"], _TYPE),
+    **dict.fromkeys(["-m", "--model", "--input", "--model-path", "--model-dir", "--src"], _SOURCE),
+    **dict.fromkeys(["--use-temp-file", "--no-lazy", "--verbose", "--no-tensor-first-split"], _NOT_NEEDED),
+    **dict.fromkeys(["--keep-split", "--fuse-gate-up-exps", "--allow-requantize"], _NOT_NEEDED),
+    **dict.fromkeys(["--model-name", "--metadata"], _NAME),
+    **dict.fromkeys(["-t", "--threads", "--nthread", "--nthreads", "--workers"], "use --jobs"),
+    "--dry-run": "use `deepgguf plan`",
+    "--remote": "download the model first: `hf download ORGANIZATION/NAME --local-dir NAME`",
+    "--mmproj": "use --only mmproj; without it, --target llama.cpp writes the mmproj beside the model",
+    "--leave-output-tensor": "use --output-tensor-type",
+    "--pure": "use --tensor-type with a pattern that every name matches",
+    "--force": "use --overwrite",
+    "--bigendian": "no engine needs it: leave it out",
+    "--vocab-only": "deepgguf writes whole models only",
+}
+
+
+def answer(unknown: Iterable[str]) -> str | None:
+    """What to do about the first of these arguments that is another converter's flag; None if none is."""
+    flags = [argument.partition("=")[0] for argument in unknown]
+    return next(
+        (f"{flag} is a flag of another converter: {_ANSWERS[flag]}" for flag in flags if flag in _ANSWERS), None
+    )
