@@ -101,6 +101,7 @@ def test_every_odd_folder_has_its_line():
         ("MultiModalityCausalLM", "Janus is not supported"),
         ("DeepseekV5ForCausalLM", "this version of deepgguf does not support this DeepSeek model"),
         ("MistralForCausalLM", "this model belongs to another family"),
+        ("\n", "this model belongs to another family"),
     ],
 )
 def test_f14_every_other_model_is_told_its_way_by_name(tmp_path, architecture, advice):
