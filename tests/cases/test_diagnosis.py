@@ -94,7 +94,7 @@ def test_every_odd_folder_has_its_line():
     [
         ("Qwen3ForCausalLM", "a Qwen model, as are"),
         ("LlamaForCausalLM", "a Llama model, as are DeepSeek-R1-Distill-Llama"),
-        ("DeepseekV4ForCausalLM", "DeepSeek-V4 is not supported yet"),
+        ("DeepseekV41ForCausalLM", "DeepSeek-V4.1 is not supported yet"),
         ("DeepseekOCR2ForCausalLM", "DeepSeek-OCR-2 is not supported yet"),
         ("DeepseekForCausalLM", "the first DeepSeek-MoE is not supported"),
         ("DeepseekVLV2ForCausalLM", "DeepSeek-VL is not supported"),

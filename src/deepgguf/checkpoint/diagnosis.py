@@ -116,7 +116,7 @@ MODELS = (
         r"(?i).*(MTP|NextN|Eagle|Medusa|Speculator|DSpark).*",
         "this version of deepgguf does not support drafts for speculative decoding: convert the model itself",
     ),
-    Sign(r"(?i)deepseek_?v4.*", f"DeepSeek-V4 is not supported yet: {_LLAMACPP}"),
+    Sign(r"(?i)deepseek_?v4_?1.*", f"DeepSeek-V4.1 is not supported yet: {_LLAMACPP}"),
     Sign(r"(?i)deepseek_?ocr_?2.*", f"DeepSeek-OCR-2 is not supported yet: {_LLAMACPP}"),
     Sign(r"(?i)deepseek_?vl.*", "DeepSeek-VL is not supported; of DeepSeek's models with vision only DeepSeek-OCR is"),
     Sign(r"(?i)deepseek(ForCausalLM)?", f"the first DeepSeek-MoE is not supported: {_LLAMACPP}"),
