@@ -162,7 +162,7 @@ def test_an_unknown_architecture_is_named_with_the_known_ones(keys):
         keys(V3 | {"architectures": ["LlamaForCausalLM"]}, tensors=weights(V3))
 
 
-@pytest.mark.parametrize("name", ["DeepseekV4ForCausalLM", "DeepseekV32ForCausalLM", "DeepSeekNewForCausalLM"])
+@pytest.mark.parametrize("name", ["DeepseekV4ForCausalLM", "DeepSeekNewForCausalLM"])
 def test_a_deepseek_model_that_is_not_known_yet_is_not_taken_for_another_family(keys, name):
     with pytest.raises(CheckpointError) as caught:
         keys(V3 | {"architectures": [name]}, tensors=weights(V3))

@@ -43,14 +43,16 @@ class Choice(NamedTuple):
 class Choices(TypedDict, total=False):
     """What decides the bytes of a conversion. Sizes are numbers of bytes, or text in powers of 1000: "48G", "500M".
 
-    `type` "auto" is what the target's own converter makes. `tensor_types` are "PATTERN=TYPE", one or several, as
-    llama-quantize has them, or a mapping from pattern to type: the first regular expression that matches a tensor's
-    name counts. `mtp` None is what the target's own converter does. `drop` are regular expressions for names in the
-    checkpoint.
+    `type` "auto" is what the target's own converter makes, "source" the smallest type that holds each tensor exactly.
+    `tensor_types` are "PATTERN=TYPE", one or several, as llama-quantize has them, or a mapping from pattern to type:
+    the first regular expression that matches a tensor's name counts. `mtp` None is what the target's own converter
+    does. `drop` are regular expressions for names in the checkpoint.
     """
 
     target: Annotated[Target, Choice("the engine that will run it", "ENGINE", "ollama")]
-    type: Annotated[str, Choice("auto, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m", "TYPE", "auto")]
+    type: Annotated[
+        str, Choice("auto, source, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m", "TYPE", "auto")
+    ]
     only: Annotated[FileKind | None, Choice("only this file of a model that sees pictures", "FILE")]
     mtp: Annotated[Mtp | None, Choice("the layers of multi-token prediction", "WHAT")]
     drop: Annotated[str | Sequence[str], Choice("leave out tensors of the checkpoint by name", "PATTERN", ())]

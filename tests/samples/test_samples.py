@@ -25,6 +25,8 @@ VARIANTS = {
     "v3-tied": ("v3-tied", 1, False),
     "v2-lite": ("v2-lite", 1, False),
     "ocr": ("ocr", 2, False),
+    "v32-fp8": ("v32", 3, True),
+    "v32-bf16": ("v32-bf16", 2, False),
 }
 
 
@@ -61,6 +63,11 @@ def test_the_whole_deepseek_v3_occupies_megabytes_when_sparse(tmp_path):
     assert summary.nbytes == 688_574_839_360
     assert sum(file.stat().st_size for file in files) > summary.nbytes
     assert sum(file.stat().st_blocks * 512 for file in files) < 64e6
+
+
+def test_the_whole_deepseek_v32_has_its_92_425_tensors(tmp_path):
+    summary = make_sample("v32", tmp_path / "v32", size="full", shards=163, scatter=True, sparse=True)
+    assert (summary.tensors, summary.nbytes) == (92_425, 689_469_018_240)
 
 
 def test_a_sparse_shard_has_the_header_and_the_size_of_a_dense_one(tmp_path):
@@ -121,17 +128,21 @@ def test_a_damaged_tokenizer_is_refused_before_anything_is_written(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"kind": "v4"}, "v4: no such kind of sample; choose one of v3, v3-fp8, v3-tied, v2-lite, ocr"),
+        ({"kind": "v4"}, "v4: no such kind of sample; choose one of v3, v3-fp8, v3-tied, v2-lite, ocr, v32, v32-bf16"),
         ({"size": "huge"}, "huge: no such size of sample; choose one of sample, bench, full"),
         ({"shards": 0}, "`shards`: 0 is too small; give a number from 1"),
         ({"shards": -3}, "`shards`: -3 is too small; give a number from 1"),
         (
             {"kind": "ocr", "size": "full"},
-            "ocr: exists in the size 'sample' only, not 'full'; choose v3, v3-fp8, v3-tied",
+            "ocr: exists in the size 'sample' only, not 'full'; choose v3, v3-fp8, v3-tied, v32, v32-bf16",
         ),
         (
             {"kind": "v2-lite", "size": "bench"},
             "v2-lite: exists in the size 'sample' only, not 'bench'; choose v3, v3-fp8, v3-tied",
+        ),
+        (
+            {"kind": "v32", "size": "bench"},
+            "v32: exists in the size 'sample' or 'full' only, not 'bench'; choose v3, v3-fp8, v3-tied",
         ),
     ],
 )

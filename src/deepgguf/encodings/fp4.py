@@ -25,7 +25,6 @@ class Fp4(Scaled, frozen=True):
         Claim("weight_packed", ("U8",), ("weight_scale",), {"weight_scale": POWER_SCALES}),
         Claim("weight", ("I8", "U8"), ("scale",), {"scale": POWER_SCALES}),
     )
-    packs_as = GGMLType.MXFP4
     kind = "FP4"
     scale_dtypes = POWER_SCALES
 
@@ -37,6 +36,21 @@ class Fp4(Scaled, frozen=True):
         check_matrix(weights, cls.kind)
         check_grid(beside[0], (weights.shape[0], 2 * weights.shape[1]), (1, _GROUP))
         return cls((1, _GROUP), beside[0].dtype, part_of(beside[0], weights))
+
+    @property
+    def packs_as(self) -> GGMLType:
+        """MXFP4."""
+        return GGMLType.MXFP4
+
+    @property
+    def always_packs(self) -> bool:
+        """Yes: the blocks are the same but for their order."""
+        return True
+
+    @property
+    def exact_plain(self) -> GGMLType:
+        """BF16: one bit of mantissa times a power of two."""
+        return GGMLType.BF16
 
     def logical_shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
         """Two weights to a byte."""

@@ -30,6 +30,9 @@ _SHOWN = {ROW: "one for each row", TENSOR: "one for each tensor"}
 
 FLOAT_SCALES = ("F32", "F16", "BF16")
 POWER_SCALES = ("F8_E8M0", "U8")  # U8 holds E8M0, from writers that lack the type
+GROUP = 32
+"""Weights in a block of GGUF's types with one scale."""
+
 SCALE_NAMES = ("weight_scale_inv", "weight_scale", "weight.scale", "scale")
 """What a layer's scales are called: by DeepSeek-V3, by llm-compressor and modelopt, by others, by DeepSeek-V4."""
 
@@ -71,6 +74,11 @@ class Scaled(Encoding, frozen=True):
     def plain(self) -> GGMLType:
         """BF16, which DeepSeek's own conversion gives."""
         return GGMLType.BF16
+
+    @property
+    def exact_plain(self) -> GGMLType:
+        """F32, in which the products are made."""
+        return GGMLType.F32
 
     @property
     def rounds_first(self) -> bool:
@@ -153,6 +161,31 @@ class Scaled(Encoding, frozen=True):
         for nth, row in enumerate(operands):
             run = values[max(0, nth * height - above) : (nth + 1) * height - above]
             operation(run, np.repeat(row, min(width, cols))[:cols], out=run)
+
+    @property
+    def _by_groups(self) -> bool:
+        """Whether a block of 32 weights has one scale, as blocks of GGUF have, of a dtype that is an F16 as a rule."""
+        return self.block[1] % GROUP == 0 and self.scale in ("F16", "BF16")
+
+    @property
+    def _scales_in_f16(self) -> str:
+        """For `rounds_by`."""
+        return "" if self.scale == "F16" else "scales that F16 does not hold: below 2⁻¹⁴, in part"
+
+    def pack_scales(self, stored: Stored, blocks: Bytes) -> None:
+        """Writes the scale of every block of 32 weights as F16 into its first two bytes; `blocks` is uint8 [n, bytes].
+
+        Errors as of `check_scales`; NonFiniteError for scales that F16 does not reach.
+        """
+        scales = self.checked_scales(stored).reshape(-1, self.across(stored.cols))
+        with np.errstate(over="ignore", under="ignore"):
+            halves = scales.astype(np.float16)
+        if not np.isfinite(halves).all():
+            found = f"has the scale {scales.max():g}, which is more than F16 holds"
+            raise NonFiniteError(f"tensor {stored.tensor}", found, 'choose `type="f32"`')
+        rows = (stored.first % self.block[0] + np.arange(stored.rows)) // self.block[0]
+        columns = np.arange(stored.cols // GROUP) * GROUP // self.block[1]
+        blocks[:, :2] = halves[rows[:, None], columns].reshape(-1, 1).view(np.uint8)
 
     def across(self, cols: int) -> int:
         """Blocks side by side in `cols` columns."""

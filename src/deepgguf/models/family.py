@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
+from deepgguf.checkpoint.tokenizer import Tokenizer
 from deepgguf.choices import FileKind, Mtp
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.formats.gguf.types import GGMLType, Value
@@ -43,9 +44,9 @@ class Target(msgspec.Struct, Generic[C], frozen=True):
     """What a target makes of a family.
 
     `plain_types[storage][plain type of the source]`: the type without a choice. `file_types[type]`: general.file_type
-    of an unquantized file of that type. `exceptions`: where the target differs from llama-quantize. `limits(config)`:
-    sentences about what the target's engine cannot do. `mtp`: what can become of layers of multi-token prediction; the
-    first is what the reference converter does.
+    of an unquantized file, by the type of most of its weights. `exceptions`: where the target differs from
+    llama-quantize. `limits(config)`: sentences about what the target's engine cannot do. `mtp`: what can become of
+    layers of multi-token prediction; the first is what the reference converter does.
     """
 
     files: Mapping[FileKind, TargetFile[C]]
@@ -69,9 +70,9 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     `table(config, mtp_layers)` yields every tensor that the checkpoint must contain, and those of so many layers of
     multi-token prediction; `mtp_layers(config)` is how many config.json promises. `drop_reason(config, name)` says why
     another tensor is left out, or None if it is unknown. `limits(config)`: sentences about what no engine can do with
-    the model. `model_type` is the other name in config.json, empty where other models share it. `pre` is the
-    pre-tokenizer of the models that have been published, `chat_template` what their reference converter writes where
-    they ship none.
+    the model; `prompt_limits(tokenizer)`: how its prompts will differ from what it learned. `model_type` is the other
+    name in config.json, empty where other models share it. `pre` is the pre-tokenizer of the models that have been
+    published, `chat_template` what their reference converter writes where they ship none.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     limits: Callable[[C], tuple[str, ...]] = lambda config: ()
     model_type: str = ""
     mtp_layers: Callable[[C], int] = lambda config: 0
+    prompt_limits: Callable[[Tokenizer], tuple[str, ...]] = lambda tokenizer: ()
     pre: str = "deepseek-v3"
     chat_template: str = ""
 

@@ -11,6 +11,7 @@ from deepgguf.choices import FileKind
 from deepgguf.encodings import PLAIN, encoding_of
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.encodings.fp8 import Fp8
+from deepgguf.encodings.plain import Plain
 from deepgguf.encodings.quantized import Quantized
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.encode import lay_out
@@ -18,14 +19,15 @@ from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value, ValueType, 
 from deepgguf.models.family import AnyTarget, KeyFacts
 from deepgguf.models.match import Matched, Model, Selection, read_model
 from deepgguf.models.mtp import mtp_warnings, require_mtp
+from deepgguf.models.storage import exact_type
 from deepgguf.models.table import Output
 from deepgguf.planning.chat import chat_warnings, with_what_it_lacks
 from deepgguf.planning.importance import Served, importance_of
-from deepgguf.planning.options import Options, check_options
+from deepgguf.planning.options import SOURCE, Options, check_options
 from deepgguf.planning.schema import Dropped, Plan, PlannedFile, PlannedTensor, forms_of
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.planning.split import split_file
-from deepgguf.planning.warnings import importance_warnings, pattern_warnings
+from deepgguf.planning.warnings import importance_warnings, pattern_warnings, rounding_warnings
 from deepgguf.recipes.choice import Origin, TypeChoices, TypedTensor, choose_types
 from deepgguf.recipes.tensor import ModelFacts, TensorToType
 from deepgguf.tensors.source_tensor import SourceTensor
@@ -35,12 +37,13 @@ _BLOCK = re.compile(r"blk\.(\d+)\.")
 
 
 class _Sourced(msgspec.Struct, frozen=True):
-    """An output with its shape, its source tensors, and its unquantized type."""
+    """An output with its shape, its source tensors, and its unquantized type, with a note if there is one to make."""
 
     output: Output
     shape: tuple[int, ...]
     sources: tuple[SourceTensor, ...]
     plain_type: GGMLType
+    note: str = ""
 
     @property
     def forms(self) -> tuple[Encoding, ...]:
@@ -75,7 +78,9 @@ def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
         *target.limits(model.config),
         *mtp_warnings(model.mtp_layers),
         *chat_warnings(checkpoint.tokenizer, pre_chosen=options.pre is not None),
+        *model.family.prompt_limits(checkpoint.tokenizer),
         *pattern_warnings(files, options.tensor_types),
+        *(rounding_warnings(files) if options.type == SOURCE else ()),
     ]
     if options.imatrix:
         warnings += importance_warnings(files, options.imatrix, options.target)
@@ -116,9 +121,20 @@ def _sourced(kind: FileKind, matched: Matched, target: AnyTarget, options: Optio
         outputs = [output for output in row.outputs.get(options.target, ()) if output.file == kind]
         if outputs:
             for output in outputs:
-                plain_type = target.unquantized_type(output.storage, forms_of(sources), options.plain_type)
-                found.append(_Sourced(output, row.output_shape(output), sources, plain_type))
+                plain_type, note = _unquantized(output, forms_of(sources), target, options)
+                found.append(_Sourced(output, row.output_shape(output), sources, plain_type, note))
     return sorted(found, key=_file_order)
+
+
+def _unquantized(
+    output: Output, forms: tuple[Encoding, ...], target: AnyTarget, options: Options
+) -> tuple[GGMLType, str]:
+    """The type of the output without quantization, and a note on it."""
+    if options.type != SOURCE:
+        return target.unquantized_type(output.storage, forms, options.plain_type), ""
+    type = exact_type(output.storage, forms, output.view.row_length, transposed=output.view.transposed)
+    coded = type is GGMLType.F32 and not any(isinstance(form, Plain) for form in forms)
+    return type, "no smaller type holds every weight" if coded else ""
 
 
 def _file_order(sourced: _Sourced) -> tuple[float, bytes]:
@@ -195,7 +211,7 @@ def _number(keys: dict[str, Value], name: str) -> int:
 
 def _tensor(sourced: _Sourced, typed: TypedTensor, info: TensorInfo, served: Mapping[str, Served]) -> PlannedTensor:
     view = _flat(sourced) if info.type in PLAIN else sourced.output.view
-    note = _note(typed, info.shape[-1])
+    note = sourced.note or _note(typed, info.shape[-1])
     importance = served[info.name].importance if typed.weighted else None
     encoding = encoding_of(info.type)
     if importance and isinstance(encoding, Quantized) and encoding.needs_importance:

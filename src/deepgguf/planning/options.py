@@ -11,7 +11,8 @@ from deepgguf.recipes.patterns import TypePattern
 from deepgguf.recipes.recipe import RECIPES, Recipe
 
 PLAIN_TYPES = {"f32": GGMLType.F32, "f16": GGMLType.F16, "bf16": GGMLType.BF16}
-TYPES = ("auto", *PLAIN_TYPES, *RECIPES)
+SOURCE = "source"
+TYPES = ("auto", SOURCE, *PLAIN_TYPES, *RECIPES)
 
 # The choices that only a quantized file has, as they are where nothing was chosen.
 _QUANTIZED_ONLY = {"tensor_types": (), "output_tensor_type": None, "token_embedding_type": None, "imatrix": None}

@@ -24,17 +24,22 @@ PIECE_WEIGHTS = 1 << 19
 class OutputTensor(msgspec.Struct, frozen=True):
     """What becomes of a source tensor: the output, what it takes of the source, the importance of its columns.
 
-    `info.shape` is row-major.
+    `info.shape` is row-major. `exact`: it is to have the source's weights as they are, not quantized anew.
     """
 
     info: TensorInfo
     view: View
     importance: TensorImportance | None
+    exact: bool = False
 
     @property
     def encoding(self) -> Plain | Quantized:
         """The form that it is written in."""
         return encoding_of(self.info.type)
+
+    def repacks(self, source: Encoding) -> bool:
+        """Whether it takes over what is stored as `source` without making numbers of it."""
+        return not self.view.transposed and self.encoding.repacks(source, exact=self.exact)
 
 
 class PlannedTensor(msgspec.Struct, frozen=True):
@@ -54,7 +59,7 @@ class PlannedTensor(msgspec.Struct, frozen=True):
     @property
     def output(self) -> OutputTensor:
         """What becomes of each source."""
-        return OutputTensor(self.info, self.view, self.importance)
+        return OutputTensor(self.info, self.view, self.importance, self.info.type is self.plain_type)
 
     @property
     def forms(self) -> tuple[Encoding, ...]:

@@ -33,7 +33,7 @@ def scratch(output: OutputTensor, source: Encoding, piece: Piece) -> Scratch:
     view, target = output.view, output.encoding
     weights = piece.groups * piece.rows * view.cols
     working = source.working * weights
-    if target.repacks(source) and not view.transposed:
+    if output.repacks(source):
         return Scratch(working, 0, 0, 0, piece.nbytes)
     if isinstance(target, Plain):
         return Scratch(working, 0, piece.nbytes if view.transposed else 0, 0, piece.nbytes)

@@ -48,7 +48,7 @@ def make_piece(
         counts = work.decode(target.type, decoded)
         work.transpose(decoded, out)
         return Made(out, counts)
-    if target.repacks(share.source.encoding) and not transposed:
+    if share.output.repacks(share.source.encoding):
         work.repack(out)
         return Made(out, Counts())
     counts, floats = work.floats()

@@ -1,10 +1,10 @@
 """The numbers of the samples: a pure function of a tensor's name, its fill and the element's index.
 
-For a tensor NAME, z[i] = splitmix64((crc32(NAME) << 32) + i) with i row-major, and u[i] = (z[i] >> 40) * 2**-24 in
-[0, 1). A uniform element is (2 * u - 1) * spread + mean, every step and constant in float32, rounded to nearest even
-where the dtype is BF16. An FP8 byte is z & 0xFF, NaN (0x7F, 0xFF) replaced by 0x30 and 0xB0; a scale, seeded by its
-own name, is (u + 1) * 1e-4 in float32. splitmix64 is that of Steele, Lea and Flood (2014): its first value from the
-state 0 is 0xE220A8397B1DCDAF.
+For a tensor NAME, z[i] = splitmix64((s << 32) + i) with i row-major, s = crc32(NAME) ^ (seed * 0x9E3779B1 mod 2**32)
+and u[i] = (z[i] >> 40) * 2**-24 in [0, 1). A uniform element is (2 * u - 1) * spread + mean, every step and constant
+in float32, rounded to nearest even where the dtype is BF16. An FP8 byte is z & 0xFF, NaN (0x7F, 0xFF) replaced by 0x30
+and 0xB0; a scale, seeded by its own name, is (u + 1) * 1e-4 in float32, or 2**((z >> 40) mod 3 - 14). splitmix64 is
+that of Steele, Lea and Flood (2014): its first value from the state 0 is 0xE220A8397B1DCDAF.
 """
 
 import zlib
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from deepgguf.samples.tensors import DTYPES, Fill, SampleTensor
 
+SEED_FACTOR = 0x9E3779B1
 GAMMA = 0x9E3779B97F4A7C15
 
 
@@ -30,14 +31,20 @@ UNIFORM = {
     Fill.NORM: Uniform(0.17, 1.0),
     Fill.ROUTER: Uniform(0.35, 0.0),
     Fill.CORRECTION_BIAS: Uniform(0.08, 0.0),
+    Fill.HEAD: Uniform(0.1, 0.0),
+    Fill.F32_NORM: Uniform(0.17, 1.0),
+    Fill.F32_BIAS: Uniform(0.1, 0.0),
 }
 
 
 def elements(tensor: SampleTensor, start: int, stop: int) -> npt.NDArray[Any]:
     """The elements [start, stop) of a tensor, as its bytes are stored: float32, uint16 for BF16, uint8 for FP8."""
-    random = splitmix64(zlib.crc32(tensor.name.encode()) << 32, start, stop)
+    name = zlib.crc32(tensor.name.encode()) ^ (tensor.seed * SEED_FACTOR % 2**32)
+    random = splitmix64(name << 32, start, stop)
     if tensor.fill is Fill.FP8:
         return _fp8(random)
+    if tensor.fill is Fill.POWER_SCALE:
+        return np.ldexp(np.float32(1), (random >> np.uint64(40)).astype(np.int32) % 3 - 14)
     unit = _unit(random)
     if tensor.fill is Fill.SCALE:
         unit += np.float32(1)

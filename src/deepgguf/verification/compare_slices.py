@@ -25,7 +25,8 @@ def compare_slice(
         values = encoding.values(stored, buffers)
         if encoding.rounds_first:  # as converting first would have rounded them
             values = from_bits(encoding.plain, to_bits(encoding.plain, values))
-        return _compare_within_bounds(type, slice, data, values, importance)
+        repacked = encoding.packs_as is type and encoding.always_packs and not slice.transposed
+        return _compare_within_bounds(type, slice, data, values, importance, exact=repacked)
     found = _found_bits(type, slice, data)
     if encoding.type is type:
         copied = _as_bits(type, slice, stored.blobs[0])
@@ -62,15 +63,17 @@ def _wrong_bits(type: GGMLType, slice: Slice, expected: Bits, found: Bits) -> Wr
 
 
 def _compare_within_bounds(
-    type: GGMLType, slice: Slice, data: Bytes, values: Floats, importance: Importance | None
+    type: GGMLType, slice: Slice, data: Bytes, values: Floats, importance: Importance | None, *, exact: bool
 ) -> tuple[Wrong | None, Squares]:
-    """`values` [rows, cols] as in the source."""
+    """`values` [rows, cols] as in the source; the bound of `exact` ones is 0."""
     if slice.transposed:
         values = np.ascontiguousarray(values.T)
     decoded = encoding_of(type).values(Stored("", 0, len(values), values.shape[1], (data,)), Buffers())
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(values - decoded)
-        allowed = allowed_error(type, data.reshape(len(values), -1), values, importance)
+        allowed = np.zeros_like(values)
+        if not exact:
+            allowed = allowed_error(type, data.reshape(len(values), -1), values, importance)
         wrong = ~(error <= allowed) & _in_finite_blocks(type, values)
     finite = np.isfinite(values) & np.isfinite(error)
     if importance and importance.columns is not None:
