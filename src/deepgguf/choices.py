@@ -67,6 +67,7 @@ class Choices(TypedDict, total=False):
     output_tensor_type: Annotated[str | None, Choice("the type of output.weight", "TYPE")]
     token_embedding_type: Annotated[str | None, Choice("the type of token_embd.weight", "TYPE")]
     pre: Annotated[str | None, Choice("the pre-tokenizer by llama.cpp's name, such as deepseek-llm", "NAME")]
+    chat_template: Annotated[StrPath | None, Choice("a chat template in Jinja, instead of the checkpoint's", "FILE")]
 
 
 class RunChoices(TypedDict, total=False):

@@ -174,5 +174,5 @@ FAMILY = Family(
         "ollama": ollama_target(TargetFile("deepseekocr", _ollama_keys), Exceptions(kept_prefixes=("v.", "s.", "mm."))),
         "llama.cpp": llamacpp_target(_LLAMACPP_FILES, _llamacpp_limits),
     },
-    chat_template="{% for m in messages %}{{m['content']}}{% endfor %}",  # conversion/deepseek.py, DeepseekV2Model
+    chat_template=lambda config: OCR,
 )

@@ -10,6 +10,7 @@ from deepgguf.checkpoint.tokenizer import Tokenizer
 from deepgguf.choices import FileKind, Mtp
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.formats.gguf.types import GGMLType, Value
+from deepgguf.models.bundled_templates import BundledTemplate
 from deepgguf.models.config_schema import JsonObject
 from deepgguf.models.storage import CHOSEN, widest
 from deepgguf.models.table import Row
@@ -85,7 +86,7 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     mtp_layers: Callable[[C], int] = lambda config: 0
     prompt_limits: Callable[[Tokenizer], tuple[str, ...]] = lambda tokenizer: ()
     pre: str = "deepseek-v3"
-    chat_template: str = ""
+    chat_template: Callable[[C], BundledTemplate | None] = lambda config: None
 
 
 AnyFamily = Family[Any]
