@@ -27,6 +27,11 @@ SAMPLES = {
     "ocr": ("ocr", {"shards": 2}),
     "v32-fp8": ("v32", {"shards": 3, "scatter": True}),
     "v32-bf16": ("v32-bf16", {"shards": 2}),
+    "v4": ("v4", {"shards": 4, "scatter": True}),
+    "v4-dspark": ("v4-dspark", {"shards": 3}),
+    "v4-base": ("v4-base", {"shards": 3, "scatter": True}),
+    "v4-bf16": ("v4-bf16", {"shards": 2}),
+    "v4-hf": ("v4-hf", {}),
 }
 
 

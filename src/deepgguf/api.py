@@ -243,9 +243,10 @@ def sample(
 ) -> "SampleSummary":
     """Makes a checkpoint with real structure and made-up weights in `folder`, the same bytes everywhere.
 
-    `kind`: "v3", "v3-fp8", "v3-tied", "v2-lite", "ocr", "v32" or "v32-bf16"; `size`: "sample", "bench" (2.2e9
-    parameters) or "full" (the released model's shapes). `scatter` puts scales in different shards from their weights;
-    `sparse` leaves holes for data, which is enough for `plan`. `tokenizer` is a folder whose tokenizer it takes.
+    `kind`: "v3", "v3-fp8", "v3-tied", "v2-lite", "ocr", "v32", "v32-bf16", "v4", "v4-dspark", "v4-base", "v4-bf16" or
+    "v4-hf" (as transformers saves it); `size`: "sample", "bench" (a few GB) or "full" (the released model's shapes;
+    for V4 "flash", which is the same, or "pro"). `scatter` puts scales in different shards from their weights; `sparse`
+    leaves holes for data, which is enough for `plan`. `tokenizer` is a folder whose tokenizer the sample takes.
 
     Raises UsageError if the choices make no sense or the folder is not empty, OutputError if writing fails.
     """
@@ -286,7 +287,12 @@ def _options(chosen: Mapping[str, Any], output: str | None = None) -> Options:
         "chat_template": read_template_file,
     }
     parsed = {name: parse(chosen[name]) for name, parse in parsers.items() if chosen[name] is not None}
-    return Options(**{name: value for name, value in {**chosen, **parsed}.items() if name != "part"}, output=output)
+    others = {name: value for name, value in {**chosen, **parsed}.items() if name not in ("part", "draft")}
+    if chosen["draft"]:
+        if chosen["only"]:
+            raise UsageError("`draft`", "contradicts `only`", "give one of them")
+        others["only"] = "draft"
+    return Options(**others, output=output)
 
 
 def _patterns(types: str | Sequence[str] | Mapping[str, str]) -> tuple[TypePattern, ...]:

@@ -23,7 +23,7 @@ from deepgguf.errors import UsageError
 
 StrPath = str | os.PathLike[str]
 Target = Literal["ollama", "llama.cpp"]
-FileKind = Literal["text", "mmproj"]
+FileKind = Literal["text", "mmproj", "draft"]
 Mtp = Literal["keep", "drop", "only"]
 
 _P = ParamSpec("_P")
@@ -53,8 +53,9 @@ class Choices(TypedDict, total=False):
     type: Annotated[
         str, Choice("auto, source, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m", "TYPE", "auto")
     ]
-    only: Annotated[FileKind | None, Choice("only this file of a model that sees pictures", "FILE")]
+    only: Annotated[Literal["text", "mmproj"] | None, Choice("only this file of a model that sees pictures", "FILE")]
     mtp: Annotated[Mtp | None, Choice("the layers of multi-token prediction", "WHAT")]
+    draft: Annotated[bool, Choice("only the model that drafts for this one (DSpark)", default=False)]
     drop: Annotated[str | Sequence[str], Choice("leave out tensors of the checkpoint by name", "PATTERN", ())]
     split_max_size: Annotated[int | str | None, Choice("split into files of at most SIZE: 48G, 500M, …", "SIZE")]
     split_max_tensors: Annotated[int | None, Choice("split into files of at most N tensors", "N")]
@@ -92,6 +93,7 @@ class ConversionChoices(Choices, RunChoices, total=False):
 
 CHOICES_OF_A_FILE = (
     "target", "type", "drop", "imatrix", "tensor_types", "output_tensor_type", "token_embedding_type", "pre",
+    "chat_template",
 )  # fmt: skip
 """What a finished file may need to be told again of its conversion; the rest (names, how it was split) it shows."""
 

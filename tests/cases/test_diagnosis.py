@@ -66,7 +66,7 @@ LINES: dict[tuple[str, str], tuple[str, str]] = {
         r".*\['Qwen2ForCausalLM'\].*",
         f"a Qwen model, as are DeepSeek-R1-Distill-Qwen .*: {LLAMACPP}",
     ),
-    ("f14", "v32"): (r".*\['DeepseekV32ForCausalLM'\].*", f"DeepSeek-V3.2 is not supported yet: {LLAMACPP}"),
+    ("f14", "ocr_2"): (r".*\['DeepseekOCR2ForCausalLM'\].*", f"DeepSeek-OCR-2 is not supported yet: {LLAMACPP}"),
     ("f14", "no_architectures"): (".*architectures is None.*", ".*DeepseekV3ForCausalLM.*"),
     ("f21", "unknown_tensor"): ("tensor model.layers.0.extra.weight: is unknown: .*", ".* leave it out with `drop`"),
 }
@@ -94,7 +94,7 @@ def test_every_odd_folder_has_its_line():
     [
         ("Qwen3ForCausalLM", "a Qwen model, as are"),
         ("LlamaForCausalLM", "a Llama model, as are DeepSeek-R1-Distill-Llama"),
-        ("DeepseekV4ForCausalLM", "DeepSeek-V4 is not supported yet"),
+        ("DeepseekV41ForCausalLM", "DeepSeek-V4.1 is not supported yet"),
         ("DeepseekOCR2ForCausalLM", "DeepSeek-OCR-2 is not supported yet"),
         ("DeepseekForCausalLM", "the first DeepSeek-MoE is not supported"),
         ("DeepseekVLV2ForCausalLM", "DeepSeek-VL is not supported"),

@@ -89,7 +89,7 @@ class _Forms:
         if form is None:
             tool = tool_of(self._words)
             found = f"dtype {header.dtype}{f' by {tool}' if tool else ''}, expected one of {', '.join(READ_DTYPES)}"
-            return Opaque(f"tensor {header.name}", found, convert_the_original(self._words))
+            return Opaque(f"tensor {header.name}", found, convert_the_original(self._words), header.dtype)
         return form
 
     def of_layer(self, layer: str, parts: _Parts) -> _Form | None:

@@ -182,6 +182,10 @@ class Encoding(msgspec.Struct, frozen=True, tag=True):
         """The stored rows as the blocks of `packs_as`, into `out`; blocks of a type of GGUF are copied."""
         (out[:],) = stored.blobs
 
+    def packed(self, stored: Stored) -> Bytes:
+        """What `repack` must make, by NumPy from the definition of the blocks: verification holds it to this."""
+        return stored.blobs[0]
+
     def ranges(self, cols: int, first: int, rows: int) -> tuple[Range, ...]:
         """The bytes of each blob that rows [first, first + rows) need; a row has `cols` weights."""
         raise NotImplementedError

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from deepgguf import kernels
 from deepgguf.encodings.bits import E2M1, nibble_pairs
 from deepgguf.encodings.encoding import Bytes, Claim, Floats, Stored
 from deepgguf.encodings.scaled import POWER_SCALES, Scaled, check_grid, check_matrix, part_of
@@ -15,6 +16,7 @@ from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.formats.safetensors import TensorHeader
 
 _GROUP = 32
+_NAN = 255  # of E8M0
 
 
 class Fp4(Scaled, frozen=True):
@@ -65,13 +67,14 @@ class Fp4(Scaled, frozen=True):
         return nibble_pairs(stored.blobs[0].reshape(stored.rows, -1), E2M1)
 
     def repack(self, stored: Stored, out: Bytes) -> None:
-        """ggml-common.h, block_mxfp4: the scale, then bytes of which each has column i low and column i + 16 high.
+        """As `packed`; errors as of `check_scales`: the engine would take a scale that is NaN for 2^127."""
+        if stored.blobs[1].max(initial=0) == _NAN:
+            self.checked_scales(stored)
+        kernels.mxfp4(stored.blobs[0], stored.blobs[1], out)
 
-        Errors as of `check_scales`: the engine would take a scale that is NaN for 2^127.
-        """
-        self.checked_scales(stored)
+    def packed(self, stored: Stored) -> Bytes:
+        """ggml-common.h, block_mxfp4: the scale, then bytes of which each has column i low and column i + 16 high."""
         pairs = stored.blobs[0].reshape(-1, _GROUP // 2)
         codes = np.stack((pairs & 15, pairs >> 4), axis=2).reshape(-1, _GROUP)
-        blocks = out.reshape(-1, 1 + _GROUP // 2)
-        blocks[:, 0] = stored.blobs[1]
-        blocks[:, 1:] = codes[:, : _GROUP // 2] | codes[:, _GROUP // 2 :] << 4
+        halves = codes[:, : _GROUP // 2] | codes[:, _GROUP // 2 :] << 4
+        return np.concatenate((stored.blobs[1][:, None], halves), axis=1).reshape(-1)

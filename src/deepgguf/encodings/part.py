@@ -101,6 +101,10 @@ class Part(Encoding, frozen=True):
         """As the matrix's form does it."""
         self.whole.repack(stored._replace(first=self.first + stored.first), out)
 
+    def packed(self, stored: Stored) -> Bytes:
+        """As the matrix's form has them."""
+        return self.whole.packed(stored._replace(first=self.first + stored.first))
+
     def _strip(self, stored: Stored) -> tuple[Stored, slice]:
         """The matrix's columns that the rows are, from the edge of a block on, and which of them are wanted."""
         start = self.first + stored.first

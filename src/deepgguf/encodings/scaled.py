@@ -36,6 +36,8 @@ GROUP = 32
 SCALE_NAMES = ("weight_scale_inv", "weight_scale", "weight.scale", "scale")
 """What a layer's scales are called: by DeepSeek-V3, by llm-compressor and modelopt, by others, by DeepSeek-V4."""
 
+_V4_NAMES = ("layers.", "mtp.")  # as DeepSeek-V4's tensors begin
+
 _Size = Annotated[int, msgspec.Meta(gt=0, le=2**32)]
 _BLOCK_KEYS = ("weight_block_size", "block_structure")
 
@@ -205,7 +207,8 @@ def only_scales(weights: TensorHeader, beside: Sequence[TensorHeader], kind: str
     """The scales among the companions `beside`; CheckpointError if there are none, or two."""
     scales = [header for header in beside if header.name.endswith(SCALE_NAMES)]
     if not scales:
-        name = f"{_layer(weights)}{'weight_scale_inv' if kind == 'FP8' else 'weight_scale'}"
+        usual = "weight_scale_inv" if kind == "FP8" else "weight_scale"
+        name = _layer(weights) + ("scale" if weights.name.startswith(_V4_NAMES) else usual)
         raise CheckpointError(f"tensor {weights.name}", f"{kind}, but there is no {name} in any shard")
     if len(scales) > 1:
         raise CheckpointError(f"tensor {weights.name}", f"has scales twice, {scales[0].name} and {scales[1].name}")

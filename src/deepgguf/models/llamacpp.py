@@ -7,7 +7,18 @@ from deepgguf.choices import FileKind, Mtp
 from deepgguf.formats.gguf.types import GGMLType, Value
 from deepgguf.models.family import C, KeyFacts, Target, TargetFile
 from deepgguf.models.sampling_keys import sampling_keys
-from deepgguf.models.storage import ALWAYS_F32, BF16, F16, F32, FROM_ANY_TO_F32, MATRIX, PACKED_FILE_TYPES, PATCH
+from deepgguf.models.storage import (
+    ALWAYS_F32,
+    BF16,
+    F16,
+    F32,
+    FROM_ANY_TO_F32,
+    I32,
+    IDS,
+    MATRIX,
+    PACKED_FILE_TYPES,
+    PATCH,
+)
 from deepgguf.models.values import present, string, uint32
 from deepgguf.recipes.choice import NO_EXCEPTIONS, Exceptions
 
@@ -16,6 +27,7 @@ _PLAIN: Mapping[str, Mapping[GGMLType, GGMLType]] = {
     ALWAYS_F32: FROM_ANY_TO_F32,
     MATRIX: {BF16: BF16, F16: F16, F32: F32},
     PATCH: {BF16: F32, F16: F16, F32: F32},
+    IDS: {I32: I32},
 }
 # llama.h, enum llama_ftype.
 _FILE_TYPES = {F32: 0, F16: 1, BF16: 32, **PACKED_FILE_TYPES}

@@ -10,6 +10,8 @@ from deepgguf.checkpoint.diagnosis import Seen, missing_tensor, unknown_tensors
 from deepgguf.checkpoint.quantization import declared_quantization, drop_reason
 from deepgguf.choices import Mtp
 from deepgguf.encodings import weight_of
+from deepgguf.encodings.beside import Beside
+from deepgguf.encodings.encoding import Encoding
 from deepgguf.encodings.foreign import convert_the_original, tool_of
 from deepgguf.encodings.opaque import Opaque
 from deepgguf.errors import CheckpointError, UsageError
@@ -22,6 +24,7 @@ from deepgguf.tensors.source_tensor import SourceTensor
 _CONFIG = "config.json"
 _BIAS = re.compile(r"model\.layers\..*_proj(_with_mqa)?\.bias")  # attention_bias and mlp_bias of config.json
 ASKED_FOR = "asked for"
+DRAFTED_FOR = "the model that it drafts for"
 
 
 class Matched(msgspec.Struct, frozen=True):
@@ -35,12 +38,13 @@ class Selection(msgspec.Struct, frozen=True):
     """What is wanted of a checkpoint.
 
     `mtp` None is what is usual for `target`, which only then must be given. Tensors whose name one of the regular
-    expressions in `drop` finds are left out.
+    expressions in `drop` finds are left out. `draft`: only the model that drafts for this one.
     """
 
     target: str = ""
     mtp: Mtp | None = None
     drop: tuple[str, ...] = ()
+    draft: bool = False
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -65,16 +69,27 @@ def read_model(checkpoint: Checkpoint, selection: Selection) -> Model:
     config = family.parse(checkpoint.config, _CONFIG)
     _check_tool(checkpoint)
     seen = checkpoint.seen
+    if selection.draft:
+        return Model(family, config, _draft(family, config, seen))
     tensors = seen.tensors
     mtp, layers = _mtp_layers(family, config, selection, tensors)
     reasons = _asked_for(tensors, selection.drop)
     rows = _rows(family.table(config, layers), seen, reasons)
     kept = tuple((row, sources) for row, sources in rows if row.part in KEPT[mtp])
     reasons |= {s.name: TRUNK_DROPPED for row, sources in rows if row.part not in KEPT[mtp] for s in sources}
-    explained = {source.name for _, sources in kept for source in sources}
+    explained = {name for row, _ in kept for name in row.names}
     explained |= reasons.keys()
     reasons |= _left_out(family, config, explained, seen)
     return Model(family, config, Matched(kept, reasons), mtp, layers)
+
+
+def _draft(family: AnyFamily, config: object, seen: Seen) -> Matched:
+    """What drafts; UsageError for a checkpoint without."""
+    rows = _rows(family.draft_table(config), seen, ())
+    if not rows:
+        raise UsageError("`draft`", "config.json promises nothing that drafts (DSpark stages)", "leave it out")
+    used = {name for row, _ in rows for name in row.names}
+    return Matched(tuple(rows), {name: DRAFTED_FOR for name in seen.tensors if name not in used})
 
 
 def _check_tool(checkpoint: Checkpoint) -> None:
@@ -130,16 +145,30 @@ def _rows(table: Iterable[Row], seen: Seen, asked_for: Collection[str]) -> list[
 
 def _sources(row: Row, seen: Seen, asked_for: Collection[str]) -> tuple[SourceTensor, ...]:
     sources = []
-    for name in row.sources:
+    for name in row.names:
         found = seen.tensors.get(name)
         if found is None:
             raise _needed(name) if name in asked_for else _missing(name, row, seen)
+        if row.form:
+            found = _read_as(row.form, found)
         if isinstance(found.encoding, Opaque):
             found.encoding.refuse()
         if found.shape != row.shape:
             raise _misshapen(row, found)
         sources.append(found)
-    return tuple(sources)
+    return (_beside(*sources),) if row.beside else tuple(sources)
+
+
+def _beside(left: SourceTensor, right: SourceTensor) -> SourceTensor:
+    form, cols = Beside(left.encoding, right.encoding, left.shape[-1]), left.shape[-1] + right.shape[-1]
+    return SourceTensor(left.name, (left.shape[0], cols), form, (*left.blobs, *right.blobs), left.spelled)
+
+
+def _read_as(form: Encoding, found: SourceTensor) -> SourceTensor:
+    stored = found.encoding.stored_as if isinstance(found.encoding, Opaque) else found.encoding.dtype
+    if stored != form.dtype:
+        raise CheckpointError(f"tensor {found.name_in_files}", f"dtype {stored}, expected {form.dtype}")
+    return msgspec.structs.replace(found, encoding=form)
 
 
 def _needed(name: str) -> UsageError:

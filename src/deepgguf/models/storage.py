@@ -5,14 +5,15 @@ from collections.abc import Collection, Mapping
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.formats.gguf.types import FileType, GGMLType, block_of
 
-F32, F16, BF16 = GGMLType.F32, GGMLType.F16, GGMLType.BF16
+F32, F16, BF16, I32 = GGMLType.F32, GGMLType.F16, GGMLType.BF16, GGMLType.I32
 
 # VISION: a matrix of a vision encoder, where Ollama wants F16. PATCH: SAM's patch embedding, which llama.cpp stores as
-# F16 in an F16 file and as F32 in any other.
+# F16 in an F16 file and as F32 in any other. IDS: numbers of experts.
 ALWAYS_F32 = "always F32"
 MATRIX = "matrix"
 VISION = "vision matrix"
 PATCH = "SAM's patch embedding"
+IDS = "numbers of experts"
 
 # general.file_type of a file most of whose weights were taken over as blocks.
 PACKED_FILE_TYPES = {
@@ -30,6 +31,7 @@ CHOSEN: Mapping[str, Mapping[GGMLType, GGMLType]] = {
     MATRIX: _AS_CHOSEN,
     VISION: _AS_CHOSEN,
     PATCH: {F32: F32, F16: F16, BF16: F32},
+    IDS: dict.fromkeys((F32, F16, BF16, I32), I32),
 }
 
 

@@ -33,6 +33,7 @@ from deepgguf.recipes.tensor import ModelFacts, TensorToType
 from deepgguf.tensors.source_tensor import SourceTensor
 from deepgguf.tensors.view import View
 
+_PREFIXES = {"mmproj": "mmproj", "draft": "dspark"}  # of files beside the model's
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 
 
@@ -57,7 +58,7 @@ class _Sourced(msgspec.Struct, frozen=True):
 def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
     """The plan of converting `checkpoint`. CheckpointError or UsageError say what stands in the way."""
     check_options(options)
-    model = read_model(checkpoint, Selection(options.target, options.mtp, options.drop))
+    model = read_model(checkpoint, Selection(options.target, options.mtp, options.drop, options.only == "draft"))
     require_mtp(options.mtp, model.mtp_layers)
     return plan_model(model, checkpoint, options)
 
@@ -108,7 +109,9 @@ def _target(model: Model, options: Options) -> AnyTarget:
 
 
 def _kinds(target: AnyTarget, options: Options) -> list[FileKind]:
-    kinds = [kind for kind in target.files if options.only in (None, kind)]
+    kinds = [kind for kind in target.files if options.only in ((kind,) if kind == "draft" else (None, kind))]
+    if not kinds and options.only == "draft":
+        raise UsageError("`draft`", f"no model that drafts is written for {options.target}", "leave it out")
     if not kinds:
         raise UsageError("`only`", f"this model has no {options.only} file for {options.target}", "leave it out")
     return kinds
@@ -130,8 +133,10 @@ def _unquantized(
     output: Output, forms: tuple[Encoding, ...], target: AnyTarget, options: Options
 ) -> tuple[GGMLType, str]:
     """The type of the output without quantization, and a note on it."""
+    if options.recipe:
+        return target.type_before(output, forms), ""
     if options.type != SOURCE:
-        return target.unquantized_type(output.storage, forms, options.plain_type), ""
+        return target.type_of(output, forms, options.plain_type), ""
     type = exact_type(output.storage, forms, output.view.row_length, transposed=output.view.transposed)
     coded = type is GGMLType.F32 and not any(isinstance(form, Plain) for form in forms)
     return type, "no smaller type holds every weight" if coded else ""
@@ -170,7 +175,7 @@ def _plan_file(
     served = {s.output.name: importance_of(s.output, s.shape, matrix) for s in sourced} if matrix else {}
     typed = _types(sourced, target, options, keys, served)
     infos = lay_out((s.output.name, t.type, s.shape) for s, t in zip(sourced, typed, strict=True))
-    tensors = tuple(_tensor(s, t, info, served) for s, t, info in zip(sourced, typed, infos, strict=True))
+    tensors = tuple(_tensor(s, t, info, served, target) for s, t, info in zip(sourced, typed, infos, strict=True))
     plain_type = _main_type(sourced) if options.plain_type is None else options.plain_type
     file_type = options.recipe.file_type if options.recipe else target.file_types[plain_type]
     keys["general.file_type"] = Value(ValueType.UINT32, file_type)
@@ -178,7 +183,7 @@ def _plan_file(
         keys |= options.imatrix.keys()
     type = options.type.upper() if options.recipe else plain_type.name
     name = options.output or f"{checkpoint.name}-{type}{'-mtp' if model.mtp == 'only' else ''}.gguf"
-    return sized_file(name if kind == "text" else f"{kind}-{name}", kind, keys, tensors)
+    return sized_file(name if kind == "text" else f"{_PREFIXES[kind]}-{name}", kind, keys, tensors)
 
 
 def _types(
@@ -209,14 +214,16 @@ def _number(keys: dict[str, Value], name: str) -> int:
     return value
 
 
-def _tensor(sourced: _Sourced, typed: TypedTensor, info: TensorInfo, served: Mapping[str, Served]) -> PlannedTensor:
+def _tensor(
+    sourced: _Sourced, typed: TypedTensor, info: TensorInfo, served: Mapping[str, Served], target: AnyTarget
+) -> PlannedTensor:
     view = _flat(sourced) if info.type in PLAIN else sourced.output.view
     note = sourced.note or _note(typed, info.shape[-1])
     importance = served[info.name].importance if typed.weighted else None
     encoding = encoding_of(info.type)
     if importance and isinstance(encoding, Quantized) and encoding.needs_importance:
         importance = importance.filled()
-    return PlannedTensor(info, view, sourced.sources, sourced.plain_type, note, importance)
+    return PlannedTensor(info, view, sourced.sources, sourced.plain_type, note, importance, target.direct)
 
 
 def _note(typed: TypedTensor, row: int) -> str:
@@ -235,10 +242,10 @@ def _flat(sourced: _Sourced) -> View:
     return View(1, view.elements, 1, 0, view.elements)
 
 
-def _main_type(sourced: Iterable[_Sourced]) -> GGMLType:
-    """The unquantized type of most weights."""
+def _main_type(sourced: Sequence[_Sourced]) -> GGMLType:
+    """The unquantized type of most weights; of those in experts, where there are any."""
     weights: Counter[GGMLType] = Counter()
-    for s in sourced:
+    for s in [s for s in sourced if len(s.sources) > 1] or sourced:
         weights[s.plain_type] += s.weights
     return weights.most_common(1)[0][0]
 

@@ -34,9 +34,9 @@ def scratch(output: OutputTensor, source: Encoding, piece: Piece) -> Scratch:
     weights = piece.groups * piece.rows * view.cols
     working = source.working * weights
     if output.repacks(source):
-        return Scratch(working, 0, 0, 0, piece.nbytes)
+        return Scratch(0 if source.always_packs else working, 0, 0, 0, piece.nbytes)
     if isinstance(target, Plain):
         return Scratch(working, 0, piece.nbytes if view.transposed else 0, 0, piece.nbytes)
     floats = 4 * weights
-    rounded = weights * block_of(source.plain).nbytes if source.rounds_first else 0
+    rounded = weights * block_of(source.plain).nbytes if output.rounds_first(source) else 0
     return Scratch(working, rounded, floats, floats if view.transposed else 0, piece.nbytes)

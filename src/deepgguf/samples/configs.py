@@ -4,11 +4,15 @@ import copy
 from typing import Any
 
 from deepgguf.errors import UsageError
+from deepgguf.samples.deepseek_v4_configs import GENERATION as V4_GENERATION
+from deepgguf.samples.deepseek_v4_configs import SEEDS as V4_SEEDS
+from deepgguf.samples.deepseek_v4_configs import SIZES as V4_SIZES
+from deepgguf.samples.deepseek_v4_configs import v4_config
 
 JSON = dict[str, Any]
 
-KINDS = ("v3", "v3-fp8", "v3-tied", "v2-lite", "ocr", "v32", "v32-bf16")
-SIZES = ("sample", "bench", "full")
+KINDS = ("v3", "v3-fp8", "v3-tied", "v2-lite", "ocr", "v32", "v32-bf16", *V4_SEEDS)
+SIZES = ("sample", "bench", "full", "flash", "pro")
 
 GENERATION_CONFIG: JSON = {"_from_model_config": True, "bos_token_id": 0, "eos_token_id": 1}
 _SAMPLING_CONFIG: JSON = {
@@ -278,10 +282,11 @@ OCR_PROCESSOR_CONFIG: JSON = {
 }
 
 
-_GENERATION = dict.fromkeys(_V32_KINDS, _SAMPLING_CONFIG)
+_GENERATION = dict.fromkeys(_V32_KINDS, _SAMPLING_CONFIG) | dict.fromkeys(V4_SEEDS, V4_GENERATION)
 
 # The kinds that exist in several sizes, each with what every size changes.
 _SIZES: dict[str, dict[str, JSON]] = dict.fromkeys(_V3_KINDS, _V3_SIZES) | dict.fromkeys(_V32_KINDS, _V32_SIZES)
+_SIZES |= dict.fromkeys(V4_SEEDS, V4_SIZES)
 
 
 def config(kind: str, size: str, tokens: int = 0) -> JSON:
@@ -309,6 +314,8 @@ def _content(kind: str, size: str) -> JSON:
     if kind in _V32_KINDS:
         changed = _V3_FULL | _V32_CHANGES | _V32_SIZES[size] | _V32_KINDS[kind]
         return dict(sorted(changed.items()))
+    if kind in V4_SEEDS:
+        return v4_config(kind, size)
     return _OCR if kind == "ocr" else _V2_LITE
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from deepgguf.samples.tensors import DTYPES, Fill, SampleTensor
+from deepgguf.samples.tensors import DTYPES, Fill, Own, SampleTensor
 
 SEED_FACTOR = 0x9E3779B1
 GAMMA = 0x9E3779B97F4A7C15
@@ -39,23 +39,29 @@ UNIFORM = {
 
 def elements(tensor: SampleTensor, start: int, stop: int) -> npt.NDArray[Any]:
     """The elements [start, stop) of a tensor, as its bytes are stored: float32, uint16 for BF16, uint8 for FP8."""
-    name = zlib.crc32(tensor.name.encode()) ^ (tensor.seed * SEED_FACTOR % 2**32)
-    random = splitmix64(name << 32, start, stop)
+    if isinstance(tensor.fill, Own):
+        return tensor.fill.elements(tensor.name, tensor.seed, start, stop)
+    random = random_numbers(tensor.name, tensor.seed, start, stop)
     if tensor.fill is Fill.FP8:
         return _fp8(random)
     if tensor.fill is Fill.POWER_SCALE:
         return np.ldexp(np.float32(1), (random >> np.uint64(40)).astype(np.int32) % 3 - 14)
-    unit = _unit(random)
+    numbers = unit(random)
     if tensor.fill is Fill.SCALE:
-        unit += np.float32(1)
-        unit *= np.float32(1e-4)
-        return unit
+        numbers += np.float32(1)
+        numbers *= np.float32(1e-4)
+        return numbers
     spread, mean = UNIFORM[tensor.fill]
-    unit *= np.float32(2)
-    unit -= np.float32(1)
-    unit *= np.float32(spread)
-    unit += np.float32(mean)
-    return _bf16(unit) if DTYPES[tensor.fill] == "BF16" else unit
+    numbers *= np.float32(2)
+    numbers -= np.float32(1)
+    numbers *= np.float32(spread)
+    numbers += np.float32(mean)
+    return to_bf16(numbers) if DTYPES[tensor.fill] == "BF16" else numbers
+
+
+def random_numbers(name: str, seed: int, start: int, stop: int) -> npt.NDArray[np.uint64]:
+    """z[start] … z[stop - 1] of the tensor `name`."""
+    return splitmix64((zlib.crc32(name.encode()) ^ (seed * SEED_FACTOR % 2**32)) << 32, start, stop)
 
 
 def splitmix64(seed: int, start: int, stop: int) -> npt.NDArray[np.uint64]:
@@ -72,13 +78,13 @@ def splitmix64(seed: int, start: int, stop: int) -> npt.NDArray[np.uint64]:
     return x
 
 
-def _unit(random: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:
+def unit(random: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:
     """The upper 24 bits as a fraction; by way of int32, which converts to float32 in vectors."""
     upper = (random >> np.uint64(40)).astype(np.int32)
     return upper.astype(np.float32) * np.float32(2.0**-24)
 
 
-def _bf16(numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
+def to_bf16(numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
     """Finite float32 to the bits of BF16, to nearest even."""
     bits = numbers.view(np.uint32)
     odd = bits >> np.uint32(16)

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 import msgspec
+from numpy.typing import NDArray
 
 from deepgguf.formats.safetensors import DTYPE_BITS
 from deepgguf.models import find_family
@@ -42,18 +43,28 @@ DTYPES = {
 }
 
 
+class Own(msgspec.Struct, frozen=True):
+    """Numbers that only one family has, of a safetensors `dtype`."""
+
+    dtype: str
+
+    def elements(self, name: str, seed: int, start: int, stop: int) -> NDArray[Any]:
+        """The elements [start, stop) of the tensor `name`, as its bytes are stored."""
+        raise NotImplementedError
+
+
 class SampleTensor(msgspec.Struct, frozen=True):
     """One tensor of a sample; `shape` is row-major. Another `seed` gives other numbers."""
 
     name: str
     shape: tuple[int, ...]
-    fill: Fill = Fill.WEIGHT
+    fill: Fill | Own = Fill.WEIGHT
     seed: int = 0
 
     @property
     def dtype(self) -> str:
         """The dtype's name in a safetensors header."""
-        return DTYPES[self.fill]
+        return self.fill.dtype if isinstance(self.fill, Own) else DTYPES[self.fill]
 
     @property
     def count(self) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from deepgguf.checkpoint.importance import ImportanceFile
 from deepgguf.checkpoint.nested_config import language_part
 from deepgguf.checkpoint.tied_head import HEAD, head_differs
-from deepgguf.encodings import PLAIN
+from deepgguf.encodings import encoding_of
 from deepgguf.encodings.encoding import Bytes, Stored
 from deepgguf.executors.buffers import Buffers
 from deepgguf.executors.executor import Executor, Progress
@@ -26,6 +26,7 @@ from deepgguf.verification.error_bounds import Importance
 from deepgguf.verification.expected import Expected
 from deepgguf.verification.file_bytes import CheckedFile, FileBytes
 from deepgguf.verification.mismatches import Mismatches, Outcome
+from deepgguf.verification.plain_bits import BIT_TYPES
 from deepgguf.verification.report import Difference, SourceCheck
 from deepgguf.verification.slices import Batch, Slice, batches
 
@@ -65,7 +66,7 @@ def check_source(
         if tied and head_differs(checkpoint.tensors, files.by_number(sources), whole=True):
             differences.append(_ANOTHER_HEAD)
         files.check_unchanged(sources)
-    exact = sum(pair.tensor.type in PLAIN for pair in pairs)
+    exact = sum(_is_compared_exactly(pair) for pair in pairs)
     keys, dropped = sum(len(header.keys) for header in headers), dict(Counter(model.matched.left_out.values()))
     return SourceCheck(
         source=checkpoint.name,
@@ -78,6 +79,14 @@ def check_source(
         chosen=expected.chosen,
         equality=equal if counts else None,
     ), differences
+
+
+def _is_compared_exactly(pair: Counterpart) -> bool:
+    """Whether every bit is: of plain types, and of blocks that were taken over."""
+    type = pair.tensor.type
+    if type in BIT_TYPES or pair.view.transposed:
+        return type in BIT_TYPES
+    return all(encoding_of(type).repacks(form, exact=False) for form in {s.encoding for s in pair.sources})
 
 
 def _another_model(header: GGUFHeader, family: AnyFamily) -> Difference:
