@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import msgspec
 
+from deepgguf.checkpoint.chat_templates import read_template_file
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.checkpoint.importance import read_importance
 from deepgguf.choices import (
@@ -283,6 +284,7 @@ def _options(chosen: Mapping[str, Any], output: str | None = None) -> Options:
         "output_tensor_type": lambda type: parse_type(type, "`output_tensor_type`"),
         "token_embedding_type": lambda type: parse_type(type, "`token_embedding_type`"),
         "imatrix": read_importance,
+        "chat_template": read_template_file,
     }
     parsed = {name: parse(chosen[name]) for name, parse in parsers.items() if chosen[name] is not None}
     others = {name: value for name, value in {**chosen, **parsed}.items() if name not in ("part", "draft")}

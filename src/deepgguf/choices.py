@@ -68,6 +68,7 @@ class Choices(TypedDict, total=False):
     output_tensor_type: Annotated[str | None, Choice("the type of output.weight", "TYPE")]
     token_embedding_type: Annotated[str | None, Choice("the type of token_embd.weight", "TYPE")]
     pre: Annotated[str | None, Choice("the pre-tokenizer by llama.cpp's name, such as deepseek-llm", "NAME")]
+    chat_template: Annotated[StrPath | None, Choice("a chat template in Jinja, instead of the checkpoint's", "FILE")]
 
 
 class RunChoices(TypedDict, total=False):
@@ -92,6 +93,7 @@ class ConversionChoices(Choices, RunChoices, total=False):
 
 CHOICES_OF_A_FILE = (
     "target", "type", "drop", "imatrix", "tensor_types", "output_tensor_type", "token_embedding_type", "pre",
+    "chat_template",
 )  # fmt: skip
 """What a finished file may need to be told again of its conversion; the rest (names, how it was split) it shows."""
 

@@ -16,7 +16,7 @@ from deepgguf.checkpoint.tokenizer import Tokenizer
 from deepgguf.choices import FileKind
 from deepgguf.errors import CheckpointError
 from deepgguf.formats.gguf.types import GGMLType, Value
-from deepgguf.models import deepseek_v3
+from deepgguf.models import bundled_templates, deepseek_v3
 from deepgguf.models.config_schema import JsonObject, Positive, to_config
 from deepgguf.models.deepseek_v2 import llamacpp_keys
 from deepgguf.models.engine_limits import attention_limits, routing_limits, unread_limits
@@ -153,4 +153,5 @@ FAMILY = Family(
     model_type="deepseek_v32",
     mtp_layers=lambda c: language_mtp_layers(c.language),
     prompt_limits=_prompt_limits,
+    chat_template=lambda config: bundled_templates.V32,
 )

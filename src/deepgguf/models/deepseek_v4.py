@@ -12,6 +12,7 @@ from deepgguf.choices import FileKind
 from deepgguf.encodings.fp4 import Fp4
 from deepgguf.encodings.fp8 import Fp8
 from deepgguf.formats.gguf.types import GGMLType, Value, ValueType
+from deepgguf.models import bundled_templates
 from deepgguf.models.deepseek_v4_config import WINDOW, DeepseekV4Config, parse
 from deepgguf.models.deepseek_v4_stages import stages_table
 from deepgguf.models.deepseek_v4_table import table
@@ -138,4 +139,5 @@ FAMILY = Family(
     model_type="deepseek_v4",
     mtp_layers=_mtp_layers,
     draft_table=stages_table,
+    chat_template=lambda c: bundled_templates.V4_0731 if c.dspark_target_layer_ids else bundled_templates.V4,
 )

@@ -10,6 +10,7 @@ from deepgguf.checkpoint.tokenizer import Tokenizer
 from deepgguf.choices import FileKind, Mtp
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.formats.gguf.types import GGMLType, Value
+from deepgguf.models.bundled_templates import BundledTemplate
 from deepgguf.models.config_schema import JsonObject
 from deepgguf.models.storage import CHOSEN, F32, MATRIX, widest
 from deepgguf.models.table import Output, Row
@@ -88,7 +89,7 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     another tensor is left out, or None if it is unknown. `limits(config)`: sentences about what no engine can do with
     the model; `prompt_limits(tokenizer)`: how its prompts will differ from what it learned. `model_type` is the other
     name in config.json, empty where other models share it. `pre` is the pre-tokenizer of the models that have been
-    published, `chat_template` what their reference converter writes where they ship none. `draft_table(config)`: the
+    published, `chat_template(config)` what the model was trained on if it ships none. `draft_table(config)`: the
     tensors of a model that the same checkpoint holds to draft for this one.
     """
 
@@ -102,8 +103,8 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     mtp_layers: Callable[[C], int] = lambda config: 0
     prompt_limits: Callable[[Tokenizer], tuple[str, ...]] = lambda tokenizer: ()
     pre: str = "deepseek-v3"
-    chat_template: str = ""
     draft_table: Callable[[C], Iterator[Row]] = lambda config: iter(())
+    chat_template: Callable[[C], BundledTemplate | None] = lambda config: None
 
 
 AnyFamily = Family[Any]

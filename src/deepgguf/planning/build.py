@@ -66,7 +66,7 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
 def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
     """As `build_plan`, of a model that has been read; the options are checked."""
     target = _target(model, options)
-    checkpoint = with_what_it_lacks(checkpoint, model.family, options.pre)
+    checkpoint = with_what_it_lacks(checkpoint, model, options)
     files: list[PlannedFile] = []
     for kind in _kinds(target, options):
         whole = kind != "text"  # clip.cpp loads an mmproj from one file only, and it is not quantized

@@ -37,6 +37,7 @@ class Options(msgspec.Struct, frozen=True):
     token_embedding_type: GGMLType | None = None
     imatrix: ImportanceMatrix | None = None
     pre: str | None = None
+    chat_template: str | None = None
 
     @property
     def recipe(self) -> Recipe | None:
