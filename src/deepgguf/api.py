@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import msgspec
 
+from deepgguf.checkpoint.chat_templates import read_template_file
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.checkpoint.importance import read_importance
 from deepgguf.choices import (
@@ -242,9 +243,10 @@ def sample(
 ) -> "SampleSummary":
     """Makes a checkpoint with real structure and made-up weights in `folder`, the same bytes everywhere.
 
-    `kind`: "v3", "v3-fp8", "v3-tied", "v2-lite" or "ocr"; `size`: "sample", "bench" (2.2e9 parameters) or "full"
-    (DeepSeek-V3's shapes). `scatter` puts scales in different shards from their weights; `sparse` leaves
-    holes for data, which is enough for `plan`. `tokenizer` is a folder whose tokenizer the sample takes.
+    `kind`: "v3", "v3-fp8", "v3-tied", "v2-lite", "ocr", "v32", "v32-bf16", "v4", "v4-dspark", "v4-base", "v4-bf16" or
+    "v4-hf" (as transformers saves it); `size`: "sample", "bench" (a few GB) or "full" (the released model's shapes;
+    for V4 "flash", which is the same, or "pro"). `scatter` puts scales in different shards from their weights; `sparse`
+    leaves holes for data, which is enough for `plan`. `tokenizer` is a folder whose tokenizer the sample takes.
 
     Raises UsageError if the choices make no sense or the folder is not empty, OutputError if writing fails.
     """
@@ -282,9 +284,15 @@ def _options(chosen: Mapping[str, Any], output: str | None = None) -> Options:
         "output_tensor_type": lambda type: parse_type(type, "`output_tensor_type`"),
         "token_embedding_type": lambda type: parse_type(type, "`token_embedding_type`"),
         "imatrix": read_importance,
+        "chat_template": read_template_file,
     }
     parsed = {name: parse(chosen[name]) for name, parse in parsers.items() if chosen[name] is not None}
-    return Options(**{name: value for name, value in {**chosen, **parsed}.items() if name != "part"}, output=output)
+    others = {name: value for name, value in {**chosen, **parsed}.items() if name not in ("part", "draft")}
+    if chosen["draft"]:
+        if chosen["only"]:
+            raise UsageError("`draft`", "contradicts `only`", "give one of them")
+        others["only"] = "draft"
+    return Options(**others, output=output)
 
 
 def _patterns(types: str | Sequence[str] | Mapping[str, str]) -> tuple[TypePattern, ...]:

@@ -23,7 +23,7 @@ from deepgguf.errors import UsageError
 
 StrPath = str | os.PathLike[str]
 Target = Literal["ollama", "llama.cpp"]
-FileKind = Literal["text", "mmproj"]
+FileKind = Literal["text", "mmproj", "draft"]
 Mtp = Literal["keep", "drop", "only"]
 
 _P = ParamSpec("_P")
@@ -43,16 +43,19 @@ class Choice(NamedTuple):
 class Choices(TypedDict, total=False):
     """What decides the bytes of a conversion. Sizes are numbers of bytes, or text in powers of 1000: "48G", "500M".
 
-    `type` "auto" is what the target's own converter makes. `tensor_types` are "PATTERN=TYPE", one or several, as
-    llama-quantize has them, or a mapping from pattern to type: the first regular expression that matches a tensor's
-    name counts. `mtp` None is what the target's own converter does. `drop` are regular expressions for names in the
-    checkpoint.
+    `type` "auto" is what the target's own converter makes, "source" the smallest type that holds each tensor exactly.
+    `tensor_types` are "PATTERN=TYPE", one or several, as llama-quantize has them, or a mapping from pattern to type:
+    the first regular expression that matches a tensor's name counts. `mtp` None is what the target's own converter
+    does. `drop` are regular expressions for names in the checkpoint.
     """
 
     target: Annotated[Target, Choice("the engine that will run it", "ENGINE", "ollama")]
-    type: Annotated[str, Choice("auto, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m", "TYPE", "auto")]
-    only: Annotated[FileKind | None, Choice("only this file of a model that sees pictures", "FILE")]
+    type: Annotated[
+        str, Choice("auto, source, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m", "TYPE", "auto")
+    ]
+    only: Annotated[Literal["text", "mmproj"] | None, Choice("only this file of a model that sees pictures", "FILE")]
     mtp: Annotated[Mtp | None, Choice("the layers of multi-token prediction", "keep|drop|only")]
+    draft: Annotated[bool, Choice("only the model that drafts for this one (DSpark)", default=False)]
     drop: Annotated[str | Sequence[str], Choice("leave out tensors of the checkpoint by name", "PATTERN", ())]
     split_max_size: Annotated[int | str | None, Choice("split into files of at most SIZE: 48G, 500M, …", "SIZE")]
     split_max_tensors: Annotated[int | None, Choice("split into files of at most N tensors", "N")]
@@ -65,6 +68,7 @@ class Choices(TypedDict, total=False):
     output_tensor_type: Annotated[str | None, Choice("the type of output.weight", "TYPE")]
     token_embedding_type: Annotated[str | None, Choice("the type of token_embd.weight", "TYPE")]
     pre: Annotated[str | None, Choice("the pre-tokenizer by llama.cpp's name, such as deepseek-llm", "NAME")]
+    chat_template: Annotated[StrPath | None, Choice("a chat template in Jinja, instead of the checkpoint's", "FILE")]
 
 
 class RunChoices(TypedDict, total=False):
@@ -89,6 +93,7 @@ class ConversionChoices(Choices, RunChoices, total=False):
 
 CHOICES_OF_A_FILE = (
     "target", "type", "drop", "imatrix", "tensor_types", "output_tensor_type", "token_embedding_type", "pre",
+    "chat_template",
 )  # fmt: skip
 """What a finished file may need to be told again of its conversion; the rest (names, how it was split) it shows."""
 

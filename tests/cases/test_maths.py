@@ -230,6 +230,7 @@ def warnings(folder: Path, config: dict, tensors: Tensors | None = None) -> list
         {"attention_dropout": 0.1, "initializer_range": 0.02, "torch_dtype": "bfloat16", "use_cache": True},
         {"rope_interleave": True, "num_nextn_predict_layers": 1, "_attn_implementation_autoset": True},
         {"logit_softcapping": None, "hidden_act": "swish", "head_dim": 4},
+        {"sliding_window": 64, "use_sliding_window": False, "max_window_layers": 2, "unk_token_id": 3},
         {"sliding_window": 4096, "rope_parameters": {}, "rope_scaling": YARN},
         {"rope_scaling": YARN, "rope_parameters": YARN},
     ],

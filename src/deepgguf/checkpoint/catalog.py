@@ -92,7 +92,7 @@ class _Forms:
             tool = tool_of(self._words)
             found = f"dtype {header.dtype}{f' by {tool}' if tool else ''}, expected one of {', '.join(READ_DTYPES)}"
             advice = _ROUND if header.dtype == "F64" else convert_the_original(self._words)
-            return Opaque(f"tensor {header.name}", found, advice)
+            return Opaque(f"tensor {header.name}", found, advice, header.dtype)
         return form
 
     def of_layer(self, layer: str, parts: _Parts) -> _Form | None:

@@ -24,14 +24,17 @@ _LONGEST_ID = 200  # characters; the Hub allows 96 for each of its halves
 class Checkpoint(msgspec.Struct, frozen=True):
     """Headers, config, tokenizer and model card of the checkpoint in `files`, the name it goes by, and warnings.
 
-    `processor` is the error if its file cannot be read, which only a model with vision must raise. `own_head`: there is
-    an lm_head that differs from the embedding to which config.json ties it; `config` says then that they are not tied.
+    `config`, `processor` and `generation` are the JSON objects of the files of these names; all but the first may be
+    empty. `processor` is the error if its file cannot be read, which only a model with vision must raise. `own_head`:
+    there is an lm_head that differs from the embedding to which config.json ties it; `config` says then that they are
+    not tied.
     """
 
     files: Files
     name: str
     config: dict[str, object]
     processor: dict[str, object] | CheckpointError
+    generation: dict[str, object]
     shards: Shards
     tokenizer: Tokenizer
     card: ModelCard
@@ -74,6 +77,7 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
         name=files.checkpoint_name,
         config=config,
         processor=_processor(files),
+        generation=_generation(files),
         shards=shards,
         tokenizer=tokenizer,
         card=card,
@@ -115,3 +119,11 @@ def _processor(files: Files) -> dict[str, object] | CheckpointError:
         return _read_object(files, name) if name else {}
     except CheckpointError as error:
         return error
+
+
+def _generation(files: Files) -> dict[str, object]:
+    """generation_config.json; nothing of one that is damaged, of which the tokenizer's reader warns."""
+    try:
+        return _optional(files, "generation_config.json") or {}
+    except CheckpointError:
+        return {}

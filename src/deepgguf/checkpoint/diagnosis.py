@@ -153,8 +153,7 @@ MODELS = (
         r"(?i).*(MTP|NextN|Eagle|Medusa|Speculator|DSpark).*",
         "this version of deepgguf does not support drafts for speculative decoding: convert the model itself",
     ),
-    Sign(r"(?i)deepseek_?v3_?2.*", f"DeepSeek-V3.2 is not supported yet: {_LLAMACPP}"),
-    Sign(r"(?i)deepseek_?v4.*", f"DeepSeek-V4 is not supported yet: {_LLAMACPP}"),
+    Sign(r"(?i)deepseek_?v4_?1.*", f"DeepSeek-V4.1 is not supported yet: {_LLAMACPP}"),
     Sign(r"(?i)deepseek_?ocr_?2.*", f"DeepSeek-OCR-2 is not supported yet: {_LLAMACPP}"),
     Sign(r"(?i)deepseek_?vl.*", "DeepSeek-VL is not supported; of DeepSeek's models with vision only DeepSeek-OCR is"),
     Sign(r"(?i)deepseek(ForCausalLM)?", f"the first DeepSeek-MoE is not supported: {_LLAMACPP}"),
@@ -163,7 +162,7 @@ MODELS = (
     Sign(r"(?i)qwen.*", f"a Qwen model, as are DeepSeek-R1-Distill-Qwen and -R1-0528-Qwen3: {_LLAMACPP}"),
     Sign(r"(?i)llama.*", f"a Llama model, as are DeepSeek-R1-Distill-Llama, -LLM and the first -Coder: {_LLAMACPP}"),
     Sign(
-        r".*",
+        r"(?s).*",
         f"this model belongs to another family, and deepgguf converts DeepSeek models only: {_LLAMACPP}",
     ),
 )
@@ -231,9 +230,7 @@ def unknown_tensors(names: Sequence[str], seen: Seen) -> CheckpointError:
 def other_model(names: Sequence[str]) -> str:
     """What to do with a model that deepgguf does not convert; `names` are its architectures and its model_type."""
     if not names:
-        return (
-            'compare with the original config.json: DeepSeek-V3 and R1 have "architectures": ["DeepseekV3ForCausalLM"]'
-        )
+        return 'compare with the original, which for DeepSeek-V3 and R1 has "architectures": ["DeepseekV3ForCausalLM"]'
     return next(sign.advice for sign in MODELS if sign.shown_by(names) is not None)
 
 
@@ -304,10 +301,7 @@ def _without_weights(name: str, seen: Seen) -> _Sentences:
     if not any(f".{empty}".endswith(f".{name.removeprefix('model.')}") for empty in seen.empty):
         return None
     found = f"has no weights, as {len(seen.empty) - 1} more: DeepSpeed ZeRO-3 saved their names only"
-    advice = (
-        "gather them: run zero_to_fp32.py of the checkpoint, or save with stage3_gather_16bit_weights_on_model_save"
-    )
-    return found, advice
+    return found, "run the checkpoint's zero_to_fp32.py, or save with stage3_gather_16bit_weights_on_model_save"
 
 
 def _by_the_index(name: str, seen: Seen) -> _Sentences:
@@ -324,9 +318,8 @@ def _by_another_tool(_: str, seen: Seen) -> _Sentences:
     for sign in TENSORS:
         shown = sign.shown_by(names)
         if shown is not None:
-            return f"no shard holds it, and {shown} shows what is there: {sign.found}", _filled(
-                sign.advice, seen.files, shown
-            )
+            found = f"no shard holds it, and {shown} shows what is there: {sign.found}"
+            return found, _filled(sign.advice, seen.files, shown)
     return None
 
 

@@ -46,6 +46,8 @@ def renamed(names: Collection[str]) -> dict[str, str]:
     if body is not None:
         root = body.removesuffix(next(known for known in BODIES if body.endswith(known)))
         inner = [_without_prefix(name, root, body) for name in inner]
+    if inner == list(names):
+        return {}
     found = dict(zip(names, inner, strict=True))
     _check_one_each(found)
     return found

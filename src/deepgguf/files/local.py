@@ -208,3 +208,13 @@ def _elsewhere(folder: Path, name: str) -> CheckpointError | None:
 def _quarter_of_what_may_be_open() -> int:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return 1024 if most == resource.RLIM_INFINITY else max(1, most // 4)
+
+
+def named_file(path: str | os.PathLike[str], what: str) -> tuple[LocalFiles, str]:
+    """As `LocalFiles.of_file`, of what a choice names; UsageError if there is no such file."""
+    try:
+        Path(path).stat()
+    except OSError as e:
+        found = "no such file" if isinstance(e, FileNotFoundError) else f"cannot be read: {e.strerror}"
+        raise UsageError(os.fspath(path), found, f"give the path of {what}") from None
+    return LocalFiles.of_file(path)

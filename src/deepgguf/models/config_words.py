@@ -47,6 +47,8 @@ def in_own_words(raw: JsonObject, where: str) -> JsonObject:
     said |= {name: raw[alias] for alias, name in ALIASES.items() if alias in raw and name not in raw}
     if said.get("num_key_value_heads") is None and "num_attention_heads" in said:
         said["num_key_value_heads"] = said["num_attention_heads"]  # as transformers fills it in
+    if said.get("use_sliding_window") is False:
+        said["sliding_window"] = None
     for name, demand in _DEMANDS.items():
         if name in said and not demand.runs(said[name]):
             raise CheckpointError(where, f"{name} is {said[name]!r}, expected {demand.expected}", demand.reason)

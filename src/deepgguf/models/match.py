@@ -14,6 +14,8 @@ from deepgguf.checkpoint.quantization import declared_quantization, drop_reason
 from deepgguf.checkpoint.tied_head import HEAD
 from deepgguf.choices import Mtp
 from deepgguf.encodings import weight_of
+from deepgguf.encodings.beside import Beside
+from deepgguf.encodings.encoding import Encoding
 from deepgguf.encodings.foreign import convert_the_original, tool_of
 from deepgguf.encodings.opaque import Opaque
 from deepgguf.errors import CheckpointError, UsageError
@@ -28,6 +30,7 @@ _CONFIG = "config.json"
 _BIAS = re.compile(r"(?!.*correction_bias)(model\.(layers|norm)\.(.*[._])?|lm_head\.)bias")
 _NUMBER = re.compile(r"\.(0|[1-9][0-9]*|\{\})(?=\.)")
 ASKED_FOR = "asked for"
+DRAFTED_FOR = "the model that it drafts for"
 
 
 class Matched(msgspec.Struct, frozen=True):
@@ -41,12 +44,13 @@ class Selection(msgspec.Struct, frozen=True):
     """What is wanted of a checkpoint.
 
     `mtp` None is what is usual for `target`, which only then must be given. Tensors whose name one of the regular
-    expressions in `drop` finds are left out.
+    expressions in `drop` finds are left out. `draft`: only the model that drafts for this one.
     """
 
     target: str = ""
     mtp: Mtp | None = None
     drop: tuple[str, ...] = ()
+    draft: bool = False
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -76,14 +80,25 @@ def read_model(checkpoint: Checkpoint, selection: Selection) -> Model:
         said = with_language_field(said, "tie_word_embeddings", True)
     config = family.parse(said, _CONFIG)
     _check_tool(checkpoint)
+    if selection.draft:
+        return Model(family, config, _draft(family, config, seen))
     mtp, layers = _mtp_layers(family, config, selection, tensors)
     rows = _rows(_Table(family, config, layers), seen, reasons)
     kept = tuple((row, sources) for row, sources in rows if row.part in KEPT[mtp])
     reasons |= {s.name: TRUNK_DROPPED for row, sources in rows if row.part not in KEPT[mtp] for s in sources}
-    explained = {source.name for _, sources in kept for source in sources}
+    explained = {name for row, _ in kept for name in row.names}
     explained |= reasons.keys()
     reasons |= _left_out(family, config, explained, seen)
     return Model(family, config, Matched(kept, reasons), mtp, layers)
+
+
+def _draft(family: AnyFamily, config: object, seen: Seen) -> Matched:
+    """What drafts; UsageError for a checkpoint without."""
+    rows = _rows(_Table(family, config, draft=True), seen, ())
+    if not rows:
+        raise UsageError("`draft`", "config.json promises nothing that drafts (DSpark stages)", "leave it out")
+    used = {name for row, _ in rows for name in row.names}
+    return Matched(tuple(rows), {name: DRAFTED_FOR for name in seen.tensors if name not in used})
 
 
 def _check_tool(checkpoint: Checkpoint) -> None:
@@ -126,19 +141,23 @@ def _asked_for(tensors: Mapping[str, SourceTensor], patterns: Iterable[str]) -> 
 
 
 class _Table(NamedTuple):
-    """What a model with so many layers of multi-token prediction is made of."""
+    """What a model with so many layers of multi-token prediction is made of, or what drafts for it."""
 
     family: AnyFamily
     config: object
-    mtp_layers: int
+    mtp_layers: int = 0
+    draft: bool = False
 
     @property
     def rows(self) -> Iterable[Row]:
+        if self.draft:
+            return self.family.draft_table(self.config)
         return self.family.table(self.config, self.mtp_layers)
 
     def without_a_place(self, names: Collection[str]) -> tuple[str, ...]:
         """Those of `names` that are like no name of the table but for numbers, and that nothing drops."""
-        known = {_numberless(row.source) for row in islice(self.rows, len(names))}  # absurd counts cost nothing
+        rows = islice(self.rows, len(names))  # absurd counts cost nothing
+        known = {_numberless(name) for row in rows for name in (row.source, row.beside)}
         strange = (name for name in names if _numberless(weight_of(name)) not in known)
         return tuple(name for name in strange if _why_dropped(self.family, self.config, name) is None)
 
@@ -165,16 +184,30 @@ def _rows(table: _Table, seen: Seen, asked_for: Collection[str]) -> list[tuple[R
 
 def _sources(row: Row, table: _Table, seen: Seen, asked_for: Collection[str]) -> tuple[SourceTensor, ...]:
     sources = []
-    for name in row.sources:
+    for name in row.names:
         found = seen.tensors.get(name)
         if found is None:
             raise _needed(name) if name in asked_for else _missing(name, row, table, seen)
+        if row.form:
+            found = _read_as(row.form, found)
         if isinstance(found.encoding, Opaque):
             found.encoding.refuse()
         if found.shape != row.shape:
             raise _misshapen(row, found)
         sources.append(found)
-    return tuple(sources)
+    return (_beside(*sources),) if row.beside else tuple(sources)
+
+
+def _beside(left: SourceTensor, right: SourceTensor) -> SourceTensor:
+    form, cols = Beside(left.encoding, right.encoding, left.shape[-1]), left.shape[-1] + right.shape[-1]
+    return SourceTensor(left.name, (left.shape[0], cols), form, (*left.blobs, *right.blobs), left.spelled)
+
+
+def _read_as(form: Encoding, found: SourceTensor) -> SourceTensor:
+    stored = found.encoding.stored_as if isinstance(found.encoding, Opaque) else found.encoding.dtype
+    if stored != form.dtype:
+        raise CheckpointError(f"tensor {found.name_in_files}", f"dtype {stored}, expected {form.dtype}")
+    return msgspec.structs.replace(found, encoding=form)
 
 
 def _needed(name: str) -> UsageError:

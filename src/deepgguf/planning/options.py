@@ -11,7 +11,8 @@ from deepgguf.recipes.patterns import TypePattern
 from deepgguf.recipes.recipe import RECIPES, Recipe
 
 PLAIN_TYPES = {"f32": GGMLType.F32, "f16": GGMLType.F16, "bf16": GGMLType.BF16}
-TYPES = ("auto", *PLAIN_TYPES, *RECIPES)
+SOURCE = "source"
+TYPES = ("auto", SOURCE, *PLAIN_TYPES, *RECIPES)
 
 # The choices that only a quantized file has, as they are where nothing was chosen.
 _QUANTIZED_ONLY = {"tensor_types": (), "output_tensor_type": None, "token_embedding_type": None, "imatrix": None}
@@ -36,6 +37,7 @@ class Options(msgspec.Struct, frozen=True):
     token_embedding_type: GGMLType | None = None
     imatrix: ImportanceMatrix | None = None
     pre: str | None = None
+    chat_template: str | None = None
 
     @property
     def recipe(self) -> Recipe | None:

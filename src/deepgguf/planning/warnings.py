@@ -7,6 +7,7 @@ from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.checkpoint.importance import ImportanceMatrix
 from deepgguf.checkpoint.tied_head import HEAD
 from deepgguf.encodings.quantized import Quantized
+from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.models.match import Matched
 from deepgguf.planning.schema import PlannedFile, PlannedTensor
 from deepgguf.recipes.patterns import TypePattern
@@ -30,6 +31,26 @@ def pattern_warnings(files: Iterable[PlannedFile], patterns: Iterable[TypePatter
     for pattern in patterns:
         if not any(map(pattern.matches, names)):
             yield f"no tensor's name matches {pattern.pattern}, so nothing gets the type {pattern.type.name} by it"
+
+
+def rounding_warnings(files: Iterable[PlannedFile]) -> Iterator[str]:
+    """Tensors that their types hold exactly only if their scales are as most are."""
+    found: dict[tuple[str, str, str], int] = {}
+    for tensor in (t for file in files for t in file.tensors):
+        if not holds_exactly(tensor):
+            reasons = dict.fromkeys(form.rounds_by for form in tensor.forms if form.rounds_by)
+            kind = tensor.dtypes, tensor.info.type.name, "; ".join(reasons)
+            found[kind] = found.get(kind, 0) + 1
+    for (dtypes, type, reason), count in found.items():
+        yield (
+            f"{count:,} tensors of {dtypes} become {type}, which rounds weights once that have {reason}: verify with "
+            "the source counts them, and the type f32 rounds none"
+        )
+
+
+def holds_exactly(tensor: PlannedTensor) -> bool:
+    """Whether the tensor's type holds all weights that its sources can have: an F32 does."""
+    return tensor.info.type is GGMLType.F32 or not any(form.rounds_by for form in tensor.forms)
 
 
 def importance_warnings(files: Iterable[PlannedFile], matrix: ImportanceMatrix, target: str) -> Iterator[str]:
