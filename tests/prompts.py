@@ -123,7 +123,7 @@ _CALLS = """
 <｜DSML｜invoke name="now">
 
 </｜DSML｜invoke>
-</｜DSML｜{block}><｜end▁of▁sentence｜>"""
+</｜DSML｜{block}>"""
 _V32_RESULTS = "\n\n<function_results>\n<result>rain</result>\n<result>noon</result>\n</function_results>\n\n"
 _V4_RESULTS = "<｜User｜><tool_result>rain</tool_result>\n\n<tool_result>noon</tool_result><｜Assistant｜>"
 
@@ -136,7 +136,8 @@ def _prompt(tools: str, first: str, second: str, calls: str, end: str) -> str:
 
 
 _OLD, _NEW, _NONE = "<think>A greeting.</think>", "<think>Ask.</think>", "</think>"
-_V32_CALLS, _V4_CALLS = (_CALLS.format(block=block) for block in ("function_calls", "tool_calls"))
+CALLS = {name: _CALLS.format(block=block) for name, block in (("v32", "function_calls"), ("v4", "tool_calls"))}
+_V32_CALLS, _V4_CALLS = (f"{calls}<｜end▁of▁sentence｜>" for calls in CALLS.values())
 
 # By model, whether it thinks, whether there are tools. V3.2 forgets the thoughts before the last question; V4 none as
 # long as there are tools, else also those before the results of one.

@@ -1,6 +1,6 @@
 """What the bundled templates make of a chat, against prompts written by hand from DeepSeek's encoding programs.
 
-Rendered by Jinja as transformers sets it up (utils/chat_template_utils.py); tests/engine/test_bundled_templates.py has
+Rendered by Jinja as transformers sets it up (utils/chat_template_utils.py); tests/engine/test_prompts.py has
 llama.cpp render the same.
 """
 
@@ -18,12 +18,12 @@ WORDS = ("thinking", "enable_thinking")
 TEMPLATES = {"v32": V32, "v4": V4, "v4-0731": V4_0731}
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     pass
 
 
 def refuse(message: str) -> None:
-    raise Refused(message)
+    raise RefusedError(message)
 
 
 def render(template: BundledTemplate, messages: list[dict], **variables: object) -> str:
@@ -100,7 +100,7 @@ def test_v4_keeps_earlier_thoughts_if_told_to():
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_role_that_the_model_does_not_know_is_refused(name):
-    with pytest.raises(Refused, match="a message has the role critic, expected system, user, assistant or tool"):
+    with pytest.raises(RefusedError, match="a message has the role critic, expected system, user, assistant or tool"):
         render(TEMPLATES[name], [{"role": "critic", "content": "no"}])
 
 
