@@ -1,6 +1,6 @@
 """What the bundled templates make of a chat, against prompts written by hand from DeepSeek's encoding programs.
 
-Rendered by Jinja as transformers sets it up (utils/chat_template_utils.py); tests/engine/test_prompts.py has
+Rendered by Jinja as transformers sets it up (utils/chat_template_utils.py); tests/engine/test_bundled_prompts.py has
 llama.cpp render the same.
 """
 

@@ -149,7 +149,7 @@ def _write_json(path: Path, content: JSON) -> None:
 def _tokenizer_files(folder: Path) -> list[Path]:
     files = [folder / name for name in TOKENIZER_FILES]
     for file in files:
-        if not file.is_file():
+        if not os.path.isfile(file):  # noqa: PTH113 - pathlib raises what this takes for "not there"
             raise UsageError(file, "not there", f"the tokenizer's folder must hold {' and '.join(TOKENIZER_FILES)}")
     return files
 
