@@ -8,7 +8,7 @@ import pytest
 
 from deepgguf.api import convert, verify
 from golden import GOLDENS, Golden, describe_written, read_golden
-from v4 import NARROW, WIDE, v4_weights, write_v4
+from v4 import NARROW, WIDE, v4_weights, with_the_releases_tokenizer, write_v4
 
 CONVERTED, DERIVED, QUANTIZED = "v32v4/llama.cpp", "v32v4/derived", "v32v4/quantized-exact"
 
@@ -38,6 +38,8 @@ def source(checkpoint, tmp_path_factory):
         if golden not in made:
             changes, wide = changed[golden]
             made[golden] = write_v4(folder / golden, "v4", changes, v4_weights("v4", changes, wide=wide))
+            if golden == "v4-realtok":
+                with_the_releases_tokenizer(made[golden])
         return made[golden]
 
     return find
@@ -50,24 +52,32 @@ def written(source: Path, folder: Path, **choices: object) -> Golden:
     return describe_written(file.path)
 
 
-def without_names(keys: dict, *starts: str) -> dict:
-    return {key: value for key, value in keys.items() if not key.startswith(("general.name", *starts))}
+# The goldens' converter had no templates beside it, as its package on PyPI has none.
+OURS = ("general.name", "tokenizer.chat_template")
+
+
+def shared(keys: dict, *starts: str) -> dict:
+    return {key: value for key, value in keys.items() if not key.startswith((*OURS, *starts))}
 
 
 @pytest.mark.parametrize("golden", CHOICES)
 def test_tensors_and_keys_are_those_of_llamacpps_converter(golden, source, tmp_path):
     found, expected = written(source(golden), tmp_path, **CHOICES[golden]), read_golden(CONVERTED, golden)
     assert found.by_name() == expected.by_name()
-    # That golden has the tokenizer of the release, of 6 MB; ours has the samples', and padding.
-    other = ("tokenizer.",) if golden == "v4-realtok" else ()
-    assert without_names(found.keys, *other) == without_names(expected.keys, *other)
+    assert shared(found.keys, "tokenizer.ggml.pre") == shared(expected.keys, "tokenizer.ggml.pre")
+
+
+def test_the_releases_pre_tokenizer_goes_by_the_name_that_every_engine_knows(source, tmp_path):
+    found, expected = written(source("v4-realtok"), tmp_path), read_golden(CONVERTED, "v4-realtok")
+    assert found.keys["tokenizer.ggml.pre"] == (["STRING"], "deepseek-v3")
+    assert expected.keys["tokenizer.ggml.pre"] == (["STRING"], "joyai-llm")
 
 
 @pytest.mark.parametrize("golden", ["v4-base", "v4-bf16", "v4-hf"])
 def test_what_llamacpps_converter_cannot_read_is_written_by_the_same_rules(golden, source, tmp_path):
     found, expected = written(source(golden), tmp_path), read_golden(DERIVED, golden)
     assert found.by_name() == expected.by_name()
-    assert without_names(found.keys) == without_names(expected.keys)
+    assert shared(found.keys) == shared(expected.keys)
 
 
 def quantized_goldens() -> list[str]:
