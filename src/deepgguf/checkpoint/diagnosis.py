@@ -127,6 +127,11 @@ TENSORS = (
         _ORIGINAL,
         "MLX's halves of kv_b_proj, which deepgguf does not put together",
     ),
+    Sign(
+        r".*\.self_attn\.indexer\..*",
+        'set "architectures" in config.json to ["DeepseekV32ForCausalLM"], as the original has it',
+        "belongs to the indexer of DeepSeek-V3.2, but config.json says that this is another model",
+    ),
 )
 
 # Names of tensors that are left over, where all that the model needs is there.

@@ -27,7 +27,7 @@ from deepgguf.tensors.source_tensor import SourceTensor
 
 _CONFIG = "config.json"
 # attention_bias and mlp_bias of config.json, and what no DeepSeek has; not the router's, which is another thing.
-_BIAS = re.compile(r"(?!.*correction_bias)(model\.(layers|norm)\.(.*[._])?|lm_head\.)bias")
+_BIAS = re.compile(r"(?!.*(correction_bias|indexer))(model\.(layers|norm)\.(.*[._])?|lm_head\.)bias")
 _NUMBER = re.compile(r"\.(0|[1-9][0-9]*|\{\})(?=\.)")
 ASKED_FOR = "asked for"
 DRAFTED_FOR = "the model that it drafts for"
