@@ -1,4 +1,4 @@
-"""The five sample checkpoints, each made once per session."""
+"""The sample checkpoints, each made once per session."""
 
 import signal
 from collections.abc import Callable
@@ -25,6 +25,13 @@ SAMPLES = {
     "v3-tied": ("v3-tied", {}),
     "v2-lite": ("v2-lite", {}),
     "ocr": ("ocr", {"shards": 2}),
+    "v32-fp8": ("v32", {"shards": 3, "scatter": True}),
+    "v32-bf16": ("v32-bf16", {"shards": 2}),
+    "v4": ("v4", {"shards": 4, "scatter": True}),
+    "v4-dspark": ("v4-dspark", {"shards": 3}),
+    "v4-base": ("v4-base", {"shards": 3, "scatter": True}),
+    "v4-bf16": ("v4-bf16", {"shards": 2}),
+    "v4-hf": ("v4-hf", {}),
 }
 
 

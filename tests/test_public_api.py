@@ -187,7 +187,7 @@ def test_none_is_the_default_of_what_may_be_left_out(checkpoint):
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        ({"type": "q4"}, "`type`: 'q4' is unknown; choose from auto, f32, "),
+        ({"type": "q4"}, "`type`: 'q4' is unknown; choose from auto, source, f32, "),
         ({"target": "vllm"}, "`target`: 'vllm' is unknown; choose from ollama, llama.cpp"),
         ({"tensor_types": ["a=q8_0"]}, '`tensor_types`: has no meaning for `type="auto"`; choose a quantized `type`'),
         (

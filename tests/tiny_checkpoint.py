@@ -91,6 +91,9 @@ class Stored(NamedTuple):
     data: bytes
 
 
+Tensors = dict[str, Stored]
+
+
 def stored(array: Any, dtype: str) -> Stored:
     """Numbers as a tensor of `dtype`; for BF16 they must be exact in it."""
     numbers = np.asarray(array, "<i8" if dtype == "I64" else "<f4")
@@ -145,3 +148,16 @@ def write_safetensors(path: Path, tensors: Mapping[str, Stored]) -> None:
         offset += len(data)
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(t.data for t in tensors.values()))
+
+
+def read_tensors(folder: Path) -> Tensors:
+    """All tensors of all shards."""
+    tensors: Tensors = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        raw = path.read_bytes()
+        start = 8 + struct.unpack("<Q", raw[:8])[0]
+        for name, entry in json.loads(raw[8:start]).items():
+            if name != "__metadata__":
+                first, stop = (start + offset for offset in entry["data_offsets"])
+                tensors[name] = Stored(entry["dtype"], tuple(entry["shape"]), raw[first:stop])
+    return tensors

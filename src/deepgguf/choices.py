@@ -23,7 +23,7 @@ from deepgguf.errors import UsageError
 
 StrPath = str | os.PathLike[str]
 Target = Literal["ollama", "llama.cpp"]
-FileKind = Literal["text", "mmproj"]
+FileKind = Literal["text", "mmproj", "draft"]
 Mtp = Literal["keep", "drop", "only"]
 
 _P = ParamSpec("_P")
@@ -43,21 +43,25 @@ class Choice(NamedTuple):
 class Choices(TypedDict, total=False):
     """What decides the bytes of a conversion. Sizes are numbers of bytes, or text in powers of 1000: "48G", "500M".
 
-    `type` "auto" is what the target's own converter makes. `tensor_types` are "PATTERN=TYPE", one or several, as
-    llama-quantize has them, or a mapping from pattern to type: the first regular expression that matches a tensor's
-    name counts. Those of `tensor_type_file`, one or several to a line, come after them, then those of `recipe`
-    (`deepgguf.recipes.recipe_file`), which names the type too. `budget` chooses types instead. `mtp` None is what the
-    target's own converter does. `drop` are regular expressions for names in the checkpoint. `include_weights` and
-    `exclude_weights` are parts of tensors' names, `override_kv` "KEY=TYPE:VALUE" with int, float, bool or str as TYPE.
+    `type` "auto" is what the target's own converter makes, "source" the smallest type that holds each tensor exactly.
+    `tensor_types` are "PATTERN=TYPE", one or several, as llama-quantize has them, or a mapping from pattern to type:
+    the first regular expression that matches a tensor's name counts. Those of `tensor_type_file`, one or several to a
+    line, come after them, then those of `recipe` (`deepgguf.recipes.recipe_file`), which names the type too. `budget`
+    chooses types instead. `mtp` None is what the target's own converter does. `drop` are regular expressions for names
+    in the checkpoint. `include_weights` and `exclude_weights` are parts of tensors' names, `override_kv`
+    "KEY=TYPE:VALUE" with int, float, bool or str as TYPE.
     """
 
     target: Annotated[Target, Choice("the engine that will run it", "ENGINE", "ollama")]
-    type: Annotated[str, Choice("auto, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m", "TYPE", "auto")]
+    type: Annotated[
+        str, Choice("auto, source, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m", "TYPE", "auto")
+    ]
     recipe: Annotated[StrPath | None, Choice("types by a recipe file, or a recipe of deepgguf's by its name", "FILE")]
     budget: Annotated[int | str | None, Choice("choose types so that all files fit in SIZE: 108G, 500M, …", "SIZE")]
     write_recipe: Annotated[StrPath | None, Choice("write the types that `budget` chose as a recipe file", "FILE")]
-    only: Annotated[FileKind | None, Choice("only this file of a model that sees pictures", "FILE")]
-    mtp: Annotated[Mtp | None, Choice("the layers of multi-token prediction", "WHAT")]
+    only: Annotated[Literal["text", "mmproj"] | None, Choice("only this file of a model that sees pictures", "FILE")]
+    mtp: Annotated[Mtp | None, Choice("the layers of multi-token prediction", "keep|drop|only")]
+    draft: Annotated[bool, Choice("only the model that drafts for this one (DSpark)", default=False)]
     drop: Annotated[str | Sequence[str], Choice("leave out tensors of the checkpoint by name", "PATTERN", ())]
     split_max_size: Annotated[int | str | None, Choice("split into files of at most SIZE: 48G, 500M, …", "SIZE")]
     split_max_tensors: Annotated[int | None, Choice("split into files of at most N tensors", "N")]
@@ -82,6 +86,7 @@ class Choices(TypedDict, total=False):
         str | Sequence[str], Choice("set a key of the file; int, float, bool or str", "KEY=TYPE:VALUE", ())
     ]
     pre: Annotated[str | None, Choice("the pre-tokenizer by llama.cpp's name, such as deepseek-llm", "NAME")]
+    chat_template: Annotated[StrPath | None, Choice("a chat template in Jinja, instead of the checkpoint's", "FILE")]
 
 
 class RunChoices(TypedDict, total=False):
@@ -107,7 +112,7 @@ class ConversionChoices(Choices, RunChoices, total=False):
 CHOICES_OF_A_FILE = (
     "target", "type", "recipe", "drop", "imatrix", "include_weights", "exclude_weights", "tensor_types",
     "tensor_type_file", "output_tensor_type", "token_embedding_type", "pure", "leave_output_tensor", "override_kv",
-    "pre",
+    "pre", "chat_template",
 )  # fmt: skip
 """What a finished file may need to be told again of its conversion; the rest (names, how it was split) it shows."""
 

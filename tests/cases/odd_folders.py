@@ -13,7 +13,7 @@ ADAPTER = {"peft_type": "LORA", "base_model_name_or_path": "deepseek-ai/DeepSeek
 INDEX = "model.safetensors.index.json"
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 4302348768\n"
 WHOLE = "model.safetensors"
-V32 = V3 | {"architectures": ["DeepseekV32ForCausalLM"], "model_type": "deepseek_v32"}
+OCR_2 = V3 | {"architectures": ["DeepseekOCR2ForCausalLM"], "model_type": "deepseek_ocr2"}
 
 Make = Callable[[Path], None]
 FOLDERS: dict[str, Make] = {}
@@ -109,6 +109,82 @@ def inference_parts(at: Path) -> None:
 
 
 @folder
+def inference_parts_of_two(at: Path) -> None:
+    write_checkpoint(at, V3)
+    for part in range(2):
+        write_safetensors(at / f"model{part}-mp2.safetensors", {"embed.weight": stored(np.zeros((4, 4)), "BF16")})
+
+
+@folder
+def verl(at: Path) -> None:
+    touched(at, "actor/model_world_size_8_rank_0.pt", "actor/fsdp_config.json")
+
+
+@folder
+def ollama_store(at: Path) -> None:
+    touched(at, f"blobs/sha256-{'0' * 64}", "manifests/registry.ollama.ai/library/deepseek-r1/671b")
+
+
+@folder
+def archive(at: Path) -> None:
+    touched(at, "DeepSeek-V2-Lite.tar.gz")
+
+
+@folder
+def no_shards_yet(at: Path) -> None:
+    write_checkpoint(at, V3)
+
+
+@folder
+def adapter_with_a_head(at: Path) -> None:
+    """PEFT's modules_to_save, not merged."""
+    words = ("modules_to_save.default", "original_module")
+    with_tensors(at, lambda t: t | {f"lm_head.{word}.weight": t["lm_head.weight"] for word in words})
+
+
+@folder
+def names_of_a_trainer(at: Path) -> None:
+    with_tensors(at, lambda t: {name.replace("mlp.experts.", "moe.expert_"): v for name, v in t.items()})
+
+
+@folder
+def halves_of_mlx(at: Path) -> None:
+    with_tensors(at, lambda t: {name.replace("kv_b_proj", "embed_q"): tensor for name, tensor in t.items()})
+
+
+@folder
+def config_with_fewer_layers(at: Path) -> None:
+    with_tensors(at, dict, V3 | {"num_hidden_layers": 1})
+
+
+@folder
+def config_that_counts_mtp(at: Path) -> None:
+    """An MTP layer that lacks its experts."""
+    own = {f"model.layers.2.{name}.weight": stored(np.zeros((4, 4)), "BF16") for name in ("eh_proj", "enorm")}
+    with_tensors(at, lambda t: t | own, V3 | {"num_hidden_layers": 3})
+
+
+@folder
+def config_with_fewer_experts(at: Path) -> None:
+    with_tensors(at, dict, V3 | {"n_routed_experts": 2})
+
+
+@folder
+def config_with_another_choice_of_experts(at: Path) -> None:
+    with_tensors(at, dict, V3 | {"topk_method": "greedy"})
+
+
+@folder
+def bias_of_a_norm(at: Path) -> None:
+    with_tensors(at, lambda t: t | {"model.norm.bias": stored(np.zeros(32), "BF16")})
+
+
+@folder
+def awq_of_modelopt(at: Path) -> None:
+    with_tensors(at, lambda t: t | {"model.layers.0.self_attn.o_proj.pre_quant_scale": stored(np.ones(16), "BF16")})
+
+
+@folder
 def automodel(at: Path) -> None:
     bare = {"architectures": ["DeepseekV3Model"]}
     with_tensors(at, lambda t: {n.removeprefix("model."): v for n, v in t.items() if n != "lm_head.weight"}, V3 | bare)
@@ -135,8 +211,8 @@ def distill(at: Path) -> None:
 
 
 @folder
-def v32(at: Path) -> None:
-    with_tensors(at, dict, V32)
+def ocr_2(at: Path) -> None:
+    with_tensors(at, dict, OCR_2)
 
 
 @folder

@@ -4,31 +4,15 @@ import json
 import math
 import re
 import shutil
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from tiny_checkpoint import Stored, write_safetensors
-
-Tensors = dict[str, Stored]
+from tiny_checkpoint import Stored, Tensors, read_tensors, write_safetensors
 
 BYTES = {"F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1}
 EXPERT = re.compile(r"(.*\.mlp)\.experts\.(\d+)\.(gate|up|down)_proj\.weight(.*)")
-
-
-def read_tensors(folder: Path) -> Tensors:
-    """All tensors of all shards."""
-    tensors: Tensors = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        raw = path.read_bytes()
-        start = 8 + struct.unpack("<Q", raw[:8])[0]
-        for name, entry in json.loads(raw[8:start]).items():
-            if name != "__metadata__":
-                first, stop = (start + offset for offset in entry["data_offsets"])
-                tensors[name] = Stored(entry["dtype"], tuple(entry["shape"]), raw[first:stop])
-    return tensors
 
 
 def respelled(source: Path, parent: Path, spell: Callable[[Tensors], Tensors]) -> Path:

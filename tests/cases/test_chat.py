@@ -168,8 +168,8 @@ def test_f3_without_tokenizer_config_json_the_ids_of_config_json_count_and_the_r
     assert folder.warnings() == [
         "nothing says whether a prompt begins with BOS, so that engines add none: take tokenizer_config.json from the "
         "original model, or write into it add_bos_token",
-        "the file has no chat template, so that engines take one of another model: to chat, add the original model's "
-        "chat_template.jinja to the checkpoint; base models have none",
+        "the file has no chat template, so that engines take one of another model: to chat, give the original model's "
+        "with `chat_template`; base models have none",
     ]
 
 
@@ -290,8 +290,8 @@ def test_f3_templates_without_a_default_are_written_with_a_warning(bare):
         "chat_templates": ["my_chat"],
     }
     assert bare.warnings() == [
-        "none of the chat templates (my_chat) is called default, so that engines take another model's: save the one for "
-        "chats as chat_template.jinja in the checkpoint"
+        "none of the chat templates (my_chat) is called default, so that engines take another model's: give the one for "
+        "chats with `chat_template`"
     ]
 
 

@@ -8,6 +8,7 @@ import pytest
 import deepgguf
 from deepgguf import GGUFError
 from deepgguf.cli import main
+from deepgguf.cli.flags import in_flags
 from deepgguf.formats.gguf.encode import encode_header, lay_out
 from deepgguf.formats.gguf.fork_types import IK_LLAMA
 from deepgguf.formats.gguf.types import GGMLType, Value, ValueType
@@ -94,8 +95,20 @@ def test_f21_outtype_and_outfile_are_understood(source, tmp_path, monkeypatch):
         (("--remote",), "download the model first: `hf download"),
         (("--mmproj",), "use --only mmproj"),
         (("--threads=8",), "use --jobs"),
+        (("--no-mtp",), "use --mtp drop"),
     ],
 )
 def test_f21_other_converters_flags_are_answered_with_ours(source, capsys, flag, advice):
     assert main(["convert", str(source), *flag]) == 2
     assert f"{flag[0].partition('=')[0]} is a flag of another converter: {advice}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argument", ["Q4_K_M", "out.gguf"])
+def test_f21_llama_quantize_s_places_are_answered_with_our_flags(source, capsys, argument):
+    assert main(["convert", str(source), argument]) == 2
+    assert f"one SRC only, and {argument} is another: give an output with -o" in capsys.readouterr().err
+
+
+def test_f21_a_field_that_a_file_lacks_is_not_taken_for_a_flag():
+    assert in_flags("Object missing required field `type`") == "Object missing required field `type`"
+    assert in_flags("choose another `type`") == "choose another --type"

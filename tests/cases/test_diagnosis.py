@@ -30,6 +30,36 @@ LINES: dict[tuple[str, str], tuple[str, str]] = {
     ("f4", "megatron"): (r".*a checkpoint of Megatron \(iter_0000500\)", "export it to Hugging Face's layout .*"),
     ("f4", "megatron_names"): (".*: a checkpoint with Megatron's names", "export it to Hugging Face's layout .*"),
     ("f4", "inference_parts"): (r".*DeepSeek's own inference code \(model0-mp1.safetensors\)", ORIGINAL),
+    ("f4", "inference_parts_of_two"): (r".*DeepSeek's own inference code \(model0-mp2.safetensors\)", ORIGINAL),
+    ("f4", "verl"): (r".*that verl trained \(actor/model_world.*\)", "run `python -m verl.model_merger merge .*"),
+    ("f4", "ollama_store"): (r".*: Ollama's own store \(manifests\)", "Ollama runs it as it is: .*"),
+    ("f4", "archive"): (r".*: an archive \(DeepSeek-V2-Lite.tar.gz\)", "unpack it, and give the folder"),
+    ("f4", "no_shards_yet"): (".*: no safetensors files, though config.json is there", "download the shards too: .*"),
+    ("f4", "adapter_with_a_head"): (
+        r"tensor lm_head.modules_to_save.*: an adapter that is not merged \(and 1 more\)",
+        "merge it into its base model first .*",
+    ),
+    ("f4", "names_of_a_trainer"): (
+        "tensor model.layers.1.mlp.experts.0.gate_proj.weight: no shard holds it, but there is "
+        "model.layers.1.moe.expert_0.gate_proj.weight, for which the model has no place",
+        "if another tool has renamed or joined the weights, convert the checkpoint that it was given",
+    ),
+    ("f4", "halves_of_mlx"): (
+        "tensor model.layers.0.self_attn.kv_b_proj.weight: .*embed_q.weight shows .*: MLX's halves of kv_b_proj, .*",
+        ORIGINAL,
+    ),
+    ("f4", "config_with_fewer_layers"): (
+        "tensor model.layers.1.*: belongs to a layer beyond num_hidden_layers, .* not one of multi-token prediction",
+        "set num_hidden_layers to 2 in config.json, or leave such layers out with `drop`",
+    ),
+    ("f4", "config_that_counts_mtp"): (
+        r"tensor model.layers.2.*: no shard holds it, and layer 2 is one of multi-token prediction \(eh_proj\)",
+        "set num_hidden_layers to 2 in config.json, as the original has it",
+    ),
+    ("f4", "config_with_fewer_experts"): (
+        r"tensor model.layers.1.mlp.gate.weight: shape \[4, 32\], expected \[2, 32\] by config.json",
+        "if experts were removed or added, set n_routed_experts to 4 in config.json",
+    ),
     ("f4", "automodel"): (
         "tensor lm_head.weight: no shard holds it: the model was saved without its head, by AutoModel",
         "save it by AutoModelForCausalLM.*",
@@ -66,8 +96,14 @@ LINES: dict[tuple[str, str], tuple[str, str]] = {
         r".*\['Qwen2ForCausalLM'\].*",
         f"a Qwen model, as are DeepSeek-R1-Distill-Qwen .*: {LLAMACPP}",
     ),
-    ("f14", "v32"): (r".*\['DeepseekV32ForCausalLM'\].*", f"DeepSeek-V3.2 is not supported yet: {LLAMACPP}"),
+    ("f14", "ocr_2"): (r".*\['DeepseekOCR2ForCausalLM'\].*", f"DeepSeek-OCR-2 is not supported yet: {LLAMACPP}"),
     ("f14", "no_architectures"): (".*architectures is None.*", ".*DeepseekV3ForCausalLM.*"),
+    ("f15", "config_with_another_choice_of_experts"): (
+        "tensor .*e_score_correction_bias: belongs to a choice of experts that config.json does not have",
+        'set topk_method to "noaux_tc" in config.json, as DeepSeek-V3 has it',
+    ),
+    ("f15", "bias_of_a_norm"): ("tensor model.norm.bias: is a bias, and .*", "no engine can run this model"),
+    ("f7", "awq_of_modelopt"): (r"tensor .*pre_quant_scale: activations are multiplied by it .*", ORIGINAL),
     ("f21", "unknown_tensor"): ("tensor model.layers.0.extra.weight: is unknown: .*", ".* leave it out with `drop`"),
 }
 
@@ -94,7 +130,7 @@ def test_every_odd_folder_has_its_line():
     [
         ("Qwen3ForCausalLM", "a Qwen model, as are"),
         ("LlamaForCausalLM", "a Llama model, as are DeepSeek-R1-Distill-Llama"),
-        ("DeepseekV4ForCausalLM", "DeepSeek-V4 is not supported yet"),
+        ("DeepseekV41ForCausalLM", "DeepSeek-V4.1 is not supported yet"),
         ("DeepseekOCR2ForCausalLM", "DeepSeek-OCR-2 is not supported yet"),
         ("DeepseekForCausalLM", "the first DeepSeek-MoE is not supported"),
         ("DeepseekVLV2ForCausalLM", "DeepSeek-VL is not supported"),

@@ -68,3 +68,21 @@ def test_f18_f21_the_copies_in_an_mtp_layer_can_be_left_out_of_the_file(tmp_path
     plan = deepgguf.plan(source, target="llama.cpp", mtp="keep", drop=r"layers\.2\.(embed_tokens|shared_head\.head)")
     assert [(dropped.reason, dropped.tensors) for dropped in plan.dropped] == [("asked for", 2)]
     assert "blk.2.nextn.embed_tokens.weight" not in {t.info.name for t in plan.files[0].tensors}
+
+
+def test_f13_a_head_that_is_not_meant_is_left_out_as_the_warning_says(tmp_path):
+    source = write_checkpoint(tmp_path / "x", V3 | {"tie_word_embeddings": True}, weights(V3))
+    (warning,) = [w for w in deepgguf.plan(source).warnings if w.startswith("lm_head.weight")]
+    assert warning.endswith('leave it out with `drop="lm_head"`')
+    planned = deepgguf.plan(source, drop="lm_head")
+    assert [(d.reason, d.example) for d in planned.dropped] == [("asked for", "lm_head.weight")]
+    assert not any("lm_head" in warning for warning in planned.warnings)
+    deepgguf.convert(source, tmp_path / "x.gguf", drop="lm_head")
+    assert deepgguf.verify(tmp_path / "x.gguf", source, drop="lm_head", remake=True).differences == ()
+    assert "output.weight" not in {tensor.info.name for tensor in planned.files[0].tensors}
+
+
+def test_f4_layers_that_are_not_meant_are_left_out_by_name(tmp_path):
+    source = write_checkpoint(tmp_path / "x", V3 | {"num_hidden_layers": 1}, weights(V3))
+    (dropped,) = deepgguf.plan(source, drop=r"layers\.1\.").dropped
+    assert dropped.reason == "asked for"

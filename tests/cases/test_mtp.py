@@ -187,3 +187,11 @@ def test_f18_a_file_with_mtp_layers_is_not_one_of_a_checkpoint_without(source, t
     other = write_checkpoint(tmp_path / "trunk", config("v3", "sample"), trunk)
     found = {difference.where for difference in deepgguf.compare(tmp_path / "x.gguf", other).differences}
     assert {"key deepseek2.block_count", "key deepseek2.nextn_predict_layers", "tensor blk.3.attn_norm.weight"} <= found
+
+
+@pytest.mark.parametrize("name", ["mtp.layers.0.", "model.mtp.0.", "model.mtp_layers.0."])
+def test_f18_mtp_layers_under_a_trainers_name_are_dropped_as_such(source, tmp_path, name):
+    tensors = {n.replace("model.layers.3.", name): t for n, t in weights(config("v3", "sample")).items()}
+    renamed = write_checkpoint(tmp_path / "v3", config("v3", "sample"), tensors)
+    (dropped,), (original,) = deepgguf.plan(renamed).dropped, deepgguf.plan(source).dropped
+    assert (dropped.reason, dropped.tensors) == (original.reason, original.tensors)

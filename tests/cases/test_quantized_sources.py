@@ -264,3 +264,39 @@ def test_f7_quantized_experts_may_be_stacked_in_one_tensor(tmp_path, form):
         deepgguf.convert(checkpoint, path, type="f32")
     assert contents(tmp_path / "x.gguf") == contents(tmp_path / "y.gguf")
     assert deepgguf.verify(tmp_path / "x.gguf", folder).differences == ()
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        *((part, ACTIVATIONS) for part in ("input_scale_inv", "act_scale", "kv_cache_scale", "prob_output_scale")),
+        ("input_quantizer._amax", "ranges that a quantizer has measured"),
+    ],
+)
+def test_f7_what_a_quantizer_leaves_beside_weights_is_dropped_with_its_reason(tmp_path, part, reason):
+    odd = {f"model.layers.0.self_attn.o_proj.{part}": stored(np.ones(1), "F32")}
+    (dropped,) = deepgguf.plan(source(tmp_path, weights(CONFIG) | odd)).dropped
+    assert (dropped.reason, dropped.tensors) == (reason, 1)
+
+
+def test_f7_scales_of_weights_that_were_dequantized_are_left_out_by_name(tmp_path):
+    odd = {"model.layers.0.self_attn.o_proj.weight_scale_inv": stored(np.ones((1, 1)), "F32")}
+    folder = source(tmp_path, weights(CONFIG) | odd)
+    with pytest.raises(CheckpointError, match="their scales left behind, leave these out with `drop`"):
+        deepgguf.plan(folder)
+    assert deepgguf.plan(folder, drop="weight_scale_inv").dropped[0].reason == "asked for"
+
+
+@pytest.mark.parametrize(("method", "tool"), [("quanto", "Quanto"), ("spqr", "SpQR"), ("marlin", "Marlin")])
+def test_f7_tools_whose_tensors_are_not_known_are_named_by_config(tmp_path, method, tool):
+    tensors = {name.replace("proj.weight", "proj.code"): tensor for name, tensor in weights(CONFIG).items()}
+    with pytest.raises(CheckpointError, match=f"its weights are quantized by {tool}, which deepgguf does not read"):
+        deepgguf.plan(source(tmp_path, tensors, {"quant_method": method}))
+
+
+def test_f7_weights_in_64_bits_are_told_to_be_saved_in_fewer(tmp_path):
+    name = "model.layers.0.self_attn.o_proj.weight"
+    made = weights(CONFIG)
+    odd = Stored("F64", made[name].shape, bytes(8 * int(np.prod(made[name].shape))))
+    with pytest.raises(CheckpointError, match=r"dtype F64, .*; save the model in BF16 or F32"):
+        deepgguf.plan(source(tmp_path, made | {name: odd}))

@@ -15,7 +15,7 @@ from deepgguf.api import convert, plan, verify
 from deepgguf.executors.threads import Threads
 from deepgguf.files.local import LocalFiles
 from golden import describe_written
-from tiny_checkpoint import V2, V3, floats, stored, weights, write_checkpoint
+from tiny_checkpoint import V2, V3, Stored, floats, stored, weights, write_checkpoint
 
 SAMPLES = ("v3-bf16", "v3-fp8", "v2-lite", "ocr")
 CHOICES = tuple(itertools.product(("ollama", "llama.cpp"), ("auto", "q4_k_m")))
@@ -274,3 +274,48 @@ def test_f10_an_expert_kept_high_among_fp8_is_cast_by_itself(checkpoint, tmp_pat
         i for i in range(6) if (mine["blk.1.ffn_up_exps.weight"][i] != original["blk.1.ffn_up_exps.weight"][i]).any()
     ]
     assert odd == [2]
+
+
+def joined(tensors: Tensors) -> Tensors:
+    """As vLLM and SGLang have an MLP: gate and up in one matrix."""
+    made: Tensors = {}
+    for name, tensor in tensors.items():
+        up = tensors.get(name.replace("gate_proj", "up_proj"))
+        if "gate_proj" in name and up:
+            shape = (2 * tensor.shape[0], tensor.shape[1])
+            made[name.replace("gate_proj", "gate_up_proj")] = Stored(tensor.dtype, shape, tensor.data + up.data)
+        elif ".up_proj" not in name:
+            made[name] = tensor
+    return made
+
+
+@pytest.mark.parametrize("sample", ["v3-bf16", "v3-fp8"])
+@pytest.mark.parametrize("spell", [joined, lambda t: joined(fused(t))], ids=["every MLP", "beside fused experts"])
+def test_f1_gate_and_up_in_one_matrix_give_the_originals_file(checkpoint, originals, tmp_path, sample, spell):
+    source = respelled(checkpoint(sample), tmp_path, spell)
+    for number, choice in enumerate([("ollama", "auto"), ("llama.cpp", "q4_k_m")]):
+        (into := tmp_path / f"{number}").mkdir()
+        assert converted(source, into, *choice) == originals(sample, *choice)
+
+
+@pytest.mark.parametrize("key", ["language_model_config", "thinker_config", "model_config"])
+def test_f4_whatever_a_wrapper_calls_the_language_models_config_it_is_read(tmp_path, key):
+    vision = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    wrapped = {"architectures": ["SomeVisionForConditionalGeneration"], "vision_config": vision, key: V3}
+    assert plan(write_checkpoint(tmp_path / "x", wrapped, weights(V3))).architecture == "deepseek2"
+
+
+def test_f4_of_two_objects_that_could_be_the_language_models_config_none_is_taken(tmp_path):
+    wrapped = {"architectures": ["SomeForConditionalGeneration"], "talker": V3, "thinker": V3}
+    with pytest.raises(CheckpointError, match="belongs to another family"):
+        plan(write_checkpoint(tmp_path / "x", wrapped, weights(V3)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model.image_newline", "model.visual.blocks.0.norm.weight", "model.mm_projector.0.weight", "aligner.weight"],
+)
+def test_f4_whatever_a_wrapper_calls_its_encoders_they_are_dropped(tmp_path, name):
+    tensors = named(PREFIXES["model.language_model."])(weights(V3)) | {name: stored(np.zeros(4), "BF16")}
+    (dropped,) = plan(write_checkpoint(tmp_path / "x", V3, tensors)).dropped
+    assert (dropped.example, dropped.reason.startswith("encoders of a wrapper")) == (name, True)

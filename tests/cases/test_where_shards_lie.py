@@ -181,3 +181,21 @@ def test_f9_a_model_of_another_name_is_not_confused_by_an_adapter(whole, gguf):
     (whole / WHOLE).rename(whole / "merged.safetensors")
     write_safetensors(whole / "adapter_model.safetensors", lora())
     assert len(converts(whole, gguf)) == 1
+
+
+def test_f5_shards_may_be_numbered_from_0(tmp_path, gguf):
+    source = write_checkpoint(tmp_path / "v3", V3)
+    for number, half in enumerate(HALVES):
+        write_safetensors(source / f"model-0000{number}-of-00002.safetensors", half)
+    assert converts(source, gguf) == ()
+
+
+def test_f8_a_shard_on_a_disk_that_is_not_there_is_told_so(whole):
+    (whole / WHOLE).unlink()
+    (whole / WHOLE).symlink_to("/mnt/gone/model.safetensors")
+    with pytest.raises(CheckpointError) as error:
+        plan(whole)
+    assert str(error.value) == (
+        f"{WHOLE}: a symlink to /mnt/gone/model.safetensors, where there is no file; "
+        "mount the disk that it lies on, or download the file again"
+    )

@@ -76,17 +76,25 @@ def test_two_candidates_are_an_error_that_names_both():
 
 def test_a_missing_scale_is_an_error():
     tensors = of(q__weight=("F8_E4M3", (128, 128)))
-    assert refused(tensors) == "tensor q.weight: FP8, but there is no q.weight_scale_inv in any shard"
+    assert refused(tensors) == (
+        "tensor q.weight: FP8, but there is no q.weight_scale_inv in any shard; "
+        "download the shard that has it, or compare with the original checkpoint"
+    )
 
 
 @pytest.mark.parametrize(
-    ("weight", "instead"), [({}, "there is no q.weight"), ({"q__weight": ("BF16", (128, 128))}, "q.weight is BF16")]
+    ("weight", "instead"),
+    [
+        ({}, "there is no q.weight; compare with the original checkpoint"),
+        (
+            {"q__weight": ("BF16", (128, 128))},
+            "q.weight is BF16; if the weights were dequantized and their scales left behind, leave these out with `drop`",
+        ),
+    ],
 )
 def test_a_scale_of_no_quantized_weight_is_an_error(weight, instead):
     tensors = of(q__weight_scale_inv=("F32", (1, 1)), **weight)
-    assert refused(tensors) == (
-        f"tensor q.weight_scale_inv: belongs to quantized weights, but {instead}; compare with the original checkpoint"
-    )
+    assert refused(tensors) == f"tensor q.weight_scale_inv: belongs to quantized weights, but {instead}"
 
 
 def test_a_scale_of_another_dtype_is_an_error():
@@ -102,7 +110,8 @@ def test_every_scale_s_shape_is_checked_not_only_the_first_of_a_kind():
         b__weight_scale_inv=("F32", (1, 2)),
     )
     assert refused(tensors) == (
-        "tensor b.weight_scale_inv: shape [1, 2], expected [1, 1] for blocks of [128, 128] in [128, 128]"
+        "tensor b.weight_scale_inv: shape [1, 2], expected [1, 1] for blocks of [128, 128] in [128, 128]; "
+        "compare the sizes of blocks in quantization_config with the original's"
     )
 
 

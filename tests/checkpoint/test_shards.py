@@ -134,7 +134,9 @@ def test_a_whole_model_beside_the_index_s_shards_is_ambiguous(folder):
 
 def test_a_folder_without_shards_is_not_a_checkpoint(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="no safetensors files; give the folder"):
+    with pytest.raises(
+        CheckpointError, match="no safetensors files, though config.json is there; download the shards too"
+    ):
         catalog(tmp_path)
 
 

@@ -109,7 +109,8 @@ def test_a_scale_that_is_not_a_positive_number_is_named_by_its_block(value, erro
         check_scales(scales, "tensor q.weight_scale_inv", first_row=10)
     assert type(raised.value) is error
     assert str(raised.value) == (
-        f"tensor q.weight_scale_inv: the scale of block [11, 2] is {shown}, expected a positive number"
+        f"tensor q.weight_scale_inv: the scale of block [11, 2] is {shown}, expected a positive number; "
+        "compare the shard's checksum with the original's"
     )
 
 

@@ -68,13 +68,15 @@ def serve(
     mmproj: Path | None = None,
     draft: Path | None = None,
     n_ctx: int = 256,
+    verbose: bool = False,
 ) -> list[dict]:
     """The server's answers to `requests` (method of xllamacpp.Server, body), from a process of its own.
 
-    `draft` has the MTP layers that draft what `model` then checks; it may be the same file.
+    `draft` has the MTP layers that draft what `model` then checks; it may be the same file. `verbose` answers to chats
+    hold the prompt that was made of them.
     """
     files = {"model": str(model), "mmproj": str(mmproj or ""), "draft": str(draft or "")}
-    task = {**files, "n_ctx": n_ctx, "requests": requests}
+    task = {**files, "n_ctx": n_ctx, "verbose": verbose, "requests": requests}
     answers = model.with_name(f"{model.name}.answers.json")
     answers.unlink(missing_ok=True)
     done = subprocess.run(

@@ -1,7 +1,7 @@
 """Runs llama.cpp's server on one model, answers the requests from standard input, and ends.
 
 A process of its own: the engine aborts on a file that it cannot bear, and logs to file descriptors, not to Python.
-usage: serve.py ANSWERS < {"model": path, "mmproj": path or "", "n_ctx": tokens, "requests": [[method, body], ...],
+usage: serve.py ANSWERS < {"model": path, "mmproj": path or "", "n_ctx": tokens, "verbose": bool, "requests": [[method, body], ...],
 "draft": path of what drafts by its MTP layers, the model's own or another, or ""}
 """
 
@@ -32,7 +32,7 @@ def _params(task: dict) -> xllamacpp.CommonParams:
     params.n_gpu_layers = 0
     params.fit_params = False
     params.warmup = False
-    params.verbosity = 2
+    params.verbosity = 10 if task["verbose"] else 2  # from 10 on answers have "__verbose" (server-task.cpp)
     if task["draft"]:
         params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_MTP]
         params.load_mtp = True

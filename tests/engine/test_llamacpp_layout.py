@@ -7,8 +7,8 @@ from deepgguf.api import convert
 from engine import distance, golden, log_probabilities
 
 
-# The engine computes BF16 matrices from activations in BF16, the references in float32: 0.003 to 0.008.
-@pytest.mark.parametrize("name", ["v3-bf16", "v3-fp8", "v2-lite"])
+# The engine computes BF16 matrices from activations in BF16, the references in float32: 0.003 to 0.02.
+@pytest.mark.parametrize("name", ["v3-bf16", "v3-fp8", "v2-lite", "v32-fp8", "v32-bf16"])
 def test_log_probabilities_are_those_of_the_original_model(name, checkpoint, tmp_path):
     convert(checkpoint(name), tmp_path / "model.gguf", target="llama.cpp")
     assert distance(log_probabilities(tmp_path / "model.gguf"), golden(name)) < 0.02

@@ -32,7 +32,7 @@ FILES = {
     "row_79_alignment_2_31": gguf([key(b"general.alignment", UINT32, u32(2**31))], [tensor()], data=32),
     "row_79_alignment_of_wrong_type": gguf([key(b"general.alignment", UINT64, u64(32))], [tensor()], data=32),
     "row_80_value_type": gguf([key(b"k", 99)]),
-    "row_80_tensor_type": gguf(tensors=[tensor(type=99)], data=32),
+    "row_80_tensor_type": gguf(tensors=[tensor(type=1024)], data=32),
     "row_81_keys": gguf([key(b"k"), key(b"k", BOOL)]),
     "row_81_tensors": gguf(tensors=[tensor(), tensor(offset=32)], data=64),
     "row_82_overlap": gguf(tensors=[tensor(b"v", (9,)), tensor(b"w", offset=32)], data=96),

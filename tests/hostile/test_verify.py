@@ -68,8 +68,8 @@ def test_row_91_another_name_is_found(tmp_path: Path) -> None:
 
 def test_row_91_a_negative_zero_among_zeros_is_found(tmp_path: Path) -> None:
     file, source = converted(tmp_path)
-    name = "deepseek2.rope.scaling.yarn_log_multiplier"
-    edit_json(source / "config.json", lambda config: config["rope_scaling"].update(mscale_all_dim=0.0))
+    name = "deepseek2.expert_weights_scale"
+    edit_json(source / "config.json", lambda config: config.update(routed_scaling_factor=0.0))
     assert found(file, source) == {f"key {name}"}
     rewrite(file, keys=with_value(name, 0.0))
     assert found(file, source) == set()

@@ -25,6 +25,13 @@ VARIANTS = {
     "v3-tied": ("v3-tied", 1, False),
     "v2-lite": ("v2-lite", 1, False),
     "ocr": ("ocr", 2, False),
+    "v32-fp8": ("v32", 3, True),
+    "v32-bf16": ("v32-bf16", 2, False),
+    "v4": ("v4", 4, True),
+    "v4-dspark": ("v4-dspark", 3, False),
+    "v4-base": ("v4-base", 3, True),
+    "v4-bf16": ("v4-bf16", 2, False),
+    "v4-hf": ("v4-hf", 1, False),
 }
 
 
@@ -61,6 +68,25 @@ def test_the_whole_deepseek_v3_occupies_megabytes_when_sparse(tmp_path):
     assert summary.nbytes == 688_574_839_360
     assert sum(file.stat().st_size for file in files) > summary.nbytes
     assert sum(file.stat().st_blocks * 512 for file in files) < 64e6
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "tensors", "nbytes"),
+    [
+        ("v4-dspark", "flash", 72_317, 166_878_536_440),
+        ("v4-dspark", "full", 72_317, 166_878_536_440),
+        ("v4-dspark", "pro", 149_782, 892_727_580_904),
+        ("v4", "flash", 69_187, 159_609_485_896),
+    ],
+)
+def test_deepseek_v4_has_the_published_numbers_of_tensors_and_bytes(kind, size, tensors, nbytes):
+    made = sample_tensors(kind, size)
+    assert (len(made), sum(tensor.nbytes for tensor in made)) == (tensors, nbytes)
+
+
+def test_the_whole_deepseek_v32_has_its_92_425_tensors(tmp_path):
+    summary = make_sample("v32", tmp_path / "v32", size="full", shards=163, scatter=True, sparse=True)
+    assert (summary.tensors, summary.nbytes) == (92_425, 689_469_018_240)
 
 
 def test_a_sparse_shard_has_the_header_and_the_size_of_a_dense_one(tmp_path):
@@ -121,17 +147,21 @@ def test_a_damaged_tokenizer_is_refused_before_anything_is_written(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"kind": "v4"}, "v4: no such kind of sample; choose one of v3, v3-fp8, v3-tied, v2-lite, ocr"),
-        ({"size": "huge"}, "huge: no such size of sample; choose one of sample, bench, full"),
+        ({"kind": "v5"}, f"v5: no such kind of sample; choose one of {', '.join(KINDS)}"),
+        ({"size": "huge"}, "huge: no such size of sample; choose one of sample, bench, full, flash, pro"),
         ({"shards": 0}, "`shards`: 0 is too small; give a number from 1"),
         ({"shards": -3}, "`shards`: -3 is too small; give a number from 1"),
         (
             {"kind": "ocr", "size": "full"},
-            "ocr: exists in the size 'sample' only, not 'full'; choose v3, v3-fp8, v3-tied",
+            "ocr: exists in the size 'sample' only, not 'full'; choose v3, v3-fp8, v3-tied, v32, v32-bf16, v4, v4-dspark, v4-base, v4-bf16, v4-hf",
         ),
         (
             {"kind": "v2-lite", "size": "bench"},
-            "v2-lite: exists in the size 'sample' only, not 'bench'; choose v3, v3-fp8, v3-tied",
+            "v2-lite: exists in the size 'sample' only, not 'bench'; choose v3, v3-fp8, v3-tied, v4, v4-dspark, v4-base, v4-bf16, v4-hf",
+        ),
+        (
+            {"kind": "v32", "size": "bench"},
+            "v32: exists in the size 'sample' or 'full' only, not 'bench'; choose v3, v3-fp8, v3-tied, v4, v4-dspark, v4-base, v4-bf16, v4-hf",
         ),
     ],
 )

@@ -90,7 +90,7 @@ def test_a_type_may_be_given_in_any_case(v3):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--type", "q4"], "--type: 'q4' is unknown; choose from auto, f32, f16, bf16, q4_0, "),
+        (["--type", "q4"], "--type: 'q4' is unknown; choose from auto, source, f32, f16, bf16, q4_0, "),
         (["--target", "vllm"], "--target: 'vllm' is unknown; choose from ollama, llama.cpp"),
         (["--only", "audio"], "--only: 'audio' is unknown; choose from text, mmproj"),
         (["--only", "mmproj"], "--only: this model has no mmproj file for ollama; leave it out"),

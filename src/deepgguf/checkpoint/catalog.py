@@ -12,6 +12,8 @@ from deepgguf.errors import CheckpointError
 from deepgguf.formats.safetensors import TensorHeader
 from deepgguf.tensors.source_tensor import Blob, SourceTensor
 
+_ROUND = "save the model in BF16 or F32: model.to(torch.bfloat16).save_pretrained()"
+
 _Parts = dict[str, TensorHeader]  # tensors of a layer by what they are to its weights: "weight", "weight_scale" …
 
 
@@ -89,7 +91,8 @@ class _Forms:
         if form is None:
             tool = tool_of(self._words)
             found = f"dtype {header.dtype}{f' by {tool}' if tool else ''}, expected one of {', '.join(READ_DTYPES)}"
-            return Opaque(f"tensor {header.name}", found, convert_the_original(self._words))
+            advice = _ROUND if header.dtype == "F64" else convert_the_original(self._words)
+            return Opaque(f"tensor {header.name}", found, advice, header.dtype)
         return form
 
     def of_layer(self, layer: str, parts: _Parts) -> _Form | None:
@@ -127,5 +130,7 @@ def _orphans(layer: str, parts: _Parts, taken: Collection[str]) -> dict[str, Opa
     """What is wrong with the tensors of a layer that belong to quantized weights, but to none that are there."""
     weights = f"{layer}.weight is {parts['weight'].dtype}" if "weight" in parts else f"there is no {layer}.weight"
     found, advice = f"belongs to quantized weights, but {weights}", "compare with the original checkpoint"
+    if "weight" in parts and parts["weight"].dtype in PLAIN_BY_DTYPE:
+        advice = "if the weights were dequantized and their scales left behind, leave these out with `drop`"
     names = [tensor.name for part, tensor in parts.items() if part not in taken]
     return {name: Opaque(f"tensor {name}", found, advice) for name in names}

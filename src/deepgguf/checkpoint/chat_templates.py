@@ -5,14 +5,17 @@ chat_template.jinja, additional_chat_templates/NAME.jinja; without a default unt
 llama.cpp's converter has the same order (gguf-py, vocab.py).
 """
 
+import os
 import string
 from collections.abc import Mapping
 
 import msgspec
 
 from deepgguf.checkpoint.tokenizer_files import Templates
-from deepgguf.errors import CheckpointError
+from deepgguf.choices import StrPath
+from deepgguf.errors import CheckpointError, UsageError
 from deepgguf.files.files import Files
+from deepgguf.files.local import named_file
 from deepgguf.formats.json_text import SMALL_FILE, read_json
 from deepgguf.formats.whole_file import read_text
 
@@ -44,6 +47,17 @@ def read_chat_templates(configured: Templates, files: Files) -> dict[str, str]:
     if DEFAULT not in found and _JSON in names:
         found = _by_name(_read_json(files)) | found
     return found
+
+
+def read_template_file(path: StrPath) -> str:
+    """The text of a template that the user names.
+
+    UsageError if there is no such file or nothing in it, CheckpointError if it is no text.
+    """
+    text = read_text(*named_file(path, "a chat template"), SMALL_FILE)
+    if not text.strip():
+        raise UsageError(os.fspath(path), "is empty, expected a chat template in Jinja")
+    return text
 
 
 def _by_name(templates: Templates) -> dict[str, str]:

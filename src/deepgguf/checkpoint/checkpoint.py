@@ -20,26 +20,26 @@ from deepgguf.tensors.source_tensor import SourceTensor
 _CONFIG = "config.json"
 _LONGEST_ID = 200  # characters; the Hub allows 96 for each of its halves
 
-_OWN_HEAD = (
-    "lm_head.weight differs from the token embedding to which config.json ties it (tie_word_embeddings): it is used, "
-    "as transformers 5 does; if the embedding is meant, remove lm_head.weight from the shards"
-)
-
 
 class Checkpoint(msgspec.Struct, frozen=True):
     """Headers, config, tokenizer and model card of the checkpoint in `files`, the name it goes by, and warnings.
 
-    `processor` is the error if its file cannot be read, which only a model with vision must raise.
+    `config`, `processor` and `generation` are the JSON objects of the files of these names; all but the first may be
+    empty. `processor` is the error if its file cannot be read, which only a model with vision must raise. `own_head`:
+    there is an lm_head that differs from the embedding to which config.json ties it; `config` says then that they are
+    not tied.
     """
 
     files: Files
     name: str
     config: dict[str, object]
     processor: dict[str, object] | CheckpointError
+    generation: dict[str, object]
     shards: Shards
     tokenizer: Tokenizer
     card: ModelCard
     warnings: tuple[str, ...]
+    own_head: bool = False
 
     @property
     def tensors(self) -> Mapping[str, SourceTensor]:
@@ -77,6 +77,7 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
         name=files.checkpoint_name,
         config=config,
         processor=_processor(files),
+        generation=_generation(files),
         shards=shards,
         tokenizer=tokenizer,
         card=card,
@@ -84,9 +85,9 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
             *card_warnings,
             *shard_warnings,
             *quantization_warnings(quantization, shards.tensors.values()),
-            *((_OWN_HEAD,) if own_head else ()),
             *tokenizer_warnings,
         ),
+        own_head=own_head,
     )
 
 
@@ -118,3 +119,11 @@ def _processor(files: Files) -> dict[str, object] | CheckpointError:
         return _read_object(files, name) if name else {}
     except CheckpointError as error:
         return error
+
+
+def _generation(files: Files) -> dict[str, object]:
+    """generation_config.json; nothing of one that is damaged, of which the tokenizer's reader warns."""
+    try:
+        return _optional(files, "generation_config.json") or {}
+    except CheckpointError:
+        return {}

@@ -5,6 +5,7 @@ Where rows and columns are exchanged, as in gpt-oss and Llama 4, or where both h
 no run of bytes of its own: then it is seen through `encodings.part.Part`.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from math import prod
 
@@ -31,6 +32,9 @@ STACKS: Mapping[str, tuple[str, ...]] = {
     "experts.w13_weight": _GATE_UP,
     "experts.w2_weight": _DOWN,
 }
+
+# Gate and up of one MLP in one matrix: what vLLM and SGLang hold, and save (model_executor/models/deepseek_v2.py).
+_JOINED = re.compile(r"(.*\.mlp\.(?:shared_experts\.|experts\.\d{1,9}\.)?)gate_up_proj\.weight(.*)")
 
 MOST_PARTS = 1 << 20  # of all stacks; DeepSeek-V3 has 44,544
 
@@ -59,21 +63,20 @@ class Cut(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Stack(msgspec.Struct, frozen=True):
-    """A stack of the layer whose `mlp` is so called, by its `key` in STACKS; scales by what they add to its name."""
+    """A stack of a layer, and its scales by what they add to its name.
 
-    mlp: str
-    key: str
+    `parts` are what an expert's rows are, in their order, and have names that begin with `names`, where "{}" is its
+    number.
+    """
+
+    names: str
+    parts: tuple[str, ...]
     members: dict[str, tuple[TensorHeader, Blob]]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """[experts, rows, columns]."""
         return self.members[""][0].shape
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """What an expert's rows are, in their order."""
-        return STACKS[self.key]
 
     def can_be_cut(self, *, turned: bool) -> bool:
         """Whether the parts have as many rows as each other, and every member whole bytes for each expert and part."""
@@ -111,22 +114,36 @@ def cut_stacks(headers: Mapping[str, TensorHeader], blobs: Mapping[str, Blob], h
             turned = default if turned is None else turned
             if stack.can_be_cut(turned=turned):
                 cuts += _cuts(stack, turned=turned)
+    for stack in _joined(headers, blobs):
+        if stack.can_be_cut(turned=False):
+            cuts += _cuts(stack, turned=False)
     return cuts
 
 
+def _joined(headers: Mapping[str, TensorHeader], blobs: Mapping[str, Blob]) -> list[_Stack]:
+    """The matrices that hold gate and up of one MLP, each as a stack of one."""
+    found: dict[str, _Stack] = {}
+    for name, header in headers.items():
+        m = _JOINED.fullmatch(name) if "gate_up_proj.weight" in name else None
+        if m:
+            one = msgspec.structs.replace(header, shape=(1, *header.shape))
+            found.setdefault(m[1], _Stack(m[1], _GATE_UP, {})).members[m[2]] = (one, blobs[name])
+    return [stack for stack in found.values() if "" in stack.members and len(stack.shape) == 3]
+
+
 def _stacks(headers: Mapping[str, TensorHeader], blobs: Mapping[str, Blob]) -> dict[str, list[_Stack]]:
-    """The stacks of every layer, by the name of its `mlp`."""
+    """The stacks of every layer, by what stands before its number of an expert."""
     keys, found = tuple(STACKS), dict[tuple[str, str], _Stack]()
     for name, header in headers.items():
         before, mlp, after = name.rpartition(".mlp.")
         if mlp and after.startswith(keys):
             key = next(key for key in keys if after.startswith(key))
-            stack = found.setdefault((before, key), _Stack(before + mlp, key, {}))
+            stack = found.setdefault((before, key), _Stack(f"{before}{mlp}experts.{{}}.", STACKS[key], {}))
             stack.members[after.removeprefix(key).removeprefix(".weight")] = (header, blobs[name])
     layers: dict[str, list[_Stack]] = {}
     for stack in found.values():
         if "" in stack.members and len(stack.shape) == 3:
-            layers.setdefault(stack.mlp, []).append(stack)
+            layers.setdefault(stack.names, []).append(stack)
     return layers
 
 
@@ -145,7 +162,7 @@ def _cuts(stack: _Stack, *, turned: bool) -> Iterator[Cut]:
     height //= len(stack.parts)
     for expert in range(experts):
         for nth, part in enumerate(stack.parts):
-            name, share, seen = f"{stack.mlp}experts.{expert}.{part}.weight", (nth, len(stack.parts)), None
+            name, share, seen = f"{stack.names.format(expert)}{part}.weight", (nth, len(stack.parts)), None
             if turned or stack.shares_blocks:
                 share, seen = (0, 1), Seen((height, length), nth * height, cols if turned else 0)
             for ending, (header, blob) in stack.members.items():

@@ -6,9 +6,11 @@ where something that a checkpoint must have is missing, or where something is th
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 
 import msgspec
 
+from deepgguf.checkpoint.shard_names import is_no_shard
 from deepgguf.errors import CheckpointError, DeepggufError
 from deepgguf.files.files import Files
 from deepgguf.formats.json_text import SMALL_FILE, read_json
@@ -47,7 +49,22 @@ _WITH_THE_REST = "put config.json and the tokenizer beside the result, and conve
 # Names of files and folders where there are no shards, or no config.json.
 FOLDERS = (
     Sign(r"adapter_config\.json|adapter_model\..*", _MERGE, "a LoRA adapter ({name}), not a model"),
-    Sign(r"model\d+-mp\d+\.safetensors", _ORIGINAL, "a part for DeepSeek's own inference code ({name})"),
+    Sign(
+        r"model\d+-mp\d+\.safetensors",
+        _ORIGINAL,
+        "a checkpoint in the format of DeepSeek's own inference code ({name})",
+    ),
+    Sign(
+        r"manifests|sha256-[0-9a-f]{64}",
+        "Ollama runs it as it is: `ollama list` names it",
+        "Ollama's own store ({name})",
+    ),
+    Sign(r".*\.(zip|tar|tgz|tar\.\w+|7z|rar|zst)", "unpack it, and give the folder", "an archive ({name})"),
+    Sign(
+        r"model_world_size_\d+_rank_\d+\.pt",
+        f"run `python -m verl.model_merger merge --backend fsdp` on it; {_WITH_THE_REST}",
+        "parts of a model that verl trained ({name})",
+    ),
     Sign(r".*\.gguf", "run it as it is: it needs no conversion", "{name} is a GGUF file already"),
     Sign(
         r".*\.(incomplete|aria2|crdownload|part|partial)|blobs",
@@ -55,7 +72,7 @@ FOLDERS = (
         "a download that has not finished ({name})",
     ),
     Sign(
-        r"global_step\d+|zero_to_fp32\.py|(bf16_)?zero_pp_rank_.*",
+        r"global_step\d+|zero_to_fp32\.py|(bf16_)?zero_pp_rank_.*|mp_rank_\d+_model_states\.pt",
         f"run `python zero_to_fp32.py . OUT --safe_serialization` in it; {_WITH_THE_REST}",
         "a checkpoint of DeepSpeed ({name}), not yet gathered",
     ),
@@ -65,7 +82,7 @@ FOLDERS = (
         "a sharded checkpoint of FSDP ({name}), not yet merged",
     ),
     Sign(
-        r"iter_\d+|latest_checkpointed_iteration\.txt|mp_rank_\d+.*|common\.pt",
+        r"iter_\d+|latest_checkpointed_iteration\.txt|mp_rank_\d+.*|common\.pt|.*\.nemo",
         _EXPORT,
         "a checkpoint of Megatron ({name})",
     ),
@@ -79,7 +96,8 @@ FOLDERS = (
 # Names of tensors.
 TENSORS = (
     Sign(
-        r".*\.(lora_(A|B|E|embedding_[AB]|magnitude_vector)\b.*|base_layer\..*|(hada|oft|ia3|vera)_.*)",
+        r".*\.(lora_(A|B|E|embedding_[AB]|magnitude_vector)\b.*|(base_layer|modules_to_save|original_module)\..*"
+        r"|(hada|oft|ia3|vera)_.*)",
         _MERGE,
         "an adapter that is not merged",
     ),
@@ -104,6 +122,30 @@ TENSORS = (
         "a classifier or reward model, which writes no text",
     ),
     Sign(r"blk\.\d+\..*", _ORIGINAL, "a GGUF file's tensors"),
+    Sign(
+        r".*\.self_attn\.(embed_q|unembed_out)\.weight",
+        _ORIGINAL,
+        "MLX's halves of kv_b_proj, which deepgguf does not put together",
+    ),
+    Sign(
+        r".*\.self_attn\.indexer\..*",
+        'set "architectures" in config.json to ["DeepseekV32ForCausalLM"], as the original has it',
+        "belongs to the indexer of DeepSeek-V3.2, but config.json says that this is another model",
+    ),
+)
+
+# Names of tensors that are left over, where all that the model needs is there.
+LEFTOVERS = (
+    Sign(
+        r".*\._?pre_quant_scale",
+        _ORIGINAL,
+        "activations are multiplied by it before the weights (AWQ by modelopt), which no engine does",
+    ),
+    Sign(
+        r".*\.e_score_correction_bias",
+        'set topk_method to "noaux_tc" in config.json, as DeepSeek-V3 has it',
+        "belongs to a choice of experts that config.json does not have",
+    ),
 )
 
 # What config.json calls models that deepgguf does not convert: architectures and model_type. The last ones catch all.
@@ -116,8 +158,7 @@ MODELS = (
         r"(?i).*(MTP|NextN|Eagle|Medusa|Speculator|DSpark).*",
         "this version of deepgguf does not support drafts for speculative decoding: convert the model itself",
     ),
-    Sign(r"(?i)deepseek_?v3_?2.*", f"DeepSeek-V3.2 is not supported yet: {_LLAMACPP}"),
-    Sign(r"(?i)deepseek_?v4.*", f"DeepSeek-V4 is not supported yet: {_LLAMACPP}"),
+    Sign(r"(?i)deepseek_?v4_?1.*", f"DeepSeek-V4.1 is not supported yet: {_LLAMACPP}"),
     Sign(r"(?i)deepseek_?ocr_?2.*", f"DeepSeek-OCR-2 is not supported yet: {_LLAMACPP}"),
     Sign(r"(?i)deepseek_?vl.*", "DeepSeek-VL is not supported; of DeepSeek's models with vision only DeepSeek-OCR is"),
     Sign(r"(?i)deepseek(ForCausalLM)?", f"the first DeepSeek-MoE is not supported: {_LLAMACPP}"),
@@ -136,7 +177,7 @@ class Seen(msgspec.Struct, frozen=True):
     """What a checkpoint has: its files, its config.json, and its tensors by the names that its model's code has.
 
     `empty`: the names in the files of tensors without weights. `stray`: tensors that only the index has, and in which
-    shard.
+    shard. `placeless`: those of the tensors that the model has no place for.
     """
 
     files: Files
@@ -144,6 +185,7 @@ class Seen(msgspec.Struct, frozen=True):
     tensors: Mapping[str, SourceTensor]
     empty: Sequence[str]
     stray: Mapping[str, str]
+    placeless: Sequence[str] = ()
 
     @property
     def names_in_files(self) -> list[str]:
@@ -154,7 +196,7 @@ class Seen(msgspec.Struct, frozen=True):
 def no_config(files: Files) -> CheckpointError:
     """What the folder is that has no config.json."""
     names = files.names()
-    whole = [name for name in names if name.endswith(_SHARD) and FOLDERS[0].shown_by([name]) is None]
+    whole = [name for name in names if name.endswith(_SHARD) and not is_no_shard(name)]
     advice = "take it from the repository that the model is from: it belongs beside the shards"
     return (None if whole else _recognized(files, names)) or CheckpointError(_CONFIG, "no such file", advice)
 
@@ -163,9 +205,10 @@ def no_shards(files: Files, index: str | None) -> CheckpointError:
     """What the folder is that has no SafeTensors files; `index` is the file that names some, if there is one."""
     if index:
         return CheckpointError(index, "none of the shards that it names is there", "download them into the same folder")
-    default = "give the folder that holds config.json and shards"
-    recognized = _recognized(files, files.names())
-    return recognized or CheckpointError(files.checkpoint_name, "no safetensors files", default)
+    names = files.names()
+    found = "no safetensors files" + (", though config.json is there" if _CONFIG in names else "")
+    advice = "download the shards too: `hf download` continues where it stopped"
+    return _recognized(files, names) or CheckpointError(files.checkpoint_name, found, advice)
 
 
 def missing_tensor(name: str, seen: Seen) -> CheckpointError:
@@ -176,16 +219,17 @@ def missing_tensor(name: str, seen: Seen) -> CheckpointError:
     return CheckpointError(f"tensor {name}", found, advice)
 
 
-def unknown_tensors(first: str, count: int, seen: Seen) -> CheckpointError:
-    """What `count` tensors may be that have no place in the model; `first` is what the files call one of them."""
-    more = f" and {count - 1} more" if count > 1 else ""
+def unknown_tensors(names: Sequence[str], seen: Seen) -> CheckpointError:
+    """What tensors may be that have no place in the model; `names` are those in the files."""
+    others = len(names) - 1
+    for sign in (*TENSORS, *LEFTOVERS):
+        shown = sign.shown_by(names)
+        if shown is not None:
+            found = sign.found + (f" (and {others} more)" if others else "")
+            return CheckpointError(f"tensor {shown}", found, _filled(sign.advice, seen.files, shown))
+    more = f" and {others} more" if others else ""
     found = f"is unknown{more}: config.json does not promise it and there is no reason to drop it"
-    advice = "if the model does without it, leave it out with `drop`"
-    for sign in TENSORS:
-        if sign.shown_by([first]):
-            found, advice = f"{sign.found}{more}", _filled(sign.advice, seen.files, first)
-            break
-    return CheckpointError(f"tensor {first}", found, advice)
+    return CheckpointError(f"tensor {names[0]}", found, "if the model does without it, leave it out with `drop`")
 
 
 def other_model(names: Sequence[str]) -> str:
@@ -294,6 +338,30 @@ def _head(name: str, seen: Seen) -> _Sentences:
     return f"{_PROMISED}, and tie_word_embeddings is false", advice
 
 
+def _layer_of_mtp(name: str, seen: Seen) -> _Sentences:
+    block = _BLOCK.match(name)
+    if not block or f"{block[0]}eh_proj.weight" not in seen.tensors:
+        return None
+    found = f"no shard holds it, and layer {block[1]} is one of multi-token prediction (eh_proj)"
+    return found, f"set num_hidden_layers to {block[1]} in config.json, as the original has it"
+
+
+def _by_another_name(name: str, seen: Seen) -> _Sentences:
+    """What lies in the same layer, or outside of all, and is most like it."""
+    layer = _layer_of(name)
+    near = [other for other in seen.placeless if _layer_of(other) == layer]
+    if not near:
+        return None
+    nearest = seen.tensors[get_close_matches(name, near, 1, 0)[0]].name_in_files
+    found = f"no shard holds it, but there is {nearest}, for which the model has no place"
+    return found, "if another tool has renamed or joined the weights, convert the checkpoint that it was given"
+
+
+def _layer_of(name: str) -> str:
+    block = _BLOCK.match(name)
+    return block[0] if block else ""
+
+
 def _cut_off(name: str, seen: Seen) -> _Sentences:
     block = _BLOCK.match(name)
     last = max((int(m[1]) for m in map(_BLOCK.match, seen.tensors) if m), default=-1)
@@ -309,5 +377,7 @@ _CAUSES: tuple[Callable[[str, Seen], _Sentences], ...] = (
     _by_the_index,
     _by_another_tool,
     _head,
+    _layer_of_mtp,
+    _by_another_name,
     _cut_off,
 )

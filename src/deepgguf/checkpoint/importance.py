@@ -8,7 +8,6 @@ float32, by a count. The matrix of a large model has a gigabyte; only its index 
 import os
 import struct
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NoReturn
 
 import msgspec
@@ -16,9 +15,9 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from deepgguf.errors import CheckpointError, GGUFError, UsageError
+from deepgguf.errors import CheckpointError, GGUFError
 from deepgguf.files.files import FileFacts, Files
-from deepgguf.files.local import LocalFiles
+from deepgguf.files.local import named_file
 from deepgguf.formats.gguf.decode import decode_header
 from deepgguf.formats.gguf.types import MAGIC, GGMLType, GGUFHeader, TensorInfo, Value, ValueType
 
@@ -198,12 +197,7 @@ def read_importance(path: str | os.PathLike[str]) -> ImportanceMatrix:
             that do not divide the values; a value that is negative, not finite, or more than LARGEST.
         OutputError: the file cannot be read.
     """
-    try:
-        Path(path).stat()
-    except OSError as e:
-        found = "no such file" if isinstance(e, FileNotFoundError) else f"cannot be read: {e.strerror}"
-        raise UsageError(os.fspath(path), found, "give the path of an importance matrix") from None
-    files, name = LocalFiles.of_file(path)
+    files, name = named_file(path, "an importance matrix")
     file = files.facts(name)
     is_gguf = file.size >= len(MAGIC) and files.read(file, 0, len(MAGIC)).tobytes() == MAGIC
     entries, datasets, chunk_count = (_read_gguf if is_gguf else _read_legacy)(files, file)

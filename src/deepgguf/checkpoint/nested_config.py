@@ -3,16 +3,20 @@
 from collections.abc import Iterator, Mapping
 
 NESTS = ("text_config", "llm_config", "language_config")
-"""What wrappers call that object."""
+"""What most wrappers call that object."""
+
+# What a language model's config has and an encoder's has not.
+_OWN = ("vocab_size", "num_hidden_layers", "num_attention_heads")
 
 
 def nested(config: Mapping[str, object]) -> tuple[str, Mapping[str, object]] | None:
     """The name of the object within `config` that describes the language model, and the object; None without one."""
-    for name in NESTS:
-        value = config.get(name)
-        if isinstance(value, Mapping):
-            return name, value
-    return None
+    objects = {name: value for name, value in config.items() if isinstance(value, Mapping)}
+    named = next((name for name in NESTS if name in objects), None)
+    if named is None and not all(field in config for field in _OWN):
+        likely = [name for name, value in objects.items() if all(field in value for field in _OWN)]
+        named = likely[0] if len(likely) == 1 else None
+    return (named, objects[named]) if named is not None else None
 
 
 def levels(config: Mapping[str, object]) -> Iterator[Mapping[str, object]]:

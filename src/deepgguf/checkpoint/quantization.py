@@ -22,12 +22,13 @@ MODELOPT = "hf_quant_config.json"
 _BASE_MODEL = "base_model"
 
 _ACTIVATIONS = "static scales of activations, which engines do not use"
+_CACHE = ("q_scale", "k_scale", "v_scale", "kv_scale", "prob_scale", "prob_output_scale", "kv_cache_scale")
 _PACKED_SHAPE = "shapes of packed weights, which follow from their sizes"
 _NOT_WEIGHTS = {
     **dict.fromkeys(("input_scale", "output_scale", "input_global_scale", "output_global_scale"), _ACTIVATIONS),
-    **dict.fromkeys(("input_zero_point", "output_zero_point"), _ACTIVATIONS),
-    **dict.fromkeys(("q_scale", "k_scale", "v_scale", "kv_scale", "prob_scale"), _ACTIVATIONS),
-    **dict.fromkeys(("k_zero_point", "v_zero_point"), _ACTIVATIONS),
+    **dict.fromkeys(("input_scale_inv", "act_scale", "activation_scale", "input_zero_point"), _ACTIVATIONS),
+    **dict.fromkeys(("output_zero_point", "k_zero_point", "v_zero_point", *_CACHE), _ACTIVATIONS),
+    **dict.fromkeys(("_amax", "input_amax", "output_amax"), "ranges that a quantizer has measured"),
     "weight_shape": _PACKED_SHAPE,
 }
 

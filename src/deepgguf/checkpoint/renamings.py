@@ -28,6 +28,7 @@ BODIES = (
 _BODY = "model."
 _EMBEDDING = "embed_tokens.weight"
 _HEAD = "lm_head."
+_OF_MTP = re.compile(r"layers\.|\bmtp")
 _WRAPPER = re.compile(rf"(?:(?<=\.)|(?<![^\n]))(?:{'|'.join(WRAPPERS)})\.")
 
 
@@ -45,6 +46,8 @@ def renamed(names: Collection[str]) -> dict[str, str]:
     if body is not None:
         root = body.removesuffix(next(known for known in BODIES if body.endswith(known)))
         inner = [_without_prefix(name, root, body) for name in inner]
+    if inner == list(names):
+        return {}
     found = dict(zip(names, inner, strict=True))
     _check_one_each(found)
     return found
@@ -52,7 +55,7 @@ def renamed(names: Collection[str]) -> dict[str, str]:
 
 def _body(names: Collection[str]) -> str | None:
     """What stands before the embedding; None if there is none. MTP layers have copies of it, which do not count."""
-    found = [n.removesuffix(_EMBEDDING) for n in names if n.endswith(_EMBEDDING) and "layers." not in n]
+    found = [n.removesuffix(_EMBEDDING) for n in names if n.endswith(_EMBEDDING) and not _OF_MTP.search(n)]
     bodies = [body for body in found if body == "" or body.endswith(".")]
     if len(bodies) > 1:
         first, second = (body + _EMBEDDING for body in bodies[:2])

@@ -12,8 +12,10 @@ _STEM = "model"
 
 _NUMBERED = re.compile(r"(?P<stem>.*)-(?P<number>\d{1,6})-of-(?P<count>\d{1,6})\.safetensors")
 
-# What tools put beside a model under names of its own: PEFT, mistral-common, DeepSeek's own inference code.
-_BESIDE = re.compile(r"(adapter_model|consolidated|model\d+-mp\d+)\b.*\.safetensors")
+# What is never a shard: adapters (PEFT), and the parts of DeepSeek's own inference code (inference/convert.py).
+_NO_SHARD = re.compile(r"adapter_model\b.*|model\d+-mp\d+\.safetensors")
+# What tools put beside a model under a name of its own: mistral-common.
+_BESIDE = re.compile(rf"{_NO_SHARD.pattern}|consolidated\b.*\.safetensors")
 
 
 class ModelFiles(msgspec.Struct, frozen=True):
@@ -43,9 +45,9 @@ def model_files(present: Sequence[str]) -> ModelFiles:
     return ModelFiles(tuple(names), _without(present, names))
 
 
-def is_adapter(name: str) -> bool:
-    """Whether it is what PEFT calls an adapter, which is no model by itself."""
-    return name.startswith("adapter_model.")
+def is_no_shard(name: str) -> bool:
+    """Whether a file of this name is none of a model's in Hugging Face's layout, whatever else is there."""
+    return _NO_SHARD.fullmatch(name) is not None
 
 
 def _without(present: Sequence[str], names: Collection[str]) -> tuple[str, ...]:
@@ -59,23 +61,29 @@ def numbering_error(names: Collection[str]) -> CheckpointError | None:
         if numbered.missing is not None:
             found = f"this shard is missing, {len(numbered.names)} of {count} are there"
             return CheckpointError(numbered.missing, found, "download it")
-        stray = next((name for number, name in numbered.names.items() if not 1 <= number <= count), None)
+        last = numbered.first + count - 1
+        stray = next((name for number, name in numbered.names.items() if not numbered.first <= number <= last), None)
         if stray is not None:
             return CheckpointError(stray, f"numbers go from 1 to {count}", "move it to another folder")
     return None
 
 
 class _Numbered(msgspec.Struct, frozen=True):
-    """Shards that are numbered from 1 to `count`, by their numbers."""
+    """Shards of which there are `count`, by their numbers."""
 
     stem: str
     count: str
     names: dict[int, str]
 
     @property
+    def first(self) -> int:
+        """1, or 0 where all that are numbered from 0 are there, as some tools write them."""
+        return 0 if self.names.keys() == set(range(int(self.count))) else 1
+
+    @property
     def missing(self) -> str | None:
         """The name of the first shard that is not there."""
-        first = next((i for i in range(1, int(self.count) + 1) if i not in self.names), None)
+        first = next((i for i in range(self.first, self.first + int(self.count)) if i not in self.names), None)
         width = max(len(name) for name in self.names.values()) - len(f"{self.stem}--of-{self.count}.safetensors")
         return None if first is None else f"{self.stem}-{first:0{width}d}-of-{self.count}.safetensors"
 

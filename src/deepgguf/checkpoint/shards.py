@@ -6,7 +6,7 @@ from itertools import chain
 import msgspec
 
 from deepgguf.checkpoint.diagnosis import no_shards
-from deepgguf.checkpoint.shard_names import WHOLE, ModelFiles, is_adapter, model_files, numbering_error
+from deepgguf.checkpoint.shard_names import WHOLE, ModelFiles, is_no_shard, model_files, numbering_error
 from deepgguf.checkpoint.spelling import spelled_tensors
 from deepgguf.errors import CheckpointError, OutputError, printable
 from deepgguf.executors.executor import Executor
@@ -100,7 +100,7 @@ def _chosen(files: Files, there: Sequence[str], index: _Index | None) -> ModelFi
             )
         if complete and numbering_error(named) is None:
             return ModelFiles(tuple(named))
-    if all(map(is_adapter, present)):
+    if all(map(is_no_shard, present)):
         raise no_shards(files, INDEX if index and index.weight_map else None)
     return model_files(present)
 

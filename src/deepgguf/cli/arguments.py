@@ -140,7 +140,10 @@ def _add_sample(subparsers: Any) -> None:
     parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("folder", metavar="DIR", help="a folder that does not exist or is empty")
     parser.add_argument(
-        "--size", default="sample", metavar="SIZE", help="sample (a few MB), bench (4.4 GB), full (689 GB)"
+        "--size",
+        default="sample",
+        metavar="SIZE",
+        help="sample (a few MB), bench (a few GB), full (as released), flash, pro",
     )
     parser.add_argument("--shards", type=int, default=1, metavar="N", help="number of files")
     parser.add_argument("--scatter", action="store_true", help="put scales in different shards from their weights")

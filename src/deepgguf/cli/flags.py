@@ -12,7 +12,8 @@ _FLAGS = {"tensor_types": "--tensor-type", "manifest": "--no-manifest", "measure
 _PLACES = {"source": "SRC", "path": "FILE.gguf", "folder": "DIR"}
 # What messages name besides the choices of a conversion.
 _NAMED = {"output", "shards", "sparse", "remake", *_PLACES}
-_IN_A_MESSAGE = re.compile(r"`(\w+)(?:=([^`]*))?`")
+# A choice, but not a field that a file lacks, which msgspec puts between backticks too.
+_IN_A_MESSAGE = re.compile(r"(?<!required field )`(\w+)(?:=([^`]*))?`")
 
 
 def add_choices(

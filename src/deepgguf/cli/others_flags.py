@@ -1,6 +1,6 @@
 """Flags of other converters: what is called otherwise here, or is not needed."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 SAME = {"--outtype": "type", "--outfile": "output"}
 """Flags of llama.cpp's convert_hf_to_gguf.py that mean what a choice here means, and take the same values."""
@@ -15,7 +15,7 @@ _ANSWERS = {
     **dict.fromkeys(["-q", "--quantize", "--quant", "--quantization", "--ftype", "--dtype", "--qtype"], _TYPE),
     **dict.fromkeys(["-m", "--model", "--input", "--model-path", "--model-dir", "--src"], _SOURCE),
     **dict.fromkeys(["--use-temp-file", "--no-lazy", "--verbose", "--no-tensor-first-split"], _NOT_NEEDED),
-    **dict.fromkeys(["--keep-split", "--fuse-gate-up-exps", "--allow-requantize"], _NOT_NEEDED),
+    **dict.fromkeys(["--keep-split", "--fuse-gate-up-exps", "--fuse-qkv", "--allow-requantize"], _NOT_NEEDED),
     **dict.fromkeys(["--model-name", "--metadata"], _NAME),
     **dict.fromkeys(["-t", "--threads", "--nthread", "--nthreads", "--workers"], "use --jobs"),
     "--dry-run": "use `deepgguf plan`",
@@ -24,12 +24,19 @@ _ANSWERS = {
     "--force": "use --overwrite",
     "--bigendian": "no engine needs it: leave it out",
     "--vocab-only": "deepgguf writes whole models only",
+    **dict.fromkeys(["--no-mtp", "--no-nextn"], "use --mtp drop"),
 }
 
 
-def answer(unknown: Iterable[str]) -> str | None:
-    """What to do about the first of these arguments that is another converter's flag; None if none is."""
+def answer(unknown: Sequence[str]) -> str | None:
+    """What to do about the first of these arguments that another converter takes; None if none does."""
     flags = [argument.partition("=")[0] for argument in unknown]
-    return next(
-        (f"{flag} is a flag of another converter: {_ANSWERS[flag]}" for flag in flags if flag in _ANSWERS), None
-    )
+    known = (f"{flag} is a flag of another converter: {_ANSWERS[flag]}" for flag in flags if flag in _ANSWERS)
+    return next(known, None) or _positional(next(iter(unknown)))
+
+
+def _positional(argument: str) -> str | None:
+    """llama-quantize takes output and type without flags."""
+    if argument.startswith("-"):
+        return None
+    return f"one SRC only, and {argument} is another: give an output with -o, a type with --type"

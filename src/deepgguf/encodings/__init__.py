@@ -37,11 +37,11 @@ _ALONE = {
 READ_DTYPES = tuple(sorted(_ALONE | PLAIN_BY_DTYPE.keys()))
 """The dtypes of tensors X.weight that deepgguf reads, whatever is beside them."""
 
-PLAIN = frozenset(type for type, encoding in _BY_TYPE.items() if isinstance(encoding, Plain))
-"""The types that hold every weight by itself."""
+WRITTEN = frozenset(_BY_TYPE) - {GGMLType.I32}
+"""The types that deepgguf writes weights in; GGMLType has some that are only read in headers."""
 
-WRITTEN = frozenset(_BY_TYPE)
-"""The types that deepgguf writes; GGMLType has some that are only read in headers."""
+PLAIN = frozenset(type for type, encoding in _BY_TYPE.items() if isinstance(encoding, Plain) and type in WRITTEN)
+"""The types that hold every weight by itself."""
 
 _PARTS = frozenset(part for claim, _ in CLAIMS for part in (claim.weights, *claim.companions))
 

@@ -55,6 +55,16 @@ def nibbles(data: Bytes, run: int) -> Codes:
     return fields(data, run, bits=4)[:, None]
 
 
+def pairs_of_a_block(neighbours: Bytes) -> Bytes:
+    """Nibbles of neighbours, the lower one first, as ggml has those of 32 weights: i low and i + 16 high.
+
+    [blocks, 16] to [blocks, 16].
+    """
+    codes = np.stack((neighbours & 15, neighbours >> 4), axis=2).reshape(-1, 32)
+    paired: Bytes = codes[:, :16] | codes[:, 16:] << 4
+    return paired
+
+
 def nibble_pairs(data: Bytes, levels: Floats) -> Floats:
     """What the two nibbles of every byte stand for, the lower one first: [rows, n] to float32 [rows, 2 n]."""
     codes = np.arange(256)

@@ -98,9 +98,6 @@ class Encoding(msgspec.Struct, frozen=True, tag=True):
     type: ClassVar[GGMLType | None] = None
     """Its number in a GGUF file; None for forms that only sources have."""
 
-    packs_as: ClassVar[GGMLType | None] = None
-    """The type whose blocks hold its codes and scales as they are, so that `repack` can make them."""
-
     @classmethod
     def describe(
         cls, weights: TensorHeader, beside: Sequence[TensorHeader], quantization: Mapping[str, object]
@@ -120,6 +117,26 @@ class Encoding(msgspec.Struct, frozen=True, tag=True):
     def plain(self) -> GGMLType:
         """F32, F16 or BF16: the type that an unquantized conversion gives such weights."""
         raise NotImplementedError
+
+    @property
+    def packs_as(self) -> GGMLType | None:
+        """The type whose blocks hold its codes and scales as they are, so that `repack` can make them; None if none."""
+        return None
+
+    @property
+    def always_packs(self) -> bool:
+        """Whether quantizing to `packs_as` takes over codes and scales too, as that type has no others."""
+        return False
+
+    @property
+    def exact_plain(self) -> GGMLType:
+        """F32, F16 or BF16: the smallest of them that holds every weight."""
+        return self.plain
+
+    @property
+    def rounds_by(self) -> str:
+        """Which scales make `packs_as`, or else `exact_plain`, round their weights; empty where none can."""
+        return ""
 
     @property
     def working(self) -> int:
@@ -153,13 +170,21 @@ class Encoding(msgspec.Struct, frozen=True, tag=True):
         """Itself; for a part of a matrix, the form of the whole."""
         return self
 
-    def repacks(self, source: "Encoding") -> bool:
-        """Whether weights stored as `source` can take this form without becoming numbers in between."""
-        return source == self or (source.packs_as is not None and source.packs_as is self.type)
+    def repacks(self, source: "Encoding", *, exact: bool) -> bool:
+        """Whether weights stored as `source` take this form without becoming numbers in between.
+
+        `exact`: they are to stay as they are; else they are quantized as their conversion to `plain` would be.
+        """
+        packed = source.packs_as is not None and source.packs_as is self.type
+        return source == self or (packed and (exact or source.always_packs))
 
     def repack(self, stored: Stored, out: Bytes) -> None:
         """The stored rows as the blocks of `packs_as`, into `out`; blocks of a type of GGUF are copied."""
         (out[:],) = stored.blobs
+
+    def packed(self, stored: Stored) -> Bytes:
+        """What `repack` must make, by NumPy from the definition of the blocks: verification holds it to this."""
+        return stored.blobs[0]
 
     def ranges(self, cols: int, first: int, rows: int) -> tuple[Range, ...]:
         """The bytes of each blob that rows [first, first + rows) need; a row has `cols` weights."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from deepgguf import kernels
 from deepgguf.encodings.encoding import Bytes, Claim, Counts, Floats, Stored
-from deepgguf.encodings.scaled import SCALE_NAMES, Scaled
+from deepgguf.encodings.scaled import POWER_SCALES, SCALE_NAMES, Scaled
 from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType
 
@@ -21,6 +21,16 @@ class Fp8(Scaled, frozen=True):
     dtype = "F8_E4M3"
     claims = (Claim("weight", ("F8_E4M3",), SCALE_NAMES),)
     kind = "FP8"
+
+    @property
+    def exact_plain(self) -> GGMLType:
+        """BF16: three bits of mantissa, and a scale that is a power of two as a rule."""
+        return GGMLType.BF16
+
+    @property
+    def rounds_by(self) -> str:
+        """E8M0 is nothing but powers of two."""
+        return "" if self.scale in POWER_SCALES else "scales that are not powers of two"
 
     @property
     def working(self) -> int:

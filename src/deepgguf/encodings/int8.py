@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from deepgguf.encodings.encoding import Claim, Floats, Range, Stored
-from deepgguf.encodings.scaled import FLOAT_SCALES, Scaled
+from deepgguf.encodings.encoding import Bytes, Claim, Floats, Range, Stored
+from deepgguf.encodings.scaled import FLOAT_SCALES, GROUP, Scaled
 from deepgguf.errors import CheckpointError
 from deepgguf.executors.buffers import Buffers
+from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.formats.safetensors import TensorHeader
 
 
@@ -35,6 +36,22 @@ class Int8(Scaled, frozen=True):
             found = "config.json calls it asymmetric, but there is no weight_zero_point beside it"
             raise CheckpointError(f"tensor {weights.name}", found)
         return cls(scaled.block, scaled.scale, scaled.scales, zeros is not None)
+
+    @property
+    def packs_as(self) -> GGMLType | None:
+        """Q8_0, whose scales are F16."""
+        return GGMLType.Q8_0 if self._by_groups and not self.zeros else None
+
+    @property
+    def rounds_by(self) -> str:
+        """See there."""
+        return self._scales_in_f16 if self.packs_as else ""
+
+    def repack(self, stored: Stored, out: Bytes) -> None:
+        """ggml-common.h, block_q8_0: the scale, then the numbers. Errors as of `pack_scales`."""
+        blocks = out.reshape(-1, 2 + GROUP)
+        self.pack_scales(stored, blocks)
+        blocks[:, 2:] = stored.blobs[0].reshape(-1, GROUP)
 
     def ranges(self, cols: int, first: int, rows: int) -> tuple[Range, ...]:
         """The rows' numbers, the scales of the blocks that they touch, and the zeros of these."""

@@ -11,12 +11,14 @@ from deepgguf.formats.gguf.types import GGMLType
 class Opaque(Encoding, frozen=True):
     """An unknown dtype, scales that do not fit their weights, scales without weights: `where`, `found`, `advice`.
 
-    These are the words of the error if the tensor turns out to be needed.
+    These are the words of the error if the tensor turns out to be needed. `stored_as` is a dtype that means
+    nothing here by itself, but may to the model's table.
     """
 
     where: str
     found: str
     advice: str = ""
+    stored_as: str = ""
 
     def refuse(self) -> NoReturn:
         """Raises the CheckpointError."""

@@ -9,10 +9,11 @@ from math import prod
 
 import numpy as np
 
-from deepgguf.encodings.bits import integers, nibble_pairs
-from deepgguf.encodings.encoding import Claim, Floats, Range, Stored
+from deepgguf.encodings.bits import integers, nibble_pairs, pairs_of_a_block
+from deepgguf.encodings.encoding import Bytes, Claim, Floats, Range, Stored
 from deepgguf.encodings.scaled import (
     FLOAT_SCALES,
+    GROUP,
     ROW,
     TENSOR,
     Block,
@@ -25,6 +26,7 @@ from deepgguf.encodings.scaled import (
 )
 from deepgguf.errors import CheckpointError
 from deepgguf.executors.buffers import Buffers
+from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.formats.safetensors import TensorHeader
 
 _WORD = 32
@@ -64,6 +66,30 @@ class PackedInt(Scaled, frozen=True):
             found = "config.json calls it asymmetric, but there is no weight_zero_point beside it"
             raise CheckpointError(f"tensor {weights.name}", found)
         return cls(block, scales.dtype, "weight_scale", bits, zeros is not None)
+
+    @property
+    def packs_as(self) -> GGMLType | None:
+        """Q4_0 or Q8_0, whose codes lie around zero too and whose scales are F16."""
+        if self.zeros or not self._by_groups:
+            return None
+        return GGMLType.Q4_0 if self.bits == 4 else GGMLType.Q8_0
+
+    @property
+    def rounds_by(self) -> str:
+        """See there."""
+        return self._scales_in_f16 if self.packs_as else ""
+
+    def repack(self, stored: Stored, out: Bytes) -> None:
+        """ggml-common.h, block_q4_0 and block_q8_0: the scale, then codes; in Q4_0 column i low, column i + 16 high.
+
+        Errors as of `pack_scales`.
+        """
+        blocks = out.reshape(-1, 2 + GROUP * self.bits // 8)
+        self.pack_scales(stored, blocks)
+        if self.bits == 8:
+            blocks[:, 2:] = stored.blobs[0].reshape(-1, GROUP) ^ 0x80  # from around 128 to around 0
+            return
+        blocks[:, 2:] = pairs_of_a_block(stored.blobs[0].reshape(-1, GROUP // 2))
 
     def logical_shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
         """All fields of the words."""

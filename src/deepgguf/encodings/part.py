@@ -30,6 +30,26 @@ class Part(Encoding, frozen=True):
         return self.whole.plain
 
     @property
+    def packs_as(self) -> GGMLType | None:
+        """The matrix's; columns have no blocks of their own."""
+        return None if self.turned else self.whole.packs_as
+
+    @property
+    def always_packs(self) -> bool:
+        """As the matrix."""
+        return self.whole.always_packs
+
+    @property
+    def exact_plain(self) -> GGMLType:
+        """The matrix's."""
+        return self.whole.exact_plain
+
+    @property
+    def rounds_by(self) -> str:
+        """The matrix's."""
+        return self.whole.rounds_by
+
+    @property
     def rounds_first(self) -> bool:
         """As the matrix's."""
         return self.whole.rounds_first
@@ -76,6 +96,14 @@ class Part(Encoding, frozen=True):
             return self.whole.values(stored._replace(first=self.first + stored.first), buffers)
         strip, wanted = self._strip(stored)
         return np.ascontiguousarray(self.whole.values(strip, buffers)[:, wanted].T)
+
+    def repack(self, stored: Stored, out: Bytes) -> None:
+        """As the matrix's form does it."""
+        self.whole.repack(stored._replace(first=self.first + stored.first), out)
+
+    def packed(self, stored: Stored) -> Bytes:
+        """As the matrix's form has them."""
+        return self.whole.packed(stored._replace(first=self.first + stored.first))
 
     def _strip(self, stored: Stored) -> tuple[Stored, slice]:
         """The matrix's columns that the rows are, from the edge of a block on, and which of them are wanted."""

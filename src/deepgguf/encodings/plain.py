@@ -28,7 +28,7 @@ class Plain(Encoding, frozen=True):
         """None."""
         return 0
 
-    def repacks(self, source: Encoding) -> bool:
+    def repacks(self, source: Encoding, *, exact: bool) -> bool:
         """Never: a copy is not worth more than its counts."""
         return False
 

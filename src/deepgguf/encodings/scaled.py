@@ -30,8 +30,13 @@ _SHOWN = {ROW: "one for each row", TENSOR: "one for each tensor"}
 
 FLOAT_SCALES = ("F32", "F16", "BF16")
 POWER_SCALES = ("F8_E8M0", "U8")  # U8 holds E8M0, from writers that lack the type
+GROUP = 32
+"""Weights in a block of GGUF's types with one scale."""
+
 SCALE_NAMES = ("weight_scale_inv", "weight_scale", "weight.scale", "scale")
 """What a layer's scales are called: by DeepSeek-V3, by llm-compressor and modelopt, by others, by DeepSeek-V4."""
+
+_V4_NAMES = ("layers.", "mtp.")  # as DeepSeek-V4's tensors begin
 
 _Size = Annotated[int, msgspec.Meta(gt=0, le=2**32)]
 _BLOCK_KEYS = ("weight_block_size", "block_structure")
@@ -71,6 +76,11 @@ class Scaled(Encoding, frozen=True):
     def plain(self) -> GGMLType:
         """BF16, which DeepSeek's own conversion gives."""
         return GGMLType.BF16
+
+    @property
+    def exact_plain(self) -> GGMLType:
+        """F32, in which the products are made."""
+        return GGMLType.F32
 
     @property
     def rounds_first(self) -> bool:
@@ -154,6 +164,31 @@ class Scaled(Encoding, frozen=True):
             run = values[max(0, nth * height - above) : (nth + 1) * height - above]
             operation(run, np.repeat(row, min(width, cols))[:cols], out=run)
 
+    @property
+    def _by_groups(self) -> bool:
+        """Whether a block of 32 weights has one scale, as blocks of GGUF have, of a dtype that is an F16 as a rule."""
+        return self.block[1] % GROUP == 0 and self.scale in ("F16", "BF16")
+
+    @property
+    def _scales_in_f16(self) -> str:
+        """For `rounds_by`."""
+        return "" if self.scale == "F16" else "scales that F16 does not hold: below 2⁻¹⁴, in part"
+
+    def pack_scales(self, stored: Stored, blocks: Bytes) -> None:
+        """Writes the scale of every block of 32 weights as F16 into its first two bytes; `blocks` is uint8 [n, bytes].
+
+        Errors as of `check_scales`; NonFiniteError for scales that F16 does not reach.
+        """
+        scales = self.checked_scales(stored).reshape(-1, self.across(stored.cols))
+        with np.errstate(over="ignore", under="ignore"):
+            halves = scales.astype(np.float16)
+        if not np.isfinite(halves).all():
+            found = f"has the scale {scales.max():g}, which is more than F16 holds"
+            raise NonFiniteError(f"tensor {stored.tensor}", found, 'choose `type="f32"`')
+        rows = (stored.first % self.block[0] + np.arange(stored.rows)) // self.block[0]
+        columns = np.arange(stored.cols // GROUP) * GROUP // self.block[1]
+        blocks[:, :2] = halves[rows[:, None], columns].reshape(-1, 1).view(np.uint8)
+
     def across(self, cols: int) -> int:
         """Blocks side by side in `cols` columns."""
         return -(-cols // self.block[1])
@@ -172,8 +207,10 @@ def only_scales(weights: TensorHeader, beside: Sequence[TensorHeader], kind: str
     """The scales among the companions `beside`; CheckpointError if there are none, or two."""
     scales = [header for header in beside if header.name.endswith(SCALE_NAMES)]
     if not scales:
-        name = f"{_layer(weights)}{'weight_scale_inv' if kind == 'FP8' else 'weight_scale'}"
-        raise CheckpointError(f"tensor {weights.name}", f"{kind}, but there is no {name} in any shard")
+        usual = "weight_scale_inv" if kind == "FP8" else "weight_scale"
+        name = _layer(weights) + ("scale" if weights.name.startswith(_V4_NAMES) else usual)
+        advice = "download the shard that has it, or compare with the original checkpoint"
+        raise CheckpointError(f"tensor {weights.name}", f"{kind}, but there is no {name} in any shard", advice)
     if len(scales) > 1:
         raise CheckpointError(f"tensor {weights.name}", f"has scales twice, {scales[0].name} and {scales[1].name}")
     return scales[0]
@@ -199,7 +236,8 @@ def check_grid(scales: TensorHeader, shape: tuple[int, ...], block: Block) -> No
     if scales.shape != _grid(shape, block):
         blocks = f"blocks of {list(block)} in {list(shape)}"
         found = f"shape {list(scales.shape)}, expected {list(_grid(shape, block))} for {blocks}"
-        raise CheckpointError(f"tensor {scales.name}", found)
+        advice = "compare the sizes of blocks in quantization_config with the original's"
+        raise CheckpointError(f"tensor {scales.name}", found, advice)
 
 
 def scale_block(scales: TensorHeader, shape: tuple[int, ...], quantization: Mapping[str, object]) -> Block:
@@ -277,4 +315,5 @@ def check_scales(values: Floats, where: str, first_row: int = 0, *, zero: bool =
     row, column = (int(i) for i in np.argwhere(~good)[0])
     value = float(values[row, column])
     error = CheckpointError if np.isfinite(value) else NonFiniteError
-    raise error(where, f"the scale of block [{first_row + row}, {column}] is {value}, expected a positive number")
+    found = f"the scale of block [{first_row + row}, {column}] is {value}, expected a positive number"
+    raise error(where, found, "compare the shard's checksum with the original's")

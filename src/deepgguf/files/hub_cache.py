@@ -37,6 +37,8 @@ def snapshot_folder(path: Path) -> Path:
         if not found_there:
             raise UsageError(path, f"refs/main names the snapshot {revision}, which is not there", "download it again")
         return found_there[0]
+    if not snapshots:
+        raise UsageError(path, "a download that has hardly begun: it has no snapshot", "run `hf download` again")
     if len(snapshots) != 1:
         raise UsageError(path, f"{len(snapshots)} snapshots and no refs/main", "give one of the folders in snapshots/")
     return snapshots[0]

@@ -131,7 +131,7 @@ class LocalFiles(Files):
             real = os.path.realpath(Path(self._folder, name), strict=True)
             folder = os.path.realpath(self._folder, strict=True)
         except OSError as e:
-            raise unreadable(name, e, "download it again") from None
+            raise _elsewhere(Path(self._folder), name) or unreadable(name, e, "download it again") from None
         anywhere = self._any_symlink or (name.endswith(".safetensors") and ".." not in Path(name).parts)
         allowed = [a for a in (folder, blobs_folder(folder)) if a]
         if not anywhere and not any(Path(real).is_relative_to(a) for a in allowed):
@@ -192,6 +192,29 @@ class LocalFiles(Files):
         return True
 
 
+def _elsewhere(folder: Path, name: str) -> CheckpointError | None:
+    """What to say of a shard that is a symlink to another disk, which is not mounted; None of any other file."""
+    path = folder / name
+    target = Path(os.path.realpath(path))
+    if not name.endswith(".safetensors") or not path.is_symlink() or os.path.lexists(target):
+        return None
+    homes = (Path(os.path.realpath(folder)), Path(blobs_folder(os.path.realpath(folder)) or folder))
+    if any(target.is_relative_to(home) for home in homes):
+        return None
+    found = f"a symlink to {target}, where there is no file"
+    return CheckpointError(name, found, "mount the disk that it lies on, or download the file again")
+
+
 def _quarter_of_what_may_be_open() -> int:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return 1024 if most == resource.RLIM_INFINITY else max(1, most // 4)
+
+
+def named_file(path: str | os.PathLike[str], what: str) -> tuple[LocalFiles, str]:
+    """As `LocalFiles.of_file`, of what a choice names; UsageError if there is no such file."""
+    try:
+        Path(path).stat()
+    except OSError as e:
+        found = "no such file" if isinstance(e, FileNotFoundError) else f"cannot be read: {e.strerror}"
+        raise UsageError(os.fspath(path), found, f"give the path of {what}") from None
+    return LocalFiles.of_file(path)

@@ -136,7 +136,7 @@ def _types(tensor: PlannedTensor) -> tuple[GGMLType, ...]:
         encoding = encoding_of(type)
         if isinstance(encoding, Quantized) and fits(type, tensor.info.shape[-1]):
             found += [type] if tensor.importance or not encoding.needs_importance else []
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def _nbytes(tensor: PlannedTensor, type: GGMLType) -> int:

@@ -115,7 +115,8 @@ def parse_json(text: bytes, where: str) -> object:
     except RecursionError:
         raise CheckpointError(where, "JSON nested too deeply") from None
     except json.JSONDecodeError as e:
-        raise CheckpointError(where, f"not JSON at character {e.pos}: {e.msg}") from None
+        advice = "mend what was changed there, or take the file from the original model"
+        raise CheckpointError(where, f"not JSON at character {e.pos}: {e.msg}", advice) from None
     except _RefusedError as e:
         raise CheckpointError(where, str(e)) from None
 

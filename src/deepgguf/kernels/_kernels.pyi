@@ -75,3 +75,6 @@ def fp8(
 
 def quantize(src: Floats, cols: int, type: int, importance: Floats | None, dst: Bytes, row_bytes: int) -> None:
     """Rows of `cols` floats to rows of `row_bytes` bytes of a quantized type; `importance`: a weight per column."""
+
+def mxfp4(codes: Bytes, scales: Bytes, dst: Bytes) -> None:
+    """FP4 codes, two to a byte with the even column's low, and a scale (E8M0) for every 32, to blocks of MXFP4."""

@@ -13,6 +13,7 @@
 #include <tuple>
 #include <vector>
 
+#include "pack_mxfp4.hpp"
 #include "table.hpp"
 
 namespace nb = nanobind;
@@ -127,6 +128,14 @@ void quantize(Floats src, int64_t cols, int type, std::optional<Floats> importan
     active.quantize[type](src.data(), dst.data(), rows, cols, importance ? importance->data() : nullptr);
 }
 
+void mxfp4(In codes, In scales, Out dst) {
+    const int64_t blocks = static_cast<int64_t>(scales.size());
+    require(blocks * MXFP4_CODES == static_cast<int64_t>(codes.size()), "mxfp4: not 16 bytes of codes for each scale");
+    require(blocks * MXFP4_BLOCK == static_cast<int64_t>(dst.size()), "mxfp4: destination has another size");
+    nb::gil_scoped_release release;
+    pack_mxfp4(codes.data(), scales.data(), dst.data(), blocks);
+}
+
 }  // namespace
 }  // namespace deepgguf
 
@@ -153,4 +162,5 @@ NB_MODULE(_kernels, m) {
           nb::arg("block_cols"), nb::arg("dst").noconvert(), nb::arg("to_type"));
     m.def("quantize", &quantize, nb::arg("src"), nb::arg("cols"), nb::arg("type"), nb::arg("importance").none(),
           nb::arg("dst").noconvert(), nb::arg("row_bytes"));
+    m.def("mxfp4", &mxfp4, nb::arg("codes"), nb::arg("scales"), nb::arg("dst").noconvert());
 }

@@ -13,7 +13,7 @@ from deepgguf.checkpoint.nested_config import levels, nested
 from deepgguf.choices import FileKind
 from deepgguf.errors import CheckpointError
 from deepgguf.formats.gguf.types import Value, ValueType
-from deepgguf.models import deepseek_v2
+from deepgguf.models import bundled_templates, deepseek_v2
 from deepgguf.models.config_schema import JsonObject, json_object, to_config
 from deepgguf.models.engine_limits import unread_limits
 from deepgguf.models.family import Family, KeyFacts, TargetFile
@@ -174,5 +174,5 @@ FAMILY = Family(
         "ollama": ollama_target(TargetFile("deepseekocr", _ollama_keys), Exceptions(kept_prefixes=("v.", "s.", "mm."))),
         "llama.cpp": llamacpp_target(_LLAMACPP_FILES, _llamacpp_limits),
     },
-    chat_template="{% for m in messages %}{{m['content']}}{% endfor %}",  # conversion/deepseek.py, DeepseekV2Model
+    chat_template=lambda config: bundled_templates.OCR,
 )

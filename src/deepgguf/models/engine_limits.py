@@ -17,7 +17,7 @@ _MOST_LAYERS, _MOST_EXPERTS = 512, 1024  # llama-hparams.h, LLAMA_MAX_LAYERS, LL
 
 def engine_limits(c: LanguageConfig) -> tuple[str, ...]:
     """A sentence for everything about a model with this config that the engine does not do."""
-    return (*unread_limits(c), *_loading(c), *_routing(c), *_attention(c))
+    return (*unread_limits(c), *_loading(c), *routing_limits(c), *attention_limits(c))
 
 
 def unread_limits(c: LanguageConfig) -> Iterator[str]:
@@ -45,7 +45,8 @@ def _loading(c: LanguageConfig) -> Iterator[str]:
         )
 
 
-def _routing(c: LanguageConfig) -> Iterator[str]:
+def routing_limits(c: LanguageConfig) -> Iterator[str]:
+    """Groups of experts that the engine does not take."""
     if c.n_group and c.n_group > 1 and c.n_group == c.n_routed_experts and c.topk_group != c.n_group:
         yield (
             f"the engine of both targets ({ENGINE}) expects fewer groups of experts than experts; this model has "
@@ -53,7 +54,8 @@ def _routing(c: LanguageConfig) -> Iterator[str]:
         )
 
 
-def _attention(c: LanguageConfig) -> Iterator[str]:
+def attention_limits(c: LanguageConfig) -> Iterator[str]:
+    """Windows and stretched positions that the engine does not compute."""
     if c.sliding_window and c.sliding_window < c.max_position_embeddings:
         yield (
             f"sliding_window is {c.sliding_window}, but the engines' deepseek2 has no window: it attends to all "

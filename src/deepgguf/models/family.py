@@ -6,13 +6,16 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
+from deepgguf.checkpoint.tokenizer import Tokenizer
 from deepgguf.choices import FileKind, Mtp
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.formats.gguf.types import GGMLType, Value
+from deepgguf.models.bundled_templates import BundledTemplate
 from deepgguf.models.config_schema import JsonObject
-from deepgguf.models.storage import CHOSEN, widest
-from deepgguf.models.table import Row
+from deepgguf.models.storage import CHOSEN, F32, MATRIX, widest
+from deepgguf.models.table import Output, Row
 from deepgguf.recipes.choice import NO_EXCEPTIONS, Exceptions
+from deepgguf.recipes.fallback import fits
 
 C = TypeVar("C")  # a family's config struct
 
@@ -43,9 +46,12 @@ class Target(msgspec.Struct, Generic[C], frozen=True):
     """What a target makes of a family.
 
     `plain_types[storage][plain type of the source]`: the type without a choice. `file_types[type]`: general.file_type
-    of an unquantized file of that type. `exceptions`: where the target differs from llama-quantize. `limits(config)`:
-    sentences about what the target's engine cannot do. `mtp`: what can become of layers of multi-token prediction; the
-    first is what the reference converter does.
+    of an unquantized file, by the type of most of its weights. `exceptions`: where the target differs from
+    llama-quantize. `limits(config)`: sentences about what the target's engine cannot do. `mtp`: what can become of
+    layers of multi-token prediction; the first is what the reference converter does.
+
+    `stored_types`: the types without a choice of matrices that are stored in these forms. `direct`: quantized types are
+    made of the weights as they are stored, not of those that an unquantized file would have.
     """
 
     files: Mapping[FileKind, TargetFile[C]]
@@ -54,12 +60,24 @@ class Target(msgspec.Struct, Generic[C], frozen=True):
     exceptions: Exceptions = NO_EXCEPTIONS
     limits: Callable[[C], tuple[str, ...]] = lambda config: ()
     mtp: tuple[Mtp, ...] = ("drop",)
+    stored_types: Mapping[type[Encoding], GGMLType] = {}
+    direct: bool = False
 
-    def unquantized_type(self, storage: str, forms: Collection[Encoding], chosen: GGMLType | None) -> GGMLType:
-        """The type of a tensor with this storage whose sources have these `forms`, if `chosen` was asked for."""
+    def type_of(self, output: Output, forms: Collection[Encoding], chosen: GGMLType | None) -> GGMLType:
+        """The type of `output`, whose sources have these `forms`, in a file without quantization by recipe, if `chosen`
+        was asked for.
+        """
         if chosen is not None:
-            return CHOSEN[storage][chosen]
-        return self.plain_types[storage][widest({form.plain for form in forms})]
+            return CHOSEN[output.storage][chosen]
+        own = {self.stored_types.get(type(form.form)) for form in forms} if output.storage == MATRIX else {None}
+        found = own.pop()
+        if found is not None and not own and fits(found, output.view.row_length):
+            return found
+        return self.plain_types[output.storage][widest({form.plain for form in forms})]
+
+    def type_before(self, output: Output, forms: Collection[Encoding]) -> GGMLType:
+        """The type that a recipe starts from."""
+        return self.type_of(output, forms, F32 if self.direct else None)
 
 
 class Family(msgspec.Struct, Generic[C], frozen=True):
@@ -69,9 +87,10 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     `table(config, mtp_layers)` yields every tensor that the checkpoint must contain, and those of so many layers of
     multi-token prediction; `mtp_layers(config)` is how many config.json promises. `drop_reason(config, name)` says why
     another tensor is left out, or None if it is unknown. `limits(config)`: sentences about what no engine can do with
-    the model. `model_type` is the other name in config.json, empty where other models share it. `pre` is the
-    pre-tokenizer of the models that have been published, `chat_template` what their reference converter writes where
-    they ship none.
+    the model; `prompt_limits(tokenizer)`: how its prompts will differ from what it learned. `model_type` is the other
+    name in config.json, empty where other models share it. `pre` is the pre-tokenizer of the models that have been
+    published, `chat_template(config)` what the model was trained on if it ships none. `draft_table(config)`: the
+    tensors of a model that the same checkpoint holds to draft for this one.
     """
 
     name: str
@@ -82,8 +101,10 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     limits: Callable[[C], tuple[str, ...]] = lambda config: ()
     model_type: str = ""
     mtp_layers: Callable[[C], int] = lambda config: 0
+    prompt_limits: Callable[[Tokenizer], tuple[str, ...]] = lambda tokenizer: ()
     pre: str = "deepseek-v3"
-    chat_template: str = ""
+    draft_table: Callable[[C], Iterator[Row]] = lambda config: iter(())
+    chat_template: Callable[[C], BundledTemplate | None] = lambda config: None
 
 
 AnyFamily = Family[Any]

@@ -22,7 +22,11 @@ from deepgguf.models.table import Kind, Output, Part, Row
 from deepgguf.tensors.view import Shape, View
 
 _BLOCK = re.compile(r"model\.layers\.(\d{1,9})\.")
-_ENCODER = re.compile(r"(model\.)?(vision_tower|vision_model|visual|audio_tower|\w*_projector)\..*")
+_MTP = re.compile(r"(model\.)?mtp(_\w+)?\.")  # as trainers name layers that the original numbers on
+_ENCODER = re.compile(
+    r"(model\.)?\w*(visi?on|visual|vit|siglip|image|video|view_sep|audio|speech|project|connector|aligner|resampl)"
+    r"\w*(\..*)?"
+)
 
 
 class LanguageConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,7 +149,7 @@ def language_mtp_layers(c: LanguageConfig) -> int:
 def language_drop_reason(c: LanguageConfig, name: str) -> str | None:
     """Why a source tensor that the converted model does not have is left out; None if it may not be."""
     block = _BLOCK.match(name)
-    if block and int(block[1]) >= c.num_hidden_layers:
+    if _MTP.match(name) or (block and int(block[1]) >= c.num_hidden_layers):
         return MTP_DROPPED
     if name == "lm_head.weight" and c.tie_word_embeddings:
         return "lm_head, tied to the token embedding"

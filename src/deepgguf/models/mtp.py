@@ -1,6 +1,7 @@
 """Layers of multi-token prediction (DeepSeek-V3, section 2.2): whether a file keeps them, and who can."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
 from deepgguf.choices import Mtp
 from deepgguf.errors import UsageError
@@ -15,6 +16,9 @@ KEPT: Mapping[Mtp, frozenset[Part]] = {
 }
 MTP_DROPPED = "multi-token prediction (MTP) layers"
 TRUNK_DROPPED = "not part of a file of MTP layers"
+# What every such layer has beside a block's tensors, and a block has not.
+_OWN = re.compile(r"(.*\blayers\.(\d{1,9}))\.(enorm|hnorm|eh_proj)\..*")
+_OF_A_LAYER = re.compile(r"(.*\blayers\.(\d{1,9}))\..*")
 # What the engine's draft takes (deepseek2.cpp, deepseek32.cpp, deepseek4.cpp: graph_mtp asserts it).
 _ENGINE_LAYERS = 1
 
@@ -29,6 +33,14 @@ def possible_mtp(family: AnyFamily, target: str, asked: Mtp | None) -> Mtp:
     advice = " or ".join([*able, '`mtp="drop"`'])
     found = f"{mtp!r} is not possible for {target}: its engine cannot use the MTP layers of a {family.name}"
     raise UsageError("`mtp`", found, f"choose {advice}")
+
+
+def not_of_mtp(names: Iterable[str]) -> tuple[int, str] | None:
+    """The last layer whose tensors, among `names`, have none of what joins MTP layers to a model, and one of these."""
+    names = list(names)
+    own = {m[1] for m in map(_OWN.fullmatch, names) if m}
+    others = [(int(m[2]), m[0]) for m in map(_OF_A_LAYER.fullmatch, names) if m and m[1] not in own]
+    return max(others, default=None, key=lambda other: other[0])
 
 
 def require_mtp(asked: Mtp | None, layers: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from deepgguf.choices import FileKind
+from deepgguf.encodings.encoding import Encoding
 from deepgguf.tensors.view import Shape, View
 
 
@@ -22,6 +23,8 @@ class Kind(enum.Enum):
     PATCH = "the kernels of SAM's patch embedding"
     POSITIONS = "a table of positions"
     BIAS = "a bias"
+    IDS = "the numbers of every token's experts"
+    STREAMS = "weights of hyper-connections"
     VECTOR = "any other vector"
 
 
@@ -54,6 +57,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     `outputs`: what each target makes of it; nothing, where it is left out. With `experts`, the row stands for a tensor
     of every expert; "{}" in `source` is the expert's number. Their outputs are stacked along a new first dimension.
     An `optional` tensor may be missing, and then is not in the files either: the engines take another in its place.
+    `form` is how its sources are read, where their dtype does not say that. `beside` is a tensor of the same
+    shape whose rows continue this one's in the outputs.
     """
 
     source: str
@@ -63,6 +68,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     experts: int = 0
     part: Part = Part.TRUNK
     optional: bool = False
+    form: Encoding | None = None
+    beside: str = ""
 
     @property
     def sources(self) -> Iterator[str]:
@@ -71,6 +78,13 @@ class Row(msgspec.Struct, frozen=True, gc=False):
             return iter((self.source,))
         before, after = self.source.split("{}")
         return (f"{before}{expert}{after}" for expert in range(self.experts))
+
+    @property
+    def names(self) -> Iterator[str]:
+        """The names of all that it takes."""
+        yield from self.sources
+        if self.beside:
+            yield self.beside
 
     def output_shape(self, output: Output) -> Shape:
         """The shape of one of its outputs, row-major."""

@@ -11,6 +11,7 @@ from deepgguf.choices import FileKind
 from deepgguf.encodings import PLAIN, encoding_of
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.encodings.fp8 import Fp8
+from deepgguf.encodings.plain import Plain
 from deepgguf.encodings.quantized import Quantized
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.encode import lay_out
@@ -18,30 +19,39 @@ from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value, ValueType, 
 from deepgguf.models.family import AnyTarget, KeyFacts
 from deepgguf.models.match import Matched, Model, Selection, read_model
 from deepgguf.models.mtp import mtp_warnings, require_mtp
+from deepgguf.models.storage import exact_type
 from deepgguf.models.table import Output
 from deepgguf.planning.chat import chat_warnings, with_what_it_lacks
 from deepgguf.planning.importance import Served, importance_of
 from deepgguf.planning.key_overrides import overridden, override_warnings
-from deepgguf.planning.options import Options, check_options
+from deepgguf.planning.options import SOURCE, Options, check_options
 from deepgguf.planning.schema import Dropped, Plan, PlannedFile, PlannedTensor, forms_of
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.planning.split import split_file
-from deepgguf.planning.warnings import filter_warnings, importance_warnings, pattern_warnings
+from deepgguf.planning.warnings import (
+    filter_warnings,
+    head_warnings,
+    importance_warnings,
+    pattern_warnings,
+    rounding_warnings,
+)
 from deepgguf.recipes.choice import Origin, TypeChoices, TypedTensor, choose_types
 from deepgguf.recipes.tensor import ModelFacts, TensorToType
 from deepgguf.tensors.source_tensor import SourceTensor
 from deepgguf.tensors.view import View
 
+_PREFIXES = {"mmproj": "mmproj", "draft": "dspark"}  # of files beside the model's
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 
 
 class _Sourced(msgspec.Struct, frozen=True):
-    """An output with its shape, its source tensors, and its unquantized type."""
+    """An output with its shape, its source tensors, and its unquantized type, with a note if there is one to make."""
 
     output: Output
     shape: tuple[int, ...]
     sources: tuple[SourceTensor, ...]
     plain_type: GGMLType
+    note: str = ""
 
     @property
     def forms(self) -> tuple[Encoding, ...]:
@@ -60,7 +70,7 @@ def build_plan(checkpoint: Checkpoint, options: Options) -> Plan:
 def model_of(checkpoint: Checkpoint, options: Options) -> Model:
     """The model that `build_plan` plans, where there are many plans of it; the options are checked. Errors are its."""
     check_options(options)
-    model = read_model(checkpoint, Selection(options.target, options.mtp, options.drop))
+    model = read_model(checkpoint, Selection(options.target, options.mtp, options.drop, options.only == "draft"))
     require_mtp(options.mtp, model.mtp_layers)
     return model
 
@@ -68,7 +78,7 @@ def model_of(checkpoint: Checkpoint, options: Options) -> Model:
 def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
     """As `build_plan`, of a model that has been read; the options are checked."""
     target = _target(model, options)
-    checkpoint = with_what_it_lacks(checkpoint, model.family, options.pre)
+    checkpoint = with_what_it_lacks(checkpoint, model, options)
     files: list[PlannedFile] = []
     for kind in _kinds(target, options):
         whole = kind != "text"  # clip.cpp loads an mmproj from one file only, and it is not quantized
@@ -76,14 +86,17 @@ def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
         file = _plan_file(kind, _sourced(kind, model.matched, target, chosen), checkpoint, model, target, chosen)
         files += [file] if whole else split_file(file, options.split_max_size, options.split_max_tensors)
     warnings = [
+        *head_warnings(checkpoint, model.matched),
         *checkpoint.warnings,
         *model.family.limits(model.config),
         *target.limits(model.config),
         *mtp_warnings(model.mtp_layers),
         *chat_warnings(checkpoint.tokenizer, pre_chosen=options.pre is not None),
+        *model.family.prompt_limits(checkpoint.tokenizer),
         *pattern_warnings(files, options.tensor_types),
         *override_warnings(options.override_kv),
         *(filter_warnings(options.imatrix) if options.imatrix else ()),
+        *(rounding_warnings(files) if options.type == SOURCE else ()),
     ]
     if options.importance:
         warnings += importance_warnings(files, options.importance, options.target)
@@ -112,7 +125,9 @@ def _target(model: Model, options: Options) -> AnyTarget:
 
 
 def _kinds(target: AnyTarget, options: Options) -> list[FileKind]:
-    kinds = [kind for kind in target.files if options.only in (None, kind)]
+    kinds = [kind for kind in target.files if options.only in ((kind,) if kind == "draft" else (None, kind))]
+    if not kinds and options.only == "draft":
+        raise UsageError("`draft`", f"no model that drafts is written for {options.target}", "leave it out")
     if not kinds:
         raise UsageError("`only`", f"this model has no {options.only} file for {options.target}", "leave it out")
     return kinds
@@ -125,9 +140,22 @@ def _sourced(kind: FileKind, matched: Matched, target: AnyTarget, options: Optio
         outputs = [output for output in row.outputs.get(options.target, ()) if output.file == kind]
         if outputs:
             for output in outputs:
-                plain_type = target.unquantized_type(output.storage, forms_of(sources), options.plain_type)
-                found.append(_Sourced(output, row.output_shape(output), sources, plain_type))
+                plain_type, note = _unquantized(output, forms_of(sources), target, options)
+                found.append(_Sourced(output, row.output_shape(output), sources, plain_type, note))
     return sorted(found, key=_file_order)
+
+
+def _unquantized(
+    output: Output, forms: tuple[Encoding, ...], target: AnyTarget, options: Options
+) -> tuple[GGMLType, str]:
+    """The type of the output without quantization, and a note on it."""
+    if options.recipe:
+        return target.type_before(output, forms), ""
+    if options.type != SOURCE:
+        return target.type_of(output, forms, options.plain_type), ""
+    type = exact_type(output.storage, forms, output.view.row_length, transposed=output.view.transposed)
+    coded = type is GGMLType.F32 and not any(isinstance(form, Plain) for form in forms)
+    return type, "no smaller type holds every weight" if coded else ""
 
 
 def _file_order(sourced: _Sourced) -> tuple[float, bytes]:
@@ -168,12 +196,12 @@ def _plan_file(
     served = {s.output.name: importance_of(s.output, s.shape, matrix) for s in sourced} if matrix else {}
     typed = _types(sourced, target, options, keys, served)
     infos = lay_out((s.output.name, t.type, s.shape) for s, t in zip(sourced, typed, strict=True))
-    tensors = tuple(_tensor(s, t, info, served) for s, t, info in zip(sourced, typed, infos, strict=True))
+    tensors = tuple(_tensor(s, t, info, served, target) for s, t, info in zip(sourced, typed, infos, strict=True))
     if options.recipe and matrix:
         keys |= matrix.keys()
     type = (options.recipe_name or options.type).upper() if options.recipe else plain_type.name
     name = options.output or f"{checkpoint.name}-{type}{'-mtp' if model.mtp == 'only' else ''}.gguf"
-    return sized_file(name if kind == "text" else f"{kind}-{name}", kind, keys, tensors)
+    return sized_file(name if kind == "text" else f"{_PREFIXES[kind]}-{name}", kind, keys, tensors)
 
 
 def _types(
@@ -206,14 +234,16 @@ def _number(keys: dict[str, Value], name: str) -> int:
     return value
 
 
-def _tensor(sourced: _Sourced, typed: TypedTensor, info: TensorInfo, served: Mapping[str, Served]) -> PlannedTensor:
+def _tensor(
+    sourced: _Sourced, typed: TypedTensor, info: TensorInfo, served: Mapping[str, Served], target: AnyTarget
+) -> PlannedTensor:
     view = _flat(sourced) if info.type in PLAIN else sourced.output.view
-    note = _note(typed, info.shape[-1])
+    note = sourced.note or _note(typed, info.shape[-1])
     importance = served[info.name].importance if typed.weighted else None
     encoding = encoding_of(info.type)
     if importance and isinstance(encoding, Quantized) and encoding.needs_importance:
         importance = importance.filled()
-    return PlannedTensor(info, view, sourced.sources, sourced.plain_type, note, importance)
+    return PlannedTensor(info, view, sourced.sources, sourced.plain_type, note, importance, target.direct)
 
 
 def _note(typed: TypedTensor, row: int) -> str:
@@ -232,10 +262,10 @@ def _flat(sourced: _Sourced) -> View:
     return View(1, view.elements, 1, 0, view.elements)
 
 
-def _main_type(sourced: Iterable[_Sourced]) -> GGMLType:
-    """The unquantized type of most weights."""
+def _main_type(sourced: Sequence[_Sourced]) -> GGMLType:
+    """The unquantized type of most weights; of those in experts, where there are any."""
     weights: Counter[GGMLType] = Counter()
-    for s in sourced:
+    for s in [s for s in sourced if len(s.sources) > 1] or sourced:
         weights[s.plain_type] += s.weights
     return weights.most_common(1)[0][0]
 

@@ -10,21 +10,29 @@ from deepgguf.checkpoint.chat_template import broken_template
 from deepgguf.checkpoint.chat_templates import DEFAULT
 from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.checkpoint.tokenizer import Tokenizer
-from deepgguf.models.family import AnyFamily
+from deepgguf.models.match import Model
+from deepgguf.planning.options import Options
 
 _FROM_THE_ORIGINAL = "take tokenizer.json and tokenizer_config.json from the original model"
 _GIVE = "take tokenizer_config.json from the original model, or write into it"
 
 
-def with_what_it_lacks(checkpoint: Checkpoint, family: AnyFamily, pre: str | None) -> Checkpoint:
-    """The checkpoint with a name for its pre-tokenizer, `pre` if that was chosen, and with its family's chat template
-    if it has no default.
+def with_what_it_lacks(checkpoint: Checkpoint, model: Model, options: Options) -> Checkpoint:
+    """The checkpoint with a name for its pre-tokenizer and with a chat template: those that were chosen, else its own,
+    else its family's.
     """
     tokenizer = checkpoint.tokenizer
-    named = msgspec.structs.replace(tokenizer.pre, name=pre or tokenizer.pre.name or family.pre)
-    templates = {DEFAULT: family.chat_template} if family.chat_template else {}
-    complete = msgspec.structs.replace(tokenizer, pre=named, chat_templates=templates | tokenizer.chat_templates)
+    named = msgspec.structs.replace(tokenizer.pre, name=options.pre or tokenizer.pre.name or model.family.pre)
+    templates = _templates(tokenizer, model) if options.chat_template is None else {DEFAULT: options.chat_template}
+    complete = msgspec.structs.replace(tokenizer, pre=named, chat_templates=templates)
     return msgspec.structs.replace(checkpoint, tokenizer=complete)
+
+
+def _templates(tokenizer: Tokenizer, model: Model) -> dict[str, str]:
+    """Those of the checkpoint, with its family's as the default if they have none and the tokenizer has its tokens."""
+    own = tokenizer.chat_templates
+    bundled = None if DEFAULT in own else model.family.chat_template(model.config)
+    return {DEFAULT: bundled.text, **own} if bundled and bundled.fits(tokenizer.tokens) else own
 
 
 def chat_warnings(tokenizer: Tokenizer, *, pre_chosen: bool) -> Iterator[str]:
@@ -78,10 +86,10 @@ def _template_warnings(templates: dict[str, str]) -> Iterator[str]:
     if not templates:
         yield (
             "the file has no chat template, so that engines take one of another model: "
-            "to chat, add the original model's chat_template.jinja to the checkpoint; base models have none"
+            "to chat, give the original model's with `chat_template`; base models have none"
         )
     elif DEFAULT not in templates:
         yield (
             f"none of the chat templates ({', '.join(templates)}) is called default, so that engines take another "
-            "model's: save the one for chats as chat_template.jinja in the checkpoint"
+            "model's: give the one for chats with `chat_template`"
         )

@@ -12,7 +12,8 @@ from deepgguf.recipes.patterns import Chooses
 from deepgguf.recipes.recipe import RECIPES, Recipe
 
 PLAIN_TYPES = {"f32": GGMLType.F32, "f16": GGMLType.F16, "bf16": GGMLType.BF16}
-TYPES = ("auto", *PLAIN_TYPES, *RECIPES)
+SOURCE = "source"
+TYPES = ("auto", SOURCE, *PLAIN_TYPES, *RECIPES)
 
 # The choices that only a quantized file has, as they are where nothing was chosen.
 _QUANTIZED_ONLY = {
@@ -45,6 +46,7 @@ class Options(msgspec.Struct, frozen=True):
     leave_output_tensor: bool = False
     override_kv: tuple[KeyOverride, ...] = ()
     pre: str | None = None
+    chat_template: str | None = None
 
     @property
     def recipe(self) -> Recipe | None:

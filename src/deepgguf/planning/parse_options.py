@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 
+from deepgguf.checkpoint.chat_templates import read_template_file
 from deepgguf.checkpoint.importance import ImportanceMatrix, read_importance
-from deepgguf.choices import StrPath, parse_size
+from deepgguf.choices import FileKind, StrPath, parse_size
 from deepgguf.errors import UsageError
 from deepgguf.files.given_text import read_given_text
 from deepgguf.files.recipe_text import read_recipe_text
@@ -28,7 +29,7 @@ _PART_OF: Mapping[str, tuple[str, ...]] = {
     "tensor_type_file": ("tensor_types",),
     **dict.fromkeys(_FILTERS, ("imatrix",)),
 }
-_NO_OPTION = ("part", "budget", "write_recipe", *_PART_OF)
+_NO_OPTION = ("part", "draft", "budget", "write_recipe", *_PART_OF)
 # What chooses types otherwise than by `tensor_types`, which a budget leaves as they are.
 _NOT_WITHIN_A_BUDGET = ("type", "recipe", "output_tensor_type", "token_embedding_type", "pure", "leave_output_tensor")
 _ANY_MIXTURE = "q8_0"
@@ -40,6 +41,7 @@ _PARSERS: Mapping[str, Callable[[Any], object]] = {
     "output_tensor_type": lambda type: parse_type(type, "`output_tensor_type`"),
     "token_embedding_type": lambda type: parse_type(type, "`token_embedding_type`"),
     "override_kv": parse_overrides,
+    "chat_template": read_template_file,
 }
 
 
@@ -50,7 +52,7 @@ def parse_options(chosen: Mapping[str, Any], output: str | None = None) -> Optio
     """
     values = {name: choice for name, choice in chosen.items() if name not in _NO_OPTION}
     parsed = {name: parse(values[name]) for name, parse in _PARSERS.items() if values[name] is not None}
-    together = {"tensor_types": _patterns(chosen), "imatrix": _importance(chosen)}
+    together = {"tensor_types": _patterns(chosen), "imatrix": _importance(chosen), "only": _only(chosen)}
     options = Options(**{**values, **parsed, **together}, output=output)
     if chosen["budget"] is not None:
         return _for_budget(options, chosen)
@@ -89,6 +91,13 @@ def _by_recipe(options: Options, given: StrPath) -> Options:
         tensor_types=(*options.tensor_types, *recipe.entries),
         recipe_name=name,
     )
+
+
+def _only(chosen: Mapping[str, Any]) -> FileKind | None:
+    only: FileKind | None = chosen["only"]
+    if only and chosen["draft"]:
+        raise UsageError("`draft`", "contradicts `only`", "give one of them")
+    return "draft" if chosen["draft"] else only
 
 
 def _patterns(chosen: Mapping[str, Any]) -> tuple[TypePattern, ...]:

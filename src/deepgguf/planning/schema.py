@@ -24,17 +24,28 @@ PIECE_WEIGHTS = 1 << 19
 class OutputTensor(msgspec.Struct, frozen=True):
     """What becomes of a source tensor: the output, what it takes of the source, the importance of its columns.
 
-    `info.shape` is row-major.
+    `info.shape` is row-major. `exact`: it is to have the source's weights as they are, not quantized anew.
+    `direct`: those that are quantized are not rounded before as an unquantized file would have them.
     """
 
     info: TensorInfo
     view: View
     importance: TensorImportance | None
+    exact: bool = False
+    direct: bool = False
 
     @property
     def encoding(self) -> Plain | Quantized:
         """The form that it is written in."""
         return encoding_of(self.info.type)
+
+    def rounds_first(self, source: Encoding) -> bool:
+        """Whether weights stored as `source` are rounded to their plain type before they are quantized."""
+        return source.rounds_first and not self.direct
+
+    def repacks(self, source: Encoding) -> bool:
+        """Whether it takes over what is stored as `source` without making numbers of it."""
+        return not self.view.transposed and self.encoding.repacks(source, exact=self.exact)
 
 
 class PlannedTensor(msgspec.Struct, frozen=True):
@@ -42,6 +53,7 @@ class PlannedTensor(msgspec.Struct, frozen=True):
 
     `info.shape` is row-major. `plain_type` is the type without quantization. `note` says why a quantized file keeps
     this tensor in another type than its recipe's. `importance` is what it is quantized by of the importance matrix.
+    `direct` is as in `OutputTensor`.
     """
 
     info: TensorInfo
@@ -50,11 +62,12 @@ class PlannedTensor(msgspec.Struct, frozen=True):
     plain_type: GGMLType
     note: str = ""
     importance: TensorImportance | None = None
+    direct: bool = False
 
     @property
     def output(self) -> OutputTensor:
         """What becomes of each source."""
-        return OutputTensor(self.info, self.view, self.importance)
+        return OutputTensor(self.info, self.view, self.importance, self.info.type is self.plain_type, self.direct)
 
     @property
     def forms(self) -> tuple[Encoding, ...]:

@@ -33,8 +33,8 @@ def scratch(output: OutputTensor, source: Encoding, piece: Piece) -> Scratch:
     view, target = output.view, output.encoding
     weights = piece.groups * piece.rows * view.cols
     working = source.working * weights
-    if target.repacks(source) and not view.transposed:
-        return Scratch(working, 0, 0, 0, piece.nbytes)
+    if output.repacks(source):
+        return Scratch(0 if source.always_packs else working, 0, 0, 0, piece.nbytes)
     if isinstance(target, Plain):
         return Scratch(working, 0, piece.nbytes if view.transposed else 0, 0, piece.nbytes)
     return weights_scratch(output, source, piece)
@@ -45,5 +45,5 @@ def weights_scratch(output: OutputTensor, source: Encoding, piece: Piece) -> Scr
     view = output.view
     weights = piece.groups * piece.rows * view.cols
     working, floats = source.working * weights, 4 * weights
-    rounded = weights * block_of(source.plain).nbytes if source.rounds_first else 0
+    rounded = weights * block_of(source.plain).nbytes if output.rounds_first(source) else 0
     return Scratch(working, rounded, floats, floats if view.transposed else 0, piece.nbytes)

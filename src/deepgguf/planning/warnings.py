@@ -3,13 +3,26 @@
 import re
 from collections.abc import Iterable, Iterator
 
+from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.checkpoint.importance import ImportanceMatrix
+from deepgguf.checkpoint.tied_head import HEAD
 from deepgguf.encodings.quantized import Quantized
+from deepgguf.formats.gguf.types import GGMLType
+from deepgguf.models.match import Matched
 from deepgguf.planning.schema import PlannedFile, PlannedTensor
 from deepgguf.recipes.patterns import Chooses
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _SHOWN = 8
+
+
+def head_warnings(checkpoint: Checkpoint, matched: Matched) -> Iterator[str]:
+    """A head that is used though config.json ties it to the embedding."""
+    if checkpoint.own_head and HEAD not in matched.left_out:
+        yield (
+            "lm_head.weight differs from the token embedding to which config.json ties it (tie_word_embeddings): it is "
+            'used, as transformers 5 does; if the embedding is meant, leave it out with `drop="lm_head"`'
+        )
 
 
 def pattern_warnings(files: Iterable[PlannedFile], patterns: Iterable[Chooses]) -> Iterator[str]:
@@ -26,6 +39,26 @@ def filter_warnings(matrix: ImportanceMatrix) -> Iterator[str]:
         yield f"no entry of the importance matrix has {part} in its name; check the spelling"
     if not matrix.entries:
         yield "`include_weights` or `exclude_weights` leave nothing of the importance matrix, so none is used"
+
+
+def rounding_warnings(files: Iterable[PlannedFile]) -> Iterator[str]:
+    """Tensors that their types hold exactly only if their scales are as most are."""
+    found: dict[tuple[str, str, str], int] = {}
+    for tensor in (t for file in files for t in file.tensors):
+        if not holds_exactly(tensor):
+            reasons = dict.fromkeys(form.rounds_by for form in tensor.forms if form.rounds_by)
+            kind = tensor.dtypes, tensor.info.type.name, "; ".join(reasons)
+            found[kind] = found.get(kind, 0) + 1
+    for (dtypes, type, reason), count in found.items():
+        yield (
+            f"{count:,} tensors of {dtypes} become {type}, which rounds weights once that have {reason}: verify with "
+            "the source counts them, and the type f32 rounds none"
+        )
+
+
+def holds_exactly(tensor: PlannedTensor) -> bool:
+    """Whether the tensor's type holds all weights that its sources can have: an F32 does."""
+    return tensor.info.type is GGMLType.F32 or not any(form.rounds_by for form in tensor.forms)
 
 
 def importance_warnings(files: Iterable[PlannedFile], matrix: ImportanceMatrix, target: str) -> Iterator[str]:

@@ -63,6 +63,12 @@ def mtp_of(headers: Sequence[GGUFHeader]) -> Mtp:
     return "keep" if any(name.startswith("blk.0.") for name in types_of(headers)) else "only"
 
 
+def drafts(headers: Sequence[GGUFHeader]) -> bool:
+    """Whether it is a model that drafts for another (dflash.cpp)."""
+    value = headers[0].keys.get("general.architecture")
+    return value is not None and value.value == "dflash"
+
+
 def names_importance(headers: Sequence[GGUFHeader]) -> bool:
     """Whether the files say that they were quantized by an importance matrix."""
     return any(name.startswith(IMPORTANCE_KEYS) for name in headers[0].keys)

@@ -18,7 +18,15 @@ from deepgguf.planning.options import Options, check_options
 from deepgguf.planning.schema import Plan, PlannedFile
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.planning.split import cut_file
-from deepgguf.remaking.chosen import ENTRIES_COUNT, MATRIX_NAME, mtp_of, possible_choices, types_of, with_types_of
+from deepgguf.remaking.chosen import (
+    ENTRIES_COUNT,
+    MATRIX_NAME,
+    drafts,
+    mtp_of,
+    possible_choices,
+    types_of,
+    with_types_of,
+)
 from deepgguf.verification.counterparts import find_layout
 from deepgguf.verification.expected import Expected, ExpectedFile
 from deepgguf.verification.stored_hashes import read_stored_hashes
@@ -44,7 +52,7 @@ def plan_again(headers: Sequence[GGUFHeader], checkpoint: Checkpoint, given: Map
     that is none.
     """
     stored = read_stored_hashes(manifest_path(headers[0].path))
-    model = read_model(checkpoint, Selection(mtp=mtp_of(headers), drop=given.get("drop", ())))
+    model = read_model(checkpoint, Selection(mtp=mtp_of(headers), drop=given.get("drop", ()), draft=drafts(headers)))
     given = {**_pre_chosen(headers[0], checkpoint), **given}
     layout = find_layout(headers, model, given.get("target"))
     if layout is None:

@@ -48,7 +48,7 @@ def make_piece(
         counts = work.decode(target.type, decoded)
         work.transpose(decoded, out)
         return Made(out, counts)
-    if target.repacks(share.source.encoding) and not transposed:
+    if share.output.repacks(share.source.encoding):
         work.repack(out)
         return Made(out, Counts())
     counts, floats = work.floats()
@@ -90,7 +90,7 @@ class _Work(NamedTuple):
     def floats(self) -> tuple[Counts, Floats]:
         """The piece's weights in the order of the output, rounded as an unquantized conversion would round them."""
         source, decoded = self.share.source.encoding, self.buffers.take("decoded", self.sizes.decoded)
-        if source.rounds_first:
+        if self.share.output.rounds_first(source):
             rounded = self.buffers.take("rounded", self.sizes.rounded)
             counts = self.decode(source.plain, rounded)
             kernels.cast(rounded, source.plain, decoded, GGMLType.F32)

@@ -14,7 +14,7 @@ from deepgguf.encodings.quantized import Quantized
 from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType, row_bytes
 from deepgguf.planning.pieces import Piece
-from deepgguf.planning.schema import Plan, PlannedTensor
+from deepgguf.planning.schema import OutputTensor, Plan, PlannedTensor
 from deepgguf.planning.windows import Share
 from deepgguf.run.piece import weights_of
 from deepgguf.tensors.view import View
@@ -74,7 +74,7 @@ class ErrorSampler:
         for rows in self._rows(tensor):
             energy += _energy(rows.floats, rows)
             count += rows.floats.size
-            lost += [self._lost(rows, one, tensor.view.transposed) for one in encodings]
+            lost += [self._lost(rows, one, tensor.output) for one in encodings]
         with np.errstate(invalid="ignore", divide="ignore"):
             errors = np.where(lost > 0, lost / energy, lost)
         finite = np.nan_to_num(errors, nan=np.inf, posinf=np.inf)
@@ -95,9 +95,10 @@ class ErrorSampler:
             floats = weights_of(share, Piece(source, group, 1, nth * run, rows, 0, 0), read, self._buffers)
             yield _Rows(floats, view.row_length, share.source.encoding, *(of.matrix(matrix) for of in columns))
 
-    def _lost(self, rows: _Rows, encoding: Plain | Quantized, transposed: bool) -> float:
+    def _lost(self, rows: _Rows, encoding: Plain | Quantized, output: OutputTensor) -> float:
         """Σ importance × error² of the rows, quantized as a conversion would."""
-        if isinstance(encoding, Plain) or (encoding.repacks(rows.source) and not transposed):
+        packs = encoding.repacks(rows.source, exact=output.exact) and not output.view.transposed
+        if isinstance(encoding, Plain) or packs:
             return 0.0
         count = rows.floats.size // rows.length
         importance = rows.filled if encoding.needs_importance else rows.given

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 
 from deepgguf import kernels
-from deepgguf.encodings import PLAIN
+from deepgguf.encodings import PLAIN, WRITTEN
 from deepgguf.formats.gguf.types import GGMLType, row_bytes
 
 _ROW = 4096
@@ -31,5 +31,8 @@ def weights_per_second(type: GGMLType) -> float:
 
 
 def estimated_seconds(weights: Mapping[GGMLType, int], jobs: int) -> float:
-    """Seconds of work for so many weights of each type with `jobs` threads; a slower disk takes longer."""
-    return sum(count / weights_per_second(type) for type, count in weights.items()) / jobs
+    """Seconds of work for so many weights of each type with `jobs` threads; a slower disk takes longer.
+
+    What are no weights, tables of expert numbers, takes no time.
+    """
+    return sum(count / weights_per_second(type) for type, count in weights.items() if type in WRITTEN) / jobs

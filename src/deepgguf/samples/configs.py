@@ -4,13 +4,26 @@ import copy
 from typing import Any
 
 from deepgguf.errors import UsageError
+from deepgguf.samples.deepseek_v4_configs import GENERATION as V4_GENERATION
+from deepgguf.samples.deepseek_v4_configs import SEEDS as V4_SEEDS
+from deepgguf.samples.deepseek_v4_configs import SIZES as V4_SIZES
+from deepgguf.samples.deepseek_v4_configs import v4_config
 
 JSON = dict[str, Any]
 
-KINDS = ("v3", "v3-fp8", "v3-tied", "v2-lite", "ocr")
-SIZES = ("sample", "bench", "full")
+KINDS = ("v3", "v3-fp8", "v3-tied", "v2-lite", "ocr", "v32", "v32-bf16", *V4_SEEDS)
+SIZES = ("sample", "bench", "full", "flash", "pro")
 
 GENERATION_CONFIG: JSON = {"_from_model_config": True, "bos_token_id": 0, "eos_token_id": 1}
+_SAMPLING_CONFIG: JSON = {
+    "_from_model_config": True,
+    "bos_token_id": 0,
+    "do_sample": True,
+    "eos_token_id": 1,
+    "temperature": 1.0,
+    "top_p": 0.95,
+    "transformers_version": "4.44.2",
+}
 
 _YARN: JSON = {
     "beta_fast": 32,
@@ -154,6 +167,39 @@ _V2_LITE: JSON = {
     key: value for key, value in (_V3_FULL | _V2_LITE_CHANGES).items() if key != "num_nextn_predict_layers"
 }
 
+# DeepSeek-V3.2 as published: V3 with an indexer.
+_V32_CHANGES: JSON = {
+    "architectures": ["DeepseekV32ForCausalLM"],
+    "model_type": "deepseek_v32",
+    "index_head_dim": 128,
+    "index_n_heads": 64,
+    "index_topk": 2048,
+    "transformers_version": "4.44.2",
+}
+_V32_SIZES: dict[str, JSON] = {
+    "sample": _V3_SIZES["sample"]
+    | {
+        "index_head_dim": 64,
+        "index_n_heads": 4,
+        "index_topk": 4,
+        "intermediate_size": 384,
+        "moe_intermediate_size": 64,
+    },
+    "full": {},
+}
+_V32_KINDS: dict[str, JSON] = {
+    "v32": {
+        "quantization_config": {
+            "activation_scheme": "dynamic",
+            "fmt": "e4m3",
+            "quant_method": "fp8",
+            "scale_fmt": "ue8m0",
+            "weight_block_size": [128, 128],
+        }
+    },
+    "v32-bf16": {},
+}
+
 _OCR: JSON = {
     "_name_or_path": "deepseek-ai/DeepSeek-OCR",
     "architectures": ["DeepseekOCRForCausalLM"],
@@ -236,6 +282,13 @@ OCR_PROCESSOR_CONFIG: JSON = {
 }
 
 
+_GENERATION = dict.fromkeys(_V32_KINDS, _SAMPLING_CONFIG) | dict.fromkeys(V4_SEEDS, V4_GENERATION)
+
+# The kinds that exist in several sizes, each with what every size changes.
+_SIZES: dict[str, dict[str, JSON]] = dict.fromkeys(_V3_KINDS, _V3_SIZES) | dict.fromkeys(_V32_KINDS, _V32_SIZES)
+_SIZES |= dict.fromkeys(V4_SEEDS, V4_SIZES)
+
+
 def config(kind: str, size: str, tokens: int = 0) -> JSON:
     """The content of config.json, the caller's own, with a vocabulary for at least so many tokens.
 
@@ -245,18 +298,28 @@ def config(kind: str, size: str, tokens: int = 0) -> JSON:
         raise UsageError(kind, "no such kind of sample", f"choose one of {', '.join(KINDS)}")
     if size not in SIZES:
         raise UsageError(size, "no such size of sample", f"choose one of {', '.join(SIZES)}")
-    if kind in _V3_KINDS:
-        content = copy.deepcopy(_V3_FULL | _V3_SIZES[size] | _V3_KINDS[kind])
-    elif size != "sample":
-        raise UsageError(kind, f"exists in the size 'sample' only, not '{size}'", f"choose {', '.join(_V3_KINDS)}")
-    else:
-        content = copy.deepcopy(_OCR if kind == "ocr" else _V2_LITE)
+    if size != "sample" and size not in _SIZES.get(kind, {}):
+        sizes, others = _SIZES.get(kind, {"sample": {}}), [kind for kind in _SIZES if size in _SIZES[kind]]
+        found = f"exists in the size {' or '.join(map(repr, sizes))} only, not {size!r}"
+        raise UsageError(kind, found, f"choose {', '.join(others)}")
+    content = copy.deepcopy(_content(kind, size))
     for section in (content, content.get("language_config", {})):
         section.update({key: max(size, tokens) for key, size in section.items() if key == "vocab_size"})
     return content
 
 
+def _content(kind: str, size: str) -> JSON:
+    if kind in _V3_KINDS:
+        return _V3_FULL | _V3_SIZES[size] | _V3_KINDS[kind]
+    if kind in _V32_KINDS:
+        changed = _V3_FULL | _V32_CHANGES | _V32_SIZES[size] | _V32_KINDS[kind]
+        return dict(sorted(changed.items()))
+    if kind in V4_SEEDS:
+        return v4_config(kind, size)
+    return _OCR if kind == "ocr" else _V2_LITE
+
+
 def companions(kind: str, content: JSON) -> dict[str, JSON]:
     """The JSON files of a checkpoint whose config.json is `content`, but for the index and the tokenizer, by name."""
-    files = {"config.json": content, "generation_config.json": GENERATION_CONFIG}
+    files = {"config.json": content, "generation_config.json": _GENERATION.get(kind, GENERATION_CONFIG)}
     return files | {"processor_config.json": OCR_PROCESSOR_CONFIG} if kind == "ocr" else files

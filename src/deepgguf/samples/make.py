@@ -14,12 +14,18 @@ from deepgguf.checkpoint.tokenizer import read_tokenizer
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.files.local import LocalFiles
 from deepgguf.samples.configs import JSON, companions, config
+from deepgguf.samples.deepseek_v4 import v4_tensors
+from deepgguf.samples.deepseek_v4_configs import SEEDS as V4_SEEDS
 from deepgguf.samples.recipe import elements
 from deepgguf.samples.shards import Shard, index, scattered, split
 from deepgguf.samples.tensors import SampleTensor, tensors_of
 
 TOKENIZERS = Path(__file__).parent / "tokenizers"
+_TOKENIZERS = {"v2-lite": "sample-v2", **dict.fromkeys(V4_SEEDS, "sample-v4")}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+
+# With these, no choice of tokens or experts is nearly a tie on the prompt of the tests, which rounding would decide.
+SEEDS = {"v32": 61, "v32-bf16": 38, **V4_SEEDS}
 
 # Elements made at a time: every step on them stays in a core's second-level cache.
 PIECE = 1 << 15
@@ -47,9 +53,9 @@ class Piece(msgspec.Struct, frozen=True):
 class Form(msgspec.Struct, frozen=True):
     """How a checkpoint is laid out.
 
-    `size` is one of `SIZES`: a few MB; for the v3 kinds also `bench` (2.2e9 parameters) and `full` (DeepSeek-V3's own
-    shapes). `shards` is the largest number of safetensors files; `scatter` spreads scales and weights over different
-    ones; `sparse` writes true headers and a hole instead of the data.
+    `size` is one of `SIZES`: a few MB; for the v3 kinds also `bench` (2.2e9 parameters), for these and the v32 kinds
+    `full` (the released model's shapes). `shards` is the largest number of safetensors files; `scatter` spreads scales
+    and weights over different ones; `sparse` writes true headers and a hole instead of the data.
     """
 
     size: str = "sample"
@@ -62,18 +68,19 @@ def make_sample(kind: str, folder: Path, form: Form, tokenizer: Path | None = No
     """Write a checkpoint with the structure of a real one and made-up weights (`recipe.py`) into a new or empty folder.
 
     `kind` is one of `KINDS`: v3 (BF16), v3-fp8 (scales for blocks of 128 × 128), v3-tied (tied embeddings), v2-lite,
-    ocr. `tokenizer` is a folder with tokenizer.json and tokenizer_config.json, by default one with 516 entries; the
-    vocabulary grows to hold its tokens.
+    ocr, v32 (FP8, as released), v32-bf16, v4 (FP4 and FP8, as released), v4-dspark, v4-base, v4-bf16, v4-hf (as
+    transformers saves it). `tokenizer` is a folder with tokenizer.json and tokenizer_config.json, by default one with
+    516 entries or somewhat more; the vocabulary grows to hold its tokens.
 
     Memory is bounded by the headers plus some MB. UsageError: an argument that makes no sense, a folder that holds
     anything. CheckpointError: the tokenizer is damaged. OutputError: writing failed, or the disk has less space than is
     needed.
     """
-    copies = _tokenizer_files(tokenizer or TOKENIZERS / ("sample-v2" if kind == "v2-lite" else "sample-v3"))
+    copies = _tokenizer_files(tokenizer or TOKENIZERS / _TOKENIZERS.get(kind, "sample-v3"))
     tokens = len(read_tokenizer(LocalFiles(tokenizer), {})[0].tokens) if tokenizer else 0
     files = companions(kind, config(kind, form.size, tokens))
     tensors = sample_tensors(kind, form.size, tokens)
-    shards = split(scattered(tensors) if form.scatter else tensors, form.shards)
+    shards = split(scattered(tensors) if form.scatter else tensors, form.shards, 5 if kind in V4_SEEDS else 6)
     try:
         _require_empty(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,8 +105,11 @@ def sample_tensors(kind: str, size: str, tokens: int = 0) -> list[SampleTensor]:
 
     UsageError: no such kind or size.
     """
-    # Converters drop the MTP layer, so that one expert stands for all in the small checkpoints.
-    return list(tensors_of(config(kind, size, tokens), mtp_experts=1 if size == "sample" else None))
+    if kind in V4_SEEDS:
+        return v4_tensors(kind, config(kind, size, tokens))
+    # V3's MTP layer is dropped by default, so that one expert stands for all in the small checkpoints.
+    one = size == "sample" and kind not in SEEDS
+    return list(tensors_of(config(kind, size, tokens), mtp_experts=1 if one else None, seed=SEEDS.get(kind, 0)))
 
 
 def pieces(shard: Shard) -> Iterator[Piece]:
@@ -139,7 +149,7 @@ def _write_json(path: Path, content: JSON) -> None:
 def _tokenizer_files(folder: Path) -> list[Path]:
     files = [folder / name for name in TOKENIZER_FILES]
     for file in files:
-        if not file.is_file():
+        if not os.path.isfile(file):  # noqa: PTH113 - pathlib raises what this takes for "not there"
             raise UsageError(file, "not there", f"the tokenizer's folder must hold {' and '.join(TOKENIZER_FILES)}")
     return files
 

@@ -35,10 +35,11 @@ def scattered(tensors: Sequence[SampleTensor]) -> list[SampleTensor]:
     return sorted(tensors, key=lambda tensor: zlib.crc32(tensor.name[::-1].encode()))
 
 
-def split(tensors: Sequence[SampleTensor], count: int) -> list[Shard]:
+def split(tensors: Sequence[SampleTensor], count: int, digits: int = 6) -> list[Shard]:
     """At most `count` shards of about the same size; fewer where single tensors exceed a shard's share.
 
-    A shard ends with the tensor by which all shards so far reach their share of the bytes.
+    Names have their number in so many `digits`, 6 in DeepSeek-V3's release. A shard ends with the tensor by which all
+    shards so far reach their share of the bytes.
     """
     total, taken = sum(tensor.nbytes for tensor in tensors), 0
     groups: list[list[SampleTensor]] = [[]]
@@ -50,7 +51,7 @@ def split(tensors: Sequence[SampleTensor], count: int) -> list[Shard]:
     if len(groups) == 1:
         return [Shard("model.safetensors", _header(tensors), tensors)]
     return [
-        Shard(f"model-{number:05d}-of-{len(groups):06d}.safetensors", _header(group), group)
+        Shard(f"model-{number:05d}-of-{len(groups):0{digits}d}.safetensors", _header(group), group)
         for number, group in enumerate(groups, 1)
     ]
 

@@ -33,6 +33,10 @@ def run_command(plan: Plan, folder: Path) -> str | None:
 def how_to_run(plan: Plan, folder: Path) -> list[str]:
     """The command, or why there is none, and what holds for a split set."""
     command, files, text = run_command(plan, folder), _files(plan), _paths(plan, folder, "text")
+    draft = _paths(plan, folder, "draft")
+    if draft:
+        words = ("llama-server", "--spec-type", "draft-dspark", "-m", "MODEL.gguf", "--model-draft", draft[0])
+        return [f"it drafts for its model: {_shell(*words)}"]
     if command is None and not text:
         alike = _shell("llama-mtmd-cli", "-m", "MODEL.gguf", "--mmproj", *_paths(plan, folder, "mmproj"))
         return [f"an mmproj runs only together with its model: {alike}"]

@@ -5,6 +5,7 @@ from rich.text import Text
 
 from deepgguf.errors import printable
 from deepgguf.terminal.sizes import counted, duration, size
+from deepgguf.verification.equality import Equality
 from deepgguf.verification.report import Verification, VerifiedFile
 
 _MOST = 20
@@ -22,6 +23,8 @@ def render(report: Verification) -> RenderableType:
         if report.differences:
             exact = f"{source.exact + source.bounded} tensors and {source.keys} keys compared"
         lines.append(Text(f"source {printable(source.source)}: {exact}"))
+        if source.equality and not report.differences:
+            lines.append(Text(_equal(source.equality)))
         if source.chosen:
             lines.append(Text(f"{counted(source.chosen, 'tensor')} of another type than in {source.type}"))
         lines += [
@@ -33,6 +36,13 @@ def render(report: Verification) -> RenderableType:
     outcome = counted(len(report.differences), "difference") if report.differences else "no difference"
     lines.append(Text(f"{outcome}, {duration(report.seconds)}", style="red" if report.differences else "green"))
     return Group(*lines)
+
+
+def _equal(found: Equality) -> str:
+    if found.equal == found.weights:
+        return f"every weight equal, {found.weights:,} of them"
+    share = f"{found.equal:,} of {found.weights:,} weights equal"
+    return f"{share}, the others rounded by at most {found.largest_rounding:.3g} of themselves"
 
 
 def _file(file: VerifiedFile, *, with_source: bool) -> Text:

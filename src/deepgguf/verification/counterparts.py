@@ -16,12 +16,16 @@ from deepgguf.verification.report import Difference
 
 
 class Counterpart(msgspec.Struct, frozen=True):
-    """A tensor of file number `file`, what it takes of its sources, and these, one per expert in a stack."""
+    """A tensor of file number `file`, what it takes of its sources, and these, one per expert in a stack.
+
+    `direct`: it was quantized from the weights as they are stored.
+    """
 
     file: int
     tensor: TensorInfo
     view: View
     sources: tuple[SourceTensor, ...]
+    direct: bool = False
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -92,7 +96,7 @@ def _counterpart(
         return Difference(where, "the shape, row-major", f"{list(shape)}", f"{list(tensor.shape)}")
     if tensor.type is not type:
         return Difference(where, "the type", type.name, tensor.type.name)
-    return Counterpart(file, tensor, output.view, sources)
+    return Counterpart(file, tensor, output.view, sources, layout.target.direct)
 
 
 def _missing(layout: Layout, names: set[str]) -> Iterator[Difference]:

@@ -9,6 +9,7 @@ from deepgguf.encodings.encoding import Squares
 from deepgguf.errors import printable
 from deepgguf.verification.counterparts import Counterpart
 from deepgguf.verification.each_once import Checked
+from deepgguf.verification.equality import Equality
 from deepgguf.verification.error_bounds import LARGEST_RELATIVE_RMS
 from deepgguf.verification.report import Difference
 
@@ -25,11 +26,15 @@ class Wrong(msgspec.Struct, frozen=True):
 
 
 class Outcome(Checked, frozen=True, gc=False):
-    """What came of a slice of the pair number `number`, made of its source number `source`."""
+    """What came of a slice of the pair number `number`, made of its source number `source`.
+
+    `equality` is None where equal weights are not counted.
+    """
 
     source: int
     wrong: Wrong | None
     squares: Squares | None
+    equality: Equality | None = None
 
 
 class Mismatches:

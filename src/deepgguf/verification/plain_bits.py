@@ -18,11 +18,14 @@ BIT_TYPES: dict[GGMLType, type[np.uint16] | type[np.uint32]] = {
     GGMLType.F32: np.uint32,
     GGMLType.F16: np.uint16,
     GGMLType.BF16: np.uint16,
+    GGMLType.I32: np.uint32,
 }
 
 
 def to_bits(type: GGMLType, values: Floats) -> Bits:
     """float32 rounded once to `type`, to nearest, ties to even."""
+    if type is GGMLType.I32:
+        return values.astype(np.int32).view(np.uint32)
     if type is GGMLType.F32:
         return values.view(np.uint32)
     if type is GGMLType.F16:
@@ -43,17 +46,19 @@ def from_bits(type: GGMLType, bits: Bits) -> Floats:
     """What bits of `type` stand for, as float32."""
     if type is GGMLType.BF16:
         return (bits.astype(np.uint32) << 16).view(np.float32)
+    if type is GGMLType.I32:
+        return bits.view(np.int32).astype(np.float32)
     return bits.view(np.float32 if type is GGMLType.F32 else np.float16).astype(np.float32)
 
 
 def rounded_to(type: GGMLType, values: Floats, found: Bits, buffers: Buffers) -> bool:
     """Whether `found` are the values rounded to `type`, seen without rounding them; False leaves it open.
 
-    It stays open for F16, for NaN, and for BF16 where a value lies midway between two results.
+    It stays open for F16 and I32, for NaN, and for BF16 where a value lies midway between two results.
     """
     if type is GGMLType.F32:
         return same_bits(values, found)
-    if type is GGMLType.F16 or np.isnan(values.max(initial=0)):
+    if type in (GGMLType.F16, GGMLType.I32) or np.isnan(values.max(initial=0)):
         return False
     # BF16 is the upper half of F32: rounded to nearest, it is less than half of its last place away.
     distance: Bits = buffers.take("distance", values.size, np.uint32).reshape(values.shape)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import msgspec
 
+from deepgguf.verification.equality import Equality
+
 
 class Difference(msgspec.Struct, frozen=True):
     """Something that is not as it should be.
@@ -44,7 +46,7 @@ class SourceCheck(msgspec.Struct, frozen=True):
 
     `target` and `type` are the choices by which the file was made, as far as it tells; `chosen` is the number of
     tensors whose type is not that of the mixture `type`, as a user may choose. `remade` is the number of tensors that
-    were made anew and compared byte by byte.
+    were made anew and compared byte by byte. `equality` is counted in files of the type "source" only.
     """
 
     source: str
@@ -56,6 +58,7 @@ class SourceCheck(msgspec.Struct, frozen=True):
     type: str = ""
     chosen: int = 0
     remade: int = 0
+    equality: Equality | None = None
 
 
 class Verification(msgspec.Struct, frozen=True):

@@ -45,7 +45,8 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     """Slices of the pair number `pair`, all of one `source`; all that a worker must know of the pair.
 
     The tensor, of type `type`, lies from byte `start` of the file number `file`. Each of its sources makes `heads`
-    matrices; `importance` is what it was quantized by of an importance matrix, if there was one.
+    matrices; `importance` is what it was quantized by of an importance matrix, if there was one. `direct`: see
+    `Counterpart`.
     """
 
     pair: int
@@ -56,6 +57,7 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     heads: int
     importance: TensorImportance | None
     slices: tuple[Slice, ...]
+    direct: bool = False
 
 
 def batches(
@@ -65,7 +67,9 @@ def batches(
     tensor, heads, start = pair.tensor, pair.view.groups, data_offset + pair.tensor.offset
     for source, found in groupby(slices(pair), key=attrgetter("source")):
         while batch := tuple(islice(found, _BATCH)):
-            yield Batch(number, pair.file, start, tensor.type, pair.sources[source], heads, importance, batch)
+            yield Batch(
+                number, pair.file, start, tensor.type, pair.sources[source], heads, importance, batch, pair.direct
+            )
 
 
 def slices(pair: Counterpart) -> Iterator[Slice]:

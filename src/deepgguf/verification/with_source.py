@@ -5,11 +5,13 @@ from collections.abc import Container, Iterator, Sequence
 from contextlib import closing
 
 import msgspec
+import numpy as np
 
 from deepgguf.checkpoint.importance import ImportanceFile
 from deepgguf.checkpoint.nested_config import language_part
 from deepgguf.checkpoint.tied_head import HEAD, head_differs
-from deepgguf.encodings import PLAIN
+from deepgguf.encodings import encoding_of
+from deepgguf.encodings.encoding import Bytes, Stored
 from deepgguf.executors.buffers import Buffers
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.files.files import FileFacts, Files
@@ -19,10 +21,12 @@ from deepgguf.verification.compare_headers import header_against_plan
 from deepgguf.verification.compare_slices import compare_slice
 from deepgguf.verification.counterparts import Counterpart, pair_up
 from deepgguf.verification.each_once import each_once
+from deepgguf.verification.equality import Equality, equality
 from deepgguf.verification.error_bounds import Importance
 from deepgguf.verification.expected import Expected
 from deepgguf.verification.file_bytes import CheckedFile, FileBytes
 from deepgguf.verification.mismatches import Mismatches, Outcome
+from deepgguf.verification.plain_bits import BIT_TYPES
 from deepgguf.verification.report import Difference, SourceCheck
 from deepgguf.verification.slices import Batch, Slice, batches
 
@@ -47,7 +51,8 @@ def check_source(
     differences = [*header_against_plan(checked, expected.files), *differences]
     files, sources = checkpoint.files, checkpoint.shards.files
     with files:
-        comparer = _Comparer(tuple(file.data for file in checked), files, sources, expected.importance_file, Buffers())
+        opened, counts = tuple(file.data for file in checked), expected.type == "source"
+        comparer = _Comparer(opened, files, sources, expected.importance_file, Buffers(), counts)
         tasks = (
             batch
             for number, pair in enumerate(pairs)
@@ -55,17 +60,33 @@ def check_source(
                 number, pair, headers[pair.file].data_offset, expected.importance.get(pair.tensor.name)
             )
         )
-        differences += _weight_differences(comparer, pairs, tasks, expected.importance, executor, progress)
+        found, equal = _weight_differences(comparer, pairs, tasks, expected.importance, executor, progress)
+        differences += found
         tied = language_part(checkpoint.config).get("tie_word_embeddings") is True
         if tied and head_differs(checkpoint.tensors, files.by_number(sources), whole=True):
             differences.append(_ANOTHER_HEAD)
         files.check_unchanged(sources)
-    exact = sum(pair.tensor.type in PLAIN for pair in pairs)
+    exact = sum(_is_compared_exactly(pair) for pair in pairs)
     keys, dropped = sum(len(header.keys) for header in headers), dict(Counter(model.matched.left_out.values()))
-    bounded = len(pairs) - exact
     return SourceCheck(
-        checkpoint.name, exact, bounded, keys, dropped, expected.layout.name, expected.type, expected.chosen
+        source=checkpoint.name,
+        exact=exact,
+        bounded=len(pairs) - exact,
+        keys=keys,
+        dropped=dropped,
+        target=expected.layout.name,
+        type=expected.type,
+        chosen=expected.chosen,
+        equality=equal if counts else None,
     ), differences
+
+
+def _is_compared_exactly(pair: Counterpart) -> bool:
+    """Whether every bit is: of plain types, and of blocks that were taken over."""
+    type = pair.tensor.type
+    if type in BIT_TYPES or pair.view.transposed:
+        return type in BIT_TYPES
+    return all(encoding_of(type).repacks(form, exact=False) for form in {s.encoding for s in pair.sources})
 
 
 def _another_model(header: GGUFHeader, family: AnyFamily) -> Difference:
@@ -78,25 +99,30 @@ def _another_model(header: GGUFHeader, family: AnyFamily) -> Difference:
 def _weight_differences(
     comparer: "_Comparer", pairs: Sequence[Counterpart], tasks: Iterator[Batch], weighted: Container[str],
     executor: Executor, progress: Progress,
-) -> list[Difference]:  # fmt: skip
+) -> tuple[list[Difference], Equality]:  # fmt: skip
     unknown = comparer.importance is None
     advice = [_UNKNOWN_IMPORTANCE if unknown and pair.tensor.name in weighted else "" for pair in pairs]
     mismatches = [Mismatches(pair, text) for pair, text in zip(pairs, advice, strict=True)]
-    sizes = [pair.tensor.nbytes for pair in pairs]
+    sizes, equal = [pair.tensor.nbytes for pair in pairs], Equality()
     with closing(each_once(executor, comparer.compare, tasks, sizes, progress)) as outcomes:
         for outcome in outcomes:
             mismatches[outcome.number].add(outcome)
-    return [difference for one in mismatches for difference in one.differences()]
+            equal = equal.plus(outcome.equality or Equality())
+    return [difference for one in mismatches for difference in one.differences()], equal
 
 
 class _Comparer(msgspec.Struct, frozen=True):
-    """What comparing any slice takes: the files, the source's files, the importance matrix if it is at hand."""
+    """What comparing any slice takes: the files, the source's files, the importance matrix if it is at hand.
+
+    `counts`: whether to count equal weights.
+    """
 
     opened: tuple[FileBytes, ...]
     files: Files
     sources: tuple[FileFacts, ...]
     importance: ImportanceFile | None
     buffers: Buffers
+    counts: bool
 
     def compare(self, batch: Batch) -> Iterator[Outcome]:
         """Every slice against its source."""
@@ -106,7 +132,12 @@ class _Comparer(msgspec.Struct, frozen=True):
             self.opened[batch.file].readinto(batch.start + slice.offset, data)
             stored = batch.source.read_rows(slice.cols, slice.source_row, slice.rows, read, self.buffers)
             wrong, squares = compare_slice(batch, slice, data, stored, self.buffers, self._importance(batch, slice))
-            yield Outcome(batch.pair, slice.offset, slice.nbytes, slice.source, wrong, squares)
+            equal = self._equality(batch, slice, data, stored) if self.counts else None
+            yield Outcome(batch.pair, slice.offset, slice.nbytes, slice.source, wrong, squares, equal)
+
+    def _equality(self, batch: Batch, slice: Slice, data: Bytes, stored: Stored) -> Equality:
+        values = batch.source.encoding.values(stored, self.buffers)
+        return equality(batch.type, data, np.ascontiguousarray(values.T) if slice.transposed else values)
 
     def _importance(self, batch: Batch, slice: Slice) -> Importance | None:
         """That of the slice's columns in the output; None where it was not weighted."""
