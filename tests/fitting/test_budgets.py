@@ -125,6 +125,17 @@ def test_all_files_of_a_split_set_fit_together(checkpoint):
     assert 1_950_000 < made.size <= 2_000_000
 
 
+def test_a_checkpoint_that_is_stored_in_blocks_keeps_them_and_its_tables(tmp_path):
+    """DeepSeek-V4: experts in MXFP4, a routing table of I32."""
+    folder = deepgguf.sample("v4", tmp_path / "v4").folder
+    file = convert(folder, tmp_path / "x.gguf", target="llama.cpp", budget="3500K", jobs=2).files[0]
+    assert file.size <= 3_500_000
+    found = types(plan(folder, target="llama.cpp", recipe=tmp_path / "x.recipe.toml"))
+    assert {type for name, type in found.items() if "_exps" in name} == {"MXFP4"}
+    assert {type for name, type in found.items() if "tid2eid" in name} == {"I32"}
+    verify(file.path, folder, remake=True, jobs=2)
+
+
 def test_a_picture_model_s_encoders_count_and_stay(checkpoint):
     made = plan(checkpoint("ocr"), target="llama.cpp", budget="11M")
     assert [file.kind for file in made.files] == ["text", "mmproj"]

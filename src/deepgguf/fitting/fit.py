@@ -28,6 +28,7 @@ from deepgguf.run.sample_errors import ErrorSampler, Sampling
 _MEASURED_BY = "q3_k_s"
 # Its Q2_K needs a matrix for every tensor, where others' does not.
 _NO_BASE = "q2_k_s"
+_QUANTIZED = WRITTEN - PLAIN
 
 
 class Mixture(NamedTuple):
@@ -112,7 +113,7 @@ def _candidates(measured: Plan, options: Options, executor: Executor) -> dict[st
     samplings = {
         tensor.info.name: Sampling(tensor, _types(tensor))
         for tensor in _tensors(measured)
-        if tensor.info.type not in PLAIN and first_match(options.tensor_types, tensor.info.name) is None
+        if tensor.info.type in _QUANTIZED and first_match(options.tensor_types, tensor.info.name) is None
     }
     with ExitStack() as stack:
         stack.enter_context(measured.source)
@@ -164,7 +165,7 @@ def _entries(plan: Plan, choice: Choice) -> tuple[RecipeEntry, ...]:
     layers: dict[tuple[GGMLType, str], set[int]] = {}
     for tensor in _tensors(plan):
         name = tensor.info.name
-        if name in choice or tensor.info.type not in PLAIN:
+        if name in choice or tensor.info.type in _QUANTIZED:
             component, layer = component_of(name)
             type = choice[name].type if name in choice else tensor.info.type
             layers.setdefault((type, component), set()).add(layer)
