@@ -1,0 +1,339 @@
+// The search of IQ2 and IQ3 for a sub-block's scale and points, as quantize_row_iq2_xs_impl and its like in
+// ggml-quants.c, bit for bit. Each candidate for the scale rounds every vector to levels; a vector that is no point is
+// replaced by the best of the points near it; the sums over the sub-block then say how good the candidate is.
+//
+// Candidates are lanes. From one to the next a vector's levels seldom change, and in such a run the errors of two points
+// differ by s * (a line in s), s being the scale: what is better at both ends of a run is better between them. So points
+// are searched at the ends only, unless they differ, or an error is so near another that rounding could decide.
+#pragma once
+#include "nearest_point.hpp"
+#include "superblocks.hpp"
+
+namespace deepgguf {
+namespace DEEPGGUF_LEVEL {
+
+// Vectors that are searched again at the scale that was found: those off the lattice; if there is any, all; all.
+enum class Again { OFF_LATTICE, ALL_IF_ANY, ALL };
+
+inline int nearest_int(float f) { return static_cast<int>(bits_of(f + ROUNDER) & 0x007FFFFFu) - 0x00400000; }
+
+inline int clamped(int value, int low, int high) { return value < low ? low : value > high ? high : value; }
+
+// N weights that have a scale of their own: their values, made positive but for those flipped, what they weigh, and the
+// square roots of that.
+template <int N> struct SubBlock {
+    float x[N], weight[N], root[N];
+};
+
+template <class Rule> struct VectorFit {
+    using Points = typename Rule::Points;
+    static constexpr int N = Rule::SUBBLOCK, COORDS = Points::COORDS, VECTORS = N / COORDS, BITS = Points::BITS;
+    static constexpr int TOP = 2 * Points::LEVELS - 1;  // the highest level at scale 1; the lowest is 1
+    static constexpr int CANDIDATES = 2 * Rule::STEPS + 1, PARTS_OF_THEM = (CANDIDATES + LANES - 1) / LANES;
+    static constexpr int ROUNDED_UP = PARTS_OF_THEM * LANES;
+    static constexpr uint32_t EVERY = (1u << VECTORS) - 1u;
+
+    // A level is certain if its value is so far from the border of two. Added to a code: it is not.
+    static constexpr float BORDER = 0.5f - 1e-4f;
+    static constexpr uint32_t NEAR_BORDER = 1u << 16;
+
+    // Of an error's largest possible value, twice and more what all roundings amount to (eight terms: 1.6e-6).
+    static constexpr float DOUBT = 1e-5f, SMALLEST_DOUBT = 1e-37f;
+
+    const Lattice<Points> & lattice;
+    const SubBlock<N> & block;
+    ByLevel levels;
+    bool tame;  // no value or product is near the ends of the floats' range
+
+    float scale;
+    uint32_t code[VECTORS], off;  // bit v of `off`: vector v was no point
+
+    float inverses[ROUNDED_UP], scales[ROUNDED_UP];
+    uint32_t rounded[VECTORS][ROUNDED_UP], chosen[VECTORS][ROUNDED_UP], offs[ROUNDED_UP];
+
+    VectorFit(const Lattice<Points> & lattice, const SubBlock<N> & block) : lattice(lattice), block(block) {
+        float odd[Points::LEVELS], heaviest = 0.0f, largest = 0.0f;
+        for (int l = 0; l < Points::LEVELS; l++) odd[l] = static_cast<float>(2 * l + 1);
+        levels = by_level(odd, Points::LEVELS <= 4 ? 4 : 8);
+        for (int i = 0; i < N; i++) {
+            heaviest = block.root[i] <= heaviest ? heaviest : block.root[i];
+            largest = __builtin_fabsf(block.x[i]) <= largest ? largest : __builtin_fabsf(block.x[i]);
+        }
+        tame = heaviest <= 1e15f && largest <= 1e15f;
+    }
+
+    // `range` is what the highest level of candidate 0 stands for; `first` the scale if no candidate is any good.
+    void fit(float range, float first) {
+        tame = tame && below_zero_is_small(range);
+        set_candidates(range);
+        for (int v = 0; v < VECTORS; v++) round_candidates(v);
+        for (uint32_t & bits : offs) bits = 0;
+        for (int v = 0; v < VECTORS; v++) choose_points(v);
+        scale = first;
+        off = Rule::AGAIN == Again::OFF_LATTICE ? 0 : EVERY;
+        for (uint32_t & c : code) c = 0;
+        take_best();
+        if (off && scale > 0.0f) refine();
+    }
+
+  private:
+    bool below_zero_is_small(float range) const {
+        float lowest = 0.0f;
+        for (const float x : block.x) lowest = x < lowest ? x : lowest;
+        return lowest >= -1e4f * range;
+    }
+
+    void set_candidates(float range) {
+        for (int c = 0; c < ROUNDED_UP; c++) {
+            const int step = (c < CANDIDATES ? c : CANDIDATES - 1) - Rule::STEPS;
+            inverses[c] = (static_cast<float>(TOP) + static_cast<float>(step) * Rule::STEP) / range;
+            scales[c] = 1.0f / inverses[c];
+        }
+    }
+
+    void round_candidates(int v) {
+        for (int p = 0; p < PARTS_OF_THEM; p++) {
+            Floats inverse, farthest = splat(0.0f);
+            memcpy(&inverse, inverses + p * LANES, sizeof inverse);
+            Ints found = splat(0);
+            for (int j = 0; j < COORDS; j++) {
+                const Floats place = 0.5f * (inverse * block.x[v * COORDS + j] - 1.0f);
+                found |= clamp(nearest_int(place), 0, Points::LEVELS - 1) << BITS * j;
+                farthest = larger(magnitude(place - ((place + ROUNDER) - ROUNDER)), farthest);
+            }
+            found |= (farthest > BORDER) & static_cast<int32_t>(NEAR_BORDER);
+            memcpy(rounded[v] + p * LANES, &found, sizeof found);
+        }
+    }
+
+    Target target(int v) const { return {block.x + v * COORDS, block.root + v * COORDS, &levels}; }
+
+    void choose_points(int v) {
+        const float doubt = doubt_of(v);
+        for (int first = 0, last; first < CANDIDATES; first = last + 1) {
+            const uint32_t here = rounded[v][first];
+            for (last = first; last + 1 < CANDIDATES && rounded[v][last + 1] == here;) last++;
+            const int place = lattice.place[here & (NEAR_BORDER - 1)];
+            if (place >= 0) {
+                for (int c = first; c <= last; c++) chosen[v][c] = here & (NEAR_BORDER - 1);
+                continue;
+            }
+            for (int c = first; c <= last; c++) offs[c] |= 1u << v;
+            choose_in_run(v, first, last, list_of(place, tame && !(here & NEAR_BORDER)), doubt);
+        }
+        for (int c = CANDIDATES; c < ROUNDED_UP; c++) chosen[v][c] = chosen[v][CANDIDATES - 1];
+    }
+
+    const List & list_of(int place, bool rounding_is_certain) const {
+        return (rounding_is_certain ? lattice.open : lattice.all)[-1 - place];
+    }
+
+    // So much that errors which differ by more do so at every scale of a run; negative if no amount is enough.
+    float doubt_of(int v) const {
+        if (!tame) return -1.0f;
+        float largest = 0.0f;
+        for (int i = v * COORDS; i < (v + 1) * COORDS; i++) {
+            const float off = static_cast<float>(TOP) * scales[0] + __builtin_fabsf(block.x[i]);
+            largest += block.root[i] * off * off;
+        }
+        return DOUBT * largest + SMALLEST_DOUBT;
+    }
+
+    void choose_in_run(int v, int first, int last, const List & list, float doubt) {
+        const Found low = choose(v, first, list, doubt);
+        if (last > first) choose_between(v, first, last, low, choose(v, last, list, doubt), list, doubt);
+    }
+
+    Found choose(int v, int c, const List & list, float doubt) {
+        const Found found = nearest_point<Points>(lattice.entries + list.first, list.count, target(v), scales[c], doubt);
+        chosen[v][c] = found.code;
+        return found;
+    }
+
+    void choose_between(int v, int first, int last, Found low, Found high, const List & list, float doubt) {
+        if (low.certain && high.certain && low.code == high.code) {
+            for (int c = first + 1; c < last; c++) chosen[v][c] = low.code;
+        } else if (last - first > 1) {
+            const int middle = (first + last) / 2;
+            const Found found = choose(v, middle, list, doubt);
+            choose_between(v, first, middle, low, found, list, doubt);
+            choose_between(v, middle, last, found, high, list, doubt);
+        }
+    }
+
+    void take_best() {
+        Floats sum_qx[PARTS_OF_THEM] = {}, sum_q2[PARTS_OF_THEM] = {};
+        for (int v = 0; v < VECTORS; v++) {
+            Ints codes[PARTS_OF_THEM];
+            memcpy(codes, chosen[v], sizeof codes);
+            for (int i = v * COORDS; i < (v + 1) * COORDS; i++) {
+                const float w = block.weight[i], wx = w * block.x[i];
+                for (int p = 0; p < PARTS_OF_THEM; p++) {
+                    const Floats q = look_up<Points>(levels, codes[p]);
+                    sum_qx[p] += wx * q;
+                    sum_q2[p] += w * q * q;
+                    codes[p] >>= BITS;
+                }
+            }
+        }
+        float qx[ROUNDED_UP], q2[ROUNDED_UP], best = 0.0f;
+        memcpy(qx, sum_qx, sizeof qx);
+        memcpy(q2, sum_q2, sizeof q2);
+        int taken = -1;
+        for (int c = 0; c < CANDIDATES; c++) {
+            if (q2[c] > 0.0f && qx[c] * qx[c] > best * q2[c]) {
+                scale = qx[c] / q2[c];
+                best = scale * qx[c];
+                taken = c;
+            }
+        }
+        if (taken < 0) return;
+        for (int v = 0; v < VECTORS; v++) code[v] = chosen[v][taken];
+        if (Rule::AGAIN != Again::ALL) off = offs[taken];
+    }
+
+    // Rounds to the scale that was found, and fits the scale to what that gives.
+    void refine() {
+        const float inverse = 1.0f / scale;
+        for (int v = 0; v < VECTORS; v++) {
+            if (Rule::AGAIN == Again::OFF_LATTICE && !(off >> v & 1)) continue;
+            const uint32_t here = round_at(v, inverse);
+            const int place = lattice.place[here & (NEAR_BORDER - 1)];
+            code[v] = here & (NEAR_BORDER - 1);
+            if (place >= 0) continue;
+            const List & list = list_of(place, tame && scale < 1e30f && !(here & NEAR_BORDER));
+            code[v] = nearest_point<Points>(lattice.entries + list.first, list.count, target(v), scale, -1.0f).code;
+        }
+        float sum_qx = 0.0f, sum_q2 = 0.0f;
+        for (int i = 0; i < N; i++) {
+            const float w = block.weight[i];
+            const auto q = static_cast<float>(2 * level(i) + 1);
+            sum_qx += w * block.x[i] * q;
+            sum_q2 += w * q * q;
+        }
+        if (sum_q2 > 0.0f) scale = sum_qx / sum_q2;
+    }
+
+    uint32_t round_at(int v, float inverse) const {
+        uint32_t found = 0;
+        for (int j = 0; j < COORDS; j++) {
+            const float place = 0.5f * (inverse * block.x[v * COORDS + j] - 1.0f);
+            found |= static_cast<uint32_t>(clamped(nearest_int(place), 0, Points::LEVELS - 1)) << BITS * j;
+            const float rest = __builtin_fabsf(place - ((place + ROUNDER) - ROUNDER));
+            if (!(rest <= BORDER && place <= 1e5f && place >= -1e5f)) found |= NEAR_BORDER;
+        }
+        return found;
+    }
+
+    int level(int i) const {
+        return static_cast<int>(code[i / COORDS] >> BITS * (i % COORDS) & ((1u << BITS) - 1u));
+    }
+};
+
+// What the encodings of the IQ2 and IQ3 types start with: a super-block's weights by importance (ggml-quants.c, where
+// each of these quantizers begins), and its signs, a byte for eight.
+struct Signed {
+    float x[SUPERBLOCK], weight[SUPERBLOCK], root[SUPERBLOCK];
+    uint8_t signs[SUPERBLOCK / 8];
+};
+
+inline float sum_of_squares(const float * x) {
+    float sum = 0.0f;
+    for (int i = 0; i < SUPERBLOCK; i++) sum += x[i] * x[i];
+    return sum;
+}
+
+static inline void weigh_by_importance(const float * x, const float * importance, float mean_square, float * weight) {
+    for (int i = 0; i < SUPERBLOCK; i++) weight[i] = importance[i] * __builtin_sqrtf(mean_square + x[i] * x[i]);
+}
+
+static inline void split_signs(const float * x, Signed & block) {
+    for (int i = 0; i < SUPERBLOCK; i++) {
+        block.root[i] = __builtin_sqrtf(block.weight[i]);
+        block.x[i] = x[i] >= 0.0f ? x[i] : -x[i];
+    }
+    for (int k = 0; k < SUPERBLOCK / 8; k++) {
+        int signs = 0;
+        for (int i = 0; i < 8; i++) signs |= (x[8 * k + i] >= 0.0f ? 0 : 1) << i;
+        block.signs[k] = static_cast<uint8_t>(signs);
+    }
+}
+
+// Of eight signs only seven are stored, for their number is even: where it is not, the weight that matters least is given
+// the wrong sign.
+static inline void make_signs_even(const float * x, Signed & block) {
+    for (int k = 0; k < SUPERBLOCK / 8; k++) {
+        if (__builtin_popcount(block.signs[k]) % 2) {
+            float least = 0.0f;
+            int at = 0;
+            for (int i = 0; i < 8; i++) {
+                const float error = block.weight[8 * k + i] * x[8 * k + i] * x[8 * k + i];
+                if (i == 0 || error < least) {
+                    least = error;
+                    at = i;
+                }
+            }
+            block.x[8 * k + at] = -block.x[8 * k + at];
+            block.signs[k] = static_cast<uint8_t>(block.signs[k] ^ 1 << at);
+        }
+        block.signs[k] &= 127;
+    }
+}
+
+template <int N> static inline float largest_of(const float * x) {
+    float largest = x[0];
+    for (int i = 1; i < N; i++) largest = largest > x[i] ? largest : x[i];
+    return largest;
+}
+
+// A sub-block's scale in four bits, by what one of them is worth.
+inline uint32_t four_bit_scale(float inverse, float scale) {
+    return static_cast<uint32_t>(clamped(nearest_int(0.5f * (inverse * scale - 1.0f)), 0, 15));
+}
+
+// A sub-block as it is stored: its scale, 0 for an empty one, and the index of every vector's point.
+template <int VECTORS> struct Stored {
+    float scale;
+    uint32_t index[VECTORS];
+};
+
+// Fits a sub-block. A scale below zero is made positive, and the signs of its weights are exchanged for it.
+template <class Rule>
+static inline void fit_subblock(const Signed & block, int at, float range, float first, uint8_t * signs,
+                                Stored<Rule::SUBBLOCK / Rule::Points::COORDS> & stored) {
+    constexpr int N = Rule::SUBBLOCK;
+    const auto & lattice = Lattice<typename Rule::Points>::get();
+    SubBlock<N> part;
+    memcpy(part.x, block.x + at, sizeof part.x);
+    memcpy(part.weight, block.weight + at, sizeof part.weight);
+    memcpy(part.root, block.root + at, sizeof part.root);
+    VectorFit<Rule> found(lattice, part);
+    found.fit(range, first);
+    stored.scale = found.scale;
+    if (stored.scale < 0.0f) {
+        stored.scale = -stored.scale;
+        for (int k = 0; k < N / 8; k++) signs[k] = static_cast<uint8_t>(~signs[k] & Rule::SIGN_BITS);
+    }
+    // Not a number: of values without any order. ggml ends itself there.
+    if (!(stored.scale >= 0.0f)) stored.scale = 0.0f;
+    for (int v = 0; v < N / Rule::Points::COORDS; v++) stored.index[v] = lattice.index(found.code[v]);
+}
+
+// One super-block after the other.
+template <class Family>
+static void quantize_each(const float * src, void * dst, int64_t rows, int64_t cols, const float * importance) {
+    auto * out = static_cast<uint8_t *>(dst);
+    for (int64_t row = 0; row < rows; row++) {
+        for (int64_t col = 0; col < cols; col += SUPERBLOCK, out += Family::BYTES) {
+            Family::encode(src + row * cols + col, importance ? importance + col : nullptr, out);
+        }
+    }
+}
+
+inline void store_half(uint8_t * out, float value) {
+    const uint16_t half = f32_to_f16(bits_of(value));
+    memcpy(out, &half, 2);
+}
+
+}  // namespace DEEPGGUF_LEVEL
+}  // namespace deepgguf
