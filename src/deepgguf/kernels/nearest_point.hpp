@@ -54,10 +54,10 @@ struct ByLevel {
     Floats part[PARTS];
 };
 
-// What `values` are `period` of, one after the other.
-static inline ByLevel by_level(const float * values, int period) {
+template <class Points> static inline ByLevel by_level(const float values[Points::LEVELS]) {
+    constexpr int PERIOD = Points::LEVELS <= 4 ? 4 : 8;
     float all[PARTS * LANES];
-    for (int i = 0; i < PARTS * LANES; i++) all[i] = values[i % period];
+    for (int i = 0; i < PARTS * LANES; i++) all[i] = i % PERIOD < Points::LEVELS ? values[i % PERIOD] : 0.0f;
     ByLevel result;
     memcpy(&result, all, sizeof result);
     return result;

@@ -54,7 +54,7 @@ template <class Rule> struct VectorFit {
     VectorFit(const Lattice<Points> & lattice, const SubBlock<N> & block) : lattice(lattice), block(block) {
         float odd[Points::LEVELS], heaviest = 0.0f, largest = 0.0f;
         for (int l = 0; l < Points::LEVELS; l++) odd[l] = static_cast<float>(2 * l + 1);
-        levels = by_level(odd, Points::LEVELS <= 4 ? 4 : 8);
+        levels = by_level<Points>(odd);
         for (int i = 0; i < N; i++) {
             heaviest = block.root[i] <= heaviest ? heaviest : block.root[i];
             largest = __builtin_fabsf(block.x[i]) <= largest ? largest : __builtin_fabsf(block.x[i]);
