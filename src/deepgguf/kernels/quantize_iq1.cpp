@@ -28,10 +28,11 @@ struct Split {
     float scale, score;
 };
 
-// N weights in rising order.
+// N weights, and their places in rising order; equal ones keep theirs.
 template <int N> struct Sorted {
-    float x[N], weight[N];  // as they come
-    int32_t rank[N];        // their places in that order; equal ones keep theirs
+    alignas(4 * LANES) float x[N];  // aligned because GCC 12 takes it to be
+    alignas(4 * LANES) float weight[N];
+    alignas(4 * LANES) int32_t rank[N];
 };
 
 template <int N> void sort(const float * x, const float * weight, Sorted<N> & sorted) {
@@ -407,7 +408,10 @@ struct Iq1M {
 
 }  // namespace
 
-void add_IQ1_S(Table & table) { table.quantize[IQ1_S] = quantize_each<Iq1S>; }
+void add_IQ1_S(Table & table) {
+    table.quantize[IQ1_S] = quantize_each<Iq1S>;
+    table.needs_importance[IQ1_S] = true;
+}
 void add_IQ1_M(Table & table) { table.quantize[IQ1_M] = quantize_each<Iq1M>; }
 
 }  // namespace DEEPGGUF_LEVEL

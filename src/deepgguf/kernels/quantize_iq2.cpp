@@ -158,8 +158,14 @@ struct Iq2S {
 
 }  // namespace
 
-void add_IQ2_XXS(Table & table) { table.quantize[IQ2_XXS] = quantize_each<Iq2Xxs>; }
-void add_IQ2_XS(Table & table) { table.quantize[IQ2_XS] = quantize_each<Iq2Xs>; }
+void add_IQ2_XXS(Table & table) {
+    table.quantize[IQ2_XXS] = quantize_each<Iq2Xxs>;
+    table.needs_importance[IQ2_XXS] = true;
+}
+void add_IQ2_XS(Table & table) {
+    table.quantize[IQ2_XS] = quantize_each<Iq2Xs>;
+    table.needs_importance[IQ2_XS] = true;
+}
 void add_IQ2_S(Table & table) { table.quantize[IQ2_S] = quantize_each<Iq2S>; }
 
 }  // namespace DEEPGGUF_LEVEL
