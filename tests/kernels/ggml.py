@@ -1,10 +1,11 @@
 """ggml's own quantizers, with which the kernels are compared bit by bit.
 
-They are those of the library that libggml-python installs, and of xllamacpp's llama.cpp (October 2026) for types that
-the former lacks, or that have other bytes since.
+They are those of the library that libggml-python installs, and of xllamacpp's llama.cpp (October 2026) for a type that
+has other bytes since.
 """
 
 import ctypes
+import faulthandler
 import mmap
 import os
 from functools import cache
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from deepgguf.formats.gguf.types import GGMLType, row_bytes
 
-NEWER = {GGMLType.IQ1_M}
+NEWER = {GGMLType.IQ1_M}  # whose sums have had another order since
 
 # Types whose quantizers end the process where weights or importances are out of all proportion.
 ASSERTING = {
@@ -79,6 +80,7 @@ def ggml_quantize_or_die(
         child = os.fork()
         if child == 0:
             try:
+                faulthandler.disable()
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 os.dup2(1, 2)
                 shared.write(ggml_quantize(type, rows, importance).tobytes())

@@ -43,32 +43,35 @@ template <class Rule> struct VectorFit {
     const Lattice<Points> & lattice;
     const SubBlock<N> & block;
     ByLevel levels;
+    float largest, range;
     bool tame;  // no value or product is near the ends of the floats' range
 
     float scale;
     uint32_t code[VECTORS], off;  // bit v of `off`: vector v was no point
 
-    float inverses[ROUNDED_UP], scales[ROUNDED_UP];
-    uint32_t rounded[VECTORS][ROUNDED_UP], chosen[VECTORS][ROUNDED_UP], offs[ROUNDED_UP];
+    // Of every candidate, and a vector more, which is written but not read.
+    float inverses[ROUNDED_UP], scales[ROUNDED_UP], doubts[VECTORS];
+    uint32_t rounded[VECTORS][ROUNDED_UP + LANES], chosen[VECTORS][2 * ROUNDED_UP];
 
     VectorFit(const Lattice<Points> & lattice, const SubBlock<N> & block) : lattice(lattice), block(block) {
-        float odd[Points::LEVELS], heaviest = 0.0f, largest = 0.0f;
+        float odd[Points::LEVELS];
         for (int l = 0; l < Points::LEVELS; l++) odd[l] = static_cast<float>(2 * l + 1);
         levels = by_level<Points>(odd);
-        for (int i = 0; i < N; i++) {
-            heaviest = block.root[i] <= heaviest ? heaviest : block.root[i];
-            largest = __builtin_fabsf(block.x[i]) <= largest ? largest : __builtin_fabsf(block.x[i]);
-        }
-        tame = heaviest <= 1e15f && largest <= 1e15f;
+        largest = largest_magnitude_of(block.x);
+        tame = largest_magnitude_of(block.root) <= 1e15f && largest <= 1e15f;
     }
 
-    // `range` is what the highest level of candidate 0 stands for; `first` the scale if no candidate is any good.
-    void fit(float range, float first) {
-        tame = tame && below_zero_is_small(range);
-        set_candidates(range);
-        for (int v = 0; v < VECTORS; v++) round_candidates(v);
-        for (uint32_t & bits : offs) bits = 0;
-        for (int v = 0; v < VECTORS; v++) choose_points(v);
+    // `of_top` is what the highest level stands for in the middle candidate; `first` the scale if no candidate is any good.
+    void fit(float of_top, float first) {
+        range = of_top;
+        tame = tame && largest <= 1e4f * range;
+        set_candidates();
+        set_doubts();
+        for (int v = 0; v < VECTORS; v++) {
+            if (tame) round_candidates<true>(v);
+            else round_candidates<false>(v);
+        }
+        choose_points();
         scale = first;
         off = Rule::AGAIN == Again::OFF_LATTICE ? 0 : EVERY;
         for (uint32_t & c : code) c = 0;
@@ -77,13 +80,17 @@ template <class Rule> struct VectorFit {
     }
 
   private:
-    bool below_zero_is_small(float range) const {
-        float lowest = 0.0f;
-        for (const float x : block.x) lowest = x < lowest ? x : lowest;
-        return lowest >= -1e4f * range;
+    // As whole numbers, which become vectors; NaN is larger than anything.
+    static float largest_magnitude_of(const float * x) {
+        int32_t largest = 0;
+        for (int i = 0; i < N; i++) {
+            const auto bits = static_cast<int32_t>(bits_of(x[i]) & 0x7FFFFFFFu);
+            largest = bits > largest ? bits : largest;
+        }
+        return float_of(static_cast<uint32_t>(largest));
     }
 
-    void set_candidates(float range) {
+    void set_candidates() {
         for (int c = 0; c < ROUNDED_UP; c++) {
             const int step = (c < CANDIDATES ? c : CANDIDATES - 1) - Rule::STEPS;
             inverses[c] = (static_cast<float>(TOP) + static_cast<float>(step) * Rule::STEP) / range;
@@ -91,16 +98,26 @@ template <class Rule> struct VectorFit {
         }
     }
 
-    void round_candidates(int v) {
+    // The levels of vector v for every candidate. TAME promises that |place| <= 2^22.
+    template <bool TAME> void round_candidates(int v) {
         for (int p = 0; p < PARTS_OF_THEM; p++) {
-            Floats inverse, farthest = splat(0.0f);
-            memcpy(&inverse, inverses + p * LANES, sizeof inverse);
+            Floats half_inverse;
+            memcpy(&half_inverse, inverses + p * LANES, sizeof half_inverse);
+            half_inverse *= 0.5f;
+            Floats farthest = splat(0.0f), sum = splat(0.0f);
             Ints found = splat(0);
             for (int j = 0; j < COORDS; j++) {
-                const Floats place = 0.5f * (inverse * block.x[v * COORDS + j] - 1.0f);
-                found |= clamp(nearest_int(place), 0, Points::LEVELS - 1) << BITS * j;
-                farthest = larger(magnitude(place - ((place + ROUNDER) - ROUNDER)), farthest);
+                const Floats place = half_inverse * block.x[v * COORDS + j] - 0.5f;
+                if constexpr (TAME) {
+                    const Floats within = smaller(larger(place, splat(0.0f)), splat(static_cast<float>(Points::LEVELS - 1)));
+                    const Floats level = nearest(within);
+                    farthest = larger(magnitude(within - level), farthest);
+                    sum += level * static_cast<float>(1 << BITS * j);
+                } else {
+                    found |= clamp(nearest_int(place), 0, Points::LEVELS - 1) << BITS * j;
+                }
             }
+            if (TAME) found = __builtin_convertvector(sum, Ints);
             found |= (farthest > BORDER) & static_cast<int32_t>(NEAR_BORDER);
             memcpy(rounded[v] + p * LANES, &found, sizeof found);
         }
@@ -108,20 +125,103 @@ template <class Rule> struct VectorFit {
 
     Target target(int v) const { return {block.x + v * COORDS, block.root + v * COORDS, &levels}; }
 
-    void choose_points(int v) {
-        const float doubt = doubt_of(v);
-        for (int first = 0, last; first < CANDIDATES; first = last + 1) {
-            const uint32_t here = rounded[v][first];
-            for (last = first; last + 1 < CANDIDATES && rounded[v][last + 1] == here;) last++;
-            const int place = lattice.place[here & (NEAR_BORDER - 1)];
-            if (place >= 0) {
-                for (int c = first; c <= last; c++) chosen[v][c] = here & (NEAR_BORDER - 1);
-                continue;
-            }
-            for (int c = first; c <= last; c++) offs[c] |= 1u << v;
-            choose_in_run(v, first, last, list_of(place, tame && !(here & NEAR_BORDER)), doubt);
+    // Bit c says that candidate c's levels are not those of the next one; set for the last one.
+    uint64_t ends_of_runs(int v) const {
+        uint64_t same = 0;
+        for (int p = 0; p < PARTS_OF_THEM; p++) {
+            Ints here, next;
+            memcpy(&here, rounded[v] + p * LANES, sizeof here);
+            memcpy(&next, rounded[v] + p * LANES + 1, sizeof next);
+            same |= static_cast<uint64_t>(lanes_of(here == next)) << p * LANES;
         }
-        for (int c = CANDIDATES; c < ROUNDED_UP; c++) chosen[v][c] = chosen[v][CANDIDATES - 1];
+        return ~same | uint64_t(1) << (CANDIDATES - 1);
+    }
+
+    // A run of candidates that round a vector to the same levels, the point that is best at its first one and up to
+    // `last_of_low`, and the one that is best at its last. If the levels are a point, it is both.
+    struct Run {
+        int vector, first, last, last_of_low, place;
+        uint16_t low, high;
+        bool settled;
+    };
+
+    // In stages, each a loop over runs that hardly branches.
+    void choose_points() {
+        Run runs[VECTORS * CANDIDATES];
+        uint16_t open[VECTORS * CANDIDATES];
+        int count = 0, searched = 0, unsettled = 0;
+        for (int v = 0; v < VECTORS; v++) {
+            uint64_t ends = ends_of_runs(v);
+            for (int first = 0, last; first < CANDIDATES; first = last + 1, ends &= ends - 1) {
+                last = __builtin_ctzll(ends);
+                const auto code = static_cast<uint16_t>(rounded[v][first] & (NEAR_BORDER - 1));
+                const int place = lattice.place[code];
+                runs[count] = {v, first, last, last, place, code, code, true};
+                open[searched] = static_cast<uint16_t>(count++);
+                searched += place < 0;
+            }
+        }
+        for (int i = 0; i < searched; i++) {
+            search_ends(runs[open[i]]);
+            open[unsettled] = open[i];
+            unsettled += !runs[open[i]].settled;
+        }
+        for (int i = 0; i < count; i++) {
+            choose_from(runs[i].vector, runs[i].first, runs[i].low);
+            choose_from(runs[i].vector, runs[i].last_of_low + 1, runs[i].high);
+        }
+        for (int i = 0; i < unsettled; i++) choose_between(runs[open[i]]);
+    }
+
+    const List & list_of(const Run & run) const {
+        return list_of(run.place, tame && !(rounded[run.vector][run.first] & NEAR_BORDER));
+    }
+
+    void search(const Run & run, int c0, int c1, Found found[2]) const {
+        const List & list = list_of(run);
+        nearest_points<Points>(lattice.entries + list.first, list.count, target(run.vector), scales[c0], scales[c1],
+                               doubts[run.vector], found);
+    }
+
+    void search_ends(Run & run) const {
+        Found ends[2];
+        search(run, run.first, run.last, ends);
+        const bool certain = ends[0].certain & ends[1].certain, same = ends[0].code == ends[1].code;
+        run.low = static_cast<uint16_t>(ends[0].code);
+        run.high = static_cast<uint16_t>(ends[1].code);
+        run.last_of_low = certain & same ? run.last : run.first;
+        run.settled = (certain & same) | (run.last - run.first <= 1);
+        if (!run.settled && certain) search_crossing(run);
+    }
+
+    // Where one point becomes better than the other: the difference of their errors is the scale times a line in it.
+    void search_crossing(Run & run) const {
+        const float low = scales[run.first], high = scales[run.last];
+        const Target weights = target(run.vector);
+        const float at_low = (error_of<Points>(run.high, weights, low) - error_of<Points>(run.low, weights, low)) / low;
+        const float at_high = (error_of<Points>(run.low, weights, high) - error_of<Points>(run.high, weights, high)) / high;
+        const float crossing = low + (high - low) * (at_low / (at_low + at_high));
+        const float candidate = (range / crossing - static_cast<float>(TOP)) / Rule::STEP + static_cast<float>(Rule::STEPS);
+        const int before = clamped(static_cast<int>(candidate), run.first, run.last - 1);
+        Found middle[2];
+        search(run, before, before + 1, middle);
+        run.settled = middle[0].certain & middle[1].certain & (middle[0].code == run.low) & (middle[1].code == run.high);
+        if (run.settled) run.last_of_low = before;
+    }
+
+    // Searches all that is not settled, one by one.
+    void choose_between(const Run & run) {
+        const List & list = list_of(run);
+        for (int c = run.first + 1; c < run.last; c++) {
+            chosen[run.vector][c] = nearest_point<Points>(lattice.entries + list.first, list.count, target(run.vector),
+                                                          scales[c], doubts[run.vector]).code;
+        }
+    }
+
+    // For candidate `first` and all later ones; what comes behind the run is overwritten by the next.
+    void choose_from(int v, int first, uint32_t code) {
+        const Ints all = splat(static_cast<int32_t>(code));
+        for (int p = 0; p < PARTS_OF_THEM; p++) memcpy(chosen[v] + first + p * LANES, &all, sizeof all);
     }
 
     const List & list_of(int place, bool rounding_is_certain) const {
@@ -129,37 +229,20 @@ template <class Rule> struct VectorFit {
     }
 
     // So much that errors which differ by more do so at every scale of a run; negative if no amount is enough.
-    float doubt_of(int v) const {
-        if (!tame) return -1.0f;
-        float largest = 0.0f;
-        for (int i = v * COORDS; i < (v + 1) * COORDS; i++) {
+    void set_doubts() {
+        float most[N];
+        for (int i = 0; i < N; i++) {
             const float off = static_cast<float>(TOP) * scales[0] + __builtin_fabsf(block.x[i]);
-            largest += block.root[i] * off * off;
+            most[i] = block.root[i] * off * off;
         }
-        return DOUBT * largest + SMALLEST_DOUBT;
-    }
-
-    void choose_in_run(int v, int first, int last, const List & list, float doubt) {
-        const Found low = choose(v, first, list, doubt);
-        if (last > first) choose_between(v, first, last, low, choose(v, last, list, doubt), list, doubt);
-    }
-
-    Found choose(int v, int c, const List & list, float doubt) {
-        const Found found = nearest_point<Points>(lattice.entries + list.first, list.count, target(v), scales[c], doubt);
-        chosen[v][c] = found.code;
-        return found;
-    }
-
-    void choose_between(int v, int first, int last, Found low, Found high, const List & list, float doubt) {
-        if (low.certain && high.certain && low.code == high.code) {
-            for (int c = first + 1; c < last; c++) chosen[v][c] = low.code;
-        } else if (last - first > 1) {
-            const int middle = (first + last) / 2;
-            const Found found = choose(v, middle, list, doubt);
-            choose_between(v, first, middle, low, found, list, doubt);
-            choose_between(v, middle, last, found, high, list, doubt);
+        for (int v = 0; v < VECTORS; v++) {
+            float sum = 0.0f;
+            for (int i = v * COORDS; i < (v + 1) * COORDS; i++) sum += most[i];
+            doubts[v] = tame ? DOUBT * sum + SMALLEST_DOUBT : -1.0f;
         }
     }
+
+    bool is_point(int v, int c) const { return lattice.place[rounded[v][c] & (NEAR_BORDER - 1)] >= 0; }
 
     void take_best() {
         Floats sum_qx[PARTS_OF_THEM] = {}, sum_q2[PARTS_OF_THEM] = {};
@@ -189,7 +272,9 @@ template <class Rule> struct VectorFit {
         }
         if (taken < 0) return;
         for (int v = 0; v < VECTORS; v++) code[v] = chosen[v][taken];
-        if (Rule::AGAIN != Again::ALL) off = offs[taken];
+        if (Rule::AGAIN == Again::ALL) return;
+        off = 0;
+        for (int v = 0; v < VECTORS; v++) off |= static_cast<uint32_t>(!is_point(v, taken)) << v;
     }
 
     // Rounds to the scale that was found, and fits the scale to what that gives.
