@@ -19,7 +19,9 @@ class Iq1M(Quantized, frozen=True):
     narrower = GGMLType.IQ4_NL
     needs_importance = True
     chosen_together = True
+    given_up = 32.0  # measured: 16.3, where squares leave single weights all the say
     largest_subscale = 15
+    largest_rms = 1.0  # measured: 0.58, of normal weights
 
     def groups(self, blocks: Bytes) -> Groups:
         """Steps and levels."""

@@ -18,7 +18,9 @@ class Iq1S(Quantized, frozen=True):
     needs_importance = True
     impossible_without_importance = True
     chosen_together = True
+    given_up = 2.5  # measured: 1.39
     largest_subscale = 15
+    largest_rms = 1.0  # measured: 0.49, of normal weights
 
     def groups(self, blocks: Bytes) -> Groups:
         """Steps and levels."""

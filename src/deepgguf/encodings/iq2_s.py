@@ -17,6 +17,7 @@ class Iq2S(Quantized, frozen=True):
     narrower = GGMLType.IQ4_NL
     needs_importance = True
     chosen_together = True
+    given_up = 1.5  # measured: 0.74
     largest_subscale = 4
 
     def groups(self, blocks: Bytes) -> Groups:

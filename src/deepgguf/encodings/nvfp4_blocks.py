@@ -21,6 +21,7 @@ class Nvfp4Blocks(Quantized, frozen=True):
     levels = np.unique(_LEVELS)
     f16_scales = ()
     takes_importance = False
+    given_up = 1.0  # smaller weights than the smallest scale's become 0
 
     def groups(self, blocks: Bytes) -> Groups:
         """Steps and levels."""

@@ -78,6 +78,13 @@ class Quantized(Encoding, frozen=True):
     given_up: ClassVar[float] = 0.5
     """How far beyond its levels a weight may be, over the block's largest weight; measured: 0.28."""
 
+    largest_rms: ClassVar[float] = 0.75
+    """How large the errors of a tensor may be, root mean square over that of its source.
+
+    The worst measured of types of four bits and more is 0.60, of weights whose outliers an importance matrix declares
+    to be worth nothing; tensors that have nothing to do with each other have 1.4.
+    """
+
     @property
     def plain(self) -> GGMLType:
         """F32: of its steps and levels no narrower type holds every product."""

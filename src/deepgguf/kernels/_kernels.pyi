@@ -74,7 +74,7 @@ def fp8(
     """
 
 def points(type: int) -> bytes:
-    """The vectors of levels that an i-quant chooses from, a bit for each (point_sets.hpp); ValueError for other types."""
+    """The vectors of levels that an i-quant chooses from, a bit for each (point_sets.hpp); ValueError for others."""
 
 def quantize(src: Floats, cols: int, type: int, importance: Floats | None, dst: Bytes, row_bytes: int) -> None:
     """Rows of `cols` floats to rows of `row_bytes` bytes of a quantized type; `importance`: a weight per column.

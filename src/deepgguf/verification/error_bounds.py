@@ -17,7 +17,7 @@ weight the nearest of the levels that the scales make.
 An exchanged expert, a transposed matrix or a wrong scale breaks the first rule in most weights, and a changed code in
 one. A block of nothing but zeros is right only where its weights are next to nothing, or an importance matrix declares
 all its larger weights to be worth nothing. What the bound of single weights cannot see, the error of the whole tensor
-shows: see `LARGEST_RELATIVE_RMS`.
+shows: see `Quantized.largest_rms`.
 """
 
 from typing import NamedTuple
@@ -29,10 +29,6 @@ from deepgguf.encodings import encoding_of
 from deepgguf.encodings.encoding import Bytes, Floats
 from deepgguf.encodings.quantized import Quantized
 from deepgguf.formats.gguf.types import GGMLType, block_of
-
-LARGEST_RELATIVE_RMS = 0.75
-"""Root mean square of the errors of a tensor over that of its source. The worst measured is 0.60, of weights whose
-outliers an importance matrix declares to be worth nothing; tensors that have nothing to do with each other have 1.4."""
 
 _Doubles = NDArray[np.float64]
 
