@@ -21,9 +21,9 @@ class Nvfp4Blocks(Quantized, frozen=True):
     levels = np.unique(_LEVELS)
     f16_scales = ()
     takes_importance = False
-    given_up = 1.0  # smaller weights than the smallest scale's become 0
+    largest_lost = 6 * 2.0**-10
 
     def groups(self, blocks: Bytes) -> Groups:
         """Steps and levels."""
         codes = fields(blocks[:, 4:], 8, bits=4).reshape(-1, 4, 16)
-        return Groups(_LEVELS[codes], _SCALES[blocks[:, :4]] / 2)
+        return Groups(_LEVELS[codes], _SCALES[blocks[:, :4]] * np.float32(0.5))

@@ -37,13 +37,15 @@ def points(type: GGMLType, levels: tuple[int, ...]) -> Floats:
     base = len(levels)
     numbers = np.flatnonzero(np.unpackbits(np.frombuffer(kernels.points(type), np.uint8), bitorder="little"))
     digits = numbers[:, None] // base ** np.arange(8 if base == 3 else 4) % base
-    return np.array(levels, np.float32)[digits]
+    found: Floats = np.array(levels, np.float32)[digits]
+    return found
 
 
 def eight_signs(seven: NDArray[Any]) -> Bytes:
     """Bytes of eight signs, of which seven are stored: an even number of them is negative."""
     ones = np.array([number.bit_count() for number in range(128)], np.uint8)
-    return (seven | (ones[seven] & 1) << 7).astype(np.uint8)
+    eight: Bytes = (seven | (ones[seven] & 1) << 7).astype(np.uint8)
+    return eight
 
 
 def signs_of(signs: Bytes) -> Floats:

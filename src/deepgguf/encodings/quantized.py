@@ -78,6 +78,9 @@ class Quantized(Encoding, frozen=True):
     given_up: ClassVar[float] = 0.5
     """How far beyond its levels a weight may be, over the block's largest weight; measured: 0.28."""
 
+    largest_lost: ClassVar[float] = 0.0
+    """The largest weight of a group whose scale, if it is no F16, is too small and becomes 0."""
+
     largest_rms: ClassVar[float] = 0.75
     """How large the errors of a tensor may be, root mean square over that of its source.
 

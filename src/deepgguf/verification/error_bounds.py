@@ -136,7 +136,9 @@ def _slack(encoding: Quantized, weights: _Doubles, step: _Doubles, offset: _Doub
 
 def _underflow(encoding: Quantized) -> float:
     """The largest weight of a block whose scales are too small for float16 and become 0 or the smallest one."""
-    return 2 * _TINY_ULP * encoding.largest_subscale * len(encoding.levels) if encoding.f16_scales else 0.0
+    if not encoding.f16_scales:
+        return encoding.largest_lost
+    return 2 * _TINY_ULP * encoding.largest_subscale * len(encoding.levels)
 
 
 def _no_scale(encoding: Quantized) -> float:
