@@ -1,7 +1,17 @@
-"""ggml's own quantizers, from the library that libggml-python installs: what the kernels are compared with, bit by bit."""
+"""ggml's own quantizers, with which the kernels are compared bit by bit.
+
+They are those of the library that libggml-python installs, and of xllamacpp's llama.cpp (October 2026) for a type that
+has other bytes since.
+"""
 
 import ctypes
+import faulthandler
+import mmap
+import os
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import libggml
 import numpy as np
@@ -9,18 +19,35 @@ from numpy.typing import NDArray
 
 from deepgguf.formats.gguf.types import GGMLType, row_bytes
 
-_LIBRARY = ctypes.CDLL(str(next(Path(libggml.__path__[0]).glob("lib*/libggml-base.so"))))
-_QUANTIZE_CHUNK = _LIBRARY.ggml_quantize_chunk
-_QUANTIZE_CHUNK.restype = ctypes.c_size_t
-_QUANTIZE_CHUNK.argtypes = [
-    ctypes.c_int,
-    ctypes.c_void_p,
-    ctypes.c_void_p,
-    ctypes.c_int64,
-    ctypes.c_int64,
-    ctypes.c_int64,
-    ctypes.c_void_p,
-]
+NEWER = {GGMLType.IQ1_M}  # whose sums have had another order since
+
+# Types whose quantizers end the process where weights or importances are out of all proportion.
+ASSERTING = {
+    *(GGMLType.IQ1_S, GGMLType.IQ1_M, GGMLType.IQ2_XXS, GGMLType.IQ2_XS, GGMLType.IQ2_S),
+    *(GGMLType.IQ3_XXS, GGMLType.IQ3_S),
+}
+
+os.environ["GGML_NO_BACKTRACE"] = "1"
+
+
+@cache
+def _library(newer: bool) -> ctypes.CDLL:
+    if not newer:
+        return ctypes.CDLL(str(next(Path(libggml.__path__[0]).glob("lib*/libggml-base.so"))))
+    package = find_spec("xllamacpp")
+    assert package and package.origin
+    return ctypes.CDLL(str(next(Path(package.origin).parent.glob("*.so"))))
+
+
+@cache
+def _quantizer(type: GGMLType) -> Any:
+    """ggml_quantize_chunk, with the type's tables built, which takes up to half a minute."""
+    library = _library(type in NEWER)
+    library.ggml_quantize_init(int(type))
+    quantize = library.ggml_quantize_chunk
+    quantize.restype = ctypes.c_size_t
+    quantize.argtypes = [ctypes.c_int, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 3, ctypes.c_void_p]
+    return quantize
 
 
 def ggml_quantize(
@@ -30,7 +57,7 @@ def ggml_quantize(
     rows = np.ascontiguousarray(rows, np.float32)
     out = np.zeros((rows.shape[0], row_bytes(type, rows.shape[1])), np.uint8)
     weights = None if importance is None else np.ascontiguousarray(importance, np.float32)
-    written = _QUANTIZE_CHUNK(
+    written = _quantizer(type)(
         int(type),
         rows.ctypes.data,
         out.ctypes.data,
@@ -41,3 +68,24 @@ def ggml_quantize(
     )
     assert written == out.nbytes
     return out
+
+
+def ggml_quantize_or_die(
+    type: GGMLType, rows: NDArray[np.float32], importance: NDArray[np.float32] | None = None
+) -> NDArray[np.uint8] | None:
+    """The same in a process of its own; None if ggml ended it."""
+    _quantizer(type)
+    shape = (rows.shape[0], row_bytes(type, rows.shape[1]))
+    with mmap.mmap(-1, shape[0] * shape[1]) as shared:
+        child = os.fork()
+        if child == 0:
+            try:
+                faulthandler.disable()
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                os.dup2(1, 2)
+                shared.write(ggml_quantize(type, rows, importance).tobytes())
+                os._exit(0)
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        return np.frombuffer(shared.read(), np.uint8).reshape(shape) if status == 0 else None

@@ -15,6 +15,7 @@ from deepgguf.formats.gguf.types import GGMLType, block_of, row_bytes
 many = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 seeds = st.integers(0, 2**32 - 1)
 any_type = pytest.mark.parametrize("type", quantizable(), ids=lambda type: type.name)
+unweighted = pytest.mark.parametrize("type", quantizable(importance=False), ids=lambda type: type.name)
 
 
 def signed_ties(largest: float) -> NDArray[np.float32]:
@@ -26,7 +27,7 @@ def signed_ties(largest: float) -> NDArray[np.float32]:
     return rows
 
 
-@any_type
+@unweighted
 @pytest.mark.parametrize("kind", MAKERS)
 def test_rows_of_every_kind_become_ggmls_blocks(type: GGMLType, kind: str, level: str) -> None:
     assert_same_blocks(type, make_rows(kind, 1, 24, 768))
@@ -40,7 +41,7 @@ def test_rows_of_every_kind_with_importance_become_ggmls_blocks(type: GGMLType, 
         assert_same_blocks(type, rows, make_importance(importance, 3, 768))
 
 
-@any_type
+@unweighted
 @many
 @given(kind=st.sampled_from(list(MAKERS)), seed=seeds, rows=st.integers(1, 5), blocks=st.integers(1, 9))
 def test_any_rows_become_ggmls_blocks(type: GGMLType, level: str, kind: str, seed: int, rows: int, blocks: int) -> None:
@@ -70,13 +71,15 @@ def test_few_arbitrary_floats_in_any_order_become_ggmls_blocks(
     type: GGMLType, level: str, values: list[float], seed: int
 ) -> None:
     rows = np.random.default_rng(seed).choice(np.array(values, np.float32), (2, 512))
-    assert_same_blocks(type, rows)
+    if type in quantizable(importance=False):
+        assert_same_blocks(type, rows)
     assert_same_blocks(type, rows, np.abs(rows[0]))
 
 
 @any_type
 def test_of_two_largest_weights_the_first_decides(type: GGMLType, level: str) -> None:
-    assert_same_blocks(type, signed_ties(1.5))
+    if type in quantizable(importance=False):
+        assert_same_blocks(type, signed_ties(1.5))
     assert_same_blocks(type, signed_ties(1.5), make_importance("squares", 4, 256))
 
 
@@ -92,5 +95,11 @@ def test_nothing_beyond_the_last_block_is_written(type: GGMLType, level: str) ->
     rows = make_rows("normal", 6, 1, 256)
     nbytes = row_bytes(type, 256)
     out = np.full(nbytes + 64, 0xAB, np.uint8)
-    kernels.quantize(rows.reshape(-1), 256, int(type), None, out[:nbytes], nbytes)
+    kernels.quantize(rows.reshape(-1), 256, int(type), np.ones(256, np.float32), out[:nbytes], nbytes)
     assert (out[nbytes:] == 0xAB).all()
+
+
+@pytest.mark.parametrize("type", sorted(set(quantizable()) - set(quantizable(importance=False))), ids=lambda t: t.name)
+def test_a_type_that_needs_importance_is_refused_without(type: GGMLType, level: str) -> None:
+    with pytest.raises(ValueError, match="needs importance"):
+        quantize(type, make_rows("normal", 7, 1, 256))

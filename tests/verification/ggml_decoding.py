@@ -26,6 +26,8 @@ class _TypeTraits(ctypes.Structure):
 _LIBRARY = ctypes.CDLL(str(next(Path(libggml.__path__[0]).glob("lib*/libggml-base.so"))))
 _TRAITS = _LIBRARY.ggml_get_type_traits
 _TRAITS.restype, _TRAITS.argtypes = ctypes.POINTER(_TypeTraits), [ctypes.c_int]
+_REQUIRES = _LIBRARY.ggml_quantize_requires_imatrix
+_REQUIRES.restype, _REQUIRES.argtypes = ctypes.c_bool, [ctypes.c_int]
 _QUANTIZE = _LIBRARY.ggml_quantize_chunk
 _QUANTIZE.restype = ctypes.c_size_t
 _QUANTIZE.argtypes = [ctypes.c_int, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 3, ctypes.c_void_p]
@@ -44,7 +46,12 @@ def ggml_decode(type: GGMLType, data: NDArray[np.uint8], cols: int) -> NDArray[n
 def ggml_encode(
     type: GGMLType, rows: NDArray[np.float32], importance: NDArray[np.float32] | None = None
 ) -> NDArray[np.uint8]:
-    """The blocks that ggml_quantize_chunk makes of `rows` [rows, cols]; `importance` has one weight per column."""
+    """The blocks that ggml_quantize_chunk makes of `rows` [rows, cols]; `importance` has one weight per column.
+
+    Without it all columns weigh the same for types that ggml does not make without.
+    """
+    if importance is None and _REQUIRES(int(type)):
+        importance = np.ones(rows.shape[1], np.float32)
     rows = np.ascontiguousarray(rows, np.float32)
     out = np.zeros((rows.shape[0], row_bytes(type, rows.shape[1])), np.uint8)
     weights = None if importance is None else np.ascontiguousarray(importance, np.float32)

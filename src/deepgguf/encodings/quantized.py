@@ -51,6 +51,9 @@ class Quantized(Encoding, frozen=True):
     needs_importance: ClassVar[bool] = False
     """Whether the weights are worthless without one (llama-quant.cpp, tensor_requires_imatrix)."""
 
+    impossible_without_importance: ClassVar[bool] = False
+    """Whether the quantizer cannot work without one (ggml.c, ggml_quantize_requires_imatrix)."""
+
     narrower: ClassVar[GGMLType | None] = None
     """What to take where rows are not a whole number of blocks (llama-quant.cpp, tensor_type_fallback)."""
 
@@ -69,8 +72,21 @@ class Quantized(Encoding, frozen=True):
     level_from_search: ClassVar[bool] = False
     """Whether levels stay as a search by importance left them, with a scale that is fitted afterwards."""
 
+    chosen_together: ClassVar[bool] = False
+    """Whether levels are chosen several at a time, as a point of a lattice, so that each need not be the nearest."""
+
     given_up: ClassVar[float] = 0.5
     """How far beyond its levels a weight may be, over the block's largest weight; measured: 0.28."""
+
+    largest_lost: ClassVar[float] = 0.0
+    """The largest weight of a group whose scale, if it is no F16, is too small and becomes 0."""
+
+    largest_rms: ClassVar[float] = 0.75
+    """How large the errors of a tensor may be, root mean square over that of its source.
+
+    The worst measured of types of four bits and more is 0.60, of weights whose outliers an importance matrix declares
+    to be worth nothing; tensors that have nothing to do with each other have 1.4.
+    """
 
     @property
     def plain(self) -> GGMLType:

@@ -10,7 +10,7 @@ from deepgguf.errors import UsageError
 _UNSET = "unset it, or give one of them"
 
 try:
-    from deepgguf.kernels._kernels import GGMLType, active, block_of, cast, fp8, levels, mxfp4, quantize, select
+    from deepgguf.kernels._kernels import GGMLType, active, block_of, cast, fp8, levels, mxfp4, points, quantize, select
 except UnicodeDecodeError:  # nanobind cannot quote the variable's value
     raise UsageError("DEEPGGUF_SIMD", "not UTF-8, so none of the levels", _UNSET) from None
 except ImportError as error:
@@ -19,4 +19,4 @@ except ImportError as error:
         raise
     raise UsageError(where, found, _UNSET) from None
 
-__all__ = ["GGMLType", "active", "block_of", "cast", "fp8", "levels", "mxfp4", "quantize", "select"]
+__all__ = ["GGMLType", "active", "block_of", "cast", "fp8", "levels", "mxfp4", "points", "quantize", "select"]

@@ -73,8 +73,14 @@ def fp8(
     `scales`: those of the blocks that the rows touch, row-major. Returns counts as `cast` does, of the products.
     """
 
+def points(type: int) -> bytes:
+    """The vectors of levels that an i-quant chooses from, a bit for each (point_sets.hpp); ValueError for others."""
+
 def quantize(src: Floats, cols: int, type: int, importance: Floats | None, dst: Bytes, row_bytes: int) -> None:
-    """Rows of `cols` floats to rows of `row_bytes` bytes of a quantized type; `importance`: a weight per column."""
+    """Rows of `cols` floats to rows of `row_bytes` bytes of a quantized type; `importance`: a weight per column.
+
+    ValueError for a type that needs importance and has none.
+    """
 
 def mxfp4(codes: Bytes, scales: Bytes, dst: Bytes) -> None:
     """FP4 codes, two to a byte with the even column's low, and a scale (E8M0) for every 32, to blocks of MXFP4."""

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "pack_mxfp4.hpp"
+#include "point_sets.hpp"
 #include "table.hpp"
 
 namespace nb = nanobind;
@@ -123,6 +124,7 @@ void quantize(Floats src, int64_t cols, int type, std::optional<Floats> importan
     require(cols % block.weights == 0 && row_bytes == cols / block.weights * block.bytes,
             "quantize: a row is no whole number of blocks, or its bytes are others");
     require(rows * row_bytes == static_cast<int64_t>(dst.size()), "quantize: destination has another size");
+    require(importance || !active.needs_importance[type], "quantize: this type needs importance");
     require(!importance || static_cast<int64_t>(importance->size()) == cols, "quantize: one importance weight per column");
     nb::gil_scoped_release release;
     active.quantize[type](src.data(), dst.data(), rows, cols, importance ? importance->data() : nullptr);
@@ -134,6 +136,23 @@ void mxfp4(In codes, In scales, Out dst) {
     require(blocks * MXFP4_BLOCK == static_cast<int64_t>(dst.size()), "mxfp4: destination has another size");
     nb::gil_scoped_release release;
     pack_mxfp4(codes.data(), scales.data(), dst.data(), blocks);
+}
+
+template <size_t N> nb::bytes bytes_of(const uint64_t (&words)[N]) {
+    return nb::bytes(reinterpret_cast<const char *>(words), sizeof words);
+}
+
+nb::bytes points(int type) {
+    switch (type) {
+        case IQ1_S:
+        case IQ1_M: return bytes_of(IQ1_POINTS);
+        case IQ2_XXS: return bytes_of(IQ2_XXS_POINTS);
+        case IQ2_XS: return bytes_of(IQ2_XS_POINTS);
+        case IQ2_S: return bytes_of(IQ2_S_POINTS);
+        case IQ3_XXS: return bytes_of(IQ3_XXS_POINTS);
+        case IQ3_S: return bytes_of(IQ3_S_POINTS);
+        default: throw std::invalid_argument("points: not a type with points");
+    }
 }
 
 }  // namespace
@@ -160,6 +179,7 @@ NB_MODULE(_kernels, m) {
     m.def("cast", &cast, nb::arg("src"), nb::arg("from_type"), nb::arg("dst").noconvert(), nb::arg("to_type"));
     m.def("fp8", &fp8, nb::arg("src"), nb::arg("cols"), nb::arg("row0"), nb::arg("scales"), nb::arg("block_rows"),
           nb::arg("block_cols"), nb::arg("dst").noconvert(), nb::arg("to_type"));
+    m.def("points", &points, nb::arg("type"));
     m.def("quantize", &quantize, nb::arg("src"), nb::arg("cols"), nb::arg("type"), nb::arg("importance").none(),
           nb::arg("dst").noconvert(), nb::arg("row_bytes"));
     m.def("mxfp4", &mxfp4, nb::arg("codes"), nb::arg("scales"), nb::arg("dst").noconvert());

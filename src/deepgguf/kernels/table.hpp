@@ -50,6 +50,7 @@ struct Table {
     Cast cast[TYPES][TYPES];  // between F32, F16 and BF16; same to same counts and copies
     Fp8 fp8[TYPES];           // to F32, F16 and BF16
     Quantize quantize[TYPES];
+    bool needs_importance[TYPES];  // whether `quantize` cannot do without
 };
 
 }  // namespace deepgguf

@@ -138,16 +138,16 @@ def choose_types(
     categories = [tensor.category for tensor in ruled]
     values, tied = categories.count(Category.ATTENTION_VALUE), Category.OUTPUT not in categories
     typed: dict[str, TypedTensor] = {}
-    values_before = downs_before = 0
+    before = dict.fromkeys(Category, 0)
     for tensor, category in zip(ruled, categories, strict=True):
         if not allows_quantization(tensor) or (choices.leave_output and category is Category.OUTPUT):
             continue
         asked = _asked_for(tensor, choices, exceptions, tied)
         if asked is None:
-            place = Place(values_before, values, downs_before, tied, weighted=choices.importance is not None)
+            values_before = before[Category.ATTENTION_VALUE]
+            place = Place(values_before, values, before[category], tied, weighted=choices.importance is not None)
             asked = mixture_type(choices.recipe, facts, tensor, place), Origin.RECIPE
-            values_before += category is Category.ATTENTION_VALUE
-            downs_before += category is Category.FFN_DOWN
+            before[category] += 1
         typed[tensor.name] = _typed(tensor, *asked, choices)
     return tuple(typed.get(t.name, TypedTensor(t.name, t.type, t.type, Origin.KEPT)) for t in given)
 
@@ -217,9 +217,12 @@ def _is_weighted(tensor: TensorToType, type: GGMLType, choices: TypeChoices) -> 
 
 
 def _needs_importance(tensor: TensorToType, type: GGMLType, recipe: Recipe) -> bool:
-    """Whether llama-quantize refuses to make the tensor without a matrix (llama-quant.cpp, tensor_requires_imatrix)."""
-    if tensor.category in (Category.OUTPUT, Category.TOKEN_EMBEDDING):
-        return False
+    """Whether llama-quantize does not make the tensor without a matrix (llama-quant.cpp, tensor_requires_imatrix).
+
+    Output and token embedding may do without one, but for types with which it ends itself there.
+    """
     encoding = encoding_of(type)
+    if tensor.category in (Category.OUTPUT, Category.TOKEN_EMBEDDING):
+        return isinstance(encoding, Quantized) and encoding.impossible_without_importance
     needs = isinstance(encoding, Quantized) and encoding.needs_importance
     return needs or (type is GGMLType.Q2_K and recipe.name == "q2_k_s")

@@ -14,18 +14,37 @@ from deepgguf.recipes.tensor import Category, ModelFacts, TensorToType
 _SHARING_HEADS = 4  # query heads per key-value head from which on the small value projection gets more bits
 _MIXTRAL_EXPERTS = 8  # a model with exactly so many experts gets more bits in attention
 
+_MANY_EXPERTS = 4  # from which on the value projection of mixtures of one or two bits gets more
+
+# What some tensors get in mixtures of one or two bits, which have rules of their own.
+_BETTER = {
+    **dict.fromkeys(("iq1_s", "iq1_m", "iq2_xxs", "iq2_xs"), GGMLType.Q2_K),
+    **dict.fromkeys(("iq2_s", "iq2_m"), GGMLType.IQ3_S),
+}
+_OF_THREE_BITS = ("iq3_xxs", "iq3_xs", "iq3_s", "iq3_m")
+_OUTPUT_OF_ATTENTION = {
+    **dict.fromkeys(("iq1_s", "iq1_m"), GGMLType.IQ2_XXS),
+    **dict.fromkeys(("iq2_s", "iq2_m", "iq3_xxs"), GGMLType.IQ3_S),
+}
+_KEY_AND_QUERY = {"iq3_xxs": GGMLType.IQ2_S, "iq3_xs": GGMLType.IQ3_XXS}
+_TOKEN_EMBEDDING = {
+    **dict.fromkeys(("iq1_s", "iq1_m", "iq2_xxs", "iq2_xs"), GGMLType.Q2_K),
+    **dict.fromkeys(("iq2_s", "iq2_m", "iq3_xxs"), GGMLType.IQ3_S),
+    **dict.fromkeys(("tq1_0", "tq2_0", "q2_0"), GGMLType.Q4_K),
+}
+
 
 class Place(msgspec.Struct, frozen=True):
     """What a rule reads besides the tensor itself.
 
-    `values_before` of all `values` attention-value tensors, and `downs_before` ffn_down tensors, were typed by a rule
-    before this tensor; `tied`: there is no output tensor, the token embedding serves as one; `weighted`: an importance
-    matrix was given.
+    `values_before` of all `values` attention-value tensors, and `before` of the tensor's own category, were typed by a
+    rule before this tensor; `tied`: there is no output tensor, the token embedding serves as one; `weighted`: an
+    importance matrix was given.
     """
 
     values_before: int
     values: int
-    downs_before: int
+    before: int
     tied: bool
     weighted: bool
 
@@ -37,24 +56,48 @@ def mixture_type(recipe: Recipe, facts: ModelFacts, tensor: TensorToType, place:
         return _output(recipe, tensor)
     if recipe.name == "mxfp4_moe":
         return GGMLType.MXFP4 if tensor.matrices > 1 else GGMLType.Q8_0
+    if category is Category.TOKEN_EMBEDDING:
+        return _TOKEN_EMBEDDING.get(recipe.name, recipe.type)
+    if recipe.name in _BETTER:
+        return _one_or_two_bits(recipe, facts, category, place)
+    # Without experts llama.cpp counts; with them it reads the layer from the name.
+    layer = tensor.layer if facts.n_expert > 1 else place.before
     match category:
         case Category.ATTENTION_VALUE:
             return _attention_value(recipe, facts, place)
         case Category.ATTENTION_KEY if facts.n_expert == _MIXTRAL_EXPERTS:
             return GGMLType.Q8_0
+        case Category.ATTENTION_KEY | Category.ATTENTION_QUERY:
+            return _KEY_AND_QUERY.get(recipe.name, recipe.type)
         case Category.ATTENTION_OUTPUT:
             return _attention_output(recipe, facts)
         case Category.FFN_DOWN:
-            # Without experts llama.cpp counts; with them it reads the layer from the name.
-            layer = tensor.layer if facts.n_expert > 1 else place.downs_before
-            return _ffn_down(recipe, layer, facts.n_layer, place.weighted)
+            return _ffn_down(recipe, layer, facts, place.weighted)
+        case Category.FFN_GATE | Category.FFN_UP if recipe.name == "iq3_xs":
+            middle = facts.n_layer // 8 <= layer < 7 * facts.n_layer // 8
+            return GGMLType.IQ3_XXS if middle else recipe.type
+    return recipe.type
+
+
+def _one_or_two_bits(recipe: Recipe, facts: ModelFacts, category: Category, place: Place) -> GGMLType:
+    mixtral = facts.n_expert == _MIXTRAL_EXPERTS
+    match category:
+        case Category.ATTENTION_VALUE:
+            many = facts.heads_per_kv_head >= _SHARING_HEADS or facts.n_expert >= _MANY_EXPERTS
+            return GGMLType.Q4_K if many else _BETTER[recipe.name]
+        case Category.ATTENTION_KEY if mixtral:
+            return GGMLType.Q4_K
+        case Category.FFN_DOWN if place.before < facts.n_layer // 8:  # counted, with experts too
+            return _BETTER[recipe.name]
+        case Category.ATTENTION_OUTPUT:
+            return GGMLType.Q5_K if mixtral else _OUTPUT_OF_ATTENTION.get(recipe.name, recipe.type)
     return recipe.type
 
 
 def _output(recipe: Recipe, tensor: TensorToType) -> GGMLType:
     if recipe.name == "mxfp4_moe" or recipe.type is GGMLType.Q8_0 or not fits(recipe.type, tensor.row):
         return GGMLType.Q8_0
-    return GGMLType.Q6_K
+    return GGMLType.Q5_K if recipe.name in _BETTER or recipe.name == "iq3_xxs" else GGMLType.Q6_K
 
 
 def _attention_value(recipe: Recipe, facts: ModelFacts, place: Place) -> GGMLType:
@@ -72,6 +115,12 @@ def _attention_value(recipe: Recipe, facts: ModelFacts, place: Place) -> GGMLTyp
             return GGMLType.Q5_K
         case "iq4_nl" | "iq4_xs" if sharing:
             return GGMLType.Q5_K
+        case "iq3_xxs" | "iq3_xs" | "iq3_s" if sharing:
+            return GGMLType.Q4_K
+        case "iq3_xxs" if not place.weighted:
+            return GGMLType.IQ3_S
+        case "iq3_m":
+            return GGMLType.Q4_K
         case "q4_k_m" | "q5_k_m" if _uses_more_bits(place.values_before, place.values):
             return GGMLType.Q6_K
         case "q4_k_s" if place.values_before < 4:
@@ -81,7 +130,7 @@ def _attention_value(recipe: Recipe, facts: ModelFacts, place: Place) -> GGMLTyp
 
 def _attention_output(recipe: Recipe, facts: ModelFacts) -> GGMLType:
     if facts.n_expert == _MIXTRAL_EXPERTS:
-        raised = ("q2_k", "q3_k_s", "q3_k_m", "iq4_nl", "iq4_xs", "q4_k_s", "q4_k_m")
+        raised = ("q2_k", "q3_k_s", "q3_k_m", "iq4_nl", "iq4_xs", "q4_k_s", "q4_k_m", *_OF_THREE_BITS)
         return GGMLType.Q5_K if recipe.name in raised else recipe.type
     match recipe.name:
         case "q2_k":
@@ -90,10 +139,13 @@ def _attention_output(recipe: Recipe, facts: ModelFacts) -> GGMLType:
             return GGMLType.Q4_K
         case "q3_k_l":
             return GGMLType.Q5_K
-    return recipe.type
+        case "iq3_m":
+            return GGMLType.Q4_K
+    return _OUTPUT_OF_ATTENTION.get(recipe.name, recipe.type)
 
 
-def _ffn_down(recipe: Recipe, layer: int, n_layer: int, weighted: bool) -> GGMLType:
+def _ffn_down(recipe: Recipe, layer: int, facts: ModelFacts, weighted: bool) -> GGMLType:
+    n_layer = facts.n_layer
     first_eighth = layer < n_layer // 8
     match recipe.name:
         case "q2_k":
@@ -110,6 +162,10 @@ def _ffn_down(recipe: Recipe, layer: int, n_layer: int, weighted: bool) -> GGMLT
             return GGMLType.Q5_K
         case "iq4_nl" | "iq4_xs" if first_eighth and not weighted:
             return GGMLType.Q5_K
+        case "iq3_xxs" if not weighted:
+            return GGMLType.Q4_K if first_eighth else GGMLType.Q3_K
+        case "iq3_m" if first_eighth or (facts.n_expert == _MIXTRAL_EXPERTS and _uses_more_bits(layer, n_layer)):
+            return GGMLType.Q4_K
         # With weights, Q4_0 and Q5_0 can fail badly in the first layers; without, the better types would.
         case "q4_0" if first_eighth and weighted:
             return GGMLType.Q4_1

@@ -11,7 +11,7 @@ from deepgguf.formats.gguf.types import FileType, GGMLType
 class Recipe(msgspec.Struct, frozen=True):
     """A mixture of types by its name; `type` is what a tensor gets for which no rule says otherwise.
 
-    The types are those of llama-quant.cpp, llama_ftype_get_default_type: all are called as their mixtures begin.
+    The types are those of llama-quant.cpp, llama_ftype_get_default_type.
     """
 
     name: str
@@ -24,10 +24,22 @@ class Recipe(msgspec.Struct, frozen=True):
 
 
 _NAMES = (
-    "q4_0 q4_1 q8_0 q5_0 q5_1 q2_k q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m q6_k q2_k_s iq4_nl iq4_xs mxfp4_moe"
+    "q4_0 q4_1 q8_0 q5_0 q5_1 q2_k q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m q6_k q2_k_s iq4_nl iq4_xs "
+    "mxfp4_moe iq1_s iq1_m iq2_xxs iq2_xs iq2_s iq2_m iq3_xxs iq3_xs iq3_s iq3_m tq1_0 tq2_0 q2_0"
 )
 _VARIANT = re.compile("_(S|M|L|MOE)$")  # of a type's mixtures
-
-RECIPES: Mapping[str, Recipe] = {
-    name: Recipe(name, GGMLType[_VARIANT.sub("", name.upper())]) for name in _NAMES.split()
+_OF_ANOTHER_NAME = {
+    "iq2_s": GGMLType.IQ2_XS,
+    "iq2_m": GGMLType.IQ2_S,
+    "iq3_xs": GGMLType.IQ3_S,
+    "iq3_m": GGMLType.IQ3_S,
 }
+
+
+def _type_of(name: str) -> GGMLType:
+    if name in _OF_ANOTHER_NAME:
+        return _OF_ANOTHER_NAME[name]
+    return GGMLType.__members__.get(name.upper()) or GGMLType[_VARIANT.sub("", name.upper())]
+
+
+RECIPES: Mapping[str, Recipe] = {name: Recipe(name, _type_of(name)) for name in _NAMES.split()}

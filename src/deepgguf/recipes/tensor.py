@@ -17,7 +17,10 @@ class Category(enum.Enum):
     TOKEN_EMBEDDING = enum.auto()
     ATTENTION_VALUE = enum.auto()
     ATTENTION_KEY = enum.auto()
+    ATTENTION_QUERY = enum.auto()
     ATTENTION_OUTPUT = enum.auto()
+    FFN_UP = enum.auto()
+    FFN_GATE = enum.auto()
     FFN_DOWN = enum.auto()
     OTHER = enum.auto()
 
@@ -28,10 +31,10 @@ _BY_PART = (
     ("attn_kv_b.weight", Category.ATTENTION_VALUE),
     ("attn_v.weight", Category.ATTENTION_VALUE),
     ("attn_k.weight", Category.ATTENTION_KEY),
-    ("attn_q.weight", Category.OTHER),
+    ("attn_q.weight", Category.ATTENTION_QUERY),
     ("attn_output.weight", Category.ATTENTION_OUTPUT),
-    ("ffn_up", Category.OTHER),
-    ("ffn_gate", Category.OTHER),
+    ("ffn_up", Category.FFN_UP),
+    ("ffn_gate", Category.FFN_GATE),
     ("ffn_down", Category.FFN_DOWN),
 )
 _BY_NAME = {

@@ -7,7 +7,12 @@ from functools import cache
 import numpy as np
 
 from deepgguf import kernels
+<<<<<<< HEAD
 from deepgguf.encodings import PLAIN, WRITTEN
+=======
+from deepgguf.encodings import PLAIN, encoding_of
+from deepgguf.encodings.quantized import Quantized
+>>>>>>> iq
 from deepgguf.formats.gguf.types import GGMLType, row_bytes
 
 _ROW = 4096
@@ -16,16 +21,19 @@ _ROWS = 64
 
 @cache
 def weights_per_second(type: GGMLType) -> float:
-    """Weights per second on one core, from rows of normal weights to `type`, without importance matrix."""
+    """Weights per second on one core, from rows of normal weights to `type`, without importance matrix if it can be."""
     weights = np.random.default_rng(0).normal(0, 0.02, _ROW * _ROWS).astype(np.float32)
     out = np.empty(_ROWS * row_bytes(type, _ROW), np.uint8)
+    encoding = encoding_of(type)
+    needs_importance = isinstance(encoding, Quantized) and encoding.impossible_without_importance
+    importance = np.ones(_ROW, np.float32) if needs_importance else None
     best = float("inf")
     for _ in range(3):
         began = time.perf_counter()
         if type in PLAIN:
             kernels.cast(weights.view(np.uint8), GGMLType.F32, out, type)
         else:
-            kernels.quantize(weights, _ROW, type, None, out, row_bytes(type, _ROW))
+            kernels.quantize(weights, _ROW, type, importance, out, row_bytes(type, _ROW))
         best = min(best, time.perf_counter() - began)
     return weights.size / best
 

@@ -12,11 +12,12 @@ weight the nearest of the levels that the scales make.
   was measured over normal, uniform, heavy-tailed, sparse and constant rows, with a margin.
 - Where an importance matrix was used, Q4_0, Q4_1, Q5_0 and Q5_1 keep the levels of the search with a scale fitted
   afterwards, and weights that do not matter may get any level: only the bound by the largest weight remains.
+- The i-quants choose the levels of four or eight weights together, as a point near them: only that bound remains too.
 
 An exchanged expert, a transposed matrix or a wrong scale breaks the first rule in most weights, and a changed code in
 one. A block of nothing but zeros is right only where its weights are next to nothing, or an importance matrix declares
 all its larger weights to be worth nothing. What the bound of single weights cannot see, the error of the whole tensor
-shows: see `LARGEST_RELATIVE_RMS`.
+shows: see `Quantized.largest_rms`.
 """
 
 from typing import NamedTuple
@@ -28,10 +29,6 @@ from deepgguf.encodings import encoding_of
 from deepgguf.encodings.encoding import Bytes, Floats
 from deepgguf.encodings.quantized import Quantized
 from deepgguf.formats.gguf.types import GGMLType, block_of
-
-LARGEST_RELATIVE_RMS = 0.75
-"""Root mean square of the errors of a tensor over that of its source. The worst measured is 0.60, of weights whose
-outliers an importance matrix declares to be worth nothing; tensors that have nothing to do with each other have 1.4."""
 
 _Doubles = NDArray[np.float64]
 
@@ -91,7 +88,7 @@ def _allowed_in_blocks(encoding: Quantized, data: Bytes, source: Floats, importa
     offset = np.zeros_like(step) if groups.offset is None else groups.offset[..., None].astype(np.float64)
     largest = np.abs(weights).reshape(-1, block).max(axis=1)[:, None, None]
     given_up = (_GIVEN_UP_WEIGHTED if importance else encoding.given_up) * largest + _underflow(encoding)
-    if importance and encoding.level_from_search:
+    if encoding.chosen_together or (importance and encoding.level_from_search):
         allowed = np.broadcast_to(given_up, weights.shape)
     else:
         inside, beyond = _distances(encoding.levels, weights, step, offset)
@@ -139,7 +136,9 @@ def _slack(encoding: Quantized, weights: _Doubles, step: _Doubles, offset: _Doub
 
 def _underflow(encoding: Quantized) -> float:
     """The largest weight of a block whose scales are too small for float16 and become 0 or the smallest one."""
-    return 2 * _TINY_ULP * encoding.largest_subscale * len(encoding.levels) if encoding.f16_scales else 0.0
+    if not encoding.f16_scales:
+        return encoding.largest_lost
+    return 2 * _TINY_ULP * encoding.largest_subscale * len(encoding.levels)
 
 
 def _no_scale(encoding: Quantized) -> float:

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 
 import msgspec
 
+from deepgguf.encodings import encoding_of
 from deepgguf.encodings.encoding import Squares
+from deepgguf.encodings.quantized import Quantized
 from deepgguf.errors import printable
 from deepgguf.verification.counterparts import Counterpart
 from deepgguf.verification.each_once import Checked
 from deepgguf.verification.equality import Equality
-from deepgguf.verification.error_bounds import LARGEST_RELATIVE_RMS
 from deepgguf.verification.report import Difference
 
 
@@ -67,11 +68,13 @@ class Mismatches:
             text = f"{self._count[source]:,} of {weights:,} weights {outside}{self._advice if bounded else ''}"
             where = f"{self._where(source, first.head)}, row {first.row}, column {first.column}"
             yield Difference(where, text, first.expected, first.found)
+        encoding = encoding_of(self._pair.tensor.type)
+        largest = encoding.largest_rms if isinstance(encoding, Quantized) else 0.0
         for source, squares in sorted(self._squares.items()):
             relative = squares.relative_rms
-            if source not in self._first and not relative <= LARGEST_RELATIVE_RMS:
+            if source not in self._first and not relative <= largest:
                 text = f"root mean square of the errors over that of the weights{self._advice}"
-                yield Difference(self._where(source, -1), text, f"at most {LARGEST_RELATIVE_RMS}", f"{relative:.3g}")
+                yield Difference(self._where(source, -1), text, f"at most {largest}", f"{relative:.3g}")
 
     def _where(self, source: int, head: int) -> str:
         expert = f", expert {source}" if len(self._pair.sources) > 1 else ""
