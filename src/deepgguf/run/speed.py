@@ -7,12 +7,8 @@ from functools import cache
 import numpy as np
 
 from deepgguf import kernels
-<<<<<<< HEAD
-from deepgguf.encodings import PLAIN, WRITTEN
-=======
-from deepgguf.encodings import PLAIN, encoding_of
+from deepgguf.encodings import PLAIN, WRITTEN, encoding_of
 from deepgguf.encodings.quantized import Quantized
->>>>>>> iq
 from deepgguf.formats.gguf.types import GGMLType, row_bytes
 
 _ROW = 4096
