@@ -57,7 +57,9 @@ def test_the_model_type_decides_where_no_class_is_named(tmp_path):
 
 
 def test_a_checkpoint_of_v32_is_not_taken_for_one_of_v3(tmp_path):
-    with pytest.raises(CheckpointError, match=r"model\.layers\.0\.self_attn\.indexer\.\S+: belongs to the indexer of DeepSeek-V3.2"):
+    with pytest.raises(
+        CheckpointError, match=r"model\.layers\.0\.self_attn\.indexer\.\S+: belongs to the indexer of DeepSeek-V3.2"
+    ):
         planned(tmp_path, V3, weights(V32))
 
 
