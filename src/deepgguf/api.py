@@ -32,6 +32,7 @@ from deepgguf.planning.options import TYPES, Options
 from deepgguf.planning.schema import Plan as PlannedConversion
 from deepgguf.planning.totals import PlanTotals, totals
 from deepgguf.recipes.patterns import TypePattern, parse_name_patterns, parse_tensor_type, parse_type
+from deepgguf.recipes.recipe import NEED_IMPORTANCE
 from deepgguf.run.execute import execute
 from deepgguf.run.result import Report
 from deepgguf.run.settings import Settings
@@ -95,7 +96,7 @@ def plan(
 def plan_every_type(
     source: Source, *, executor: Executor | None = None, **choices: Unpack[Choices]
 ) -> dict[str, PlanTotals]:
-    """Size and weights of every type that `source` can be converted to; q2_k_s only with an importance matrix.
+    """Size and weights of every type that `source` can be converted to; those that need an importance matrix with one.
 
     What only quantized files have (`imatrix`, `tensor_types` and so on) counts for these. Errors are those of `plan`;
     `type` and `part` are refused.
@@ -107,7 +108,7 @@ def plan_every_type(
     options = _options(chosen)
     with find_files(source) as files:
         checkpoint = read_checkpoint(files, executor)
-    types = [type for type in TYPES if type != "q2_k_s" or options.imatrix is not None]
+    types = [type for type in TYPES if type not in NEED_IMPORTANCE or options.imatrix is not None]
     return {type: totals(build_plan(checkpoint, options.of_type(type))) for type in types}
 
 
