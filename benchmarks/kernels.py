@@ -76,7 +76,9 @@ def main() -> None:
     rows = (rng.standard_normal((max(1, args.weights // COLUMNS), COLUMNS)) * 0.02).astype(np.float32)
     importance = rng.random(COLUMNS).astype(np.float32)
     types = [GGMLType[name] for name in args.types.split(",")]
-    speeds = [measure(t, rows, weights, args.rounds) for t in types for weights in (None, importance)]
+    without = quantizable(importance=False)
+    cases = [(t, weights) for t in types for weights in (None, importance) if weights is not None or t in without]
+    speeds = [measure(t, rows, weights, args.rounds) for t, weights in cases]
     if args.json:
         print(json.dumps([speed._asdict() for speed in speeds], indent=1))
         return

@@ -33,6 +33,7 @@ from deepgguf.planning.options import TYPES
 from deepgguf.planning.parse_options import parse_given, parse_options
 from deepgguf.planning.schema import Plan as PlannedConversion
 from deepgguf.planning.totals import PlanTotals, totals
+from deepgguf.recipes.recipe import NEED_IMPORTANCE
 from deepgguf.recipes.recipe_file import spell_recipe
 from deepgguf.run.execute import execute
 from deepgguf.run.result import Report
@@ -113,7 +114,7 @@ def plan(
 def plan_every_type(
     source: Source, *, executor: Executor | None = None, **choices: Unpack[Choices]
 ) -> dict[str, PlanTotals]:
-    """Size and weights of every type that `source` can be converted to; q2_k_s only with an importance matrix.
+    """Size and weights of every type that `source` can be converted to; those that need an importance matrix with one.
 
     What only quantized files have (`imatrix`, `tensor_types` and so on) counts for these. Errors are those of `plan`;
     `type`, `recipe`, `budget` and `part` are refused.
@@ -125,7 +126,7 @@ def plan_every_type(
     options = parse_options(chosen)
     with find_files(source) as files:
         checkpoint = read_checkpoint(files, executor)
-    types = [type for type in TYPES if type != "q2_k_s" or options.imatrix is not None]
+    types = [type for type in TYPES if type not in NEED_IMPORTANCE or options.imatrix is not None]
     return {type: totals(build_plan(checkpoint, options.of_type(type))) for type in types}
 
 

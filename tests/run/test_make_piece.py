@@ -25,7 +25,8 @@ def blocks(type: GGMLType, weights: Floats = WEIGHTS, cols: int = COLS) -> Bytes
     """`weights` in blocks of that type."""
     encoding, out = encoding_of(type), np.empty(weights.size // cols * row_bytes(type, cols), np.uint8)
     assert isinstance(encoding, Quantized)
-    encoding.encode(weights, cols, None, out)
+    importance = np.ones(cols, np.float32) if encoding.impossible_without_importance else None
+    encoding.encode(weights, cols, importance, out)
     return out
 
 

@@ -202,7 +202,8 @@ template <class Rule> struct VectorFit {
         const float at_high = (error_of<Points>(run.low, weights, high) - error_of<Points>(run.high, weights, high)) / high;
         const float crossing = low + (high - low) * (at_low / (at_low + at_high));
         const float candidate = (range / crossing - static_cast<float>(TOP)) / Rule::STEP + static_cast<float>(Rule::STEPS);
-        const int before = clamped(static_cast<int>(candidate), run.first, run.last - 1);
+        const auto least = static_cast<float>(run.first), most = static_cast<float>(run.last - 1);
+        const int before = static_cast<int>(candidate < least ? least : candidate < most ? candidate : most);
         Found middle[2];
         search(run, before, before + 1, middle);
         run.settled = middle[0].certain & middle[1].certain & (middle[0].code == run.low) & (middle[1].code == run.high);

@@ -43,3 +43,6 @@ def _type_of(name: str) -> GGMLType:
 
 
 RECIPES: Mapping[str, Recipe] = {name: Recipe(name, _type_of(name)) for name in _NAMES.split()}
+
+NEED_IMPORTANCE = frozenset(["q2_k_s", "iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq2_m", "iq3_xxs", "iq3_xs"])
+"""The recipes by which most models have tensors that llama-quantize does not make without an importance matrix."""
