@@ -175,6 +175,12 @@ def test_f21_a_misspelled_folder_is_not_taken_for_a_name_of_the_hub(tmp_path, mo
     assert "hf download" not in line("/models/DeepSeek-V2")
 
 
+@pytest.mark.parametrize("typed", ["deepseek-v3", "DeepSeek_V3", "DeepSeek-V3 "])
+def test_f21_a_misspelled_folder_is_told_which_there_is(tmp_path, typed):
+    (tmp_path / "DeepSeek-V3").mkdir()
+    assert line(tmp_path / typed).endswith(f": no such folder; there is {tmp_path}/DeepSeek-V3: give that")
+
+
 def test_f21_a_gguf_file_is_told_that_it_needs_no_conversion(tmp_path):
     (tmp_path / "x.gguf").write_bytes(b"GGUF")
     assert line(tmp_path / "x.gguf").endswith("; a GGUF file needs no conversion: run it as it is")

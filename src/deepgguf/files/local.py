@@ -7,6 +7,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Self
 
@@ -45,7 +46,7 @@ class LocalFiles(Files):
         except OSError as e:
             found = "no such folder" if isinstance(e, FileNotFoundError) else f"cannot be read: {e.strerror}"
             if e.errno in NOT_THERE:
-                raise UsageError(given, found, hub_advice(os.fspath(path)) or _WANTED) from None
+                raise UsageError(given, found, hub_advice(os.fspath(path)) or _alike(given) or _WANTED) from None
             raise OutputError(given, found, "check the disk and the permissions, then try again") from None
         self.__setstate__((str(folder), limit, False))
 
@@ -190,6 +191,16 @@ class LocalFiles(Files):
         else:
             return False
         return True
+
+
+def _alike(path: Path) -> str | None:
+    """What to say where a folder beside `path` is called nearly so; None if none is."""
+    try:
+        names = {folder.name.lower(): folder.name for folder in path.parent.iterdir() if folder.is_dir()}
+    except OSError:
+        return None
+    found = get_close_matches(path.name.lower(), names, 1, 0.8)
+    return f"there is {path.parent / names[found[0]]}: give that" if found else None
 
 
 def _elsewhere(folder: Path, name: str) -> CheckpointError | None:
