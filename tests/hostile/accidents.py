@@ -13,7 +13,10 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
-ACCIDENTS = Path(__file__)
+
+def with_accident(name: str) -> tuple[str, ...]:
+    """The command line as a program in which this goes wrong."""
+    return (sys.executable, str(Path(__file__)), name)
 
 
 def _rename(old: str, new: str) -> None:

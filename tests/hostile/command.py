@@ -6,6 +6,7 @@ import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,16 @@ DEEPGGUF = (sys.executable, "-m", "deepgguf")
 NOT_ALMIGHTY = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", *DEEPGGUF)
 
 Argument = str | os.PathLike[str]
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def names(folder: Path) -> list[str]:
+    """The names in a folder, sorted."""
+    return sorted(path.name for path in folder.iterdir())
 
 
 class Outcome(NamedTuple):

@@ -1,11 +1,10 @@
 """Rows 35 to 41: FP8 scales, experts, output names."""
 
 import struct
-import sys
 from pathlib import Path
 
 import pytest
-from accidents import ACCIDENTS
+from accidents import with_accident
 from checkpoints import checkpoint, edit_header, edit_json, header, put_header_text, put_values, refused
 
 EXPERT = "model.layers.1.mlp.experts.{}.{}_proj.weight"
@@ -163,7 +162,7 @@ def with_names(folder: Path, accident: str) -> str:
 
     out = folder.parent / "out"
     out.mkdir()
-    program = (sys.executable, ACCIDENTS, accident)
+    program = with_accident(accident)
     return refused_by("convert", folder, "-o", out, folder=folder.parent, status=1, program=program)
 
 

@@ -3,16 +3,14 @@
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from accidents import ACCIDENTS
+from accidents import with_accident
 from checkpoints import checkpoint, header, put
-from command import DEEPGGUF, failed, refused, run_deepgguf
+from command import DEEPGGUF, digest, failed, names, refused, run_deepgguf
 
 import deepgguf
 from deepgguf.errors import DeepggufError
@@ -48,18 +46,6 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("DEEPGGUF_PART", str(folder / PART))
     return folder
-
-
-def digest(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def with_accident(name: str) -> tuple[str, ...]:
-    return (sys.executable, str(ACCIDENTS), name)
 
 
 def failing(call: str, when: str, log: Path) -> tuple[str, ...]:

@@ -3,17 +3,15 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from accidents import ACCIDENTS
+from accidents import with_accident
 from checkpoints import checkpoint
-from command import DEEPGGUF, NOT_ALMIGHTY, failed, refused, run_deepgguf, start_deepgguf
+from command import DEEPGGUF, NOT_ALMIGHTY, digest, failed, names, refused, run_deepgguf, start_deepgguf
 
 NAME = "model.gguf"
 LEFT = [f"{NAME}.part", f"{NAME}.part.journal"]
@@ -90,18 +88,6 @@ class Mounts:
     def end(self) -> None:
         for holder in self.holders:
             holder.communicate()
-
-
-def digest(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def with_accident(name: str) -> tuple[str, ...]:
-    return (sys.executable, str(ACCIDENTS), name)
 
 
 def with_strace(log: Path, *injections: str, path: Path | None = None) -> tuple[str, ...]:

@@ -1,11 +1,10 @@
 """Rows 48 to 51: things that are not a shard in the place of one, and shards that change or fail during a run."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
-from accidents import ACCIDENTS
+from accidents import with_accident
 from checkpoints import SHARDS, checkpoint, planned, refused, sample
 from command import failed
 
@@ -94,7 +93,7 @@ def at_work(folder: Path, accident: str, *, status: int) -> str:
     """The line that ends a run whose source goes wrong under it; the output's name is not given."""
     out = folder.parent / "out"
     out.mkdir()
-    program = (sys.executable, ACCIDENTS, accident)
+    program = with_accident(accident)
     line = failed("convert", folder, "-o", out, "--jobs", "2", status=status, program=program)
     assert [path.name for path in out.iterdir() if not path.name.endswith((".part", ".part.journal"))] == []
     return line

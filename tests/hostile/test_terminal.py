@@ -4,13 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from accidents import ACCIDENTS
+from accidents import with_accident
 from checkpoints import checkpoint
-from command import DEEPGGUF, Outcome, failed, refused, run_deepgguf
+from command import DEEPGGUF, Outcome, digest, failed, refused, run_deepgguf
 from gguf_bytes import STRING, gguf, key, text
 
 from deepgguf.errors import OutputError, VerificationError
@@ -30,14 +29,6 @@ SINKS = {
 def in_shell(script: str) -> list[str]:
     """A program that starts deepgguf by a line of shell in which it is "$@"."""
     return ["sh", "-c", script, "sh", *DEEPGGUF]
-
-
-def with_accident(name: str) -> list[str]:
-    return [sys.executable, str(ACCIDENTS), name]
-
-
-def digest(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()
 
 
 def succeeded(*arguments: str | Path) -> Outcome:

@@ -214,7 +214,7 @@ def no_shards(files: Files, index: str | None) -> CheckpointError:
 def missing_tensor(name: str, seen: Seen) -> CheckpointError:
     """Why a tensor that config.json promises may not be there."""
     causes = (cause(name, seen) for cause in _CAUSES)
-    unexplained = _PROMISED, "download the missing shard, or compare config.json with the original"
+    unexplained = PROMISED, "download the missing shard, or compare config.json with the original"
     found, advice = next(filter(None, causes), unexplained)
     return CheckpointError(f"tensor {name}", found, advice)
 
@@ -298,7 +298,7 @@ def _base_model(files: Files) -> str:
     return named if isinstance(named, str) and named else "its base model"
 
 
-_PROMISED = "config.json promises it, but no shard holds it"
+PROMISED = "config.json promises it, but no shard holds it"
 _Sentences = tuple[str, str] | None
 
 
@@ -335,7 +335,7 @@ def _head(name: str, seen: Seen) -> _Sentences:
         found = "no shard holds it: the model was saved without its head, by AutoModel"
         return found, "save it by AutoModelForCausalLM, or add lm_head.weight of the model that it was made from"
     advice = "download the missing shard; if the model has no head of its own, set it to true in config.json"
-    return f"{_PROMISED}, and tie_word_embeddings is false", advice
+    return f"{PROMISED}, and tie_word_embeddings is false", advice
 
 
 def _layer_of_mtp(name: str, seen: Seen) -> _Sentences:
@@ -368,7 +368,7 @@ def _cut_off(name: str, seen: Seen) -> _Sentences:
     if not block or int(block[1]) <= last or last < 0:
         return None
     advice = f"download the missing shard; if the model ends there, set num_hidden_layers to {last + 1} in config.json"
-    return f"{_PROMISED}, and the last layer of the shards is {last}", advice
+    return f"{PROMISED}, and the last layer of the shards is {last}", advice
 
 
 # Why a promised tensor may be missing, the surest first.

@@ -15,6 +15,9 @@ NONLINEAR = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 5
 E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
 """FP4 by its codes (OCP Microscaling Formats 1.0, table 5): sign, two bits of exponent, one of mantissa."""
 
+E2M1_HALVES = 2 * E2M1 + 0
+"""The same in halves, as ggml has them, without −0 (ggml-common.h, kvalues_mxfp4)."""
+
 
 def _e4m3() -> Floats:
     """Sign, four bits of exponent with bias 7, three of mantissa (arXiv 2209.05433, table 1)."""

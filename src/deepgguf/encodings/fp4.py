@@ -8,19 +8,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from deepgguf import kernels
-from deepgguf.encodings.bits import E2M1, nibble_pairs
-from deepgguf.encodings.encoding import Bytes, Claim, Floats, Stored
-from deepgguf.encodings.scaled import POWER_SCALES, Scaled, check_grid, check_matrix, part_of
-from deepgguf.executors.buffers import Buffers
+from deepgguf.encodings.bits import pairs_of_a_block
+from deepgguf.encodings.e2m1_pairs import E2m1Pairs
+from deepgguf.encodings.encoding import Bytes, Claim, Stored
+from deepgguf.encodings.scaled import GROUP, POWER_SCALES, check_grid, check_matrix, part_of
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.formats.safetensors import TensorHeader
 
-_GROUP = 32
 _NAN = 255  # of E8M0
 
 
-class Fp4(Scaled, frozen=True):
-    """E2M1, two to a byte, the even column's in the lower half; E8M0 scales."""
+class Fp4(E2m1Pairs, frozen=True):
+    """E2M1 with E8M0 scales."""
 
     dtype = "U8"
     claims = (
@@ -36,8 +35,8 @@ class Fp4(Scaled, frozen=True):
     ) -> "Fp4":
         """CheckpointError unless there is a scale for every 32 weights."""
         check_matrix(weights, cls.kind)
-        check_grid(beside[0], (weights.shape[0], 2 * weights.shape[1]), (1, _GROUP))
-        return cls((1, _GROUP), beside[0].dtype, part_of(beside[0], weights))
+        check_grid(beside[0], (weights.shape[0], 2 * weights.shape[1]), (1, GROUP))
+        return cls((1, GROUP), beside[0].dtype, part_of(beside[0], weights))
 
     @property
     def packs_as(self) -> GGMLType:
@@ -54,18 +53,6 @@ class Fp4(Scaled, frozen=True):
         """BF16: one bit of mantissa times a power of two."""
         return GGMLType.BF16
 
-    def logical_shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
-        """Two weights to a byte."""
-        return stored[0], 2 * stored[1]
-
-    def row_bytes(self, cols: int) -> int:
-        """Half a byte for each."""
-        return cols // 2
-
-    def levels(self, stored: Stored, buffers: Buffers) -> Floats:
-        """The numbers of E2M1."""
-        return nibble_pairs(stored.blobs[0].reshape(stored.rows, -1), E2M1)
-
     def repack(self, stored: Stored, out: Bytes) -> None:
         """As `packed`; errors as of `check_scales`: the engine would take a scale that is NaN for 2^127."""
         if stored.blobs[1].max(initial=0) == _NAN:
@@ -74,7 +61,5 @@ class Fp4(Scaled, frozen=True):
 
     def packed(self, stored: Stored) -> Bytes:
         """ggml-common.h, block_mxfp4: the scale, then bytes of which each has column i low and column i + 16 high."""
-        pairs = stored.blobs[0].reshape(-1, _GROUP // 2)
-        codes = np.stack((pairs & 15, pairs >> 4), axis=2).reshape(-1, _GROUP)
-        halves = codes[:, : _GROUP // 2] | codes[:, _GROUP // 2 :] << 4
+        halves = pairs_of_a_block(stored.blobs[0].reshape(-1, GROUP // 2))
         return np.concatenate((stored.blobs[1][:, None], halves), axis=1).reshape(-1)

@@ -8,39 +8,24 @@ from numpy.typing import NDArray
 
 from deepgguf import kernels
 from deepgguf.encodings.encoding import Bytes, Claim, Counts, Floats, Stored
-from deepgguf.encodings.scaled import POWER_SCALES, SCALE_NAMES, Scaled
+from deepgguf.encodings.fp8_codes import Fp8Codes
+from deepgguf.encodings.scaled import SCALE_NAMES
 from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType
 
 _UNIT = np.float32(2.0**120)
 
 
-class Fp8(Scaled, frozen=True):
+class Fp8(Fp8Codes, frozen=True):
     """E4M3 with a scale for every block: DeepSeek's squares, rows (compressed-tensors, strategy channel) or all."""
 
     dtype = "F8_E4M3"
     claims = (Claim("weight", ("F8_E4M3",), SCALE_NAMES),)
-    kind = "FP8"
-
-    @property
-    def exact_plain(self) -> GGMLType:
-        """BF16: three bits of mantissa, and a scale that is a power of two as a rule."""
-        return GGMLType.BF16
-
-    @property
-    def rounds_by(self) -> str:
-        """E8M0 is nothing but powers of two."""
-        return "" if self.scale in POWER_SCALES else "scales that are not powers of two"
 
     @property
     def working(self) -> int:
         """None."""
         return 0
-
-    @property
-    def rounds_first(self) -> bool:
-        """Yes: every FP8 model is published with its conversion to BF16, and quantized from that."""
-        return True
 
     def decode(self, stored: Stored, type: GGMLType, out: Bytes) -> Counts:
         """Codes times scales, rounded once; errors as of `check_scales`."""

@@ -5,20 +5,18 @@ from numpy.typing import NDArray
 
 from deepgguf.encodings.bits import fields
 from deepgguf.encodings.encoding import Bytes, Floats
-from deepgguf.encodings.points import AROUND_ZERO, points, shifted
-from deepgguf.encodings.quantized import Groups, Quantized
+from deepgguf.encodings.points import AROUND_ZERO, OfPoints, points, shifted
+from deepgguf.encodings.quantized import Groups
 from deepgguf.formats.gguf.types import GGMLType
 
 
-class Iq1M(Quantized, frozen=True):
+class Iq1M(OfPoints, frozen=True):
     """See ggml-common.h, block_iq1_m."""
 
     type = GGMLType.IQ1_M
     levels = shifted(AROUND_ZERO)
     f16_scales = ()
-    narrower = GGMLType.IQ4_NL
     needs_importance = True
-    chosen_together = True
     given_up = 32.0  # measured: 16.3, where squares leave single weights all the say
     largest_subscale = 15
     largest_rms = 1.0  # measured: 0.58, of normal weights

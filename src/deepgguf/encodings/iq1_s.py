@@ -4,20 +4,18 @@ import numpy as np
 
 from deepgguf.encodings.bits import half
 from deepgguf.encodings.encoding import Bytes
-from deepgguf.encodings.points import AROUND_ZERO, points, shifted
-from deepgguf.encodings.quantized import Groups, Quantized
+from deepgguf.encodings.points import AROUND_ZERO, OfPoints, points, shifted
+from deepgguf.encodings.quantized import Groups
 from deepgguf.formats.gguf.types import GGMLType
 
 
-class Iq1S(Quantized, frozen=True):
+class Iq1S(OfPoints, frozen=True):
     """See ggml-common.h, block_iq1_s."""
 
     type = GGMLType.IQ1_S
     levels = shifted(AROUND_ZERO)
-    narrower = GGMLType.IQ4_NL
     needs_importance = True
     impossible_without_importance = True
-    chosen_together = True
     given_up = 2.5  # measured: 1.39
     largest_subscale = 15
     largest_rms = 1.0  # measured: 0.49, of normal weights

@@ -4,19 +4,17 @@ import numpy as np
 
 from deepgguf.encodings.bits import fields, half
 from deepgguf.encodings.encoding import Bytes
-from deepgguf.encodings.points import OF_TWO_BITS, points, signs_of, with_signs
-from deepgguf.encodings.quantized import Groups, Quantized
+from deepgguf.encodings.points import OF_TWO_BITS, OfPoints, points, signs_of, with_signs
+from deepgguf.encodings.quantized import Groups
 from deepgguf.formats.gguf.types import GGMLType
 
 
-class Iq2S(Quantized, frozen=True):
+class Iq2S(OfPoints, frozen=True):
     """See ggml-common.h, block_iq2_s."""
 
     type = GGMLType.IQ2_S
     levels = with_signs(OF_TWO_BITS)
-    narrower = GGMLType.IQ4_NL
     needs_importance = True
-    chosen_together = True
     given_up = 1.5  # measured: 0.74
     largest_subscale = 4
 

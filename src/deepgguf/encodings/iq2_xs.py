@@ -4,20 +4,18 @@ import numpy as np
 
 from deepgguf.encodings.bits import fields, half
 from deepgguf.encodings.encoding import Bytes
-from deepgguf.encodings.points import OF_TWO_BITS, eight_signs, points, signs_of, with_signs
-from deepgguf.encodings.quantized import Groups, Quantized
+from deepgguf.encodings.points import OF_TWO_BITS, OfPoints, eight_signs, points, signs_of, with_signs
+from deepgguf.encodings.quantized import Groups
 from deepgguf.formats.gguf.types import GGMLType
 
 
-class Iq2Xs(Quantized, frozen=True):
+class Iq2Xs(OfPoints, frozen=True):
     """See ggml-common.h, block_iq2_xs."""
 
     type = GGMLType.IQ2_XS
     levels = with_signs(OF_TWO_BITS)
-    narrower = GGMLType.IQ4_NL
     needs_importance = True
     impossible_without_importance = True
-    chosen_together = True
     given_up = 2.0  # measured: 1.21
     largest_subscale = 4
 

@@ -4,20 +4,18 @@ import numpy as np
 
 from deepgguf.encodings.bits import half
 from deepgguf.encodings.encoding import Bytes
-from deepgguf.encodings.points import OF_TWO_BITS, points, seven_by_four, with_signs
-from deepgguf.encodings.quantized import Groups, Quantized
+from deepgguf.encodings.points import OF_TWO_BITS, OfPoints, points, seven_by_four, with_signs
+from deepgguf.encodings.quantized import Groups
 from deepgguf.formats.gguf.types import GGMLType
 
 
-class Iq2Xxs(Quantized, frozen=True):
+class Iq2Xxs(OfPoints, frozen=True):
     """See ggml-common.h, block_iq2_xxs."""
 
     type = GGMLType.IQ2_XXS
     levels = with_signs(OF_TWO_BITS)
-    narrower = GGMLType.IQ4_NL
     needs_importance = True
     impossible_without_importance = True
-    chosen_together = True
     given_up = 2.0  # measured: 1.30
     largest_subscale = 4
 

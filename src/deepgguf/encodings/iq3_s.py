@@ -4,20 +4,18 @@ import numpy as np
 
 from deepgguf.encodings.bits import fields, half
 from deepgguf.encodings.encoding import Bytes
-from deepgguf.encodings.points import points, signs_of, with_signs
-from deepgguf.encodings.quantized import Groups, Quantized
+from deepgguf.encodings.points import OfPoints, points, signs_of, with_signs
+from deepgguf.encodings.quantized import Groups
 from deepgguf.formats.gguf.types import GGMLType
 
 _MAGNITUDES = (1, 3, 5, 7, 9, 11, 13, 15)  # ggml-common.h, iq3s_grid
 
 
-class Iq3S(Quantized, frozen=True):
+class Iq3S(OfPoints, frozen=True):
     """See ggml-common.h, block_iq3_s."""
 
     type = GGMLType.IQ3_S
     levels = with_signs(_MAGNITUDES)
-    narrower = GGMLType.IQ4_NL
-    chosen_together = True
     given_up = 4.0  # measured: 2.20
     largest_subscale = 31
 

@@ -4,21 +4,19 @@ import numpy as np
 
 from deepgguf.encodings.bits import half
 from deepgguf.encodings.encoding import Bytes
-from deepgguf.encodings.points import points, seven_by_four, with_signs
-from deepgguf.encodings.quantized import Groups, Quantized
+from deepgguf.encodings.points import OfPoints, points, seven_by_four, with_signs
+from deepgguf.encodings.quantized import Groups
 from deepgguf.formats.gguf.types import GGMLType
 
 _MAGNITUDES = (4, 12, 20, 28, 36, 44, 52, 62)  # ggml-common.h, iq3xxs_grid
 
 
-class Iq3Xxs(Quantized, frozen=True):
+class Iq3Xxs(OfPoints, frozen=True):
     """See ggml-common.h, block_iq3_xxs."""
 
     type = GGMLType.IQ3_XXS
     levels = with_signs(_MAGNITUDES)
-    narrower = GGMLType.IQ4_NL
     needs_importance = True
-    chosen_together = True
     given_up = 2.0  # measured: 1.10
     largest_subscale = 8
 

@@ -8,9 +8,9 @@ from math import prod
 
 import numpy as np
 
-from deepgguf.encodings.bits import E2M1, nibble_pairs
+from deepgguf.encodings.e2m1_pairs import E2m1Pairs
 from deepgguf.encodings.encoding import Bytes, Claim, Counts, Floats, Range, Stored
-from deepgguf.encodings.scaled import Scaled, check_grid, check_matrix, check_scales, part_of
+from deepgguf.encodings.scaled import check_grid, check_matrix, check_scales, part_of
 from deepgguf.errors import CheckpointError
 from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType
@@ -21,8 +21,8 @@ _BY_GROUP = ("F8_E4M3",)
 _RECIPROCAL = "weight_global_scale"
 
 
-class Nvfp4(Scaled, frozen=True):
-    """E2M1, two to a byte, the even column's in the lower half; value = level × its group's scale × the tensor's.
+class Nvfp4(E2m1Pairs, frozen=True):
+    """E2M1; value = level × its group's scale × the tensor's.
 
     `second` is the name of the tensor's scale after the layer's.
     """
@@ -54,14 +54,6 @@ class Nvfp4(Scaled, frozen=True):
             raise CheckpointError(f"tensor {second.name}", found)
         return cls((1, _GROUP), beside[0].dtype, part_of(beside[0], weights), part_of(second, weights))
 
-    def logical_shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
-        """Two weights to a byte."""
-        return stored[0], 2 * stored[1]
-
-    def row_bytes(self, cols: int) -> int:
-        """Half a byte for each."""
-        return cols // 2
-
     def ranges(self, cols: int, first: int, rows: int) -> tuple[Range, ...]:
         """The rows' codes, their scales, the tensor's scale."""
         return *super().ranges(cols, first, rows), Range(0, 4)
@@ -78,7 +70,3 @@ class Nvfp4(Scaled, frozen=True):
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             values *= np.float32(1) / second if self.second == _RECIPROCAL else second
         return values
-
-    def levels(self, stored: Stored, buffers: Buffers) -> Floats:
-        """The numbers of E2M1."""
-        return nibble_pairs(stored.blobs[0].reshape(stored.rows, -1), E2M1)

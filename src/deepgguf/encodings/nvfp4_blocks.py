@@ -2,12 +2,10 @@
 
 import numpy as np
 
-from deepgguf.encodings.bits import E2M1, E4M3, fields
+from deepgguf.encodings.bits import E2M1_HALVES, E4M3, fields
 from deepgguf.encodings.encoding import Bytes
 from deepgguf.encodings.quantized import Groups, Quantized
 from deepgguf.formats.gguf.types import GGMLType
-
-_LEVELS = 2 * E2M1 + 0  # without −0, of half a scale (ggml-common.h, kvalues_mxfp4)
 
 # What ggml makes of every byte (ggml-impl.h, ggml_ue4m3_to_fp32): the sign is ignored, and NaN is 0 without one.
 _SCALES = np.abs(E4M3)
@@ -18,7 +16,7 @@ class Nvfp4Blocks(Quantized, frozen=True):
     """See ggml-common.h, block_nvfp4."""
 
     type = GGMLType.NVFP4
-    levels = np.unique(_LEVELS)
+    levels = np.unique(E2M1_HALVES)
     f16_scales = ()
     takes_importance = False
     largest_lost = 6 * 2.0**-10
@@ -26,4 +24,4 @@ class Nvfp4Blocks(Quantized, frozen=True):
     def groups(self, blocks: Bytes) -> Groups:
         """Steps and levels."""
         codes = fields(blocks[:, 4:], 8, bits=4).reshape(-1, 4, 16)
-        return Groups(_LEVELS[codes], _SCALES[blocks[:, :4]] * np.float32(0.5))
+        return Groups(E2M1_HALVES[codes], _SCALES[blocks[:, :4]] * np.float32(0.5))

@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 from deepgguf import kernels
 from deepgguf.encodings.bits import fields
 from deepgguf.encodings.encoding import Bytes, Floats
+from deepgguf.encodings.quantized import Quantized
 from deepgguf.formats.gguf.types import GGMLType
+
+
+class OfPoints(Quantized, frozen=True):
+    """A type whose levels are chosen several at a time."""
+
+    narrower = GGMLType.IQ4_NL
+    chosen_together = True
+
 
 OF_TWO_BITS = (8, 25, 43)
 """What the levels of IQ2's points stand for (ggml-common.h, iq2xxs_grid and its like)."""

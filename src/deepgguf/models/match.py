@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
-from deepgguf.checkpoint.diagnosis import Seen, missing_tensor, unknown_tensors
+from deepgguf.checkpoint.diagnosis import PROMISED, Seen, missing_tensor, unknown_tensors
 from deepgguf.checkpoint.nested_config import with_language_field
 from deepgguf.checkpoint.quantization import declared_quantization, drop_reason
 from deepgguf.checkpoint.tied_head import HEAD
@@ -106,8 +106,8 @@ def _check_tool(checkpoint: Checkpoint) -> None:
     such a checkpoint is complete, though everything that the table promises seems to be missing.
     """
     quantization = declared_quantization(checkpoint.config)
-    tool, weights = tool_of(quantization), sum(name.endswith(".weight") for name in checkpoint.tensors)
-    if tool and 2 * weights < len(checkpoint.tensors):
+    tool = tool_of(quantization)
+    if tool and 2 * sum(name.endswith(".weight") for name in checkpoint.tensors) < len(checkpoint.tensors):
         found = f"its weights are quantized by {tool}, which deepgguf does not read"
         raise CheckpointError(_CONFIG, found, convert_the_original(quantization))
 
@@ -218,7 +218,7 @@ def _missing(name: str, row: Row, table: _Table, seen: Seen) -> CheckpointError:
     if row.part is not Part.MTP:
         return missing_tensor(name, msgspec.structs.replace(seen, placeless=table.without_a_place(seen.tensors)))
     advice = 'the MTP layer is incomplete: choose `mtp="drop"`, or download the missing shard'
-    return CheckpointError(f"tensor {name}", "config.json promises it, but no shard holds it", advice)
+    return CheckpointError(f"tensor {name}", PROMISED, advice)
 
 
 def _misshapen(row: Row, found: SourceTensor) -> CheckpointError:

@@ -56,12 +56,12 @@ def refuse_manifest(job: FileJob, *, overwrite: bool) -> None:
         if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
             raise UsageError(path, "is not a regular file", "move it away, or give another `output`")
     path, begun = job.paths.manifest, job.paths.manifest_part
-    for one, of_ours in ((begun, may_be_begun), (path, is_manifest)):
-        if one.exists() and not of_ours(one):
+    found = read_manifest(path)
+    for one, ours in ((begun, may_be_begun(begun)), (path, found is not None or is_manifest(path))):
+        if one.exists() and not ours:
             raise UsageError(one, "is not a manifest of deepgguf", "move it away, or give another `output`")
     if not path.exists():
         return
-    found = read_manifest(path)
     if not overwrite and (found is None or found.plan != job.header.plan):
         raise UsageError(path, "exists", "replace it with `overwrite=True`, or give another `output`")
 

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from deepgguf.encodings.bits import E2M1, E4M3
+from deepgguf.encodings.bits import E2M1, E4M3, nibble_pairs
 from deepgguf.models.deepseek_v4_config import DeepseekV4Config, parse
 from deepgguf.models.deepseek_v4_stages import stages_table
 from deepgguf.models.deepseek_v4_table import table
@@ -81,7 +81,7 @@ class Product(Own, frozen=True):
         rows, columns = np.divmod(np.arange(start, stop), cols)
         if packed:
             pairs = elements(self.codes, start // 2, -(-stop // 2))
-            values = E2M1[np.stack((pairs & 15, pairs >> 4), axis=1)].ravel()[start % 2 :][: stop - start]
+            values = nibble_pairs(pairs, E2M1)[start % 2 :][: stop - start]
         else:
             values = E4M3[elements(self.codes, start, stop)]
         scales = elements(self.scales, 0, self.scales.count)

@@ -42,7 +42,7 @@ class VerifiedFile(msgspec.Struct, frozen=True):
 
 
 class SourceCheck(msgspec.Struct, frozen=True):
-    """What was compared with the source: tensors by kind, keys, and the source tensors that are rightly left out.
+    """What was compared with the source: tensors by kind, keys, and the source tensors that belong in no file.
 
     `target` and `type` are the choices by which the file was made, as far as it tells; `chosen` is the number of
     tensors whose type is not that of the mixture `type`, as a user may choose. `remade` is the number of tensors that
