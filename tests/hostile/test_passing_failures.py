@@ -118,13 +118,14 @@ def test_row_84_more_shards_than_files_that_may_be_open_are_converted_and_verifi
 
 
 def test_row_89_after_several_interrupts_nothing_is_written_any_more(source, out, undisturbed, monkeypatch):
-    at_work, make_piece = set(), worker.make_piece
+    at_work, make_piece, in_a_row = set(), worker.make_piece, threading.Lock()
 
     def interrupted(*arguments: Any) -> Any:
         at_work.add(threading.get_ident())
-        for _ in range(3):
-            os.kill(os.getpid(), signal.SIGINT)  # raises KeyboardInterrupt in the main thread, each time
-            time.sleep(0.02)
+        with in_a_row:  # not two at once, of which the second would find the first being handled
+            for _ in range(3):
+                os.kill(os.getpid(), signal.SIGINT)  # raises KeyboardInterrupt in the main thread, each time
+                time.sleep(0.02)
         time.sleep(1)  # the interrupts are over, the piece is not
         at_work.discard(threading.get_ident())
         return make_piece(*arguments)
