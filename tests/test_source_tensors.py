@@ -67,11 +67,9 @@ def test_buffers_that_the_engines_compute_are_dropped_and_counted(tmp_path):
     "name",
     [
         "model.layers.1.self_attn.q_norm.weight",
-        "model.layers.1.mlp.gate.bias",
         "model.layers.0.mlp.experts.0.gate_proj.weight",
         "model.layers.01.input_layernorm.weight",
         "language_model.model.norm.weight",
-        "lm_head.bias",
         "model.norm.weight ",
     ],
 )
@@ -81,6 +79,16 @@ def test_an_unknown_tensor_is_an_error_that_names_it(tmp_path, target, name):
         plan(folder, target=target)
     assert error.value.where == f"tensor {name}"
     assert "unknown" in error.value.found
+
+
+@pytest.mark.parametrize("target", ["ollama", "llama.cpp"])
+@pytest.mark.parametrize("name", ["model.layers.1.mlp.gate.bias", "lm_head.bias"])
+def test_a_bias_without_a_place_in_the_engines_is_an_error_that_says_so(tmp_path, target, name):
+    folder = write_checkpoint(tmp_path / "x", V3, weights(V3) | {name: stored([1.0], "F32")})
+    with pytest.raises(CheckpointError) as error:
+        plan(folder, target=target)
+    assert error.value.where == f"tensor {name}"
+    assert error.value.found == "is a bias, and the engines' language model has no tensor for it"
 
 
 @pytest.mark.parametrize("name", ["model.norm.weight", "model.layers.1.self_attn.kv_b_proj.weight", "lm_head.weight"])
