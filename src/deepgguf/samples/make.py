@@ -80,7 +80,7 @@ def make_sample(kind: str, folder: Path, form: Form, tokenizer: Path | None = No
     tokens = len(read_tokenizer(LocalFiles(tokenizer), {})[0].tokens) if tokenizer else 0
     files = companions(kind, config(kind, form.size, tokens))
     tensors = sample_tensors(kind, form.size, tokens)
-    shards = split(scattered(tensors) if form.scatter else tensors, form.shards, 5 if kind in V4_SEEDS else 6)
+    shards = split(scattered(tensors) if form.scatter else tensors, form.shards, 5 if kind in SEEDS else 6)
     try:
         _require_empty(folder)
         folder.mkdir(parents=True, exist_ok=True)
