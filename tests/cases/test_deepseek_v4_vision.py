@@ -86,7 +86,10 @@ def test_a_missing_tensor_is_named(missing, found, checkpoint, tmp_path):
     [
         ({"vision_dim": None}, "config.json: vision_dim: Expected `int`, got `null`"),
         ({"vision_n_layers": -1}, "config.json: vision_n_layers: Expected `int` >= 1"),
-        ({"vision_dim": 32}, "tensor vision.patch_embed.proj.weight: shape [64, 588], expected [32, 588] by config.json"),
+        (
+            {"vision_dim": 32},
+            "tensor vision.patch_embed.proj.weight: shape [64, 588], expected [32, 588] by config.json",
+        ),
         ({"vision_n_layers": 0}, "tensor layers.0.ffn.gate.bias_vl: "),
     ],
 )

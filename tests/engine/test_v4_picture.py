@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from test_picture import ask, picture, prompt_tokens
 
 from deepgguf.api import convert
 from engine import distance, golden, log_probabilities, of_answer, serve
-from test_picture import ask, picture, prompt_tokens
 from tiny_checkpoint import read_tensors, stored
 from v4 import write_v4
 

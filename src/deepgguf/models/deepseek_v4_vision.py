@@ -1,7 +1,7 @@
 """What sees in DeepSeek-V4-Flash-Vision-Exp: a vision transformer, and the aligner that makes tokens of its patches.
 
-Names and shapes: the release's inference/vision.py. Layout: llama.cpp's conversion/deepseek.py, DeepseekV4FlashVisionModel;
-the engine's side is tools/mtmd/models/deepseek4v.cpp and clip.cpp.
+Names and shapes: the release's inference/vision.py. Layout: llama.cpp's conversion/deepseek.py,
+DeepseekV4FlashVisionModel; the engine's side is tools/mtmd/models/deepseek4v.cpp and clip.cpp.
 """
 
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ class Vision(msgspec.Struct, frozen=True, rename=lambda name: f"vision_{name}"):
 
 
 def parse_vision(config: JsonObject, where: str) -> Vision | None:
-    """What config.json says of what sees, or None if the model does not; CheckpointError names the key that is wrong."""
+    """What config.json says of what sees; None if nothing does. CheckpointError names the key that is wrong."""
     return to_config(config, _BUILT_IN, Vision, where) if config.get("vision_n_layers") else None
 
 
