@@ -36,7 +36,7 @@ def test_what_sees_is_left_out_for_ollama_and_the_plan_says_so(checkpoint):
     made = plan(checkpoint("v4-vision"), target="ollama")
     text = names(plan(checkpoint("v4-vision"), target="llama.cpp"))["text"]
     assert names(made) == {"text": text}
-    assert {d.reason: d.tensors for d in made.dropped}["no part of a file for ollama"] == 35
+    assert {d.reason: d.tensors for d in made.dropped}["not part of a file for ollama"] == 35
     assert made.warnings == (
         'this file sees no pictures: only `target="llama.cpp"` has one for what the model sees with (mmproj)',
     )

@@ -108,7 +108,7 @@ def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
         type=options.type,
         sources=checkpoint.shards.files,
         files=tuple(files),
-        dropped=_dropped(model.matched, checkpoint, options.target),
+        dropped=_dropped(model.matched, checkpoint),
         warnings=tuple(warnings),
         importance=options.importance.source if options.importance else None,
         mtp=model.mtp,
@@ -168,13 +168,10 @@ def _file_order(sourced: _Sourced) -> tuple[float, bytes]:
     return (int(block[1]) if block else float("inf"), name.encode())
 
 
-def _dropped(matched: Matched, checkpoint: Checkpoint, target: str) -> tuple[Dropped, ...]:
+def _dropped(matched: Matched, checkpoint: Checkpoint) -> tuple[Dropped, ...]:
     by_reason: dict[str, list[str]] = {}
     for name, reason in matched.left_out.items():
         by_reason.setdefault(reason, []).append(name)
-    for row, _ in matched.rows:
-        if target not in row.outputs:
-            by_reason.setdefault(f"no part of a file for {target}", []).extend(row.names)
     found = []
     for reason, names in sorted(by_reason.items()):
         left_out = [checkpoint.tensors[name] for name in names]
