@@ -11,6 +11,7 @@ import deepgguf
 from deepgguf.api import compare, convert, plan, sample
 from deepgguf.errors import CheckpointError, NonFiniteError, UsageError
 from deepgguf.models.deepseek_v4_config import parse
+from deepgguf.planning.needs import memory_needed
 from deepgguf.samples.deepseek_v4_configs import v4_config
 from planting import change_source, change_tensor, copy_of, exchange_experts, flip_bit
 from tiny_checkpoint import Stored, read_tensors, stored
@@ -363,6 +364,7 @@ def test_the_whole_flash_has_the_published_counts_and_a_plan_within_bounds(tmp_p
     planned = plan(made.folder, target="llama.cpp")
     (file,) = planned.files
     assert round(plan(made.folder, target="llama.cpp", type="source").size / 1e9) == 162
+    assert memory_needed(planned, jobs=2) < 300e6
     assert len(file.tensors) == 1328
     assert {t.info.type.name for t in file.tensors} == {"F32", "BF16", "Q8_0", "MXFP4", "I32"}
     assert (
