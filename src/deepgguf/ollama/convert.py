@@ -72,12 +72,21 @@ class Conversion(msgspec.Struct, frozen=True):
         return self._report(way, conversion)
 
     def finished_before(self, way: StoreWay) -> list[str]:
-        """The SHA-256 of the files, by their manifests, if the interrupted run that is resumed had finished all."""
+        """The SHA-256 of the files, by their manifests, if the interrupted run that is resumed had finished all.
+
+        One that had made the model was at removing the manifests: what it left of them is removed.
+        """
         if self.settings.left_part != "resume":
             return []
-        paths = (Paths(way.store.staging(self.request.name) / file.name) for file in self.plan.files)
+        paths = [Paths(way.store.staging(self.request.name) / file.name) for file in self.plan.files]
         found = [self._own_manifest(file, each) for file, each in zip(self.plan.files, paths, strict=True)]
-        return [manifest.sha256 for manifest in found if manifest] if all(found) else []
+        digests = [manifest.sha256 for manifest in found if manifest]
+        if len(digests) == len(paths):
+            return digests
+        if digests and way.holds(self.request.name, digests):
+            for each in paths:
+                self.disk.remove(each.manifest)
+        return []
 
     def rewritten(self) -> bool:
         """Whether the server would write the model once more."""

@@ -99,8 +99,8 @@ def _commands(text: str, where: str) -> list[tuple[int, str, str]]:
         word = _WORD.match(line)
         name = word[1].lower() if word else ""
         if name not in _KNOWN:
-            expected = ", ".join(known.upper() for known in _KNOWN)
-            raise UsageError(f"{where}, line {start + 1}", f"{printable(name, 40)!r} is no command", expected)
+            expected = ", ".join(sorted(known.upper() for known in _KNOWN))
+            raise UsageError(f"{where}, line {start + 1}", f"{printable(name, 40)!r} is no command", f"use {expected}")
         head, value = _head(name, line[word.end() if word else 0 :])
         while (whole := _unquoted(value.strip())) is None:
             if at == len(lines):
@@ -130,14 +130,14 @@ def _unquoted(value: str) -> str | None:
 def _message(value: str, place: str) -> tuple[str, str]:
     role, _, content = value.partition(" ")
     if role not in _ROLES:
-        raise UsageError(place, f"{printable(role, 40)!r} is no role of a message", f"one of {', '.join(_ROLES)}")
+        raise UsageError(place, f"{printable(role, 40)!r} is no role of a message", f"use one of {', '.join(_ROLES)}")
     return role, content
 
 
 def _set_parameter(parameters: dict[str, object], value: str, place: str) -> None:
     name, _, text = value.partition(" ")
     if name not in _PARAMETERS:
-        raise UsageError(place, f"unknown parameter {printable(name, 40)!r}", f"one of {', '.join(_PARAMETERS)}")
+        raise UsageError(place, f"unknown parameter {printable(name, 40)!r}", f"use one of {', '.join(_PARAMETERS)}")
     try:
         parsed = _PARAMETERS[name](text)
     except (ValueError, KeyError):

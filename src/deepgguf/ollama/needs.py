@@ -68,9 +68,10 @@ def modelfile_for(keys: Mapping[str, Value], said: Said) -> Modelfile:
 
 def becomes_q8_0(keys: Mapping[str, Value]) -> bool:
     """Whether the server makes Q8_0 of such a file: it was FP8, and is not quantized (server/create.go)."""
-    was, type = keys.get("source_fp8_tensors"), keys.get("general.file_type")
+    own, type = _of(keys, "general.architecture"), keys.get("general.file_type")
+    was = keys.get(f"{own}.source_fp8_tensors")
     unquantized = type is not None and type.value in (FileType.F16, FileType.BF16)
-    return _of(keys, "source_quantization") == "hf_fp8" and bool(was and was.value) and unquantized
+    return _of(keys, f"{own}.source_quantization") == "hf_fp8" and bool(was and was.value) and unquantized
 
 
 def switches_thinking(template: str) -> bool:
