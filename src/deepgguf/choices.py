@@ -194,11 +194,8 @@ def _check(name: str, value: object, hint: Any) -> None:
         if not isinstance(value, str) or value not in allowed:
             raise UsageError(where, f"{_shown(value)} is unknown", f"choose from {', '.join(allowed)}")
         return
-    if (
-        (isinstance(value, bool) and bool not in kinds)
-        or not isinstance(value, tuple(kinds))
-        or not _holds(value, members)
-    ):
+    fits = isinstance(value, tuple(kinds)) and not (isinstance(value, bool) and bool not in kinds)
+    if not fits or not _holds(value, members):
         words = " or ".join(_WORDS.get(kind, kind.__name__) for kind in kinds)
         raise UsageError(where, f"{_shown(value)} is not {words}", "give a number from 1" if int in kinds else "")
     if int in kinds and isinstance(value, int) and not 1 <= value <= _MOST:

@@ -28,7 +28,7 @@ QUANTIZES = {"F32": 0, "F16": 1, "BF16": 32, "Q8_0": 7, "Q4_K_S": 14, "Q4_K_M": 
 AS_SENT = ("a.", "mm.", "mtp.", "s.", "v.")
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """An error, and its status where nothing has been streamed yet."""
 
     def __init__(self, text: str, status: int = 500) -> None:
@@ -58,7 +58,7 @@ class Models:
 
     def blob(self, digest: str) -> Path:
         if not DIGEST.match(digest):
-            raise Refused("invalid digest format", 400)
+            raise RefusedError("invalid digest format", 400)
         return self.root / "blobs" / digest.replace(":", "-")
 
     def add(self, data: bytes) -> str:
@@ -82,7 +82,7 @@ class Models:
         given = head.split("/")[-3:]
         parts[3 - len(given) : 3] = given
         if not all(map(PART.match, parts)) or "." in parts[1]:
-            raise Refused("invalid model name", 400)
+            raise RefusedError("invalid model name", 400)
         for known in self.manifests():
             for place, part in enumerate(known):
                 parts[place] = part if part.lower() == parts[place].lower() else parts[place]
@@ -99,16 +99,16 @@ class Models:
         layers: list[tuple[str, Path, str, list[Decoded]]] = []
         splits: dict[str, dict[int, tuple[str, Path, str, list[Decoded]]]] = {}
         if not request["files"]:
-            raise Refused("unknown type", 400)
+            raise RefusedError("unknown type", 400)
         for name in sorted(request["files"]):
             yield "parsing GGUF"
             path = self.blob(request["files"][name])
             if not path.exists():
-                raise Refused(f"open {path}: no such file or directory")
+                raise RefusedError(f"open {path}: no such file or directory")
             try:
                 found = decode(path)
             except GoError as error:
-                raise Refused(str(error), 400 if "supplied" in str(error) else 500) from None
+                raise RefusedError(str(error), 400 if "supplied" in str(error) else 500) from None
             layer = (self._kind(found), path, name, [found])
             count = found.of("split.count", 0)
             if count > 1:
@@ -118,7 +118,7 @@ class Models:
         for shards in splits.values():
             first, count = next(iter(shards.values())), next(iter(shards.values()))[3][0].of("split.count")
             if len(shards) != count:
-                raise Refused(f'split GGUF "{first[2]}" has {len(shards)} shards, expected {count}')
+                raise RefusedError(f'split GGUF "{first[2]}" has {len(shards)} shards, expected {count}')
             layers.append((*shards[0][:3], [shards[n][3][0] for n in range(count)]))
         config: dict[str, Any] = {
             "model_format": "",
@@ -172,12 +172,14 @@ class Models:
     def _group(self, name: str, found: Decoded, count: int) -> str:
         match = SPLIT.match(name)
         if not match:
-            raise Refused(f'split GGUF "{name}" must use llama.cpp split filename pattern')
+            raise RefusedError(f'split GGUF "{name}" must use llama.cpp split filename pattern')
         if int(match[3]) != count:
-            raise Refused(f'split GGUF "{name}" filename count {int(match[3])} does not match metadata count {count}')
+            raise RefusedError(
+                f'split GGUF "{name}" filename count {int(match[3])} does not match metadata count {count}'
+            )
         if found.of("split.no") != int(match[2]) - 1:
             own = f"filename index {int(match[2]) - 1} does not match metadata index {found.of('split.no')}"
-            raise Refused(f'split GGUF "{name}" {own}')
+            raise RefusedError(f'split GGUF "{name}" {own}')
         return match[1]
 
     def _file_type(self, found: Decoded, request: dict[str, Any]) -> int:
@@ -195,13 +197,15 @@ class Models:
             wanted = self._quantize(parts[0], request)
             if wanted and wanted not in QUANTIZES:
                 types = "F32, F16, Q4_K_S, Q4_K_M, Q8_0"
-                raise Refused(f"unsupported quantization type {wanted} - supported types are {types}")
+                raise RefusedError(f"unsupported quantization type {wanted} - supported types are {types}")
             if wanted and parts[0].of("general.file_type", 0) not in (1, 32):
-                raise Refused("quantization is only supported for F16, BF16 and F32 models")
+                raise RefusedError("quantization is only supported for F16, BF16 and F32 models")
             if not any(tensor.name.startswith(AS_SENT) for part in parts for tensor in part.tensors):
                 if not self.quantizer:
                     text = "failed to validate GGUF with llama-quantize without compatibility patches: "
-                    raise Refused(text + "llama-quantize unavailable: llama-quantize binary not found (checked: …)")
+                    raise RefusedError(
+                        text + "llama-quantize unavailable: llama-quantize binary not found (checked: …)"
+                    )
                 yield "verifying conversion"
                 data = written_anew(parts)
                 return {"mediaType": kind, "digest": self.add(data), "size": len(data)}, "creating new"
@@ -211,7 +215,7 @@ class Models:
     def _beside(self, request: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
         template = request.get("template", "")
         if template.count("{{") != template.count("}}"):
-            raise Refused("template error: template: :1: unclosed action", 400)
+            raise RefusedError("template error: template: :1: unclosed action", 400)
         licenses = request.get("license") or []
         yield from [("template", template.encode())] if template else []
         yield from [("system", request["system"].encode())] if request.get("system") else []
@@ -255,7 +259,7 @@ class Handler(BaseHTTPRequestHandler):
                 routes[self.path]()
             else:
                 self._send(404, b"404 page not found", "text/plain")
-        except Refused as refused:
+        except RefusedError as refused:
             self._json({"error": str(refused)}, refused.status)
 
     def _blob(self, digest: str) -> None:
@@ -272,19 +276,19 @@ class Handler(BaseHTTPRequestHandler):
             return
         found = self.server.models.add(self._body())
         if found != digest:
-            raise Refused(f'digest mismatch, expected "{digest}", got "{found}"', 400)
+            raise RefusedError(f'digest mismatch, expected "{digest}", got "{found}"', 400)
         self._send(201, b"")
 
     def _create(self) -> None:
         request = self._request()
         for name, digest in (request.get("files") or {}).items():
             if name.startswith("/") or ".." in PurePosixPath(name).parts:
-                raise Refused("file path must be relative", 400)
+                raise RefusedError("file path must be relative", 400)
             if not digest:
-                raise Refused("invalid digest format", 400)
+                raise RefusedError("invalid digest format", 400)
         parts = self.server.models.find(request.get("model") or request.get("name") or "")
         if request.get("files") is None:
-            raise Refused("neither 'from' or 'files' was specified", 400)
+            raise RefusedError("neither 'from' or 'files' was specified", 400)
         lines = self.server.models.create(request, parts)
         if request.get("stream") is False:
             self._json({"status": list(lines)[-1]})
@@ -300,7 +304,7 @@ class Handler(BaseHTTPRequestHandler):
                 if status == "verifying conversion":
                     self.server.silence.wait()
                 self._line({"status": status})
-        except Refused as refused:
+        except RefusedError as refused:
             self._line({"error": str(refused)})
         self.wfile.write(b"0\r\n\r\n")
 
@@ -311,8 +315,8 @@ class Handler(BaseHTTPRequestHandler):
     def _show(self) -> None:
         named = self._request().get("model")
         if not named:
-            raise Refused("model is required", 400)
-        parts, manifest = self._manifest(named)
+            raise RefusedError("model is required", 400)
+        _, manifest = self._manifest(named)
         config = json.loads(self.server.models.blob(manifest["config"]["digest"]).read_bytes())
         layers = {layer["mediaType"].removeprefix(IMAGE): layer for layer in manifest["layers"]}
         template = self.server.models.blob(layers["template"]["digest"]).read_text() if "template" in layers else ""
@@ -363,7 +367,7 @@ class Handler(BaseHTTPRequestHandler):
     def _manifest(self, named: str, mark: str = "'") -> tuple[tuple[str, ...], dict[str, Any]]:
         parts = self.server.models.find(named)
         if parts not in self.server.models.manifests():
-            raise Refused(f"model {mark}{parts[2]}:{parts[3]}{mark} not found", 404)
+            raise RefusedError(f"model {mark}{parts[2]}:{parts[3]}{mark} not found", 404)
         return parts, self.server.models.manifests()[parts]
 
     def _alive(self) -> None:
@@ -381,11 +385,11 @@ class Handler(BaseHTTPRequestHandler):
     def _request(self) -> dict[str, Any]:
         body = self._body()
         if not body:
-            raise Refused("missing request body", 400)
+            raise RefusedError("missing request body", 400)
         try:
             return json.loads(body)
         except ValueError:
-            raise Refused("unexpected EOF", 400) from None
+            raise RefusedError("unexpected EOF", 400) from None
 
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -65,7 +65,7 @@ def test_what_an_interrupted_import_wrote_is_not_written_again(server, whole, mo
 
     with pytest.raises(KeyboardInterrupt):
         deepgguf.import_to_ollama([whole], "v2", progress=interrupt)
-    (part,) = [path for path in server.models.root.rglob("*.part")]
+    (part,) = server.models.root.rglob("*.part")
     before, offsets, write = part.stat().st_ino, [], Disk.write
 
     def noted(disk, fd, path, data, offset):

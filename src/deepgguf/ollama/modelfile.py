@@ -57,7 +57,7 @@ class Modelfile(msgspec.Struct, frozen=True):
             lines += [f"PARAMETER {name} {_spelled(v)}" for v in (value if isinstance(value, list) else [value])]
         lines += [f"MESSAGE {role} {_quoted(content)}" for role, content in self.messages]
         lines += [f"LICENSE {_quoted(text)}" for text in self.licenses]
-        return "\n".join(lines) + "\n"
+        return "".join(f"{line}\n" for line in lines)
 
 
 def parse_modelfile(text: str, where: str) -> Modelfile:
