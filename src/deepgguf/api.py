@@ -1,7 +1,7 @@
 """The public functions: paths and choices in, plans, reports and descriptions out."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -72,12 +72,8 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         UsageError.
         """
         settings, threads = run_settings(self.folder, **choices)
-        recipe = recipe_path(self.folder, self.files[0].name)
-        writes = bool(self.recipe_text) and is_free(recipe, self.recipe_text, overwrite=settings.overwrite)
-        report = execute(self, settings, executor or threads, progress=progress or _no_progress)
-        if writes:
-            write_recipe(recipe, self.recipe_text)
-        return msgspec.structs.replace(report, recipe=recipe) if self.recipe_text else report
+        keep_recipe = self._recipe(settings)
+        return keep_recipe(execute(self, settings, executor or threads, progress=progress or _no_progress))
 
     @checked
     def to_ollama(
@@ -108,14 +104,32 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         from deepgguf.run.disk import Disk
 
         settings, threads = run_settings(self.folder, **choices)
+        keep_recipe = self._recipe(settings)
         request = Request(parse_name(name), self.modelfile(modelfile), settings.overwrite)
         refuse_incomplete(self)
         say = say or _say_nothing
         destination = choose_way(way, os.environ, say)
         if becomes_q8_0(self.files[0].keys):
-            say('Ollama makes Q8_0 of a model that was FP8: `type="q8_0"` gives that at once, in half the space')
+            say('from FP8, Ollama itself makes Q8_0: `type="q8_0"` gives that at once, in half the space')
         conversion = Conversion(self, request, settings, executor or threads, Disk())
-        return convert_into(conversion, destination, progress or _no_progress, say)
+        report = convert_into(conversion, destination, progress or _no_progress, say)
+        assert report.conversion
+        return msgspec.structs.replace(report, conversion=keep_recipe(report.conversion))
+
+    def _recipe(self, settings: Settings) -> Callable[[Report], Report]:
+        """What writes the recipe that a budget chose, into `folder`, and puts it into the report of the run.
+
+        UsageError if another is there, and is not to be replaced.
+        """
+        path = recipe_path(self.folder, self.files[0].name)
+        writes = bool(self.recipe_text) and is_free(path, self.recipe_text, overwrite=settings.overwrite)
+
+        def keep(report: Report) -> Report:
+            if writes:
+                write_recipe(path, self.recipe_text)
+            return msgspec.structs.replace(report, recipe=path) if self.recipe_text else report
+
+        return keep
 
     def modelfile(self, given: StrPath | None = None) -> "Modelfile":
         """What Ollama is to be told of the model: the file `given`, or else what the checkpoint shows that it needs."""
@@ -222,14 +236,17 @@ def import_to_ollama(
     from deepgguf.ollama.importing import import_model, read_given
     from deepgguf.ollama.modelfile import parse_modelfile
     from deepgguf.ollama.name import parse_name
-    from deepgguf.ollama.needs import Said, modelfile_for
+    from deepgguf.ollama.needs import Said, becomes_q8_0, modelfile_for
     from deepgguf.ollama.request import Request
     from deepgguf.ollama.ways import choose_way
 
     parsed, model, say = parse_name(name), read_given(files), say or _say_nothing
     needs = parse_modelfile(read_given_text(modelfile), os.fspath(modelfile)) if modelfile is not None else None
     request = Request(parsed, needs or modelfile_for(model.keys, Said()), overwrite)
-    return import_model(model, request, choose_way(way, os.environ, say), progress or _no_progress, say)
+    destination = choose_way(way, os.environ, say)
+    if destination.way == "api" and becomes_q8_0(model.keys):
+        say("the server makes Q8_0 of this file, for it was FP8")
+    return import_model(model, request, destination, progress or _no_progress, say)
 
 
 @checked

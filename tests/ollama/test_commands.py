@@ -74,7 +74,7 @@ def test_what_makes_no_sense_is_refused_before_the_work(models, checkpoint, tmp_
 
 def test_what_was_fp8_is_better_quantized_at_once(models, checkpoint, tmp_path):
     _, said = run("convert", checkpoint("v3-fp8"), "--ollama", "v3", cwd=tmp_path)
-    hint = "Ollama makes Q8_0 of a model that was FP8: --type q8_0 gives that at once, in half the space"
+    hint = "from FP8, Ollama itself makes Q8_0: --type q8_0 gives that at once, in half the space"
     assert said.splitlines()[1] == f"deepgguf: {hint}"
     _, said = run("convert", checkpoint("v3-fp8"), "--ollama", "q", "--type", "q8_0", cwd=tmp_path)
     assert len(said.splitlines()) == 1

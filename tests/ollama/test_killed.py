@@ -4,6 +4,7 @@ import pytest
 from killing import CASES, every_step, make_case, server_of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["store", "api"])
 @pytest.mark.parametrize("what", CASES)
 def test_whichever_step_is_the_last_the_next_run_makes_the_model(tmp_path, what, way):

@@ -54,7 +54,7 @@ def test_ollama_is_told_what_the_model_needs(checkpoint, tmp_path):
 def test_what_was_fp8_becomes_q8_0_in_ollama(checkpoint):
     planned = deepgguf.plan(checkpoint("v3-fp8"), "v3.gguf")
     assert how_to_run(planned, planned.folder)[1:] == [
-        "Ollama makes Q8_0 of it, as it was FP8; --type q8_0 gives that at once, in half the space"
+        "Ollama makes Q8_0 of it, for it was FP8; --type q8_0 gives that at once, in half the space"
     ]
 
 

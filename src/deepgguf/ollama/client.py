@@ -13,6 +13,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+import msgspec
+
 from deepgguf.errors import OutputError, printable
 from deepgguf.executors.executor import Progress
 from deepgguf.ollama.address import Address
@@ -23,6 +25,15 @@ _SECONDS = 30.0  # for answers that take the server no work
 _UPLOAD_SECONDS = 600.0  # that one read or write of an upload may take
 _RUN = 1 << 20  # bytes sent at a time
 _LONGEST_ANSWER = 64 << 20
+
+
+class _Model(msgspec.Struct, frozen=True):
+    name: str
+    digest: str
+
+
+class _Models(msgspec.Struct, frozen=True):
+    models: tuple[_Model, ...] | None = None
 
 
 class Client:
@@ -44,10 +55,12 @@ class Client:
         return str(answer["version"]) if isinstance(answer, dict) and "version" in answer else None
 
     def models(self) -> dict[str, str]:
-        """The digests of the manifests of all models, by name."""
+        """The digests of the manifests of all models, by name; OutputError for an answer that is none of Ollama's."""
         answer = self._json("GET", "/api/tags")
-        models = answer.get("models") if isinstance(answer, dict) else None
-        return {str(model["name"]): str(model["digest"]) for model in models or ()}
+        try:
+            return {m.name: m.digest for m in msgspec.convert(answer, _Models).models or ()}
+        except msgspec.ValidationError as error:
+            raise self._failed(f"/api/tags: {error}") from None
 
     def has_blob(self, sha256: str) -> bool:
         """Whether the server has the blob; OutputError if it answers something else."""

@@ -10,11 +10,13 @@ from deepgguf.choices import StrPath
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.executor import Progress
 from deepgguf.formats.gguf.split_set import read_split_set
-from deepgguf.formats.gguf.types import GGUFHeader, Value
+from deepgguf.formats.gguf.types import GGUFHeader, Value, ValueType
 from deepgguf.ollama.copying import copy_in, joined, sha256_of
 from deepgguf.ollama.layers import is_projector, stays_as_sent
 from deepgguf.ollama.request import OllamaReport, Request, Say, Source
 from deepgguf.ollama.ways import ApiWay, StoreWay, check_before
+
+_NONE = Value(ValueType.STRING, "")
 
 
 class GivenFile(msgspec.Struct, frozen=True):
@@ -65,6 +67,8 @@ def read_given(paths: Sequence[StrPath]) -> GivenModel:
     if projectors.count(False) != 1 or projectors.count(True) > 1:
         found = f"{projectors.count(False)} models and {projectors.count(True)} mmproj files are given"
         raise UsageError(", ".join(map(str, paths)), found, "give one model, with its mmproj if it sees pictures")
+    if any(file.whole.keys.get("general.type", _NONE).value == "adapter" for file in files):
+        raise UsageError(", ".join(map(str, paths)), "is an adapter, not a model", "use `ollama create`")
     names = [path.name for file in files for path in file.paths]
     if len(set(names)) < len(names):
         raise UsageError(", ".join(map(str, paths)), "two of these have the same name", "rename one")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 
 import msgspec
 
@@ -66,6 +67,15 @@ def parse_name(text: str) -> ModelName:
             rule = f"a letter, a digit or _, then these and any of {also}, at most {longest}"
             raise UsageError("the model's name", f"{text!r} has the {what} {part!r}", f"Ollama takes {rule}")
     return ModelName(*found)
+
+
+def known_names(texts: Iterable[str]) -> list[ModelName]:
+    """The names in a list of a server's; what another version may call a model otherwise is left out."""
+    found = []
+    for text in texts:
+        with suppress(UsageError):
+            found.append(parse_name(text))
+    return found
 
 
 def _refuse_empty(text: str, part: str) -> None:

@@ -9,13 +9,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from deepgguf.errors import OutputError, UsageError
+from deepgguf.errors import OutputError
 from deepgguf.ollama.layers import Layer
-from deepgguf.ollama.name import ModelName, parse_name
+from deepgguf.ollama.name import ModelName, known_names
 from deepgguf.run.disk import Disk
 
 _SERVICE = Path("/usr/share/ollama/.ollama/models")  # of the user that the install script makes on Linux
@@ -69,20 +68,16 @@ class Store:
         """Why these cannot be the models of the server that lists `listed` (digests by name); None if they can."""
         own = {name: self.manifest(name) for name in self.names()}
         for text, digest in listed.items():
-            path = self.manifest(parse_name(text).spelled_as_in(own))
-            if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            paths = [self.manifest(name.spelled_as_in(own)) for name in known_names([text])]
+            if not any(path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest for path in paths):
                 return f"the server's {text} is not in it"
         return "the server shows none of the models in it" if own and not listed else None
 
     def names(self) -> list[ModelName]:
         """The models that have a manifest."""
-        found = []
-        for path in (self.root / "manifests").glob("*/*/*/*"):
-            with suppress(UsageError):
-                host, namespace, model, tag = path.relative_to(self.root / "manifests").parts
-                if path.is_file():
-                    found.append(parse_name(f"{host}/{namespace}/{model}:{tag}"))
-        return found
+        folder = self.root / "manifests"
+        found = (path.relative_to(folder).parts for path in folder.glob("*/*/*/*") if path.is_file())
+        return known_names(f"{host}/{namespace}/{model}:{tag}" for host, namespace, model, tag in found)
 
     def add_file(self, path: Path, sha256: str) -> None:
         """Gives a whole, synced file the name of its blob, unless there is one of that name and size."""
@@ -132,6 +127,7 @@ class Store:
         for each in reversed(missing):
             self._call("mkdir", each, lambda each=each: each.mkdir(exist_ok=True))
             self._own(each)
+            self.disk.sync_folder(each.parent)
 
     def clear(self, staging: Path) -> None:
         """Removes the staging folder, if nothing is left in it, and what is empty above it."""

@@ -12,7 +12,7 @@ from deepgguf.ollama.address import server_address
 from deepgguf.ollama.client import Client
 from deepgguf.ollama.engine import refuse_old_engine
 from deepgguf.ollama.layers import StoredFile, api_messages, config_bytes, config_layer, manifest_bytes, text_layers
-from deepgguf.ollama.name import ModelName, parse_name
+from deepgguf.ollama.name import ModelName, known_names
 from deepgguf.ollama.request import Request, Say, Source, Way
 from deepgguf.ollama.store import Store, layer_of, store_folders
 
@@ -51,6 +51,8 @@ class StoreWay:
         staging = store.staging(request.name)
         store.make_folder(store.blobs)
         before = store.layers(name)
+        if before and not request.overwrite and not self.holds(name, [file.sha256 for _, file in files]):
+            raise _taken(name)  # since the work began
         for path, file in files:
             if path.exists():
                 store.add_file(path, file.sha256)
@@ -65,7 +67,7 @@ class StoreWay:
 
     def check_listed(self, name: ModelName) -> None:
         """OutputError if the server that is running does not show the model: then its store is another."""
-        if self.client and not name.is_among(map(parse_name, self.client.models())):
+        if self.client and not name.is_among(known_names(self.client.models())):
             found = f"the server at {self.client.address} does not show {name}: its models are elsewhere"
             raise OutputError(self.store.root, found, f"{_SAME_STORE}, or use its API")
 
@@ -86,7 +88,7 @@ class ApiWay:
 
     def names(self) -> list[ModelName]:
         """The models that there are."""
-        return list(map(parse_name, self.client.models()))
+        return known_names(self.client.models())
 
     def holds(self, name: ModelName, sha256: Sequence[str]) -> bool:
         """Nobody can tell: the server may have written the files anew."""
@@ -163,4 +165,8 @@ def check_before(
         refuse_old_engine(way.version, architecture)
     if overwrite or not name.is_among(way.names()) or (ours and way.holds(name, ours)):
         return
-    raise UsageError(f"the model {name}", "exists in Ollama", "replace it with `overwrite=True`, or give another name")
+    raise _taken(name)
+
+
+def _taken(name: ModelName) -> UsageError:
+    return UsageError(f"the model {name}", "exists in Ollama", "replace it with `overwrite=True`, or give another name")

@@ -53,7 +53,7 @@ def how_to_run(plan: Plan, folder: Path) -> list[str]:
     if plan.mtp == "keep":
         lines.append(f"its MTP layers draft if asked to: {_shell(*_DRAFTING, '-m', text[0])}")
     if plan.target == "ollama" and becomes_q8_0(_keys(plan)):
-        lines.append("Ollama makes Q8_0 of it, as it was FP8; --type q8_0 gives that at once, in half the space")
+        lines.append("Ollama makes Q8_0 of it, for it was FP8; --type q8_0 gives that at once, in half the space")
     if files > 1 and plan.target == "ollama":
         joined = _shell("llama-gguf-split", "--merge", text[0], _NUMBER.sub("", text[0]))
         lines.append(f"Ollama before 0.30 refuses a split set; join the files for it: {joined}")
