@@ -11,6 +11,7 @@ from stores import check_whole, files_of, manifest_of, model_digest
 
 import deepgguf
 from deepgguf.ollama.modelfile import parse_modelfile
+from deepgguf.ollama.ways import StoreWay
 
 
 def run(*arguments: str | Path, cwd: Path, status: int = 0) -> tuple[str, str]:
@@ -124,9 +125,22 @@ def test_an_interrupted_conversion_resumes(models, checkpoint, tmp_path):
     check_whole(models)
 
 
-def test_what_is_left_whole_is_taken_up_or_discarded(models, checkpoint, tmp_path, monkeypatch):
-    from deepgguf.ollama.ways import StoreWay
+def test_what_another_run_left_is_said_and_left_alone(models, checkpoint):
+    with pytest.raises(KeyboardInterrupt):
+        deepgguf.plan(checkpoint("v2-lite")).to_ollama(
+            "v2", progress=lambda n: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+    said = []
+    deepgguf.plan(checkpoint("v2-lite"), type="q8_0").to_ollama("v2", say=said.append)
+    staging = models / "deepgguf/registry.ollama.ai/library/v2/latest"
+    assert said[-1] == f"{staging} still holds what an interrupted run with other choices left; remove it"
+    assert sorted(path.name for path in staging.iterdir()) == [
+        "v2-lite-BF16.gguf.part",
+        "v2-lite-BF16.gguf.part.journal",
+    ]
 
+
+def test_what_is_left_whole_is_taken_up_or_discarded(models, checkpoint, tmp_path, monkeypatch):
     plan = deepgguf.plan(checkpoint("v3-bf16"))
     with monkeypatch.context() as broken:
         broken.setattr(StoreWay, "publish", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))

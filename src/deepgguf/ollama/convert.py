@@ -47,19 +47,19 @@ class Conversion(msgspec.Struct, frozen=True):
     executor: Executor
     disk: Disk
 
-    def into_store(self, way: StoreWay, progress: Progress) -> OllamaReport:
+    def into_store(self, way: StoreWay, progress: Progress, say: Say) -> OllamaReport:
         """Converts on the store's file system; what is written is the blob."""
         name = self.request.name
         staging = way.store.staging(name)
         way.store.make_folder(staging)
         settings = msgspec.structs.replace(self.settings, folder=staging, sha256=True, manifest=True, overwrite=False)
         conversion = self._converted(way, settings, progress)
-        files = [(report.path, self._stored(file, report)) for file, report in self._pairs(conversion)]
+        pairs = self._pairs(conversion)
+        files = [(report.path, StoredFile(f.name, _planned_header(f), report.sha256)) for f, report in pairs]
         way.publish(self.request, files)
         for path, _ in files:
             self.disk.remove(manifest_path(path))
-        way.store.clear(staging)
-        way.check_listed(name)
+        way.finish(name, say)
         blobs = tuple(msgspec.structs.replace(r, path=way.store.blob(r.sha256)) for r in conversion.files)
         return self._report(way, msgspec.structs.replace(conversion, files=blobs))
 
@@ -94,23 +94,21 @@ class Conversion(msgspec.Struct, frozen=True):
 
     def _converted(self, way: StoreWay | None, settings: Settings, progress: Progress) -> Report:
         """The report of a run into the settings' folder, or of the one before that had come to its end."""
-        whole = self._whole(way, settings)
+        whole = self._whole(way, settings, progress)
         if whole is None:
+            if way is not None:
+                way.store.check_room(self.plan.size, settings.folder)
             return execute(self.plan, settings, self.executor, disk=self.disk, progress=progress)
-        progress(self.plan.size)
         return Report(whole, 0.0, 0, self.plan.size)
 
     def _pairs(self, report: Report) -> list[tuple[PlannedFile, FileReport]]:
         return list(zip(self.plan.files, report.files, strict=True))
 
-    def _stored(self, file: PlannedFile, report: FileReport) -> StoredFile:
-        return StoredFile(file.name, _planned_header(file), report.sha256)
-
     def _report(self, way: StoreWay | ApiWay, conversion: Report) -> OllamaReport:
         digests = {file.name: report.sha256 for file, report in self._pairs(conversion)}
         return OllamaReport(str(self.request.name), way.way, way.where, digests, conversion)
 
-    def _whole(self, way: StoreWay | None, settings: Settings) -> tuple[FileReport, ...] | None:
+    def _whole(self, way: StoreWay | None, settings: Settings, progress: Progress) -> tuple[FileReport, ...] | None:
         """The files, if an interrupted run had finished all of them; `settings` say whether that counts.
 
         Each has its manifest, which tells that it is of this plan, these sources and this version; it is read once
@@ -128,7 +126,9 @@ class Conversion(msgspec.Struct, frozen=True):
         found = []
         for each, manifest, place in zip(paths, manifests, places, strict=True):
             assert manifest and place
-            if place == each.final and sha256_of(place, lambda nbytes: None) != manifest.sha256:
+            if place != each.final:
+                progress(manifest.size)
+            elif sha256_of(place, progress) != manifest.sha256:
                 raise OutputError(place, "is not what its manifest says", "discard it with `restart=True`")
             found.append(FileReport(each.final, manifest.size, (), manifest.sha256))
         return tuple(found)
@@ -169,6 +169,6 @@ def convert_into(conversion: Conversion, way: StoreWay | ApiWay, progress: Progr
     ours = conversion.finished_before(way) if isinstance(way, StoreWay) else ()
     check_before(way, request.name, plan.architecture, overwrite=request.overwrite, ours=ours)
     if isinstance(way, StoreWay):
-        return conversion.into_store(way, progress)
+        return conversion.into_store(way, progress, say)
     way.check_room(plan.size, rewritten=conversion.rewritten())
     return conversion.to_server(way, progress, say)

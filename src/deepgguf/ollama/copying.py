@@ -72,7 +72,7 @@ def copy_in(
         must_be_at(fd, path)
     finally:
         os.close(fd)
-    return path, StoredFile(name, whole, digest.hexdigest())
+    return path, StoredFile(name, whole, digest.hexdigest(), joined=len(headers) > 1)
 
 
 def sha256_of(path: Path, progress: Progress) -> str:

@@ -1,13 +1,12 @@
 """GGUF files that are there already into Ollama: one, a model and its mmproj, or the files of a split set."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from deepgguf.choices import StrPath
-from deepgguf.errors import OutputError, UsageError
+from deepgguf.errors import UsageError
 from deepgguf.executors.executor import Progress
 from deepgguf.formats.gguf.split_set import read_split_set
 from deepgguf.formats.gguf.types import GGUFHeader, Value, ValueType
@@ -82,7 +81,7 @@ def import_model(
     architecture = model.keys.get("general.architecture")
     check_before(way, request.name, str(architecture.value) if architecture else "", overwrite=request.overwrite)
     if isinstance(way, StoreWay):
-        return _into_store(model, request, way, progress)
+        return _into_store(model, request, way, progress, say)
     rewritten = not any(stays_as_sent(file.whole) for file in model.files)
     way.check_room(model.size, rewritten=rewritten)
     sources = [Source(path, path.name, sha256_of(path, progress)) for file in model.files for path in file.paths]
@@ -91,20 +90,11 @@ def import_model(
     return OllamaReport(str(request.name), way.way, way.where, digests)
 
 
-def _into_store(model: GivenModel, request: Request, way: StoreWay, progress: Progress) -> OllamaReport:
+def _into_store(model: GivenModel, request: Request, way: StoreWay, progress: Progress, say: Say) -> OllamaReport:
     store, staging = way.store, way.store.staging(request.name)
-    _check_room(model, store.root, staging)
+    store.check_room(model.size, staging)
     store.make_folder(staging)
     copied = [copy_in(store.disk, file.headers, file.name, staging, progress) for file in model.files]
     way.publish(request, copied)
-    store.clear(staging)
-    way.check_listed(request.name)
+    way.finish(request.name, say)
     return OllamaReport(str(request.name), way.way, way.where, {file.name: file.sha256 for _, file in copied})
-
-
-def _check_room(model: GivenModel, root: Path, staging: Path) -> None:
-    free = shutil.disk_usage(root).free
-    taken = sum(part.stat().st_blocks * 512 for part in staging.glob("*.part"))
-    if model.size > free + taken:
-        found = f"{model.size:,} bytes are needed, {free:,} are free"
-        raise OutputError(root, found, "free space, or have the models on another disk (OLLAMA_MODELS)")

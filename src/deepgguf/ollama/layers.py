@@ -31,11 +31,12 @@ class Layer(msgspec.Struct, frozen=True, omit_defaults=True, rename={"media_type
 
 
 class StoredFile(msgspec.Struct, frozen=True):
-    """A whole GGUF file: the name that it goes by, its header (all of a joined set's), and its SHA-256."""
+    """A whole GGUF file: the name that it goes by, its header, its SHA-256, whether it was joined of a split set."""
 
     name: str
     header: GGUFHeader
     sha256: str
+    joined: bool = False
 
     @property
     def is_projector(self) -> bool:
@@ -46,7 +47,8 @@ class StoredFile(msgspec.Struct, frozen=True):
     def layer(self) -> Layer:
         """As a layer of the model."""
         kind = PROJECTOR if self.is_projector else MODEL
-        source = self.name if self.is_projector or stays_as_sent(self.header) else ""
+        as_sent = not self.joined and (self.is_projector or stays_as_sent(self.header))
+        source = self.name if as_sent else ""
         return Layer(kind, f"sha256:{self.sha256}", self.header.file_size, source)
 
 

@@ -7,6 +7,7 @@ They are `blobs/sha256-<64 hex>` and `manifests/<host>/<namespace>/<model>/<tag>
 import hashlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -79,10 +80,21 @@ class Store:
         found = (path.relative_to(folder).parts for path in folder.glob("*/*/*/*") if path.is_file())
         return known_names(f"{host}/{namespace}/{model}:{tag}" for host, namespace, model, tag in found)
 
+    def check_room(self, size: int, staging: Path) -> None:
+        """OutputError if `size` bytes do not fit, what an interrupted run has in `staging` put aside."""
+        free = shutil.disk_usage(self.root).free
+        taken = sum(part.stat().st_blocks * 512 for part in staging.glob("*.gguf*"))
+        if size > free + taken:
+            found = f"{size:,} bytes are needed, {free:,} are free"
+            raise OutputError(self.root, found, "free space, or have the models on another disk (OLLAMA_MODELS)")
+
     def add_file(self, path: Path, sha256: str) -> None:
-        """Gives a whole, synced file the name of its blob, unless there is one of that name and size."""
+        """Gives a whole, synced file the name of its blob, unless there is one of that name and size.
+
+        An interrupted run may have done so already: then `path` is gone.
+        """
         blob = self.blob(sha256)
-        if blob.is_file() and blob.stat().st_size == path.stat().st_size:
+        if blob.is_file() and (not path.exists() or blob.stat().st_size == path.stat().st_size):
             self.disk.remove(path)
         else:
             self._call("chmod", path, path.chmod, _BLOB_MODE)

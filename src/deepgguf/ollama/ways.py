@@ -54,8 +54,7 @@ class StoreWay:
         if before and not request.overwrite and not self.holds(name, [file.sha256 for _, file in files]):
             raise _taken(name)  # since the work began
         for path, file in files:
-            if path.exists():
-                store.add_file(path, file.sha256)
+            store.add_file(path, file.sha256)
         stored = [file for _, file in sorted(files, key=lambda pair: pair[1].name)]
         layers = [file.layer for file in stored]
         for media_type, data in text_layers(request.modelfile):
@@ -65,8 +64,15 @@ class StoreWay:
         store.write_manifest(name, manifest_bytes(own, layers), staging)
         store.remove_unused(before)
 
-    def check_listed(self, name: ModelName) -> None:
-        """OutputError if the server that is running does not show the model: then its store is another."""
+    def finish(self, name: ModelName, say: Say) -> None:
+        """Removes the folder in which the model was made; says what it still holds.
+
+        OutputError if the server that is running does not show the model: then its store is another.
+        """
+        staging = self.store.staging(name)
+        self.store.clear(staging)
+        if staging.exists():
+            say(f"{staging} still holds what an interrupted run with other choices left; remove it")
         if self.client and not name.is_among(known_names(self.client.models())):
             found = f"the server at {self.client.address} does not show {name}: its models are elsewhere"
             raise OutputError(self.store.root, found, f"{_SAME_STORE}, or use its API")
@@ -142,7 +148,7 @@ def choose_way(way: Way | None, environment: Mapping[str, str], say: Say) -> Sto
             why_not = store.unusable() or (store.differs_from(listed) if listed is not None else None)
             if why_not is None:
                 say(f"into Ollama's store {store.root}")
-                return StoreWay(store, client if listed is not None else None, version or "")
+                return StoreWay(store, client, version or "") if listed is not None else StoreWay(store, None)
             reasons.append(f"{store.root}: {why_not}")
     if way == "store":
         raise OutputError("Ollama's store", "; ".join(reasons), f"{_SAME_STORE}, or use its API")
