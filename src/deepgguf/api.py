@@ -98,7 +98,7 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         """
         from deepgguf.ollama.convert import Conversion, convert_into, refuse_incomplete
         from deepgguf.ollama.name import parse_name
-        from deepgguf.ollama.needs import becomes_q8_0
+        from deepgguf.ollama.needs import hints
         from deepgguf.ollama.request import Request
         from deepgguf.ollama.ways import choose_way
         from deepgguf.run.disk import Disk
@@ -109,8 +109,8 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         refuse_incomplete(self)
         say = say or _say_nothing
         destination = choose_way(way, os.environ, say)
-        if becomes_q8_0(self.files[0].keys):
-            say('from FP8, Ollama itself makes Q8_0: `type="q8_0"` gives that at once, in half the space')
+        for hint in hints(self.files[0].keys):
+            say(hint)
         conversion = Conversion(self, request, settings, executor or threads, Disk())
         report = convert_into(conversion, destination, progress or _no_progress, say)
         assert report.conversion

@@ -92,7 +92,7 @@ def test_an_error_at_the_end_of_an_answer_of_status_200_is_an_error(tmp_path, ch
     assert str(failed.value) == (
         f"the Ollama server at http://{server.address}: failed to validate GGUF with llama-quantize without "
         "compatibility patches: llama-quantize unavailable: llama-quantize binary not found (checked: …); "
-        "see the server's log; what was made stays: run again with `resume=True`"
+        "see the server's log, then do it again, a conversion with `resume=True`"
     )
     assert (tmp_path / "v2.gguf").exists()
 

@@ -73,11 +73,14 @@ def test_what_makes_no_sense_is_refused_before_the_work(models, checkpoint, tmp_
     assert files_of(models) == {}
 
 
-def test_what_was_fp8_is_better_quantized_at_once(models, checkpoint, tmp_path):
+def test_what_another_choice_would_do_better_is_said(models, checkpoint, tmp_path):
     _, said = run("convert", checkpoint("v3-fp8"), "--ollama", "v3", cwd=tmp_path)
-    hint = "from FP8, Ollama itself makes Q8_0: --type q8_0 gives that at once, in half the space"
-    assert said.splitlines()[1] == f"deepgguf: {hint}"
-    _, said = run("convert", checkpoint("v3-fp8"), "--ollama", "q", "--type", "q8_0", cwd=tmp_path)
+    assert said.splitlines()[1:] == [
+        "deepgguf: from FP8, Ollama itself makes Q8_0: --type q8_0 gives that at once, in half the space",
+        "deepgguf: --target llama.cpp runs in Ollama too, with a KV cache 9 to 71 times smaller (docs/targets.md)",
+    ]
+    better = ("--type", "q8_0", "--target", "llama.cpp")
+    _, said = run("convert", checkpoint("v3-fp8"), "--ollama", "q", *better, cwd=tmp_path)
     assert len(said.splitlines()) == 1
 
 

@@ -19,7 +19,7 @@ examples:
   deepgguf convert DeepSeek-V3 -o /models/ --type q4_k_m quantized on the way, no intermediate file
   deepgguf convert DeepSeek-V3 --target llama.cpp --split-max-size 48G
   deepgguf convert DeepSeek-OCR --target llama.cpp       writes the mmproj beside the model
-  deepgguf convert DeepSeek-V3 --type q4_k_m --ollama v3 straight into Ollama: then `ollama run v3`
+  deepgguf convert DeepSeek-OCR --ollama ocr             straight into Ollama: then `ollama run ocr`
   deepgguf convert DeepSeek-OCR --print-modelfile        what Ollama would be told of the model
 """
 

@@ -176,7 +176,7 @@ class Client:
         return f"{self.address}{target}" if through else f"{self.address.path}{target}"
 
     def _failed(self, found: str) -> OutputError:
-        advice = "see the server's log; what was made stays: run again with `resume=True`"
+        advice = "see the server's log, then do it again, a conversion with `resume=True`"
         return OutputError(f"the Ollama server at {self.address}", printable(found, 600), advice)
 
 

@@ -74,6 +74,16 @@ def becomes_q8_0(keys: Mapping[str, Value]) -> bool:
     return _of(keys, f"{own}.source_quantization") == "hf_fp8" and bool(was and was.value) and unquantized
 
 
+def hints(keys: Mapping[str, Value]) -> list[str]:
+    """What another choice would do better for a model with these keys, a sentence each."""
+    found = []
+    if becomes_q8_0(keys):
+        found.append('from FP8, Ollama itself makes Q8_0: `type="q8_0"` gives that at once, in half the space')
+    if _of(keys, "general.architecture") == "deepseek2" and "deepseek2.attention.key_length_mla" not in keys:
+        found.append('`target="llama.cpp"` runs in Ollama too, with a KV cache 9 to 71 times smaller (docs/targets.md)')
+    return found
+
+
 def switches_thinking(template: str) -> bool:
     """Whether a chat template is that of V3.1: it asks whether to think, and calls tools as V3 and R1 do.
 
