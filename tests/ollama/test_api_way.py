@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from ollama_server import running
+from ollama_server import Handler, running
 from stores import check_whole, manifest_of, model_digest
 from test_stand_in import ask
 
@@ -157,7 +157,7 @@ def test_the_api_can_be_asked_for_and_needs_a_server(server, models, checkpoint,
     report = deepgguf.plan(checkpoint("v2-lite"), tmp_path / "v2.gguf").to_ollama("v2", way="api")
     assert (report.way, (tmp_path / "v2.gguf").exists()) == ("api", True)
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
-    with pytest.raises(deepgguf.OutputError, match=r"no server answers at http://127\.0\.0\.1:1; start it"):
+    with pytest.raises(deepgguf.OutputError, match=r"no server at http://127\.0\.0\.1:1 \(no answer: .*\); start it"):
         deepgguf.plan(checkpoint("v2-lite"), tmp_path / "v2.gguf").to_ollama("other", way="api")
 
 
@@ -171,18 +171,30 @@ def test_the_servers_disk_needs_room_for_its_copies(server, checkpoint, tmp_path
 
 
 def test_a_prefix_before_the_api_is_kept(remote):
-    Client(Address("http", "127.0.0.1", remote.server_address[1], "/prefix")).version()
+    with pytest.raises(deepgguf.OutputError, match="/api/version: it answered 404"):
+        Client(Address("http", "127.0.0.1", remote.server_address[1], "/prefix")).version()
     assert remote.seen == [("GET", "/prefix/api/version")]
 
 
 def test_a_proxy_is_used_for_other_machines_only(remote, monkeypatch):
     monkeypatch.setenv("http_proxy", f"http://{remote.address}")
     monkeypatch.setenv("no_proxy", "box.internal")
-    Client(Address("http", "ollama.localhost", 80)).version()
-    assert remote.seen.pop() == ("GET", "http://ollama.localhost:80/api/version")
-    Client(Address("http", "127.0.0.1", 1)).version()
-    Client(Address("http", "box.internal", 1)).version()
-    assert remote.seen == []
+    for host, asked in (
+        ("ollama.localhost", ["http://ollama.localhost:80/api/version"]),
+        ("127.0.0.1", []),
+        ("box.internal", []),
+    ):
+        remote.seen.clear()
+        with pytest.raises(deepgguf.OutputError):
+            Client(Address("http", host, 80 if asked else 1)).version()
+        assert [path for _, path in remote.seen] == asked
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b'{"version":1}'])
+def test_another_server_at_the_address_is_not_taken_for_ollama(remote, monkeypatch, answer):
+    monkeypatch.setattr(Handler, "_version", lambda handler: handler._send(200, answer))
+    with pytest.raises(deepgguf.OutputError):
+        Client(server_address(remote.address)).version()
 
 
 def test_a_file_that_was_finished_before_is_not_made_again(remote, checkpoint, tmp_path, monkeypatch):

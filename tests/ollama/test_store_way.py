@@ -170,7 +170,8 @@ def test_without_a_server_or_a_store_nothing_begins(checkpoint, tmp_path, monkey
     with pytest.raises(deepgguf.OutputError) as refused:
         deepgguf.plan(checkpoint("v3-bf16"), tmp_path).to_ollama("v3")
     assert str(refused.value) == (
-        f"Ollama: no server answers at http://127.0.0.1:1; {tmp_path}/none: there is no such folder; "
+        "Ollama: no server at http://127.0.0.1:1 (no answer: [Errno 111] Connection refused); "
+        f"{tmp_path}/none: there is no such folder; "
         "start it (`ollama serve`), or set OLLAMA_HOST or OLLAMA_MODELS"
     )
     with pytest.raises(deepgguf.OutputError, match="Ollama's store: .*no such folder; set OLLAMA_MODELS"):

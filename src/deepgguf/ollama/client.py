@@ -46,13 +46,12 @@ class Client:
         """One step of the conversation, by its name."""
         return function(*arguments)
 
-    def version(self) -> str | None:
-        """The server's version; None if nobody answers there."""
-        try:
-            answer = self._json("GET", "/api/version")
-        except OutputError:
-            return None
-        return str(answer["version"]) if isinstance(answer, dict) and "version" in answer else None
+    def version(self) -> str:
+        """The server's version; OutputError if nobody answers there, or somebody else than Ollama."""
+        answer = self._json("GET", "/api/version")
+        if not isinstance(answer, dict) or not isinstance(answer.get("version"), str):
+            raise self._failed("it is not Ollama's")
+        return str(answer["version"])
 
     def models(self) -> dict[str, str]:
         """The digests of the manifests of all models, by name; OutputError for an answer that is none of Ollama's."""
@@ -112,7 +111,7 @@ class Client:
     def _line(self, answer: http.client.HTTPResponse) -> dict[str, Any] | None:
         """The next line of JSON; None at the end."""
         try:
-            text = self.call("progress", answer.readline)
+            text = self.call("progress", answer.readline, _LONGEST_ANSWER)
             found = json.loads(text) if text else None
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise self._failed(f"its answer broke: {error}") from None

@@ -139,7 +139,7 @@ def choose_way(way: Way | None, environment: Mapping[str, str], say: Say) -> Sto
     OutputError if there is neither.
     """
     client = Client(server_address(environment.get("OLLAMA_HOST", "")))
-    version = client.version()
+    version, silent = _version(client)
     folders = store_folders(environment)
     reasons: list[str] = []
     if way == "store" or (way is None and client.address.is_local):
@@ -153,11 +153,19 @@ def choose_way(way: Way | None, environment: Mapping[str, str], say: Say) -> Sto
     if way == "store":
         raise OutputError("Ollama's store", "; ".join(reasons), f"{_SAME_STORE}, or use its API")
     if version is None:
-        found = f"no server answers at {client.address}" + "".join(f"; {reason}" for reason in reasons)
+        found = "; ".join([f"no server at {client.address} ({silent})", *reasons])
         raise OutputError("Ollama", found, "start it (`ollama serve`), or set OLLAMA_HOST or OLLAMA_MODELS")
     say(f"to the Ollama server at {client.address}" + (f" ({reasons[0]})" if reasons else ""))
     known = next((folder for folder in folders if folder.is_dir()), None) if client.address.is_local else None
     return ApiWay(client, version, known)
+
+
+def _version(client: Client) -> tuple[str | None, str]:
+    """The server's version; or None, and why there is none."""
+    try:
+        return client.version(), ""
+    except OutputError as error:
+        return None, error.found
 
 
 def check_before(
