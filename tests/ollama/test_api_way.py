@@ -8,9 +8,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from asking import ask
 from ollama_server import Handler, running
 from stores import check_whole, manifest_of, model_digest
-from test_stand_in import ask
 
 import deepgguf
 from deepgguf.ollama import client as client_module

@@ -9,9 +9,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from asking import ask, create, sent
 from ollama_server import running
 from stores import check_whole, files_of, manifest_of, model_digest
-from test_stand_in import ask, create, sent
 
 import deepgguf
 from deepgguf.ollama.store import store_folders
@@ -38,7 +38,9 @@ def test_the_blob_is_the_file_that_convert_writes_and_the_server_shows_the_model
     report = plan.to_ollama("my-model:tag", say=said.append)
     expected = plan.run().files[0].path.read_bytes()
     assert report.sha256 == {"m.gguf": sha256(expected).hexdigest()}
-    assert (server.models.root / "blobs" / f"sha256-{sha256(expected).hexdigest()}").read_bytes() == expected
+    blob = server.models.root / "blobs" / f"sha256-{sha256(expected).hexdigest()}"
+    assert blob.read_bytes() == expected
+    assert deepgguf.verify(blob, checkpoint(name)).differences == ()
     assert (report.name, report.way, report.command) == ("my-model:tag", "store", "ollama run my-model:tag")
     assert said[0] == f"into Ollama's store {server.models.root}"
     check_whole(server.models.root)
