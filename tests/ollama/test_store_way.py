@@ -1,6 +1,7 @@
 """Into the store: the file is written once, as the server would have it, and the server shows the model."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -197,6 +198,27 @@ def test_an_empty_server_of_another_store_is_noticed_at_the_end(remote, models, 
     monkeypatch.setenv("OLLAMA_HOST", remote.address)
     with pytest.raises(deepgguf.OutputError, match="does not show v2: its models are elsewhere; set OLLAMA_MODELS"):
         deepgguf.plan(checkpoint("v2-lite"), tmp_path).to_ollama("v2")
+
+
+def test_a_store_that_cannot_be_written_to_is_left_to_its_server(server, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "blobs")
+    said = []
+    report = deepgguf.plan(checkpoint("v2-lite"), tmp_path).to_ollama("v2", say=said.append)
+    root = server.models.root
+    assert said[0] == f"to the Ollama server at http://{server.address} ({root}: {root}/blobs may not be written to)"
+    assert report.way == "api"
+
+
+def test_what_the_superuser_writes_is_the_stores_owners(models, checkpoint, monkeypatch):
+    if os.geteuid() == 0:
+        os.chown(models, 12345, 12345)
+    owner, given = (models.stat().st_uid, models.stat().st_gid), {}
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", lambda path, *ids: given.update({Path(path).name: ids}))
+    deepgguf.plan(checkpoint("v2-lite")).to_ollama("v2")
+    assert given == dict.fromkeys(
+        ("deepgguf", "registry.ollama.ai", "library", "v2", "latest", "v2-lite-BF16.gguf", "blob", "manifest"), owner
+    )
 
 
 def test_an_engine_that_is_too_old_is_refused_before_the_work(models, checkpoint, monkeypatch):

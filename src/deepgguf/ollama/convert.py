@@ -71,22 +71,22 @@ class Conversion(msgspec.Struct, frozen=True):
         way.publish(self.request, files, progress, say)
         return self._report(way, conversion)
 
-    def finished_before(self, way: StoreWay) -> list[str]:
-        """The SHA-256 of the files, by their manifests, if the interrupted run that is resumed had finished all.
+    def made_before(self, way: StoreWay) -> bool:
+        """Whether the run that is resumed had made the model already, by the manifests that it left of its files.
 
-        One that had made the model was at removing the manifests: what it left of them is removed.
+        If it was at removing them, what it left of them is removed, and the model is another's as any.
         """
         if self.settings.left_part != "resume":
-            return []
+            return False
         paths = [Paths(way.store.staging(self.request.name) / file.name) for file in self.plan.files]
         found = [self._own_manifest(file, each) for file, each in zip(self.plan.files, paths, strict=True)]
         digests = [manifest.sha256 for manifest in found if manifest]
-        if len(digests) == len(paths):
-            return digests
-        if digests and way.holds(self.request.name, digests):
+        if not digests or not way.holds(self.request.name, digests):
+            return False
+        if len(digests) < len(paths):
             for each in paths:
                 self.disk.remove(each.manifest)
-        return []
+        return len(digests) == len(paths)
 
     def rewritten(self) -> bool:
         """Whether the server would write the model once more."""
@@ -166,8 +166,8 @@ def _planned_header(file: PlannedFile) -> GGUFHeader:
 def convert_into(conversion: Conversion, way: StoreWay | ApiWay, progress: Progress, say: Say) -> OllamaReport:
     """Checks what can be known before the work, then converts and gives the files over."""
     request, plan = conversion.request, conversion.plan
-    ours = conversion.finished_before(way) if isinstance(way, StoreWay) else ()
-    check_before(way, request.name, plan.architecture, overwrite=request.overwrite, ours=ours)
+    own = isinstance(way, StoreWay) and conversion.made_before(way)
+    check_before(way, request.name, plan.architecture, overwrite=request.overwrite or own)
     if isinstance(way, StoreWay):
         return conversion.into_store(way, progress, say)
     way.check_room(plan.size, rewritten=conversion.rewritten())

@@ -96,10 +96,6 @@ class ApiWay:
         """The models that there are."""
         return known_names(self.client.models())
 
-    def holds(self, name: ModelName, sha256: Sequence[str]) -> bool:
-        """Nobody can tell: the server may have written the files anew."""
-        return False
-
     def check_room(self, size: int, *, rewritten: bool) -> None:
         """OutputError if the server's disk, where that is known, has no room for blobs and what it makes of them."""
         if self._models is None:
@@ -168,18 +164,12 @@ def _version(client: Client) -> tuple[str | None, str]:
         return None, error.found
 
 
-def check_before(
-    way: StoreWay | ApiWay, name: ModelName, architecture: str, *, overwrite: bool, ours: Sequence[str] = ()
-) -> None:
-    """UsageError if the engine does not know the architecture, or the name is another model's and may not be replaced.
-
-    `ours` are the SHA-256 of files that an interrupted run had finished: a model of these is its own.
-    """
+def check_before(way: StoreWay | ApiWay, name: ModelName, architecture: str, *, overwrite: bool) -> None:
+    """UsageError if the engine does not know the architecture, or the name is a model's that may not be replaced."""
     if way.version:
         refuse_old_engine(way.version, architecture)
-    if overwrite or not name.is_among(way.names()) or (ours and way.holds(name, ours)):
-        return
-    raise _taken(name)
+    if not overwrite and name.is_among(way.names()):
+        raise _taken(name)
 
 
 def _taken(name: ModelName) -> UsageError:
