@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import deepgguf
-from deepgguf.ollama.engine import refuse_old_engine, required_version
+from deepgguf.formats.gguf.types import Value, ValueType
+from deepgguf.ollama.engine import projector_of, refuse_old_engine, required_version
 from deepgguf.ollama.modelfile import Modelfile
 from deepgguf.ollama.needs import becomes_q8_0
 
@@ -112,6 +113,16 @@ def test_a_file_brings_its_own_sampling_and_license(checkpoint, changed, tmp_pat
 )
 def test_ollama_makes_q8_0_of_what_was_fp8_and_is_not_quantized(checkpoint, choices, becomes):
     assert becomes_q8_0(deepgguf.plan(checkpoint("v3-fp8"), **choices).files[0].keys) is becomes
+
+
+def test_a_projector_that_the_engine_does_not_know_is_refused():
+    assert projector_of({"clip.vision.projector_type": Value(ValueType.STRING, "deepseek4v")}) == "deepseek4v"
+    refuse_old_engine("0.32.16", "deepseek4", "deepseek4v")
+    refuse_old_engine("0.32.15", "deepseek2-ocr", "deepseekocr")
+    with pytest.raises(
+        deepgguf.UsageError, match="this Ollama is 0.32.15, which does not know the projector deepseek4v"
+    ):
+        refuse_old_engine("0.32.15", "deepseek4", "deepseek4v")
 
 
 VERSIONS = {

@@ -167,7 +167,8 @@ def convert_into(conversion: Conversion, way: StoreWay | ApiWay, progress: Progr
     """Checks what can be known before the work, then converts and gives the files over."""
     request, plan = conversion.request, conversion.plan
     own = isinstance(way, StoreWay) and conversion.made_before(way)
-    check_before(way, request.name, plan.architecture, overwrite=request.overwrite or own)
+    keys = [file.keys for file in sorted(plan.files, key=lambda file: file.kind, reverse=True)]  # the text first
+    check_before(way, request.name, keys, overwrite=request.overwrite or own)
     if isinstance(way, StoreWay):
         return conversion.into_store(way, progress, say)
     way.check_room(plan.size, rewritten=conversion.rewritten())

@@ -78,8 +78,8 @@ def import_model(
     model: GivenModel, request: Request, way: StoreWay | ApiWay, progress: Progress, say: Say
 ) -> OllamaReport:
     """Checks what can be known before the work, then copies the files into the store, or sends them."""
-    architecture = model.keys.get("general.architecture")
-    check_before(way, request.name, str(architecture.value) if architecture else "", overwrite=request.overwrite)
+    keys = [model.keys, *(file.whole.keys for file in model.files)]
+    check_before(way, request.name, keys, overwrite=request.overwrite)
     if isinstance(way, StoreWay):
         return _into_store(model, request, way, progress, say)
     rewritten = not any(stays_as_sent(file.whole) for file in model.files)

@@ -8,9 +8,10 @@ import msgspec
 
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.executor import Progress
+from deepgguf.formats.gguf.types import Value
 from deepgguf.ollama.address import server_address
 from deepgguf.ollama.client import Client
-from deepgguf.ollama.engine import refuse_old_engine
+from deepgguf.ollama.engine import projector_of, refuse_old_engine
 from deepgguf.ollama.layers import StoredFile, api_messages, config_bytes, config_layer, manifest_bytes, text_layers
 from deepgguf.ollama.name import ModelName, known_names
 from deepgguf.ollama.request import Request, Say, Source, Way
@@ -164,10 +165,17 @@ def _version(client: Client) -> tuple[str | None, str]:
         return None, error.found
 
 
-def check_before(way: StoreWay | ApiWay, name: ModelName, architecture: str, *, overwrite: bool) -> None:
-    """UsageError if the engine does not know the architecture, or the name is a model's that may not be replaced."""
+def check_before(
+    way: StoreWay | ApiWay, name: ModelName, files: Sequence[Mapping[str, Value]], *, overwrite: bool
+) -> None:
+    """UsageError if the engine does not know the model, or the name is a model's that may not be replaced.
+
+    `files` are the keys of the model and, if there is one, of its mmproj.
+    """
+    architecture = files[0].get("general.architecture")
+    projector = next((found for keys in files if (found := projector_of(keys))), "")
     if way.version:
-        refuse_old_engine(way.version, architecture)
+        refuse_old_engine(way.version, str(architecture.value) if architecture else "", projector)
     if not overwrite and name.is_among(way.names()):
         raise _taken(name)
 
