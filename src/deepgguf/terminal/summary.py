@@ -1,5 +1,6 @@
 """What a conversion did, in a few lines."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -13,8 +14,11 @@ from deepgguf.terminal.run_command import how_to_run
 from deepgguf.terminal.sizes import duration, size
 
 
-def render(plan: Plan, folder: Path, report: Report) -> RenderableType:
-    """Files in `folder`, rate, types, what was dropped, NaN and Inf, warnings, and how to run the model."""
+def render(plan: Plan, folder: Path, report: Report, run: Sequence[str] = ()) -> RenderableType:
+    """Files in `folder`, rate, types, what was dropped, NaN and Inf, warnings, and how to run the model.
+
+    `run` are lines that say that otherwise than by the files.
+    """
     lines = [Text.assemble("wrote ", (printable(f.path), "bold"), f"  {f.size:,} bytes") for f in report.files]
     lines += [Text(f"wrote {printable(report.recipe)}  the types, for --recipe")] if report.recipe else []
     lines += [Text(f"sha256 {f.sha256}  {printable(f.path.name)}") for f in report.files if f.sha256]
@@ -38,5 +42,7 @@ def render(plan: Plan, folder: Path, report: Report) -> RenderableType:
             lines.append(Text(f"  {type:7} {tensor.relative_rms:8.4%}  {printable(tensor.name)}"))
     lines += [Text(f"warning: {printable(w, 1000)}", style="yellow") for w in plan.warnings]
     # A command is copied: a line break that is not between its words would make it another.
-    lines += [Text(printable(line, 100_000), no_wrap=True, overflow="ignore") for line in how_to_run(plan, folder)]
+    lines += [
+        Text(printable(line, 100_000), no_wrap=True, overflow="ignore") for line in run or how_to_run(plan, folder)
+    ]
     return Group(*lines)
