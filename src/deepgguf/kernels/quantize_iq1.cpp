@@ -83,12 +83,6 @@ template <int N> void run(const float * terms, Running<N> & sums) {
     for (int j = N + 1; j < N + 1 + LANES; j++) sums[j] = 0.0f;
 }
 
-DEEPGGUF_INLINE Floats load(const float * from) {
-    Floats floats;
-    memcpy(&floats, from, sizeof floats);
-    return floats;
-}
-
 // For each shift, the sums of weight * level * x and weight * level^2 of LANES pairs of borders.
 template <int SHIFTS> struct Sums {
     Floats qx[SHIFTS], q2[SHIFTS];
@@ -281,7 +275,7 @@ template <class Pairs> struct Fit {
         const bool open = all_nearest(x + 8 * g, code, level, fitted.scale) && ordinary(fitted.scale);
         const List & list = (open ? lattice.open : lattice.all)[-1 - lattice.place[code]];
         const Target target = {x + 8 * g, weight + 8 * g, &levels};
-        return nearest_point<Iq1Points>(lattice.entries + list.first, list.count, target, fitted.scale, -1.0f).code;
+        return nearest_point<Iq1Points>(lattice.entries + list.first, list.count, target, fitted.scale);
     }
 
     void fit_scale(Fitted<N> & fitted) const {
