@@ -44,6 +44,20 @@ DEEPGGUF_INLINE Floats smallest_everywhere(Floats f) {
 #endif
 }
 
+// The same for two vectors at once.
+DEEPGGUF_INLINE void spread_smallest(Floats f[2]) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    const __m256 halves = _mm256_min_ps(_mm256_unpacklo_ps(f[0], f[1]), _mm256_unpackhi_ps(f[0], f[1]));
+    const __m256 both = _mm256_min_ps(halves, _mm256_permute2f128_ps(halves, halves, 1));
+    const __m256 pairs = _mm256_min_ps(both, _mm256_permute_ps(both, 0x4E));
+    f[0] = _mm256_moveldup_ps(pairs);
+    f[1] = _mm256_movehdup_ps(pairs);
+#else
+    f[0] = smallest_everywhere(f[0]);
+    f[1] = smallest_everywhere(f[1]);
+#endif
+}
+
 DEEPGGUF_INLINE Ints load_codes(const uint16_t * codes) {
     typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
     Halves halves;
@@ -115,7 +129,7 @@ template <class Points> constexpr int longest() { return (Points::POINTS < 304 ?
 // The point of a list with the smallest error at a scale, the first of several. Where no error is less than FLT_MAX, ggml
 // ends itself; here it is the first point.
 template <class Points>
-__attribute__((noinline)) static uint32_t nearest_point(const uint16_t * list, int count, const Target & target,
+__attribute__((noinline)) static uint16_t nearest_point(const uint16_t * list, int count, const Target & target,
                                                         float scale) {
     ByLevel terms[Points::COORDS];
     set_terms<Points>(target, scale, terms);
