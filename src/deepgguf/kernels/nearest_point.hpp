@@ -127,23 +127,34 @@ template <class Points> DEEPGGUF_INLINE Floats errors_of(Ints codes, const ByLev
 template <class Points> constexpr int longest() { return (Points::POINTS < 304 ? Points::POINTS : 304) / LANES + 1; }
 
 // The point of a list with the smallest error at a scale, the first of several. Where no error is less than FLT_MAX, ggml
-// ends itself; here it is the first point.
+// ends itself; here it is the first point. SIZE: vectors of the list; 0 if that is known at run time only.
+template <class Points, int SIZE>
+DEEPGGUF_INLINE uint16_t nearest_of(const uint16_t * list, int count, const Target & target, float scale) {
+    const int vectors = SIZE ? SIZE : (count + LANES - 1) / LANES;
+    ByLevel terms[Points::COORDS];
+    set_terms<Points>(target, scale, terms);
+    Floats error[SIZE ? SIZE : longest<Points>()], best = splat(FLOAT_MAX);
+    for (int p = 0; p < vectors; p++) {
+        error[p] = errors_of<Points>(load_codes(list + p * LANES), terms);
+        best = smaller(error[p], best);
+    }
+    best = smallest_everywhere(best);
+    if (SIZE) {
+        uint64_t equal = 0;
+        for (int p = 0; p < SIZE; p++) equal |= static_cast<uint64_t>(lanes_of(error[p] == best)) << p * LANES;
+        return list[equal ? __builtin_ctzll(equal) : 0];
+    }
+    for (int p = 0; p < vectors; p++) {
+        const uint32_t equal = lanes_of(error[p] == best);
+        if (equal) return list[p * LANES + __builtin_ctz(equal)];
+    }
+    return list[0];
+}
+
 template <class Points>
 __attribute__((noinline)) static uint16_t nearest_point(const uint16_t * list, int count, const Target & target,
                                                         float scale) {
-    ByLevel terms[Points::COORDS];
-    set_terms<Points>(target, scale, terms);
-    Floats error[longest<Points>()], best = splat(FLOAT_MAX);
-    for (int i = 0; i < count; i += LANES) {
-        error[i / LANES] = errors_of<Points>(load_codes(list + i), terms);
-        best = smaller(error[i / LANES], best);
-    }
-    best = smallest_everywhere(best);
-    for (int i = 0; i < count; i += LANES) {
-        const uint32_t equal = lanes_of(error[i / LANES] == best);
-        if (equal) return list[i + __builtin_ctz(equal)];
-    }
-    return list[0];
+    return nearest_of<Points, 0>(list, count, target, scale);
 }
 
 }  // namespace DEEPGGUF_LEVEL
