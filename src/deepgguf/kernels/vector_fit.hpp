@@ -117,6 +117,8 @@ template <class Rule> struct VectorFit {
     const float * range;
     bool tame[SUBBLOCKS];  // no value or product is near the ends of the floats' range
 
+    float weighted[SUPERBLOCK];  // the values times what they weigh
+
     float scale[SUBBLOCKS];
     uint16_t code[VECTORS];
     bool off[VECTORS];  // to be searched again
@@ -139,6 +141,7 @@ template <class Rule> struct VectorFit {
         float odd[Points::LEVELS];
         for (int l = 0; l < Points::LEVELS; l++) odd[l] = static_cast<float>(2 * l + 1);
         levels = by_level<Points>(odd);
+        for (int i = 0; i < SUPERBLOCK; i++) weighted[i] = block.weight[i] * block.x[i];
     }
 
     // `first` has the scales to take if no candidate is any good.
@@ -471,24 +474,31 @@ template <class Rule> struct VectorFit {
 
     // Searches for every candidate of a run.
     void choose_between(const Run & run, const Lines & lines) {
-        const int v = run.vector;
-        const float * by_candidate = scales[v / PER_SUBBLOCK];
-        const bool exact = near[v] >> run.first & 1;
+        const bool exact = near[run.vector] >> run.first & 1;
         const List & list = (exact ? lattice.all : lattice.open)[-1 - run.place];
+        if (exact || list.count > MOST * LANES) return choose_exactly(run, list);
+        if (list.count <= LANES) return choose_by_lines<1>(run, list, lines);
+        choose_by_lines<MOST>(run, list, lines);
+    }
+
+    void choose_exactly(const Run & run, const List & list) {
+        for (int c = run.first; c <= run.last; c++) choose_exactly(run.vector, c, list);
+    }
+
+    void choose_exactly(int v, int c, const List & list) {
+        chosen[v][c] = nearest_point<Points>(lattice.entries + list.first, list.count, target(v), scales[v / PER_SUBBLOCK][c]);
+    }
+
+    template <int SIZE> void choose_by_lines(const Run & run, const List & list, const Lines & lines) {
+        const int v = run.vector;
         const uint16_t * points = lattice.entries + list.first;
-        if (exact || list.count > MOST * LANES) {
-            for (int c = run.first; c <= run.last; c++) {
-                chosen[v][c] = nearest_point<Points>(points, list.count, target(v), by_candidate[c]);
-            }
-            return;
-        }
-        Bundle<MOST> bundle;
+        Bundle<SIZE> bundle;
         bundle.set(points, list.count, lines);
         for (int c = run.first; c <= run.last; c++) {
-            const Floats bound = smallest_everywhere(bundle.smallest(by_candidate[c])) + doubts[v];
-            const uint64_t found = bundle.within(by_candidate[c], bound);
-            chosen[v][c] = one(found) ? points[__builtin_ctzll(found)]
-                                      : nearest_point<Points>(points, list.count, target(v), by_candidate[c]);
+            const float at = scales[v / PER_SUBBLOCK][c];
+            const uint64_t found = bundle.within(at, smallest_everywhere(bundle.smallest(at)) + doubts[v]);
+            if (one(found)) chosen[v][c] = points[__builtin_ctzll(found)];
+            else choose_exactly(v, c, list);
         }
     }
 
@@ -509,22 +519,22 @@ template <class Rule> struct VectorFit {
                 const int place = lattice.place[here];
                 chosen[v][c] = here;
                 if (place >= 0) continue;
-                const List & list = lattice.all[-1 - place];
-                chosen[v][c] = nearest_point<Points>(lattice.entries + list.first, list.count, target(v), scales[s][c]);
+                choose_exactly(v, c, lattice.all[-1 - place]);
             }
         }
     }
 
     uint16_t rounded(int v, float inverse) const { return static_cast<uint16_t>(round_at(v, inverse) & (NEAR_BORDER - 1)); }
 
-    void take_best(int s) {
-        Floats sum_qx[PARTS_OF_THEM] = {}, sum_q2[PARTS_OF_THEM] = {};
+    // The sums of weight * level * x and weight * level^2 for COUNT vectors of candidates: so many stay in registers.
+    template <int COUNT> void sum_up(int s, int part, Floats * to_qx, Floats * to_q2) const {
+        Floats sum_qx[COUNT] = {}, sum_q2[COUNT] = {};
         for (int v = s * PER_SUBBLOCK; v < (s + 1) * PER_SUBBLOCK; v++) {
-            Ints codes[PARTS_OF_THEM];
-            for (int p = 0; p < PARTS_OF_THEM; p++) codes[p] = load_codes(chosen[v] + p * LANES);
-            for (int i = v * COORDS; i < (v + 1) * COORDS; i++) {
-                const float w = block.weight[i], wx = w * block.x[i];
-                for (int p = 0; p < PARTS_OF_THEM; p++) {
+            Ints codes[COUNT];
+            for (int p = 0; p < COUNT; p++) codes[p] = load_codes(chosen[v] + (part + p) * LANES);
+            for (int j = 0; j < COORDS; j++) {
+                const Floats w = splat(block.weight[v * COORDS + j]), wx = splat(weighted[v * COORDS + j]);
+                for (int p = 0; p < COUNT; p++) {
                     const Floats q = look_up<Points>(levels, codes[p]);
                     sum_qx[p] += wx * q;
                     sum_q2[p] += w * q * q;
@@ -532,6 +542,15 @@ template <class Rule> struct VectorFit {
                 }
             }
         }
+        memcpy(to_qx, sum_qx, sizeof sum_qx);
+        memcpy(to_q2, sum_q2, sizeof sum_q2);
+    }
+
+    void take_best(int s) {
+        Floats sum_qx[PARTS_OF_THEM], sum_q2[PARTS_OF_THEM];
+        for (int p = 0; p + 2 <= PARTS_OF_THEM; p += 2) sum_up<2>(s, p, sum_qx + p, sum_q2 + p);
+        constexpr int LAST = PARTS_OF_THEM - 1;
+        if (LAST % 2 == 0) sum_up<1>(s, LAST, sum_qx + LAST, sum_q2 + LAST);
         const int taken = best_of(sum_qx, sum_q2, scale[s]);
         if (taken < 0) return;
         for (int v = s * PER_SUBBLOCK; v < (s + 1) * PER_SUBBLOCK; v++) {
@@ -565,7 +584,7 @@ template <class Rule> struct VectorFit {
 
     // The candidate that is better than all others by more than rounding; -1 if there is none.
     static int clear_best_of(const Floats * sum_qx, const Floats * sum_q2) {
-        Floats score[PARTS_OF_THEM], best = splat(0.0f), ordinary = splat(0.0f);
+        Floats score[PARTS_OF_THEM], best = splat(0.0f);
         for (int p = 0; p < PARTS_OF_THEM; p++) {
             score[p] = sum_qx[p] * sum_qx[p] / sum_q2[p];
             best = larger(score[p], best);
@@ -577,7 +596,6 @@ template <class Rule> struct VectorFit {
             good |= static_cast<uint64_t>(lanes_of(score[p] >= best * (1.0f - 1e-5f))) << p * LANES;
             sound |= static_cast<uint64_t>(lanes_of((square > 1e-30f) & (square < 1e30f) & (sum_q2[p] > 1e-20f))) << p * LANES;
         }
-        (void)ordinary;
         good &= END - 1;
         return good != 0 && one(good) && (good & sound) && best[0] > 1e-25f ? __builtin_ctzll(good) : -1;
     }
@@ -588,13 +606,14 @@ template <class Rule> struct VectorFit {
 
     // Rounds to the scale that was found, and fits the scale to what that gives.
     void refine(int s) {
-        const float inverse = 1.0f / scale[s];
-        bool any = false;
-        for (int v = s * PER_SUBBLOCK; v < (s + 1) * PER_SUBBLOCK; v++) any |= off[v];
-        if (!any) return;
+        bool any_off = false;
+        for (int v = s * PER_SUBBLOCK; v < (s + 1) * PER_SUBBLOCK; v++) any_off |= off[v];
+        if (!any_off) return;
+        uint32_t rounded_again[PER_SUBBLOCK];
+        round_all(s, 1.0f / scale[s], rounded_again);
         for (int v = s * PER_SUBBLOCK; v < (s + 1) * PER_SUBBLOCK; v++) {
             if (Rule::AGAIN == Again::OFF_LATTICE && !off[v]) continue;
-            const uint32_t here = round_at(v, inverse);
+            const uint32_t here = rounded_again[v - s * PER_SUBBLOCK];
             const int place = lattice.place[here & (NEAR_BORDER - 1)];
             code[v] = static_cast<uint16_t>(here & (NEAR_BORDER - 1));
             if (place >= 0) continue;
@@ -602,14 +621,52 @@ template <class Rule> struct VectorFit {
             const List & list = (certain ? lattice.open : lattice.all)[-1 - place];
             code[v] = nearest_point<Points>(lattice.entries + list.first, list.count, target(v), scale[s]);
         }
-        float sum_qx = 0.0f, sum_q2 = 0.0f;
-        for (int i = s * N; i < (s + 1) * N; i++) {
-            const float w = block.weight[i];
-            const auto q = static_cast<float>(2 * level(i) + 1);
-            sum_qx += w * block.x[i] * q;
-            sum_q2 += w * q * q;
+        fit_scale(s);
+    }
+
+    void fit_scale(int s) {
+        int32_t codes[N], shifts[N];
+        float terms_qx[N], terms_q2[N], sum_qx = 0.0f, sum_q2 = 0.0f;
+        for (int i = 0; i < N; i++) codes[i] = code[s * PER_SUBBLOCK + i / COORDS];
+        for (int i = 0; i < N; i++) shifts[i] = BITS * (i % COORDS);
+        for (int i = 0; i < N; i += LANES) {
+            Ints some_codes, some_shifts;
+            memcpy(&some_codes, codes + i, sizeof some_codes);
+            memcpy(&some_shifts, shifts + i, sizeof some_shifts);
+            const Floats q = look_up<Points>(levels, some_codes >> some_shifts);
+            const Floats qx = load(weighted + s * N + i) * q, q2 = load(block.weight + s * N + i) * q * q;
+            memcpy(terms_qx + i, &qx, sizeof qx);
+            memcpy(terms_q2 + i, &q2, sizeof q2);
+        }
+        for (int i = 0; i < N; i++) {
+            sum_qx += terms_qx[i];
+            sum_q2 += terms_q2[i];
         }
         if (sum_q2 > 0.0f) scale[s] = sum_qx / sum_q2;
+    }
+
+    // What round_at gives, for all vectors of a sub-block at once.
+    void round_all(int s, float inverse, uint32_t * codes) const {
+        if (!tame[s] || !(inverse * largest_magnitude_of(block.x + N * s) <= 1e5f)) {
+            for (int v = 0; v < PER_SUBBLOCK; v++) codes[v] = round_at(s * PER_SUBBLOCK + v, inverse);
+            return;
+        }
+        constexpr uint32_t VECTOR = (1u << COORDS) - 1u;
+        uint32_t bits[BITS] = {}, close = 0;  // of every level, by weight
+        for (int i = 0; i < N; i += LANES) {
+            const Floats place = 0.5f * (inverse * load(block.x + s * N + i) - 1.0f);
+            const Floats within = smaller(larger(place, splat(0.0f)), splat(static_cast<float>(Points::LEVELS - 1)));
+            const Floats nearest_level = nearest(within);
+            const Ints level = __builtin_convertvector(nearest_level, Ints);
+            for (int b = 0; b < BITS; b++) bits[b] |= lanes_of((level << (31 - b)) < 0) << i;
+            close |= lanes_of(magnitude(within - nearest_level) > BORDER) << i;
+        }
+        for (int v = 0; v < PER_SUBBLOCK; v++) {
+            codes[v] = close >> v * COORDS & VECTOR ? NEAR_BORDER : 0;
+            for (int b = 0; b < BITS; b++) {
+                codes[v] |= static_cast<uint32_t>(spread<Points>.of[bits[b] >> v * COORDS & VECTOR]) << b;
+            }
+        }
     }
 
     uint32_t round_at(int v, float inverse) const {
@@ -621,10 +678,6 @@ template <class Rule> struct VectorFit {
             if (!(rest <= BORDER && place <= 1e5f && place >= -1e5f)) found |= NEAR_BORDER;
         }
         return found;
-    }
-
-    int level(int i) const {
-        return static_cast<int>(code[i / COORDS] >> BITS * (i % COORDS) & ((1u << BITS) - 1u));
     }
 };
 
