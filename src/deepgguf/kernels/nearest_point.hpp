@@ -59,10 +59,14 @@ DEEPGGUF_INLINE void spread_smallest(Floats f[2]) {
 }
 
 DEEPGGUF_INLINE Ints load_codes(const uint16_t * codes) {
+#if defined(__AVX2__) && !defined(__AVX512F__)  // one instruction, which GCC 12 does not find
+    return reinterpret_cast<Ints>(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(codes))));
+#else
     typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
     Halves halves;
     memcpy(&halves, codes, sizeof halves);
     return __builtin_convertvector(halves, Ints);
+#endif
 }
 
 // Something for each level: lane i is of level i, again and again. A vector is too short for eight levels where LANES is 4.

@@ -307,6 +307,29 @@ template <int N> struct Fitted {
     uint16_t code[N / 8];
 };
 
+inline void set_levels_of(uint16_t code, const float * level, float * q) {
+    for (int j = 0; j < 8; j++) q[j] = level[code >> 2 * j & 3];
+}
+
+// Sums of weight * q * x and weight * q^2, from the first to the last.
+struct Products {
+    float qx, q2;
+};
+
+template <int COUNT> Products sum_products(const float * x, const float * weight, const float * q) {
+    float qx[COUNT], q2[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        qx[i] = weight[i] * q[i] * x[i];
+        q2[i] = weight[i] * q[i] * q[i];
+    }
+    Products sums = {0.0f, 0.0f};
+    for (int i = 0; i < COUNT; i++) {
+        sums.qx += qx[i];
+        sums.q2 += q2[i];
+    }
+    return sums;
+}
+
 // The search for a super-block, a step for all sub-blocks before the next: in loops over many alike the processor seldom
 // guesses a branch wrong.
 template <class Pairs> struct Fit {
@@ -428,14 +451,10 @@ template <class Pairs> struct Fit {
     }
 
     void fit_scale(int s) {
-        float sum_qx = 0.0f, sum_q2 = 0.0f;
-        for (int i = 0; i < N; i++) {
-            const int v = s * (N / 8) + i / 8;
-            const float q = levels_of(v)[code_of(v) >> 2 * (i % 8) & 3], w = weight[s * N + i];
-            sum_qx += w * q * x[s * N + i];
-            sum_q2 += w * q * q;
-        }
-        if (sum_qx > 0.0f && sum_q2 > 0.0f) fitted[s].scale = sum_qx / sum_q2;
+        float q[N];
+        for (int v = 0; v < N / 8; v++) set_levels_of(code_of(s * (N / 8) + v), levels_of(s * (N / 8) + v), q + 8 * v);
+        const Products sums = sum_products<N>(x + s * N, weight + s * N, q);
+        if (sums.qx > 0.0f && sums.q2 > 0.0f) fitted[s].scale = sums.qx / sums.q2;
     }
 };
 
@@ -453,9 +472,9 @@ inline uint32_t three_bit_scale(float inverse, float scale) {
     return static_cast<uint32_t>(clamped(nearest_int(0.5f * (inverse * scale - 1.0f)), 0, 7));
 }
 
-void weigh(const float * x, const float * importance, float * weight) {
+void weigh(const float * x, const float * importance, float squares, float * weight) {
     if (importance) {
-        weigh_by_importance(x, importance, 2.0f * sum_of_squares(x) / static_cast<float>(SUPERBLOCK), weight);
+        weigh_by_importance(x, importance, 2.0f * squares / static_cast<float>(SUPERBLOCK), weight);
     } else {
         for (int i = 0; i < SUPERBLOCK; i++) weight[i] = x[i] * x[i];
     }
@@ -466,10 +485,10 @@ struct Iq1S {
     static constexpr int BYTES = 50, N = 32, SUBBLOCKS = SUPERBLOCK / N;
 
     // Where every scale is zero, the indices that were found stay, as in ggml.
-    static void encode(const float * x, const float * importance, uint8_t * out) {
+    static void encode(const float * x, const float * importance, float squares, uint8_t * out) {
         float weight[SUPERBLOCK], scale[SUBBLOCKS] = {}, largest = 0.0f;
         uint32_t words[SUBBLOCKS] = {}, shift[SUBBLOCKS] = {};
-        weigh(x, importance, weight);
+        weigh(x, importance, squares, weight);
         Fit<PairsOfS> found(x, weight);
         found.fit();
         memset(out, 0, BYTES);
@@ -500,9 +519,9 @@ struct Iq1S {
 struct Iq1M {
     static constexpr int BYTES = 56, N = 16, SUBBLOCKS = SUPERBLOCK / N;
 
-    static void encode(const float * x, const float * importance, uint8_t * out) {
+    static void encode(const float * x, const float * importance, float squares, uint8_t * out) {
         float weight[SUPERBLOCK], largest = 0.0f;
-        weigh(x, importance, weight);
+        weigh(x, importance, squares, weight);
         Fit<PairsOfM> found(x, weight);
         found.fit();
         memset(out, 0, BYTES);
@@ -532,16 +551,14 @@ struct Iq1M {
     // d, fitted to all weights as they are now; `otherwise` if they weigh nothing.
     static float fit_unit(const float * x, const float * weight, const Fitted<N> * fitted, const uint32_t * scale,
                           float otherwise) {
-        float sum_qx = 0.0f, sum_q2 = 0.0f;
-        for (int i = 0; i < SUPERBLOCK; i++) {
-            const Fitted<N> & sub = fitted[i / N];
-            const int half = i / 8 % 2;
-            const int level = sub.code[half] >> 2 * (i % 8) & 3;
-            const float q = PairsOfM::levels(sub.shift, half)[level] * static_cast<float>(2 * scale[i / N] + 1);
-            sum_qx += weight[i] * q * x[i];
-            sum_q2 += weight[i] * q * q;
+        float q[SUPERBLOCK];
+        for (int v = 0; v < SUPERBLOCK / 8; v++) {
+            const Fitted<N> & sub = fitted[v / 2];
+            set_levels_of(sub.code[v % 2], PairsOfM::levels(sub.shift, v % 2), q + 8 * v);
+            for (int i = 8 * v; i < 8 * v + 8; i++) q[i] *= static_cast<float>(2 * scale[v / 2] + 1);
         }
-        return sum_q2 > 0.0f ? sum_qx / sum_q2 : otherwise;
+        const Products sums = sum_products<SUPERBLOCK>(x, weight, q);
+        return sums.q2 > 0.0f ? sums.qx / sums.q2 : otherwise;
     }
 
     static void store_scales(uint8_t * out, const uint32_t * scale, float d) {
@@ -558,10 +575,10 @@ struct Iq1M {
 }  // namespace
 
 void add_IQ1_S(Table & table) {
-    table.quantize[IQ1_S] = quantize_each<Iq1S>;
+    table.quantize[IQ1_S] = quantize_by_squares<Iq1S>;
     table.needs_importance[IQ1_S] = true;
 }
-void add_IQ1_M(Table & table) { table.quantize[IQ1_M] = quantize_each<Iq1M>; }
+void add_IQ1_M(Table & table) { table.quantize[IQ1_M] = quantize_by_squares<Iq1M>; }
 
 }  // namespace DEEPGGUF_LEVEL
 }  // namespace deepgguf

@@ -27,9 +27,9 @@ struct Iq2Xxs {
     static constexpr float STEP = 0.1f;
     static constexpr Again AGAIN = Again::ALL;
 
-    static void encode(const float * x, const float * importance, uint8_t * out) {
+    static void encode(const float * x, const float * importance, float squares, uint8_t * out) {
         Signed block;
-        weigh_by_importance(x, importance, sum_of_squares(x) / static_cast<float>(SUPERBLOCK), block.weight);
+        weigh_by_importance(x, importance, squares / static_cast<float>(SUPERBLOCK), block.weight);
         split_signs(x, block);
         make_signs_even(x, block);
         float first[SUBBLOCKS], range[SUBBLOCKS];
@@ -98,9 +98,9 @@ struct Iq2Xs {
     static constexpr float STEP = 0.1f;
     static constexpr Again AGAIN = Again::OFF_LATTICE;
 
-    static void encode(const float * x, const float * importance, uint8_t * out) {
+    static void encode(const float * x, const float * importance, float squares, uint8_t * out) {
         Signed block;
-        weigh_by_importance(x, importance, sum_of_squares(x) / static_cast<float>(SUPERBLOCK), block.weight);
+        weigh_by_importance(x, importance, squares / static_cast<float>(SUPERBLOCK), block.weight);
         split_signs(x, block);
         make_signs_even(x, block);
         float range[SUBBLOCKS], first[SUBBLOCKS];
@@ -129,9 +129,9 @@ struct Iq2S {
     static constexpr Again AGAIN = Again::OFF_LATTICE;
 
     // Where every scale is zero, the indices and signs that were found stay, as in ggml.
-    static void encode(const float * x, const float * importance, uint8_t * out) {
+    static void encode(const float * x, const float * importance, float squares, uint8_t * out) {
         Signed block;
-        weigh(x, importance, block.weight);
+        weigh(x, importance, squares, block.weight);
         split_signs(x, block);
         float range[SUBBLOCKS], first[SUBBLOCKS];
         set_ranges<SUBBLOCK>(block, NEGLIGIBLE, range, first);
@@ -151,8 +151,8 @@ struct Iq2S {
         store_scales(out + 74, unit.inverse, stored.scale);
     }
 
-    static void weigh(const float * x, const float * importance, float * weight) {
-        const float mean_square = 2.0f * sum_of_squares(x) / static_cast<float>(SUPERBLOCK);
+    static void weigh(const float * x, const float * importance, float squares, float * weight) {
+        const float mean_square = 2.0f * squares / static_cast<float>(SUPERBLOCK);
         if (importance) return weigh_by_importance(x, importance, mean_square, weight);
         for (int i = 0; i < SUPERBLOCK; i++) weight[i] = 0.25f * mean_square + x[i] * x[i];
     }
@@ -161,14 +161,14 @@ struct Iq2S {
 }  // namespace
 
 void add_IQ2_XXS(Table & table) {
-    table.quantize[IQ2_XXS] = quantize_each<Iq2Xxs>;
+    table.quantize[IQ2_XXS] = quantize_by_squares<Iq2Xxs>;
     table.needs_importance[IQ2_XXS] = true;
 }
 void add_IQ2_XS(Table & table) {
-    table.quantize[IQ2_XS] = quantize_each<Iq2Xs>;
+    table.quantize[IQ2_XS] = quantize_by_squares<Iq2Xs>;
     table.needs_importance[IQ2_XS] = true;
 }
-void add_IQ2_S(Table & table) { table.quantize[IQ2_S] = quantize_each<Iq2S>; }
+void add_IQ2_S(Table & table) { table.quantize[IQ2_S] = quantize_by_squares<Iq2S>; }
 
 }  // namespace DEEPGGUF_LEVEL
 }  // namespace deepgguf

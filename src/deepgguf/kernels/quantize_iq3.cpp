@@ -10,9 +10,9 @@ namespace {
 constexpr int SUBBLOCK = 32, SUBBLOCKS = SUPERBLOCK / SUBBLOCK, VECTORS = SUBBLOCK / 4;
 constexpr float TOP = 15.0f;
 
-void weigh(const float * x, const float * importance, Signed & block) {
+void weigh(const float * x, const float * importance, float squares, Signed & block) {
     if (importance) {
-        weigh_by_importance(x, importance, 2.0f * sum_of_squares(x) / static_cast<float>(SUPERBLOCK), block.weight);
+        weigh_by_importance(x, importance, 2.0f * squares / static_cast<float>(SUPERBLOCK), block.weight);
     } else {
         for (int i = 0; i < SUPERBLOCK; i++) block.weight[i] = x[i] * x[i];
     }
@@ -34,9 +34,9 @@ struct Iq3Xxs {
     static constexpr float STEP = 0.2f, NEGLIGIBLE = 1e-8f, SCALE_FACTOR = 1.0125f;
     static constexpr Again AGAIN = Again::OFF_LATTICE;
 
-    static void encode(const float * x, const float * importance, uint8_t * out) {
+    static void encode(const float * x, const float * importance, float squares, uint8_t * out) {
         Signed block;
-        weigh(x, importance, block);
+        weigh(x, importance, squares, block);
         split_signs(x, block);
         make_signs_even(x, block);
         float range[SUBBLOCKS], first[SUBBLOCKS];
@@ -67,9 +67,9 @@ struct Iq3S {
 
     // ggml does not move on to the next sub-block's indices and signs after one of zeros, but to its ninth bits and its
     // scale: what comes after 32 zeros decodes to something else. The bytes are the same here.
-    static void encode(const float * x, const float * importance, uint8_t * out) {
+    static void encode(const float * x, const float * importance, float squares, uint8_t * out) {
         Signed block;
-        weigh(x, importance, block);
+        weigh(x, importance, squares, block);
         split_signs(x, block);
         float range[SUBBLOCKS], first[SUBBLOCKS];
         set_ranges(block, 0.0f, range, first);
@@ -99,8 +99,8 @@ struct Iq3S {
 
 }  // namespace
 
-void add_IQ3_XXS(Table & table) { table.quantize[IQ3_XXS] = quantize_each<Iq3Xxs>; }
-void add_IQ3_S(Table & table) { table.quantize[IQ3_S] = quantize_each<Iq3S>; }
+void add_IQ3_XXS(Table & table) { table.quantize[IQ3_XXS] = quantize_by_squares<Iq3Xxs>; }
+void add_IQ3_S(Table & table) { table.quantize[IQ3_S] = quantize_by_squares<Iq3S>; }
 
 }  // namespace DEEPGGUF_LEVEL
 }  // namespace deepgguf

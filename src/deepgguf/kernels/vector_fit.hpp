@@ -28,12 +28,6 @@ struct Signed {
     uint8_t signs[SUPERBLOCK / 8];
 };
 
-inline float sum_of_squares(const float * x) {
-    float sum = 0.0f;
-    for (int i = 0; i < SUPERBLOCK; i++) sum += x[i] * x[i];
-    return sum;
-}
-
 static inline void weigh_by_importance(const float * x, const float * importance, float mean_square, float * weight) {
     for (int i = 0; i < SUPERBLOCK; i++) weight[i] = importance[i] * __builtin_sqrtf(mean_square + x[i] * x[i]);
 }
@@ -317,6 +311,9 @@ template <class Rule> struct VectorFit {
             runs.run[count] = {static_cast<uint8_t>(v), static_cast<uint8_t>(first), static_cast<uint8_t>(last),
                                static_cast<uint8_t>(last), here, here, lattice.place[here]};
             runs.of_kind[kind][kinds[kind]++] = static_cast<uint16_t>(count++);
+            const uint32_t ended = rest == END ? ~0u : 0u;
+            v += static_cast<int>(ended & 1u);
+            rest = (starts[v] & ended) | (rest & ~ended);
             while (rest == END && count < total) rest = starts[++v];
         }
         runs.count = count;
@@ -723,13 +720,37 @@ static inline float fit_superblock(Signed & block, const float * range, const fl
     return largest;
 }
 
+// Sums of the squares of COUNT super-blocks, each from its first weight to the last: one alone would wait for its own
+// additions.
+template <int COUNT> static inline void sum_squares(const float * x, float * squares) {
+    float sum[COUNT] = {};
+    for (int i = 0; i < SUPERBLOCK; i++) {
+        for (int b = 0; b < COUNT; b++) sum[b] += x[SUPERBLOCK * b + i] * x[SUPERBLOCK * b + i];
+    }
+    memcpy(squares, sum, sizeof sum);
+}
+
 // One super-block after the other.
 template <class Family>
 static void quantize_each(const float * src, void * dst, int64_t rows, int64_t cols, const float * importance) {
     auto * out = static_cast<uint8_t *>(dst);
-    for (int64_t row = 0; row < rows; row++) {
-        for (int64_t col = 0; col < cols; col += SUPERBLOCK, out += Family::BYTES) {
-            Family::encode(src + row * cols + col, importance ? importance + col : nullptr, out);
+    for (int64_t at = 0; at < rows * cols; at += SUPERBLOCK, out += Family::BYTES) {
+        Family::encode(src + at, importance ? importance + at % cols : nullptr, out);
+    }
+}
+
+// The same; `encode` gets the sum of the super-block's squares too.
+template <class Family>
+static void quantize_by_squares(const float * src, void * dst, int64_t rows, int64_t cols, const float * importance) {
+    constexpr int TOGETHER = 4;
+    auto * out = static_cast<uint8_t *>(dst);
+    for (int64_t left = rows * cols / SUPERBLOCK, at = 0; left > 0; left -= TOGETHER) {
+        float squares[TOGETHER];
+        const int used = left < TOGETHER ? static_cast<int>(left) : TOGETHER;
+        if (used == TOGETHER) sum_squares<TOGETHER>(src + at, squares);
+        else for (int b = 0; b < used; b++) sum_squares<1>(src + at + SUPERBLOCK * b, squares + b);
+        for (int b = 0; b < used; b++, at += SUPERBLOCK, out += Family::BYTES) {
+            Family::encode(src + at, importance ? importance + at % cols : nullptr, squares[b], out);
         }
     }
 }
