@@ -6,10 +6,11 @@ has other bytes since.
 
 import ctypes
 import faulthandler
-import mmap
 import os
 from functools import cache
 from importlib.util import find_spec
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ ASSERTING = {
     *(GGMLType.IQ1_S, GGMLType.IQ1_M, GGMLType.IQ2_XXS, GGMLType.IQ2_XS, GGMLType.IQ2_S),
     *(GGMLType.IQ3_XXS, GGMLType.IQ3_S),
 }
+
+# Between these magnitudes, and at zero, they do not.
+SAFE = (1e-20, 1e8)
 
 os.environ["GGML_NO_BACKTRACE"] = "1"
 
@@ -73,19 +77,44 @@ def ggml_quantize(
 def ggml_quantize_or_die(
     type: GGMLType, rows: NDArray[np.float32], importance: NDArray[np.float32] | None = None
 ) -> NDArray[np.uint8] | None:
-    """The same in a process of its own; None if ggml ended it."""
-    _quantizer(type)
-    shape = (rows.shape[0], row_bytes(type, rows.shape[1]))
-    with mmap.mmap(-1, shape[0] * shape[1]) as shared:
-        child = os.fork()
-        if child == 0:
-            try:
-                faulthandler.disable()
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-                os.dup2(1, 2)
-                shared.write(ggml_quantize(type, rows, importance).tobytes())
-                os._exit(0)
-            finally:
-                os._exit(1)
-        _, status = os.waitpid(child, 0)
-        return np.frombuffer(shared.read(), np.uint8).reshape(shape) if status == 0 else None
+    """The same in a process of its own, unless all numbers are ordinary; None if ggml ended it."""
+    if _are_safe(rows) and (importance is None or _are_safe(importance)):
+        return ggml_quantize(type, rows, importance)
+    if type not in _workers:
+        _quantizer(type)
+        _workers[type] = _start_worker(type)
+    pid, connection = _workers[type]
+    try:
+        connection.send((rows, importance))
+        blocks: NDArray[np.uint8] = connection.recv()
+    except (EOFError, ConnectionError):
+        os.waitpid(pid, 0)
+        del _workers[type]
+        return None
+    return blocks
+
+
+# A process for each type, with the type's tables, which answers until ggml ends it.
+_workers: dict[GGMLType, tuple[int, Connection]] = {}
+
+
+def _start_worker(type: GGMLType) -> tuple[int, Connection]:
+    ours, its = Pipe()
+    pid = os.fork()
+    if pid:
+        its.close()
+        return pid, ours
+    try:
+        ours.close()
+        faulthandler.disable()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(1, 2)
+        while True:
+            its.send(ggml_quantize(type, *its.recv()))
+    finally:
+        os._exit(1)
+
+
+def _are_safe(values: NDArray[np.float32]) -> bool:
+    magnitudes = np.abs(values[values != 0])
+    return bool(((magnitudes >= SAFE[0]) & (magnitudes <= SAFE[1])).all())
