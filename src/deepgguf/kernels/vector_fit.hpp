@@ -140,6 +140,7 @@ template <class Rule> struct VectorFit {
 
     // `first` has the scales to take if no candidate is any good.
     void fit(const float * first) {
+        starts[VECTORS] = END;
         for (int s = 0; s < SUBBLOCKS; s++) {
             tame[s] = is_tame(s);
             set_candidates(s);
@@ -616,7 +617,9 @@ template <class Rule> struct VectorFit {
             if (place >= 0) continue;
             const bool certain = tame[s] && scale[s] < 1e30f && !(here & NEAR_BORDER);
             const List & list = (certain ? lattice.open : lattice.all)[-1 - place];
-            code[v] = nearest_point<Points>(lattice.entries + list.first, list.count, target(v), scale[s]);
+            const uint16_t * points = lattice.entries + list.first;
+            code[v] = list.count <= LANES ? nearest_of<Points, 1>(points, list.count, target(v), scale[s])
+                                          : nearest_point<Points>(points, list.count, target(v), scale[s]);
         }
         fit_scale(s);
     }
