@@ -66,7 +66,7 @@ template <int N> DEEPGGUF_INLINE int count_below(const float * x, float border) 
     return count;
 }
 
-inline bool ordinary(float value) { return value >= SMALL && value <= LARGE; }
+inline bool ordinary(float value) { return (value >= SMALL) & (value <= LARGE); }
 
 // ggml's rule for a better pair. `best` is that pair's score, which rounding may set below what it was compared by.
 inline bool take_if_better(Split & best, float sum_qx, float sum_q2, int first, int second, int shift) {
@@ -189,11 +189,12 @@ template <class Pairs> struct Screen {
     float first_q2[SHIFTS][N + 1];
     Running<N> second_q2[SHIFTS];
 
+    // 0 if it is not an ordinary number, and for what is no pair: a scale below zero leads to such.
     float score(int first, int second, int shift) const {
         const float qx = top_x[shift] - (before_x[first] + before_x[second]);
         const float q2 = first_q2[shift][first] + second_q2[shift][second];
         const float found = qx / q2 * qx;
-        return ordinary(q2) && ordinary(found) ? found : 0.0f;
+        return (first <= second) & ordinary(q2) & ordinary(found) ? found : 0.0f;
     }
 
     float scale(int first, int second, int shift) const {
@@ -218,20 +219,20 @@ inline void set(Screen<PairsOfS> & screen, const PairsOfS & pairs) {
 
 inline void set(Screen<PairsOfM> & screen, const PairsOfM & pairs) {
     constexpr int N = PairsOfM::N;
-    const PairsOfM::Half *a = pairs.halves, *b = pairs.halves + 1;
-    for (int j = 0; j < N + 1 + LANES; j++) screen.before_x[j] = a->before_x[j] + b->before_x[j];
+    constexpr float LOW[2] = {PairsOfM::UP_LOW, PairsOfM::DOWN_LOW}, HIGH[2] = {PairsOfM::UP_HIGH, PairsOfM::DOWN_HIGH};
+    const auto &a = pairs.halves[0], &b = pairs.halves[1];
+    const float top_x[2][2] = {{a.up_x, a.down_x}, {b.up_x, b.down_x}};
+    const float top_q2[2][2] = {{a.up_weight, a.down_weight}, {b.up_weight, b.down_weight}};
+    for (int j = 0; j < N + 1 + LANES; j++) screen.before_x[j] = a.before_x[j] + b.before_x[j];
     for (int s = 0; s < 4; s++) {
-        const bool down[2] = {s >= 2, s % 2 == 1};
-        const float low_a = down[0] ? PairsOfM::DOWN_LOW : PairsOfM::UP_LOW, low_b = down[1] ? PairsOfM::DOWN_LOW : PairsOfM::UP_LOW;
-        const float high_a = down[0] ? PairsOfM::DOWN_HIGH : PairsOfM::UP_HIGH;
-        const float high_b = down[1] ? PairsOfM::DOWN_HIGH : PairsOfM::UP_HIGH;
-        screen.top_x[s] = (down[0] ? a->down_x : a->up_x) + (down[1] ? b->down_x : b->up_x);
-        const float top_q2 = (down[0] ? a->down_weight : a->up_weight) + (down[1] ? b->down_weight : b->up_weight);
+        const int of_a = s >> 1, of_b = s & 1;  // 0: up, 1: down
+        const float top = top_q2[0][of_a] + top_q2[1][of_b];
+        screen.top_x[s] = top_x[0][of_a] + top_x[1][of_b];
         for (int j = 0; j <= N; j++) {
-            screen.first_q2[s][j] = a->before_weight[j] * low_a + b->before_weight[j] * low_b;
+            screen.first_q2[s][j] = a.before_weight[j] * LOW[of_a] + b.before_weight[j] * LOW[of_b];
         }
         for (int j = 0; j < N + 1 + LANES; j++) {
-            screen.second_q2[s][j] = top_q2 + (a->before_weight[j] * high_a + b->before_weight[j] * high_b);
+            screen.second_q2[s][j] = top + (a.before_weight[j] * HIGH[of_a] + b.before_weight[j] * HIGH[of_b]);
         }
     }
 }
@@ -445,7 +446,9 @@ template <class Pairs> struct Fit {
             const Mask up = (off[0] <= off[1]) & (off[1] <= off[2]), down = (off[2] <= off[1]) & (off[1] <= off[0]);
             const Mask middle = (off[1] <= off[0]) & (off[1] <= off[2]);
             const uint32_t found = lanes_of(select(level == 0, up, select(level == 1, middle, down)));
-            for (int j = 0; j < LANES; j += 8) bits[(i + j) / 8] = static_cast<uint8_t>(bits[(i + j) / 8] | (found >> j << i % 8));
+            for (int j = 0; j < LANES; j += 8) {
+                bits[(i + j) / 8] = static_cast<uint8_t>(bits[(i + j) / 8] | (found >> j << i % 8));
+            }
         }
         for (int v = 0; v < VECTORS; v++) nearest[v] = (bits[v] == 255) & ordinary(fitted[v / (N / 8)].scale);
     }

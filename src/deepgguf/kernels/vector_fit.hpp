@@ -435,7 +435,8 @@ template <class Rule> struct VectorFit {
     // What the best points at both ends of a run are.
     enum Found { SAME, DIFFERENT, UNCERTAIN };
 
-    template <int SIZE> __attribute__((always_inline)) Found search(Run & run, const Lines & lines, Crossing<SIZE> & to) const {
+    template <int SIZE>
+    __attribute__((always_inline)) Found search(Run & run, const Lines & lines, Crossing<SIZE> & to) const {
         const List & list = lattice.open[-1 - run.place];
         const uint16_t * points = lattice.entries + list.first;
         if (SIZE > 2 && list.count > SIZE * LANES) return UNCERTAIN;
@@ -469,7 +470,7 @@ template <class Rule> struct VectorFit {
                (bundle.within(scale1, splat(bundle.at(scale1, high) + doubt)) == uint64_t(1) << high);
     }
 
-    // Searches for every candidate of a run.
+    // Searches for every candidate of a run: exactly, if one of the points behind others may be the best.
     void choose_between(const Run & run, const Lines & lines) {
         const bool exact = near[run.vector] >> run.first & 1;
         const List & list = (exact ? lattice.all : lattice.open)[-1 - run.place];
@@ -483,7 +484,8 @@ template <class Rule> struct VectorFit {
     }
 
     void choose_exactly(int v, int c, const List & list) {
-        chosen[v][c] = nearest_point<Points>(lattice.entries + list.first, list.count, target(v), scales[v / PER_SUBBLOCK][c]);
+        const float at = scales[v / PER_SUBBLOCK][c];
+        chosen[v][c] = nearest_point<Points>(lattice.entries + list.first, list.count, target(v), at);
     }
 
     template <int SIZE> void choose_by_lines(const Run & run, const List & list, const Lines & lines) {
@@ -506,7 +508,7 @@ template <class Rule> struct VectorFit {
         for (int c = 0; c < CHOICES; c += 2 * LANES) memcpy(chosen[v] + first + c, &all, sizeof all);
     }
 
-    // Without any assumption.
+    // Without any assumption about the values.
     void choose_one_by_one(int s) {
         if (range[s] == 0.0f) return;
         for (int v = s * PER_SUBBLOCK; v < (s + 1) * PER_SUBBLOCK; v++) {
@@ -591,7 +593,8 @@ template <class Rule> struct VectorFit {
         for (int p = 0; p < PARTS_OF_THEM; p++) {
             const Floats square = sum_qx[p] * sum_qx[p];
             good |= static_cast<uint64_t>(lanes_of(score[p] >= best * (1.0f - 1e-5f))) << p * LANES;
-            sound |= static_cast<uint64_t>(lanes_of((square > 1e-30f) & (square < 1e30f) & (sum_q2[p] > 1e-20f))) << p * LANES;
+            const Mask ordinary = (square > 1e-30f) & (square < 1e30f) & (sum_q2[p] > 1e-20f);
+            sound |= static_cast<uint64_t>(lanes_of(ordinary)) << p * LANES;
         }
         good &= END - 1;
         return good != 0 && one(good) && (good & sound) && best[0] > 1e-25f ? __builtin_ctzll(good) : -1;
