@@ -5,10 +5,11 @@ has other bytes since.
 """
 
 import ctypes
-import multiprocessing
+import faulthandler
 import os
 from functools import cache
 from importlib.util import find_spec
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ ASSERTING = {
     *(GGMLType.IQ1_S, GGMLType.IQ1_M, GGMLType.IQ2_XXS, GGMLType.IQ2_XS, GGMLType.IQ2_S),
     *(GGMLType.IQ3_XXS, GGMLType.IQ3_S),
 }
+
+# Between these magnitudes, and at zero, they do not.
+SAFE = (1e-20, 1e8)
 
 os.environ["GGML_NO_BACKTRACE"] = "1"
 
@@ -73,51 +77,44 @@ def ggml_quantize(
 def ggml_quantize_or_die(
     type: GGMLType, rows: NDArray[np.float32], importance: NDArray[np.float32] | None = None
 ) -> NDArray[np.uint8] | None:
-    """The same in another process; None if ggml ended it."""
-    asked = _other_process()
-    asked.send((type, rows, importance))
-    answer: NDArray[np.uint8] | None = asked.recv()
-    return answer
+    """The same in a process of its own, unless all numbers are ordinary; None if ggml ended it."""
+    if _are_safe(rows) and (importance is None or _are_safe(importance)):
+        return ggml_quantize(type, rows, importance)
+    if type not in _workers:
+        _quantizer(type)
+        _workers[type] = _start_worker(type)
+    pid, connection = _workers[type]
+    try:
+        connection.send((rows, importance))
+        blocks: NDArray[np.uint8] = connection.recv()
+    except (EOFError, ConnectionError):
+        os.waitpid(pid, 0)
+        del _workers[type]
+        return None
+    return blocks
 
 
-@cache
-def _other_process() -> Connection:
-    """A small process, for it is forked where ggml ends what it has forked: half of some tests' examples do."""
-    context = multiprocessing.get_context("spawn")
-    ours, its = context.Pipe()
-    context.Process(target=_serve, args=(its,), daemon=True).start()
-    return ours
+# A process for each type, with the type's tables, which answers until ggml ends it.
+_workers: dict[GGMLType, tuple[int, Connection]] = {}
 
 
-def _serve(asked: Connection) -> None:
-    """Answers with blocks, made in a fork for each type; with None if ggml ended that, and the next is another."""
-    forks: dict[GGMLType, tuple[int, Connection]] = {}
-    while True:
-        type, rows, importance = asked.recv()
-        if type not in forks:
-            _quantizer(type)
-            forks[type] = _forked()
-        child, fork = forks[type]
-        try:
-            fork.send((type, rows, importance))
-            asked.send(fork.recv())
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            os.waitpid(child, 0)
-            del forks[type]
-            asked.send(None)
-
-
-def _forked() -> tuple[int, Connection]:
-    ours, its = multiprocessing.Pipe()
-    child = os.fork()
-    if child:
+def _start_worker(type: GGMLType) -> tuple[int, Connection]:
+    ours, its = Pipe()
+    pid = os.fork()
+    if pid:
         its.close()
-        return child, ours
+        return pid, ours
     try:
         ours.close()
+        faulthandler.disable()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(1, 2)
         while True:
-            its.send(ggml_quantize(*its.recv()))
+            its.send(ggml_quantize(type, *its.recv()))
     finally:
         os._exit(1)
+
+
+def _are_safe(values: NDArray[np.float32]) -> bool:
+    magnitudes = np.abs(values[values != 0])
+    return bool(((magnitudes >= SAFE[0]) & (magnitudes <= SAFE[1])).all())
