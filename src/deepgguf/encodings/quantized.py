@@ -75,6 +75,9 @@ class Quantized(Encoding, frozen=True):
     chosen_together: ClassVar[bool] = False
     """Whether levels are chosen several at a time, as a point of a lattice, so that each need not be the nearest."""
 
+    mean_as_step: ClassVar[bool] = False
+    """Whether a group's step is the mean of its magnitudes, so that every error is known."""
+
     given_up: ClassVar[float] = 0.5
     """How far beyond its levels a weight may be, over the block's largest weight; measured: 0.28."""
 
