@@ -48,7 +48,7 @@ def golden_of(path: Path) -> Golden:
 
 
 def describe_written(path: Path) -> Golden:
-    _teach_newer_types()
+    teach_newer_types()
     reader = GGUFReader(path)
     fields = {name: field for name, field in reader.fields.items() if not name.startswith("GGUF.")}
     keys = {name: ([t.name for t in field.types], _short(field.contents())) for name, field in fields.items()}
@@ -68,7 +68,8 @@ def describe_written(path: Path) -> Golden:
     return Golden(keys, tensors)
 
 
-def _teach_newer_types() -> None:
+def teach_newer_types() -> None:
+    """Lets the package read types that it does not know yet."""
     for name, (number, *block) in _NEWER_TYPES.items():
         if name not in GGMLQuantizationType.__members__:
             member = int.__new__(GGMLQuantizationType, number)

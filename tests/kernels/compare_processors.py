@@ -102,11 +102,13 @@ def fp8() -> Iterator[Job]:
 
 
 def quantizers() -> Iterator[Job]:
-    """Rows of every kind, without and with every kind of importance."""
+    """Rows of every kind, with every kind of importance, and without where the type can do without."""
+    unweighted = quantizable(importance=False)
     for type in quantizable():
+        weightings = [*([None] if type in unweighted else []), *IMPORTANCES]
         size = row_bytes(type, COLUMNS)
         for i, kind in enumerate(MAKERS):
-            for j, weighted in enumerate([None, *IMPORTANCES]):
+            for j, weighted in enumerate(weightings):
                 rows = make_rows(kind, 100 * i + j, ROWS, COLUMNS).reshape(-1)
                 importance = None if weighted is None else make_importance(weighted, j, COLUMNS)
                 out = np.empty(ROWS * size, np.uint8)
