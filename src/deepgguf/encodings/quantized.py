@@ -91,6 +91,9 @@ class Quantized(Encoding, frozen=True):
     to be worth nothing; tensors that have nothing to do with each other have 1.4.
     """
 
+    weakness: ClassVar[str] = ""
+    """What the quantizer does badly by a fault of its own, which the bytes must have, for where errors are large."""
+
     @property
     def plain(self) -> GGMLType:
         """F32: of its steps and levels no narrower type holds every product."""
