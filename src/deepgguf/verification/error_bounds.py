@@ -90,7 +90,7 @@ def _allowed_in_blocks(encoding: Quantized, data: Bytes, source: Floats, importa
     largest = np.abs(weights).reshape(-1, block).max(axis=1)[:, None, None]
     given_up = (_GIVEN_UP_WEIGHTED if importance else encoding.given_up) * largest + _underflow(encoding)
     if encoding.mean_as_step:
-        mean = np.abs(weights).mean(axis=-1, keepdims=True)
+        mean: _Doubles = np.abs(weights).mean(axis=-1, keepdims=True)
         allowed = np.abs(np.abs(weights) - mean) + _slack(encoding, weights, mean, offset)
     elif encoding.chosen_together or (importance and encoding.level_from_search):
         allowed = np.broadcast_to(given_up, weights.shape)
