@@ -90,7 +90,7 @@ def test_row_46_a_tensor_whose_rows_do_not_fit_the_blocks_stays_unquantized(tmp_
     tensors = {t["name"]: t for t in planned(folder, "--type", "q8_0")["files"][0]["tensors"]}
     down = tensors["blk.1.ffn_down_exps.weight"]
     assert (down["type"], tensors["blk.1.ffn_up_exps.weight"]["type"]) == ("BF16", "Q8_0")
-    assert "rows of 255 are not a multiple of 32: BF16 instead of Q8_0" in down["note"]
+    assert "rows of 255 are not a multiple of 32: F16 instead of Q8_0" in down["note"]
     converted(folder, "--type", "q8_0")
 
 
