@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -34,6 +35,7 @@ from deepgguf.planning.options import TYPES
 from deepgguf.planning.parse_options import parse_given, parse_options
 from deepgguf.planning.schema import Plan as PlannedConversion
 from deepgguf.planning.totals import PlanTotals, totals
+from deepgguf.recipes.choice import UnfitError
 from deepgguf.recipes.recipe import NEED_IMPORTANCE
 from deepgguf.recipes.recipe_file import spell_recipe
 from deepgguf.run.execute import execute
@@ -180,6 +182,7 @@ def plan_every_type(
     source: Source, *, executor: Executor | None = None, **choices: Unpack[Choices]
 ) -> dict[str, PlanTotals]:
     """Size and weights of every type that `source` can be converted to; those that need an importance matrix with one.
+    A mixture whose type does not fit the model's rows is left out.
 
     What only quantized files have (`imatrix`, `tensor_types` and so on) counts for these. Errors are those of `plan`;
     `type`, `recipe`, `budget` and `part` are refused.
@@ -192,7 +195,11 @@ def plan_every_type(
     with find_files(source) as files:
         checkpoint = read_checkpoint(files, executor)
     types = [type for type in TYPES if type not in NEED_IMPORTANCE or options.imatrix is not None]
-    return {type: totals(build_plan(checkpoint, options.of_type(type))) for type in types}
+    found = {}
+    for type in types:
+        with suppress(UnfitError):
+            found[type] = totals(build_plan(checkpoint, options.of_type(type)))
+    return found
 
 
 @checked

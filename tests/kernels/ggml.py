@@ -35,18 +35,18 @@ os.environ["GGML_NO_BACKTRACE"] = "1"
 
 
 @cache
-def _library(newer: bool) -> ctypes.CDLL:
-    if not newer:
+def _library(package_name: str) -> ctypes.CDLL:
+    if package_name == "libggml":
         return ctypes.CDLL(str(next(Path(libggml.__path__[0]).glob("lib*/libggml-base.so"))))
-    package = find_spec("xllamacpp")
+    package = find_spec(package_name)
     assert package and package.origin
     return ctypes.CDLL(str(next(Path(package.origin).parent.glob("*.so"))))
 
 
 @cache
-def _quantizer(type: GGMLType) -> Any:
+def _quantizer(type: GGMLType, package_name: str) -> Any:
     """ggml_quantize_chunk, with the type's tables built, which takes up to half a minute."""
-    library = _library(type in NEWER)
+    library = _library(package_name)
     library.ggml_quantize_init(int(type))
     quantize = library.ggml_quantize_chunk
     quantize.restype = ctypes.c_size_t
@@ -58,10 +58,21 @@ def ggml_quantize(
     type: GGMLType, rows: NDArray[np.float32], importance: NDArray[np.float32] | None = None
 ) -> NDArray[np.uint8]:
     """The blocks that ggml_quantize_chunk makes of `rows` (2-D); `importance` has one weight per column."""
+    return quantized_by(_package(type), type, rows, importance)
+
+
+def _package(type: GGMLType) -> str:
+    return "xllamacpp" if type in NEWER else "libggml"
+
+
+def quantized_by(
+    package_name: str, type: GGMLType, rows: NDArray[np.float32], importance: NDArray[np.float32] | None = None
+) -> NDArray[np.uint8]:
+    """The same by the ggml of one of the two packages."""
     rows = np.ascontiguousarray(rows, np.float32)
     out = np.zeros((rows.shape[0], row_bytes(type, rows.shape[1])), np.uint8)
     weights = None if importance is None else np.ascontiguousarray(importance, np.float32)
-    written = _quantizer(type)(
+    written = _quantizer(type, package_name)(
         int(type),
         rows.ctypes.data,
         out.ctypes.data,
@@ -81,7 +92,7 @@ def ggml_quantize_or_die(
     if _are_safe(rows) and (importance is None or _are_safe(importance)):
         return ggml_quantize(type, rows, importance)
     if type not in _workers:
-        _quantizer(type)
+        _quantizer(type, _package(type))
         _workers[type] = _start_worker(type)
     pid, connection = _workers[type]
     try:
