@@ -1,26 +1,70 @@
-"""What a caller names, as files: a folder, an address that one of the modules here knows, or files as they are."""
+"""What a caller names, as files: a folder, an address of a source that a module here reads, or files as they are."""
 
 import importlib
 import os
-import pkgutil
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol, cast
 
-import deepgguf.files
+from deepgguf.errors import UsageError
 from deepgguf.files.files import Files
-from deepgguf.files.local import LocalFiles
+from deepgguf.files.hub_cache import hub_address
+from deepgguf.files.local import LocalFiles, named_file
+
+_SCHEMES: Mapping[str, str] = {
+    "hf": "deepgguf.files.hub",
+    "http": "deepgguf.files.http",
+    "https": "deepgguf.files.http",
+}
+"""Which module reads the addresses of a scheme; imported when it is used, as is what only that module needs."""
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")  # two letters at least
+_UNKNOWN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+class Source(Protocol):
+    """What a module of _SCHEMES offers; both raise UsageError for what is no address of theirs, or names nothing."""
+
+    def open_folder(self, address: str) -> Files:
+        """The files of a checkpoint."""
+
+    def open_file(self, address: str) -> tuple[Files, str]:
+        """The files among which a single file is, and its name there."""
 
 
 def find_files(source: str | os.PathLike[str] | Files) -> Files:
     """The files of the checkpoint `source`; UsageError if there are none.
 
-    A module beside this one that has a function `claims(address) -> Files | None` is asked first; what no module claims
-    is a folder.
+    An address begins with one of the schemes above. ORGANIZATION/NAME is a model of the Hugging Face Hub where no folder
+    is called so, and what lies there is what the Hub's own addresses of web pages mean. All else is a folder.
     """
     if isinstance(source, Files):
         return source
-    address = os.fspath(source)
-    for found in pkgutil.iter_modules(deepgguf.files.__path__):
-        module = importlib.import_module(f"deepgguf.files.{found.name}")
-        claimed: Files | None = module.claims(address) if hasattr(module, "claims") else None
-        if claimed is not None:
-            return claimed
-    return LocalFiles(address)
+    address = hub_address(os.fspath(source)) or os.fspath(source)
+    found = _source_of(address)
+    return LocalFiles(address) if found is None else found.open_folder(address)
+
+
+def find_file(path: str | os.PathLike[str], what: str) -> tuple[Files, str]:
+    """The files among which a single file is, and its name there; `what` it is to be, for UsageError if it is not."""
+    address = os.fspath(path)
+    found = _source_of(address)
+    return named_file(path, what) if found is None else found.open_file(address)
+
+
+def is_address(path: str | os.PathLike[str]) -> bool:
+    """Whether it is read by another module than that of folders."""
+    return _source_of(os.fspath(path)) is not None
+
+
+def _source_of(address: str) -> Source | None:
+    """The module that reads an address; None for a path. UsageError for an address of a scheme that none reads."""
+    scheme = _SCHEME.match(address)
+    name = _SCHEMES.get(scheme[1].lower()) if scheme else None
+    if name:
+        return cast(Source, importlib.import_module(name))
+    if _UNKNOWN.match(address) and not Path(address).exists():
+        known = ", ".join(f"{scheme}:" for scheme in _SCHEMES)
+        raise UsageError(address, f"deepgguf reads no {address.partition(':')[0]}: addresses", f"it reads {known}")
+    return None
