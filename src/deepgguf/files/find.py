@@ -16,6 +16,9 @@ _SCHEMES: Mapping[str, str] = {
     "hf": "deepgguf.files.hub",
     "http": "deepgguf.files.http",
     "https": "deepgguf.files.http",
+    "s3": "deepgguf.files.clouds",
+    "gs": "deepgguf.files.clouds",
+    "az": "deepgguf.files.clouds",
 }
 """Which module reads the addresses of a scheme; imported when it is used, as is what only that module needs."""
 
