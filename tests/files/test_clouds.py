@@ -6,12 +6,13 @@ import pytest
 from conformance import Conformance
 
 import deepgguf
-from cloud_server import BUCKET, cloud_server
+from cloud_server import BUCKET, cloud_server, environment
 from deepgguf.cli import main
-from deepgguf.errors import CheckpointError, OutputError, UsageError
+from deepgguf.errors import OutputError, UsageError
 from deepgguf.files import clouds
 from deepgguf.files.clouds import CloudFiles
 from deepgguf.files.find import find_file, find_files
+from faulty_proxy import Fault, faulty_proxy
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,6 +49,7 @@ class TestGoogle(TestS3):
     @pytest.fixture(autouse=True)
     def endpoint(self, cloud, monkeypatch):
         monkeypatch.setenv("GOOGLE_BASE_URL", cloud.url)
+        monkeypatch.setenv("GOOGLE_SKIP_SIGNATURE", "true")
 
     def files(self, folder, contents):
         super().files(folder, contents)
@@ -61,7 +63,7 @@ def test_a_checkpoint_in_a_bucket_makes_the_files_of_the_folder(cloud, checkpoin
     for source, out in ((checkpoint(name), tmp_path / "folder"), (address, tmp_path / "bucket")):
         out.mkdir()
         report = deepgguf.convert(source, out / "model.gguf", target=target, manifest=False)
-    assert [file.path.name for file in report.files] == sorted(path.name for path in (tmp_path / "folder").iterdir())
+    assert {file.path.name for file in report.files} == {path.name for path in (tmp_path / "folder").iterdir()}
     for file in report.files:
         assert file.path.read_bytes() == (tmp_path / "folder" / file.path.name).read_bytes()
 
@@ -70,3 +72,155 @@ def test_a_file_is_verified_against_a_bucket(cloud, checkpoint, tmp_path):
     address = cloud.put_folder(checkpoint("v3-fp8"), "verified")
     deepgguf.convert(address, tmp_path / "x.gguf", type="q8_0")
     assert deepgguf.verify(tmp_path / "x.gguf", address, remake=True).differences == ()
+
+
+@pytest.fixture
+def proxy(cloud, monkeypatch):
+    with faulty_proxy(cloud.url) as proxy:
+        for name, value in environment(proxy.url).items():
+            monkeypatch.setenv(name, value)
+        yield proxy
+
+
+CONTENT = bytes(range(256)) * 8192
+"""2 MiB"""
+
+
+@pytest.fixture
+def shard(cloud):
+    """The files of a folder with one object, `x`, of 2 MiB."""
+    cloud.put("faults/x", CONTENT)
+    return CloudFiles(f"s3://{BUCKET}/faults")
+
+
+def whole(files: CloudFiles) -> bytes:
+    return files.read(files.facts("x"), 0, len(CONTENT)).tobytes()
+
+
+def test_a_range_that_breaks_off_is_resumed_where_it_did(proxy, shard):
+    proxy.faults = lambda request: Fault(cut=1_500_000) if request.method == "GET" and request.number == 2 else None
+    assert whole(shard) == CONTENT
+    assert [request.method for request in proxy.requests] == ["HEAD", "GET", "GET"]
+
+
+@pytest.mark.parametrize("fault", [Fault(500, "InternalError"), Fault(503, "SlowDown"), Fault(429, "TooManyRequests")])
+def test_a_server_that_fails_for_a_while_is_asked_again(proxy, shard, fault):
+    proxy.faults = lambda request: fault if 1 < request.number <= clouds.ATTEMPTS else None
+    assert whole(shard) == CONTENT
+
+
+@pytest.mark.parametrize("fault", [Fault(500, "InternalError"), Fault(503, "SlowDown"), Fault(cut=0)])
+def test_a_server_that_always_fails_is_asked_five_times(proxy, shard, fault):
+    file = shard.facts("x")
+    proxy.faults = lambda request: fault
+    with pytest.raises(OutputError, match=r"^x: cannot be read: .*; check network and endpoint, then run again"):
+        shard.read(file, 0, len(CONTENT))
+    assert len(proxy.requests) == 1 + clouds.ATTEMPTS
+
+
+def test_a_refusal_is_not_asked_again_and_says_whose_credentials(proxy, shard):
+    proxy.faults = lambda request: Fault(403, "AccessDenied")
+    with pytest.raises(OutputError, match=r"^x: s3://models/faults may not be read: .*; look at the credentials: AWS_"):
+        shard.facts("x")
+    assert len(proxy.requests) == 1
+
+
+def test_an_object_that_is_replaced_between_two_requests_is_noticed(cloud, proxy, shard):
+    def replaced(request):
+        if request.number == 2:
+            cloud.put("faults/x", CONTENT[::-1])
+            return Fault(cut=0)
+        return None
+
+    proxy.faults = replaced
+    with pytest.raises(deepgguf.ChangedError, match="^x: changed or truncated while it was read"):
+        whole(shard)
+
+
+def test_a_plan_reads_a_header_in_two_requests(cloud, checkpoint, proxy):
+    address = cloud.put_folder(checkpoint("v3-fp8"), "headers")
+    deepgguf.plan(address)
+    shards = [request.method for request in proxy.requests if request.path.endswith("safetensors")]
+    assert sorted(shards) == ["GET", "GET", "GET", "HEAD", "HEAD", "HEAD"]
+
+
+def test_a_conversion_that_loses_its_server_ends_with_status_4_and_is_resumed(
+    cloud, checkpoint, proxy, tmp_path, capsys
+):
+    address = cloud.put_folder(checkpoint("v3-fp8"), "lost")
+    deepgguf.convert(address, tmp_path / "whole.gguf")
+    proxy.requests.clear()
+    deepgguf.plan(address)
+    planned = len(proxy.requests)
+    proxy.faults = lambda r: Fault(500, "InternalError") if r.number > 2 * planned + 1 else None
+    command = ["convert", address, "-o", str(tmp_path / "lost.gguf"), "--jobs", "1"]
+    assert main(command) == 4
+    assert "--resume" in capsys.readouterr().err
+    proxy.faults = lambda request: None
+    assert main([*command, "--resume"]) == 0
+    assert (tmp_path / "lost.gguf").read_bytes() == (tmp_path / "whole.gguf").read_bytes()
+
+
+def test_without_an_endpoint_that_answers_the_error_says_so(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(OutputError, match=r"^x: cannot be read: .*; check network and endpoint"):
+        CloudFiles(f"s3://{BUCKET}/faults").facts("x")
+
+
+def test_a_bucket_that_is_not_there_is_named():
+    with pytest.raises(UsageError, match="^s3://nowhere/x: there is no bucket nowhere; give another address"):
+        CloudFiles("s3://nowhere/x").names()
+
+
+def test_an_address_below_which_nothing_lies_says_how_to_look():
+    with pytest.raises(UsageError, match=r"^s3://models/none: no object lies below .*`aws s3 ls s3://models/none/`"):
+        find_files(f"s3://{BUCKET}/none/").names()
+
+
+@pytest.mark.parametrize("address", ["s3://", "gs:///x", "az://"])
+def test_an_address_without_a_bucket_is_refused(address):
+    with pytest.raises(UsageError, match="names no bucket; give s3://BUCKET/PREFIX/"):
+        find_files(address)
+
+
+def test_a_public_bucket_is_read_without_credentials(cloud, monkeypatch):
+    cloud.put("public/x", b"12345")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    files = CloudFiles(f"s3://{BUCKET}/public")
+    assert files.read(files.facts("x"), 1, 3).tobytes() == b"234"
+
+
+def test_credentials_of_a_profile_are_used(cloud, proxy, monkeypatch, tmp_path):
+    (tmp_path / "credentials").write_text("[mine]\naws_access_key_id = PROFILED\naws_secret_access_key = s\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    cloud.put("profile/x", b"12345")
+    assert CloudFiles(f"s3://{BUCKET}/profile").facts("x").size == 5
+
+
+def test_a_single_object_is_found_by_its_address(cloud):
+    cloud.put("single/imatrix.gguf", b"12345")
+    files, name = find_file(f"s3://{BUCKET}/single/imatrix.gguf", "an importance matrix")
+    assert (files.place, name, files.facts(name).size) == (f"s3://{BUCKET}/single", "imatrix.gguf", 5)
+
+
+def test_local_folders_need_no_package_of_a_cloud(checkpoint, tmp_path):
+    script = (
+        "import sys\n"
+        "sys.modules['obstore'] = sys.modules['botocore'] = sys.modules['boto3'] = None\n"
+        "import deepgguf\n"
+        f"deepgguf.convert({str(checkpoint('v2-lite'))!r}, {str(tmp_path / 'x.gguf')!r})\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert Path(tmp_path / "x.gguf").exists()
+
+
+def test_without_its_packages_an_address_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(clouds, "find_spec", lambda name: None)
+    with pytest.raises(
+        UsageError, match=r"needs obstore and botocore; `pip install 'deepgguf\[cloud\]'` installs that"
+    ):
+        find_files(f"s3://{BUCKET}/x")

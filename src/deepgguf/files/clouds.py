@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore, RetryConfig, S3Credential
 
 ATTEMPTS = 5
-"""How often a range that broke off, or whose server does not answer, is asked for; obstore's own retries come on top."""
+"""How often a range that broke off, or that no server answers, is asked for; obstore's own retries come on top."""
 _FIRST_PAUSE = 0.5  # seconds; doubled every time, and spread, so that many readers do not come back at once
 _RETRIES: "RetryConfig" = {
     "max_retries": 6,
@@ -68,11 +68,7 @@ def _s3(bucket: str) -> "ObjectStore":
 def _gs(bucket: str) -> "ObjectStore":
     from obstore.store import GCSStore
 
-    anonymous = "GOOGLE_BASE_URL" in os.environ and not any(name in os.environ for name in _GOOGLE)
-    return GCSStore(bucket, **({"skip_signature": True} if anonymous else {}), **_client("GOOGLE_BASE_URL"))
-
-
-_GOOGLE = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_KEY")
+    return GCSStore(bucket, **_client("GOOGLE_BASE_URL"))
 
 
 def _az(container: str) -> "ObjectStore":
@@ -83,9 +79,7 @@ def _az(container: str) -> "ObjectStore":
 
 def _client(*endpoints: str) -> dict[str, Any]:
     """Timeouts and retries; http without TLS only where the user names such an endpoint."""
-    plain = any(
-        value.startswith("http://") for name, value in os.environ.items() if name.upper().startswith(endpoints)
-    )
+    plain = any(value.startswith("http://") for name, value in os.environ.items() if name.upper().startswith(endpoints))
     options = {"timeout": _LONGEST, "read_timeout": _SILENCE, "allow_http": plain}
     return {"client_options": options, "retry_config": _RETRIES}
 
@@ -100,9 +94,13 @@ class _Cloud(NamedTuple):
 
 _CLOUDS: Mapping[str, _Cloud] = {
     "s3": _Cloud(_s3, "aws s3 ls", "AWS_ACCESS_KEY_ID or AWS_PROFILE; `aws sts get-caller-identity` shows whose"),
-    "gs": _Cloud(_gs, "gcloud storage ls", "GOOGLE_APPLICATION_CREDENTIALS, or `gcloud auth application-default login`"),
+    "gs": _Cloud(
+        _gs, "gcloud storage ls", "GOOGLE_APPLICATION_CREDENTIALS, or `gcloud auth application-default login`"
+    ),
     "az": _Cloud(
-        _az, "az storage blob list -c", "AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY or another credential"
+        _az,
+        "az storage blob list -c",
+        "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or another credential",
     ),
 }
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z0-9]+)://(?P<bucket>[^/]+)(/(?P<prefix>.*?))?/*")
@@ -289,7 +287,7 @@ class CloudFiles(Files):
         from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
         text = _shown(error)
-        if "NoSuchBucket" in text or "ContainerNotFound" in text:
+        if any(code in str(error) for code in ("NoSuchBucket", "ContainerNotFound")):
             return UsageError(self.place, f"there is no bucket {self._bucket}", "give another address")
         if isinstance(error, FileNotFoundError):
             return self._absent(name)
@@ -318,5 +316,5 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _shown(error: Exception) -> str:
-    """The first line of obstore's, without what follows an address: signatures, and XML."""
-    return re.sub(r"\?\S+", "", str(error).partition("\n")[0])
+    """The first line of obstore's message without XML, and without what follows an address: that may be a signature."""
+    return re.sub(r"\?\S+", "", re.split(r"\n|:? *<", str(error), maxsplit=1)[0])
