@@ -35,6 +35,7 @@ from deepgguf.planning.schema import Plan as PlannedConversion
 from deepgguf.planning.totals import PlanTotals, totals
 from deepgguf.recipes.recipe import NEED_IMPORTANCE
 from deepgguf.recipes.recipe_file import spell_recipe
+from deepgguf.run.address import Place, parse_output
 from deepgguf.run.execute import execute
 from deepgguf.run.result import Report
 from deepgguf.run.settings import Settings
@@ -50,11 +51,12 @@ Source = StrPath | Files
 class Plan(PlannedConversion, frozen=True, kw_only=True):
     """A conversion, complete: files with every key and tensor, what is dropped, warnings; and `run`, which does it.
 
-    `folder` is where the files go. A plan can be pickled and run elsewhere, where its source can be read. `recipe_text`
-    is the recipe file of types that a budget chose, which `run` writes beside the files.
+    `folder` is where the files go, a path or an address in S3. A plan can be pickled and run elsewhere, where its
+    source can be read. `recipe_text` is the recipe file of types that a budget chose, which `run` writes beside the
+    files.
     """
 
-    folder: Path
+    folder: Place
     recipe_text: str = ""
 
     @checked
@@ -70,12 +72,15 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         UsageError.
         """
         settings, threads = run_settings(self.folder, **choices)
+        if not self.recipe_text:
+            return execute(self, settings, executor or threads, progress=progress or _no_progress)
+        assert isinstance(self.folder, Path)
         recipe = recipe_path(self.folder, self.files[0].name)
-        writes = bool(self.recipe_text) and is_free(recipe, self.recipe_text, overwrite=settings.overwrite)
+        writes = is_free(recipe, self.recipe_text, overwrite=settings.overwrite)
         report = execute(self, settings, executor or threads, progress=progress or _no_progress)
         if writes:
             write_recipe(recipe, self.recipe_text)
-        return msgspec.structs.replace(report, recipe=recipe) if self.recipe_text else report
+        return msgspec.structs.replace(report, recipe=recipe)
 
 
 @checked
@@ -85,7 +90,8 @@ def plan(
     """What converting the checkpoint `source` would do; nothing is written.
 
     `source`: a folder, a model in Hugging Face's cache, or `Files`. `output`: a file, a folder, or None for the default
-    name in the current folder. `executor` reads the headers of the shards. The choices are those of `deepgguf.Choices`:
+    name in the current folder; s3://BUCKET/PREFIX/ is a folder too. `executor` reads the headers of the shards. The
+    choices are those of `deepgguf.Choices`:
 
         deepgguf.plan("DeepSeek-V3", type="q4_k_m", tensor_types={"attn_kv_b": "q8_0"}).run(jobs=4)
 
@@ -94,7 +100,10 @@ def plan(
     """
     chosen = complete(choices, Choices)
     options = parse_options(chosen, _file_name(output))
-    recipe = ""
+    folder, recipe = output_folder(output), ""
+    if chosen["budget"] is not None and chosen["write_recipe"] is None and not isinstance(folder, Path):
+        found = "writes the types that it chooses beside the files, which S3 is no place for"
+        raise UsageError("`budget`", found, "name a file for them: `write_recipe`")
     with find_files(source) as files:
         checkpoint = read_checkpoint(files, executor)
         if chosen["budget"] is not None:
@@ -107,7 +116,7 @@ def plan(
         if is_free(Path(chosen["write_recipe"]), recipe):
             write_recipe(Path(chosen["write_recipe"]), recipe)
         recipe = ""
-    return Plan(**msgspec.structs.asdict(made), folder=output_folder(output), recipe_text=recipe)
+    return Plan(**msgspec.structs.asdict(made), folder=folder, recipe_text=recipe)
 
 
 @checked
@@ -273,10 +282,16 @@ def sample(
     return make_sample(kind, Path(folder), Form(size, shards, scatter, sparse), chosen)
 
 
-def output_folder(output: StrPath | None) -> Path:
-    """Where the files go: `output` if it is a folder, else the folder it names a file in."""
+def output_folder(output: StrPath | None) -> Place:
+    """Where the files go: `output` if it is a folder, else the folder it names a file in.
+
+    UsageError for an address of which deepgguf reads only.
+    """
     if output is None:
         return Path()
+    address = parse_output(os.fspath(output))
+    if address is not None:
+        return address if _is_folder(output) or not address.key else address.parent
     return Path(output) if _is_folder(output) else Path(output).parent
 
 
@@ -287,11 +302,14 @@ def _is_folder(output: StrPath) -> bool:
 def _file_name(output: StrPath | None) -> str | None:
     if output is None or _is_folder(output):
         return None
-    name = Path(output).name
+    address = parse_output(os.fspath(output))
+    name = Path(output).name if address is None else address.name
+    if not name:
+        return None
     return name if name.endswith(".gguf") else f"{name}.gguf"
 
 
-def run_settings(folder: Path, **choices: Unpack[RunChoices]) -> tuple[Settings, Threads]:
+def run_settings(folder: Place, **choices: Unpack[RunChoices]) -> tuple[Settings, Threads]:
     """The complete choices of a run into `folder`, and its threads; UsageError if they make no sense."""
     chosen = complete(choices, RunChoices)
     resume, restart, jobs = chosen.pop("resume"), chosen.pop("restart"), chosen.pop("jobs")

@@ -48,19 +48,19 @@ def plan(options: argparse.Namespace) -> None:
         _plan_every_type(options, jobs)
         return
     made = _plan(options)
+    from deepgguf.terminal import room
+
+    needed = room.memory(made, made.folder, jobs)
     if options.json:
         from deepgguf.terminal.json_views import plan_view
         from deepgguf.terminal.run_command import run_command
 
-        print_json(plan_view(made, jobs, run_command(made, made.folder)))
+        print_json(plan_view(made, needed, jobs, run_command(made, made.folder)))
         return
-    from deepgguf.planning.needs import memory_needed
     from deepgguf.terminal import plan_page
-    from deepgguf.terminal.room import free_disk, free_memory
 
-    disk, memory = free_disk(made.folder), free_memory()
-    page = plan_page.render(made, memory=memory_needed(made, jobs), jobs=jobs, free_disk=disk, free_memory=memory)
-    print_page(page)
+    disk, free = room.free_disk(made.folder), room.free_memory()
+    print_page(plan_page.render(made, memory=needed, jobs=jobs, free_disk=disk, free_memory=free))
 
 
 def _plan_every_type(options: argparse.Namespace, jobs: int) -> None:

@@ -79,10 +79,12 @@ Unfinished = Callable[[int, int], bool]
 """(output file, piece) -> whether the piece is still to be made."""
 
 
-def windows(plan: Plan, unfinished: Unfinished = lambda file, number: True) -> Iterator[Window]:
-    """All windows of `plan`, without the pieces that are not `unfinished`."""
+def windows(
+    plan: Plan, unfinished: Unfinished = lambda file, number: True, *, by_outputs: bool = False
+) -> Iterator[Window]:
+    """All windows of `plan`, without the pieces that are not `unfinished`; `by_outputs` whatever the source is."""
     numberings = [Numbering(file, plan.piece_weights) for file in plan.files]
-    origins = sorted(_origins(plan)) if plan.source.whole_windows else _origins(plan)
+    origins = sorted(_origins(plan)) if plan.source.whole_windows and not by_outputs else _origins(plan)
     shares: list[Share] = []
     nbytes = 0
     for origin in origins:

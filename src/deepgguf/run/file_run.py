@@ -1,5 +1,6 @@
 """One output file on its way: its part, its journal, and what is already there from an interrupted run."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
@@ -8,33 +9,29 @@ import xxhash
 
 from deepgguf.errors import OutputError
 from deepgguf.executors.executor import Executor, Progress
-from deepgguf.formats.manifest import read_manifest
+from deepgguf.formats.manifest import Manifest, read_manifest
 from deepgguf.run.claims import read_pieces, verified_claims
-from deepgguf.run.disk import Disk, must_be_ours
+from deepgguf.run.destination import OutputRun
+from deepgguf.run.disk import Disk, must_be_at, must_be_ours
 from deepgguf.run.file_job import FileJob
-from deepgguf.run.journal import Finished, Journal, JournalHeader, reopen_journal, start_journal
-from deepgguf.run.outputs import refuse_existing
-from deepgguf.run.part_file import PartFile, paddings, planned_header
-from deepgguf.run.result import Result
+from deepgguf.run.journal import Finished, Journal, JournalHeader, foreign_journal, reopen_journal, start_journal
+from deepgguf.run.manifest import write_manifest
+from deepgguf.run.outputs import refuse_existing, refuse_manifest
+from deepgguf.run.part_file import PartFile, PartWriter, paddings, planned_header
 from deepgguf.run.settings import Settings
-from deepgguf.run.tally import Tally
 
 _NOT_OURS = "move it away, or discard it with `restart=True`"
 
 
-class FileRun:
-    """A file that is being written, or (with `part` None) one that an interrupted run had already renamed.
+class FileRun(OutputRun):
+    """A file that is being written, or (with `part` None) one that an interrupted run had already renamed."""
 
-    Only the coordinator changes it; workers know nothing but windows.
-    """
-
-    def __init__(self, job: FileJob, settings: Settings, part: PartFile | None, journal: Journal | None) -> None:
-        self.paths, self.file, self.numbering = job.paths, job.file, job.numbering
+    def __init__(
+        self, disk: Disk, job: FileJob, settings: Settings, part: PartFile | None, journal: Journal | None
+    ) -> None:
+        super().__init__(job, settings)
+        self.paths, self._disk, self._overwrite = job.paths, disk, settings.overwrite
         self.part, self._journal = part, journal
-        self.tally = Tally(job.numbering, allow_nonfinite=settings.allow_nonfinite)
-        self.resumed = 0
-        self.recorded = 0
-        self._pending: list[Finished] = []
 
     def resume(self, claimed: Mapping[int, Finished], executor: Executor, progress: Progress) -> None:
         """Counts as finished what the journal claims and the file holds; `resumed` is how many bytes that is."""
@@ -61,18 +58,21 @@ class FileRun:
         return [result.digest for result in self.tally.results] == [tensor.digest for tensor in manifest.tensors]
 
     @property
-    def unfinished(self) -> int:
-        """How many tensors have pieces that are still to be made."""
-        return len(self.file.tensors) - len(self.tally.results)
+    def is_named(self) -> bool:
+        """Whether there is no part."""
+        return self.part is None
 
-    def finish(self, result: Result) -> None:
-        """Notes a piece whose bytes have just been written."""
-        finished = Finished(result.number, result.digest, result.counts)
-        self._pending.append(finished)
-        self.tally.finish(finished, result.squares)
+    def writer(self) -> PartWriter:
+        """Opens the part by itself, wherever it is sent."""
+        return PartWriter(self._disk, self.paths.part, self.part.inode if self.part else 0)
 
-    def record(self) -> None:
-        """Syncs the data written so far, then says so in the journal.
+    def write(self, data: memoryview, offset: int) -> None:
+        """See `OutputRun.write`."""
+        if self.part:
+            self.part.write(data, offset)
+
+    def record(self, *, last: bool = False) -> None:
+        """Syncs the data written so far, then says so in the journal; that is always worth its cost.
 
         OutputError if either fails: then these pieces are never recorded, for a failed fsync is not repeated. After
         any other exception (a signal's) they still can be.
@@ -105,10 +105,42 @@ class FileRun:
         if self._journal:
             self._journal.remove()
 
-    def discard(self, disk: Disk) -> None:
+    def complete(self) -> None:
+        """See `PartFile.complete`."""
+        if self.part:
+            self.part.complete()
+
+    def sha256(self) -> str:
+        """Reads the file again."""
+        path = self.paths.part if self.part else self.paths.final
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def refuse_taken(self) -> None:
+        """What was there before the work may have been replaced."""
+        if self.part and not self._overwrite:
+            refuse_existing(self.paths, overwrite=False)
+        refuse_manifest(self.job, overwrite=True)
+
+    def give_name(self, manifest: Manifest | None) -> None:
+        """See `OutputRun.give_name`."""
+        with ExitStack() as opened:
+            if manifest:
+                fd = write_manifest(self._disk, self.paths, manifest)
+                opened.callback(os.close, fd)
+            if self.part:
+                self.part.give_name()
+            if manifest:
+                must_be_at(fd, self.paths.manifest_part)
+                self._disk.rename(self.paths.manifest_part, self.paths.manifest)
+            else:
+                self._disk.remove(self.paths.manifest)
+                self._disk.remove(self.paths.manifest_part)
+
+    def discard(self) -> None:
         """Removes part and journal, for a run that is not worth resuming."""
         if self.part and self.part.remove():
-            disk.remove(self.paths.manifest_part)
+            self._disk.remove(self.paths.manifest_part)
         self.remove_journal()
 
 
@@ -146,7 +178,7 @@ class Opener:
         try:  # whoever has the part has the names beside it: what is there may be another run's before
             self._disk.remove(paths.journal)
             self._disk.remove(paths.manifest_part)
-            return FileRun(job, self._settings, part, start_journal(self._disk, paths.journal, job.header))
+            return FileRun(self._disk, job, self._settings, part, start_journal(self._disk, paths.journal, job.header))
         except BaseException:
             part.close()
             self._disk.remove(paths.part)
@@ -162,7 +194,7 @@ class Opener:
             opened.callback(part.close)
             must_be_ours(part.fd, paths.part)
             journal, claimed = _own_journal(self._disk, job) if self._disk.exists(paths.journal) else (None, {})
-            run = FileRun(job, self._settings, part, journal)
+            run = FileRun(self._disk, job, self._settings, part, journal)
             opened.callback(run.close)
             if not journal:
                 if part.is_untouched:
@@ -185,7 +217,7 @@ class Opener:
         same size and header beside files of the interrupted run.
         """
         journal, claimed = _own_journal(self._disk, job) if self._disk.exists(job.paths.journal) else (None, {})
-        run = FileRun(job, self._settings, None, journal)
+        run = FileRun(self._disk, job, self._settings, None, journal)
         with ExitStack() as opened:
             opened.callback(run.close)
             if not _has_name(job):
@@ -213,13 +245,7 @@ def _own_journal(disk: Disk, job: FileJob) -> tuple[Journal | None, dict[int, Fi
     journal.close()
     if found is None:
         return None, {}
-    if found.version != job.header.version:
-        differs = f"deepgguf {found.version} began this, and this is {job.header.version}, whose bytes may differ"
-        raise OutputError(path, differs, f"resume it with {found.version}, or discard it with `restart=True`")
-    if found.plan != job.header.plan:
-        raise OutputError(path, "belongs to another plan (other source, target or type)",
-                          "run the command that began it, or discard it with `restart=True`")  # fmt: skip
-    raise OutputError(path, "the source files have changed since", "discard it with `restart=True`")
+    raise foreign_journal(path, found, job.header)
 
 
 def _has_name(job: FileJob) -> bool:

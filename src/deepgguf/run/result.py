@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from deepgguf.encodings.encoding import Counts, Squares
+from deepgguf.run.address import Place
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
@@ -40,9 +41,9 @@ class TensorResult(msgspec.Struct, frozen=True):
 
 
 class FileReport(msgspec.Struct, frozen=True):
-    """A finished file: its path, its tensors in file order, its SHA-256 if asked for."""
+    """A finished file: its path or address, its tensors in file order, its SHA-256 if asked for."""
 
-    path: Path
+    path: Place
     size: int
     tensors: tuple[TensorResult, ...]
     sha256: str = ""

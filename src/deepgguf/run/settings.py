@@ -1,9 +1,10 @@
 """How a plan is carried out; nothing here decides a byte."""
 
-from pathlib import Path
 from typing import Literal
 
 import msgspec
+
+from deepgguf.run.address import Place
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -12,7 +13,7 @@ class Settings(msgspec.Struct, frozen=True):
     `measure_error` measures the quantization error of every tensor.
     """
 
-    folder: Path
+    folder: Place
     overwrite: bool = False
     left_part: Literal["resume", "restart"] | None = None
     allow_nonfinite: bool = False

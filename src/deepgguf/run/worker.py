@@ -11,7 +11,7 @@ from deepgguf.files.files import ReadByNumber
 from deepgguf.planning.pieces import Piece
 from deepgguf.planning.schema import Plan
 from deepgguf.planning.windows import Share, Window
-from deepgguf.run.part_file import PartWriter
+from deepgguf.run.destination import Writer
 from deepgguf.run.piece import Made, make_piece
 from deepgguf.run.result import Result
 from deepgguf.run.window_bytes import WindowBytes
@@ -20,7 +20,7 @@ from deepgguf.run.window_bytes import WindowBytes
 class Worker:
     """What every task of a run needs; it can be pickled, and opens its files where it is used."""
 
-    def __init__(self, plan: Plan, writers: tuple[PartWriter, ...] | None, *, measure_error: bool = False) -> None:
+    def __init__(self, plan: Plan, writers: tuple[Writer, ...] | None, *, measure_error: bool = False) -> None:
         """`writers` belong to the plan's files; None where the files cannot be reached: then results hold the bytes."""
         self._files, self._sources, self._importance = plan.source, plan.sources, plan.importance
         self._writers, self._measure_error = writers, measure_error

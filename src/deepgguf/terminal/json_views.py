@@ -2,17 +2,16 @@
 
 from deepgguf.formats.gguf.types import Value
 from deepgguf.planning.machines import smallest_machine
-from deepgguf.planning.needs import memory_needed
 from deepgguf.planning.schema import Plan, PlannedFile, PlannedTensor
 from deepgguf.run.result import Report, TensorResult
 
 _LONGEST_ARRAY = 16
 
 
-def plan_view(plan: Plan, jobs: int, run: str | None) -> dict[str, object]:
+def plan_view(plan: Plan, memory: int, jobs: int, run: str | None) -> dict[str, object]:
     """Files with their keys and tensors, what is dropped and needed, warnings; `run` is the command."""
     return _head(plan, run) | {
-        "memory": memory_needed(plan, jobs),
+        "memory": memory,
         "jobs": jobs,
         "files": [_file(file) for file in plan.files],
         "sources": [{"name": source.name, "size": source.size} for source in plan.sources],

@@ -19,7 +19,7 @@ _BLOCK = re.compile(r"\bblk\.\d+\.")
 _NUMBERS = ("size", "bytes", "work", "tensors", "parameters", "scales", "bits/weight")
 
 
-def render(plan: Plan, *, memory: int, jobs: int, free_disk: int, free_memory: int | None) -> RenderableType:
+def render(plan: Plan, *, memory: int, jobs: int, free_disk: int | None, free_memory: int | None) -> RenderableType:
     """The whole page; `memory` is what `jobs` threads need, in bytes, as are the free ones (None: not known)."""
     parts: list[RenderableType] = [_facts(plan, memory, jobs, free_disk, free_memory), Text(), _files(plan)]
     for file in {f.kind: f for f in plan.files}.values():
@@ -31,7 +31,7 @@ def render(plan: Plan, *, memory: int, jobs: int, free_disk: int, free_memory: i
     return Group(*parts, *([Text(note)] if note else []))
 
 
-def _facts(plan: Plan, memory: int, jobs: int, free_disk: int, free_memory: int | None) -> Table:
+def _facts(plan: Plan, memory: int, jobs: int, free_disk: int | None, free_memory: int | None) -> Table:
     table = facts_table()
     weights = sum(t.weights for f in plan.files for t in f.tensors)
     sources = sum(source.size for source in plan.sources)

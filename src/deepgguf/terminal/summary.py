@@ -1,19 +1,18 @@
 """What a conversion did, in a few lines."""
 
-from pathlib import Path
-
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from deepgguf.errors import printable
 from deepgguf.planning.schema import Plan
+from deepgguf.run.address import Place
 from deepgguf.run.result import Report
 from deepgguf.terminal.plan_page import type_counts
 from deepgguf.terminal.run_command import how_to_run
 from deepgguf.terminal.sizes import duration, size
 
 
-def render(plan: Plan, folder: Path, report: Report) -> RenderableType:
+def render(plan: Plan, folder: Place, report: Report) -> RenderableType:
     """Files in `folder`, rate, types, what was dropped, NaN and Inf, warnings, and how to run the model."""
     lines = [Text.assemble("wrote ", (printable(f.path), "bold"), f"  {f.size:,} bytes") for f in report.files]
     lines += [Text(f"wrote {printable(report.recipe)}  the types, for --recipe")] if report.recipe else []
