@@ -59,8 +59,6 @@ def faulty_proxy(upstream: str) -> Iterator[Proxy]:
         protocol_version = "HTTP/1.1"
 
         def answer(self) -> None:
-            if self.headers.get("Expect") == "100-continue":
-                self.close_connection = False
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with lock:
                 request = Request(len(proxy.requests) + 1, self.command, self.path, len(body))
@@ -97,8 +95,13 @@ def faulty_proxy(upstream: str) -> Iterator[Proxy]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Clients that are killed go without a word."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     proxy = Proxy(f"http://127.0.0.1:{server.server_address[1]}")
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

@@ -85,6 +85,11 @@ class Parts:
         with self._lock:
             return dict(self._tags)
 
+    @property
+    def uploaded(self) -> int:
+        """How many parts are uploaded."""
+        return len(self._tags)
+
     def write(self, data: memoryview, offset: int) -> None:
         """`data` at byte `offset` of the file; OutputError if an upload has failed.
 

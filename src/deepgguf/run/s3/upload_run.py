@@ -75,7 +75,7 @@ class UploadRun(OutputRun):
         """Writes the journal anew, if a part has been uploaded since, and a hundredth of the file unless `last`."""
         if last:
             self._parts.drain()
-        parts = len(self._parts.tags) - self._parts_recorded
+        parts = self._parts.uploaded - self._parts_recorded
         if parts and (last or parts * self._parts.nbytes >= self.file.size // _SHARE):
             self._write_journal([piece for piece in self._pending if self._is_there(piece)])
 
