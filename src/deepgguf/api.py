@@ -70,6 +70,9 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         UsageError.
         """
         settings, threads = run_settings(self.folder, **choices)
+        if executor is None and self.source.connections:
+            settings = msgspec.structs.replace(settings, jobs=threads.jobs)
+            threads = Threads(threads.jobs + self.source.connections)
         recipe = recipe_path(self.folder, self.files[0].name)
         writes = bool(self.recipe_text) and is_free(recipe, self.recipe_text, overwrite=settings.overwrite)
         report = execute(self, settings, executor or threads, progress=progress or _no_progress)
@@ -96,7 +99,7 @@ def plan(
     options = parse_options(chosen, _file_name(output))
     recipe = ""
     with find_files(source) as files:
-        checkpoint = read_checkpoint(files, executor)
+        checkpoint = read_checkpoint(files, executor or _readers(files))
         if chosen["budget"] is not None:
             fitted = fit(checkpoint, options, parse_size(chosen["budget"], "budget"), executor or _all_processors())
             options, recipe = fitted.options, spell_recipe(fitted.recipe)
@@ -125,7 +128,7 @@ def plan_every_type(
             raise UsageError(f"`{name}`", "contradicts a plan of every type", "leave it out")
     options = parse_options(chosen)
     with find_files(source) as files:
-        checkpoint = read_checkpoint(files, executor)
+        checkpoint = read_checkpoint(files, executor or _readers(files))
     types = [type for type in TYPES if type not in NEED_IMPORTANCE or options.imatrix is not None]
     return {type: totals(build_plan(checkpoint, options.of_type(type))) for type in types}
 
@@ -221,6 +224,8 @@ def compare(
     if source is None:
         return check(headers, None, executor, sha256=sha256, progress=progress)
     with find_files(source) as files:
+        if executor is threads and files.connections:
+            executor = Threads(threads.jobs + files.connections)
         again = plan_again(headers, read_checkpoint(files, executor), given)
         if not remake or again.plan is None:
             return check(headers, again.expected, executor, sha256=sha256, progress=progress)
@@ -229,6 +234,11 @@ def compare(
         check_choices(again.plan, headers, given)
         report = check(headers, again.expected, executor, sha256=sha256, progress=progress)
         return with_remade(report, again.plan, headers, executor, progress)
+
+
+def _readers(files: Files) -> Executor | None:
+    """Threads that read headers where several requests at once are worth it."""
+    return Threads(files.connections) if files.connections else None
 
 
 def _given(choices: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Protocol, cast
 
 from deepgguf.errors import UsageError
 from deepgguf.files.files import Files
-from deepgguf.files.hub_cache import hub_address
+from deepgguf.files.hub_name import hub_address, hub_file_address
 from deepgguf.files.local import LocalFiles, named_file
 
 _SCHEMES: Mapping[str, str] = {
@@ -36,8 +36,8 @@ class Source(Protocol):
 def find_files(source: str | os.PathLike[str] | Files) -> Files:
     """The files of the checkpoint `source`; UsageError if there are none.
 
-    An address begins with one of the schemes above. ORGANIZATION/NAME is a model of the Hugging Face Hub where no folder
-    is called so, and what lies there is what the Hub's own addresses of web pages mean. All else is a folder.
+    An address begins with one of the schemes above. ORGANIZATION/NAME is a model of the Hugging Face Hub where no
+    folder is called so, and so is the address of its web page. All else is a folder.
     """
     if isinstance(source, Files):
         return source
@@ -48,7 +48,7 @@ def find_files(source: str | os.PathLike[str] | Files) -> Files:
 
 def find_file(path: str | os.PathLike[str], what: str) -> tuple[Files, str]:
     """The files among which a single file is, and its name there; `what` it is to be, for UsageError if it is not."""
-    address = os.fspath(path)
+    address = hub_file_address(os.fspath(path)) or os.fspath(path)
     found = _source_of(address)
     return named_file(path, what) if found is None else found.open_file(address)
 

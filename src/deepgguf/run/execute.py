@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 from deepgguf.errors import ChangedError, CheckpointError, OutputError
 from deepgguf.executors.executor import Executor, Progress
+from deepgguf.files.files import Files
 from deepgguf.formats.json_bytes import utf8_text
 from deepgguf.formats.manifest import Manifest
 from deepgguf.planning.identity import file_identity
@@ -63,7 +64,8 @@ def execute(
         worker = stack.enter_context(closing(_worker(plan, disk, runs, settings, executor)))
         written = _make(plan, worker, executor, runs, progress)
         reports = _finish(plan, disk, runs, jobs, settings)
-    return Report(tuple(reports), time.monotonic() - started, written, sum(run.resumed for run in runs))
+    seconds, resumed = time.monotonic() - started, sum(run.resumed for run in runs)
+    return Report(tuple(reports), seconds, written, resumed, traffic=plan.source.traffic)
 
 
 def _job(plan: Plan, number: int, settings: Settings) -> FileJob:
@@ -75,7 +77,7 @@ def _job(plan: Plan, number: int, settings: Settings) -> FileJob:
 
 def _worker(plan: Plan, disk: Disk, runs: Sequence[FileRun], settings: Settings, executor: Executor) -> Worker:
     writers = tuple(_writer(disk, run) for run in runs) if executor.shares_files else None
-    return Worker(plan, writers, measure_error=settings.measure_error)
+    return Worker(plan, writers, measure_error=settings.measure_error, at_once=settings.jobs)
 
 
 def _writer(disk: Disk, run: FileRun) -> PartWriter:
@@ -92,7 +94,8 @@ def _make(plan: Plan, worker: Worker, executor: Executor, runs: Sequence[FileRun
         return runs[file].part is not None and not runs[file].tally.is_finished(number)
 
     written, due = 0, time.monotonic() + _RECORD_SECONDS
-    with _recorded_to_the_last(runs), closing(executor.map(worker.make, windows(plan, unfinished))) as results:
+    results = executor.map(worker.make, windows(plan, unfinished))
+    with _recorded_to_the_last(runs), closing(results), _abandoned_on_error(plan.source):
         for result in results:
             if runs[result.file].tally.is_finished(result.number):
                 continue  # the executor has done a task twice
@@ -107,6 +110,16 @@ def _make(plan: Plan, worker: Worker, executor: Executor, runs: Sequence[FileRun
             found = f"the executor left {run.unfinished} of {len(run.file.tensors)} tensors unfinished"
             raise OutputError(run.paths.part, found, "run again with `resume=True`, or with another executor")
     return written
+
+
+@contextmanager
+def _abandoned_on_error(files: Files) -> Iterator[None]:
+    """Has workers stop waiting for a network where what they wait for is not needed any more."""
+    try:
+        yield
+    except BaseException:
+        files.abandon()
+        raise
 
 
 def _note(run: FileRun, result: Result) -> None:
