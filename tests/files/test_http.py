@@ -6,7 +6,7 @@ from deepgguf.files.http import HttpFiles
 from deepgguf.files.patience import Patience
 
 QUICK = Patience(attempts=4, first=0.01, longest=0.02, asked=1, stall=1)
-INDEX = b'{"weight_map": {"a": "%s", "b": "missing.safetensors", "c": "../x.safetensors"}}' % SHARD.encode()
+INDEX = b'{"weight_map": {"a": "%s", "b": "../x.safetensors", "c": 1}}' % SHARD.encode()
 
 
 class TestHttpFiles(Conformance):
@@ -22,7 +22,7 @@ class TestHttpFiles(Conformance):
         self.web.put(name, content)
 
     def test_names_are_sorted(self, made):
-        """Those that are well known, and those that the index names and that are there."""
+        """Those that are well known, and those that the index names."""
         assert list(made.names()) == ["README.md", "config.json"]
         self.web.put("model.safetensors.index.json", INDEX)
         with HttpFiles(self.web.plain) as files:

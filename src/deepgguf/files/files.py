@@ -42,6 +42,9 @@ class Files(ABC):
     connections: int = 0
     """How many requests are worth being on their way besides what is worked on; each is for a window."""
 
+    held: int = 0
+    """Bytes of memory that it holds at most of what it has read."""
+
     @property
     def traffic(self) -> Traffic | None:
         """What was read over a network so far; None for other sources."""

@@ -84,7 +84,10 @@ class HttpFiles(RemoteFiles):
         return None
 
     def _shards(self) -> set[str]:
-        """The names in the index that lie in this folder; what is wrong with it is for its reader to say."""
+        """The names in the index that lie in this folder; what is wrong with it is for its reader to say.
+
+        Whether they are there shows when they are read.
+        """
         index = self.facts(INDEX)
         if index.size > _MOST_INDEX:
             return set()
@@ -93,7 +96,7 @@ class HttpFiles(RemoteFiles):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
             return set()
         named = weights.values() if isinstance(weights, dict) else ()
-        return {name for name in named if isinstance(name, str) and "/" not in name and self._probed(name) is None}
+        return {name for name in named if isinstance(name, str) and "/" not in name}
 
     def _address(self, name: str) -> str:
         """The file's; a name is nothing but folders and a file below this one."""

@@ -120,9 +120,10 @@ class Client:
     def _shut_down(self, before: float) -> None:
         with self._lock:
             for connection, deadline in self._deadlines.items():
-                if deadline < before and connection.sock:
+                opened = connection.sock  # its reader may close it just now
+                if deadline < before and opened:
                     with suppress(OSError):
-                        connection.sock.shutdown(socket.SHUT_RDWR)
+                        opened.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Closes what is idle."""

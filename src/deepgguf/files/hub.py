@@ -138,13 +138,18 @@ def _opened(named: HubName, wanted: Sequence[str] = ()) -> Files:
     if constants.HF_HUB_OFFLINE:
         return _offline(named, cached)
     info = _listed(named)
-    listed = [entry.rfilename for entry in info.siblings or ()]
-    commit = info.sha or named.revision or "main"
+    listed, commit = [entry.rfilename for entry in info.siblings or () if _is_plain(entry.rfilename)], info.sha
+    if not listed or not commit or not _is_plain(commit):
+        raise OutputError(named.address, "the Hub lists no file at all, or no commit", "look at the model's page")
     snapshot = cached / "snapshots" / commit
     needed = wanted or [name for name in listed if name.endswith(_READ)]
     if needed and all((snapshot / name).exists() for name in needed):
         return LocalFiles(snapshot)
     return HubFiles(named.model, commit, listed)
+
+
+def _is_plain(name: str) -> bool:
+    return name.isprintable() and all(part not in ("", ".", "..") for part in name.split("/"))
 
 
 def _offline(named: HubName, cached: Path) -> Files:

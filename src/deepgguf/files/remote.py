@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepgguf.errors import CheckpointError, DeepggufError, OutputError
+from deepgguf.files.blocks import HELD, SMALL, Blocks
 from deepgguf.files.files import Buffer, FileFacts, Files, ReadByNumber, changed, flat, gone
 from deepgguf.files.http_client import Client, Exchange, Headers, origin_of
 from deepgguf.files.patience import PATIENCE, Patience, asked_for
@@ -58,6 +59,7 @@ class RemoteFiles(Files):
 
     whole_windows = True
     connections = 8
+    held = HELD
 
     def __init__(self, patience: Patience | None = None) -> None:
         self._patience = patience or PATIENCE
@@ -69,7 +71,7 @@ class RemoteFiles(Files):
         """Nothing open, nothing known."""
         self._client = Client(self._patience.stall)
         self._places: dict[str, Place] = {}
-        self._ahead = ReadAhead(self._precisely)
+        self._ahead, self._blocks = ReadAhead(self._precisely), Blocks(self._precisely)
         self._insistence.resume()
 
     @abstractmethod
@@ -102,8 +104,12 @@ class RemoteFiles(Files):
         return place.facts
 
     def readinto(self, file: FileFacts, offset: int, buffer: Buffer) -> None:
-        """Reads these bytes and no other by one request; as many as it takes if it breaks off."""
-        self._precisely(file, offset, flat(buffer))
+        """Reads these bytes and no other by one request, unless they are few; as many as it takes if it breaks off."""
+        view = flat(buffer)
+        if len(view) < SMALL and offset + len(view) <= file.size:
+            self._blocks.readinto(file, offset, view)
+        else:
+            self._precisely(file, offset, view)
 
     def read(self, file: FileFacts, offset: int, nbytes: int) -> NDArray[np.uint8]:
         """As `Files.read`; of what is read in order, more and more is read ahead."""

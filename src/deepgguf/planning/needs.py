@@ -24,7 +24,7 @@ def memory_needed(plan: Plan, jobs: int) -> int:
     threads = jobs + plan.source.connections
     sources = sum(len(t.sources) for file in plan.files for t in file.tensors)
     arrays = sum(_array_bytes(value) for file in plan.files for value in file.keys.values())
-    return _PROCESS + threads * worker_bytes(plan) + sources * _PER_SOURCE + arrays
+    return _PROCESS + plan.source.held + threads * worker_bytes(plan) + sources * _PER_SOURCE + arrays
 
 
 def worker_bytes(plan: Plan) -> int:

@@ -62,9 +62,11 @@ Accident = Callable[["_Handler", Content, int, int], bool]
 class Web:
     """Both hosts, each a port of this machine. `accidents` happen to one request for a shard's bytes after the other."""
 
-    def __init__(self, files: Mapping[str, bytes | Path], certificate: tuple[Path, Path] | None = None) -> None:
+    def __init__(self, files: Mapping[str, bytes | Path], certificate: Path | None = None) -> None:
         self.files = {name: Content(held) for name, held in files.items()}
         self.listed: list[str] | None = None
+        self.listing: bytes | None = None
+        self.moved = ""
         self.accidents: list[Accident] = []
         self.everywhere = False
         self.signature, self.private, self.gated, self.delay = 1, False, False, 0.0
@@ -76,7 +78,7 @@ class Web:
         if certificate:
             self.scheme = "https"
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(*certificate)
+            context.load_cert_chain(certificate)
             for server in self._servers:
                 server.socket = context.wrap_socket(server.socket, server_side=True)
 
@@ -146,14 +148,23 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         web, parts = self.web, urlsplit(self.path)
         path = unquote(parts.path)
         with web.lock:
-            web.log.append(Asked(self.server.host, self.command, self.path, dict(self.headers)))
+            web.log.append(
+                Asked(
+                    self.server.host,
+                    self.command,
+                    self.path,
+                    {name.title(): value for name, value in self.headers.items()},
+                )
+            )
         if web.delay:
             time.sleep(web.delay)
         plain = re.fullmatch(r"/plain/(.+)", path)
         api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path)
         resolved = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         blob = re.fullmatch(r"/blob/(.+)", path)
-        if plain and self.server.host == "hub":
+        if plain and web.moved:
+            self.answer(302, {"Location": f"{web.moved}{plain[1]}"})
+        elif plain and self.server.host == "hub":
             self.give(plain[1])
         elif api:
             self.list(api[1], api[2] or MAIN)
@@ -174,7 +185,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(404, {"X-Error-Code": "RevisionNotFound"})
         names = web.files if web.listed is None else web.listed
         listing = {"id": MODEL, "sha": COMMIT, "siblings": [{"rfilename": name} for name in names]}
-        return self.answer(200, {"Content-Type": "application/json"}, json.dumps(listing).encode())
+        body = web.listing or json.dumps(listing).encode()
+        return self.answer(200, {"Content-Type": "application/json"}, body)
 
     def resolve(self, model: str, commit: str, name: str) -> None:
         web = self.web
