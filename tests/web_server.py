@@ -1,6 +1,6 @@
 """A web server that speaks as the Hugging Face Hub does, and as any server of files; it misbehaves on command.
 
-/plain/FILE                                the file, with an entity tag and ranges
+/FOLDER/FILE                                the file, with an entity tag and ranges
 /api/models/ORG/NAME[/revision/REVISION]   the Hub's listing
 /ORG/NAME/resolve/COMMIT/FILE              the file (small ones), or a redirect to the other host, where it has a
                                            signed address: /blob/FILE?signature=N
@@ -62,9 +62,12 @@ Accident = Callable[["_Handler", Content, int, int], bool]
 class Web:
     """Both hosts, each a port of this machine. `accidents` happen to one request for a shard's bytes after the other."""
 
-    def __init__(self, files: Mapping[str, bytes | Path], certificate: Path | None = None) -> None:
+    def __init__(
+        self, files: Mapping[str, bytes | Path], certificate: Path | None = None, folder: str = "plain"
+    ) -> None:
         self.files = {name: Content(held) for name, held in files.items()}
         self.listed: list[str] | None = None
+        self.folder = folder
         self.listing: bytes | None = None
         self.moved = ""
         self.accidents: list[Accident] = []
@@ -99,7 +102,7 @@ class Web:
 
     @property
     def plain(self) -> str:
-        return f"{self.host()}/plain/"
+        return f"{self.host()}/{self.folder}/"
 
     def put(self, name: str, content: bytes) -> None:
         self.files[name] = Content(content)
@@ -158,7 +161,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             )
         if web.delay:
             time.sleep(web.delay)
-        plain = re.fullmatch(r"/plain/(.+)", path)
+        plain = re.fullmatch(rf"/{web.folder}/(.+)", path)
         api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path)
         resolved = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         blob = re.fullmatch(r"/blob/(.+)", path)
@@ -367,10 +370,10 @@ def is_replaced(handler: _Handler, content: Content, first: int, nbytes: int) ->
 
 
 @contextlib.contextmanager
-def web_of(folder: Path, **how: Any) -> Iterator[Web]:
+def web_of(place: Path, **how: Any) -> Iterator[Web]:
     """A server of the files in a folder."""
     files: dict[str, bytes | Path] = {
-        str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()
+        str(path.relative_to(place)): path for path in sorted(place.rglob("*")) if path.is_file()
     }
     with Web(files, **how) as web:
         yield web

@@ -27,6 +27,7 @@ def quick(monkeypatch, tmp_path):
     """Waits are short, and nobody's settings count."""
     for module in ("remote", "hub"):
         monkeypatch.setattr(f"deepgguf.files.{module}.PATIENCE", QUICK)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
