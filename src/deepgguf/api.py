@@ -23,7 +23,7 @@ from deepgguf.errors import UsageError, VerificationError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.executors.threads import Threads, available_processors
 from deepgguf.files.files import Files
-from deepgguf.files.find import find_files
+from deepgguf.files.find import find_files, is_address
 from deepgguf.fitting.fit import fit
 from deepgguf.fitting.write import is_free, recipe_path, write_recipe
 from deepgguf.formats.gguf.describe import Description, describe
@@ -158,6 +158,8 @@ def convert(
 def inspect(path: StrPath) -> Description:
     """What the GGUF file `path` (or the split set that it belongs to) says of itself.
 
+    Of one at an address the headers alone are read.
+
     Tensors of the types that forks of ggml have (ik_llama.cpp) are described too. Raises UsageError if there is no such
     file, OutputError if it cannot be read, GGUFError if it is not a sound GGUF.
     """
@@ -220,6 +222,8 @@ def compare(
     if source is None and (remake or given):
         name = "remake" if remake else next(iter(given))
         raise UsageError(f"`{name}`", "has no meaning without the checkpoint", "give it as the source")
+    if is_address(path):
+        raise UsageError(os.fspath(path), "verify reads the whole file, more than once", "download it first")
     headers = read_split_set(path)
     if source is None:
         return check(headers, None, executor, sha256=sha256, progress=progress)

@@ -11,6 +11,7 @@ from deepgguf.errors import UsageError
 from deepgguf.files.files import Files
 from deepgguf.files.hub_name import hub_address, hub_file_address
 from deepgguf.files.local import LocalFiles, named_file
+from deepgguf.files.near import copied
 
 _SCHEMES: Mapping[str, str] = {
     "hf": "deepgguf.files.hub",
@@ -53,9 +54,18 @@ def find_file(path: str | os.PathLike[str], what: str) -> tuple[Files, str]:
     return named_file(path, what) if found is None else found.open_file(address)
 
 
+def near_file(path: str | os.PathLike[str], what: str) -> tuple[Files, str]:
+    """As `find_file`, of a file that is read all over: from a copy of one that is elsewhere."""
+    files, name = find_file(path, what)
+    if not files.connections:
+        return files, name
+    with files:
+        return copied(files, name)
+
+
 def is_address(path: str | os.PathLike[str]) -> bool:
     """Whether it is read by another module than that of folders."""
-    return _source_of(os.fspath(path)) is not None
+    return _source_of(hub_file_address(os.fspath(path)) or os.fspath(path)) is not None
 
 
 def _source_of(address: str) -> Source | None:
