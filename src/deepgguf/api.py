@@ -23,7 +23,7 @@ from deepgguf.errors import UsageError, VerificationError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.executors.threads import Threads, available_processors
 from deepgguf.files.files import Files
-from deepgguf.files.find import find_files
+from deepgguf.files.find import find_files, is_address
 from deepgguf.fitting.fit import fit
 from deepgguf.fitting.write import is_free, recipe_path, write_recipe
 from deepgguf.formats.gguf.describe import Description, describe
@@ -72,6 +72,9 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         UsageError.
         """
         settings, threads = run_settings(self.folder, **choices)
+        if executor is None and self.source.connections:
+            settings = msgspec.structs.replace(settings, jobs=threads.jobs)
+            threads = Threads(threads.jobs + self.source.connections)
         if not self.recipe_text:
             return execute(self, settings, executor or threads, progress=progress or _no_progress)
         assert isinstance(self.folder, Path)
@@ -105,7 +108,7 @@ def plan(
         found = "writes the types that it chooses beside the files, which S3 is no place for"
         raise UsageError("`budget`", found, "name a file for them: `write_recipe`")
     with find_files(source) as files:
-        checkpoint = read_checkpoint(files, executor)
+        checkpoint = read_checkpoint(files, executor or _readers(files))
         if chosen["budget"] is not None:
             fitted = fit(checkpoint, options, parse_size(chosen["budget"], "budget"), executor or _all_processors())
             options, recipe = fitted.options, spell_recipe(fitted.recipe)
@@ -134,7 +137,7 @@ def plan_every_type(
             raise UsageError(f"`{name}`", "contradicts a plan of every type", "leave it out")
     options = parse_options(chosen)
     with find_files(source) as files:
-        checkpoint = read_checkpoint(files, executor)
+        checkpoint = read_checkpoint(files, executor or _readers(files))
     types = [type for type in TYPES if type not in NEED_IMPORTANCE or options.imatrix is not None]
     return {type: totals(build_plan(checkpoint, options.of_type(type))) for type in types}
 
@@ -163,6 +166,8 @@ def convert(
 @checked
 def inspect(path: StrPath) -> Description:
     """What the GGUF file `path` (or the split set that it belongs to) says of itself.
+
+    Of one at an address the headers alone are read.
 
     Tensors of the types that forks of ggml have (ik_llama.cpp) are described too. Raises UsageError if there is no such
     file, OutputError if it cannot be read, GGUFError if it is not a sound GGUF.
@@ -226,10 +231,14 @@ def compare(
     if source is None and (remake or given):
         name = "remake" if remake else next(iter(given))
         raise UsageError(f"`{name}`", "has no meaning without the checkpoint", "give it as the source")
+    if is_address(path):
+        raise UsageError(os.fspath(path), "verify reads the whole file, more than once", "download it first")
     headers = read_split_set(path)
     if source is None:
         return check(headers, None, executor, sha256=sha256, progress=progress)
     with find_files(source) as files:
+        if executor is threads and files.connections:
+            executor = Threads(threads.jobs + files.connections)
         again = plan_again(headers, read_checkpoint(files, executor), given)
         if not remake or again.plan is None:
             return check(headers, again.expected, executor, sha256=sha256, progress=progress)
@@ -238,6 +247,11 @@ def compare(
         check_choices(again.plan, headers, given)
         report = check(headers, again.expected, executor, sha256=sha256, progress=progress)
         return with_remade(report, again.plan, headers, executor, progress)
+
+
+def _readers(files: Files) -> Executor | None:
+    """Threads that read headers where several requests at once are worth it."""
+    return Threads(files.connections) if files.connections else None
 
 
 def _given(choices: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,40 +5,35 @@ role. A bucket that is read without credentials is a public one.
 """
 
 import os
-import random
 import re
 import threading
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from deepgguf.errors import CheckpointError, DeepggufError, OutputError, UsageError
-from deepgguf.files.files import Buffer, FileFacts, Files, changed, flat, gone
+from deepgguf.errors import ChangedError, CheckpointError, OutputError, UsageError
+from deepgguf.files.blocks import HELD, SMALL, Blocks
+from deepgguf.files.files import Buffer, FileFacts, Files, ReadByNumber, changed, flat, gone
+from deepgguf.files.patience import PATIENCE
+from deepgguf.files.read_ahead import ReadAhead
+from deepgguf.files.remote import Filling
+from deepgguf.files.traffic import Meter, Traffic
+from deepgguf.files.trouble import NOT_NOW, Insistence, Tries, Trouble
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
     from obstore.store import ObjectStore, RetryConfig, S3Credential
 
-ATTEMPTS = 5
-"""How often a range that broke off, or that no server answers, is asked for; obstore's own retries come on top."""
-_FIRST_PAUSE = 0.5  # seconds; doubled every time, and spread, so that many readers do not come back at once
-_RETRIES: "RetryConfig" = {
-    "max_retries": 6,
-    "retry_timeout": timedelta(minutes=2),
-    "backoff": {"init_backoff": timedelta(milliseconds=250), "max_backoff": timedelta(seconds=15), "base": 2},
-}
-_SILENCE = timedelta(seconds=30)  # without a byte: a stall, and the request is made anew
+_ONCE: "RetryConfig" = {"max_retries": 0}  # what is asked again, and when, is said by `Insistence`, and counted
 _LONGEST = timedelta(hours=1)  # of a request that goes on; obstore's 30 seconds are too few for a window on a slow line
 _CHUNK = 1 << 20  # bytes; what is held of an answer besides the reader's buffer
-_HEAD = 1 << 18  # bytes: the header of a shard of DeepSeek-V3 has about a third of that
-_HEADS = 32
 _CREDENTIALS_LAST = timedelta(minutes=10)  # botocore renews those that expire; it is asked again so often
-_RESUME = "run again with `resume=True`"
+_STATUS = re.compile(r"status code: (\d{3})")
+_T = TypeVar("_T")
 
 
 def require_extra(address: str) -> None:
@@ -78,10 +73,11 @@ def _az(container: str) -> "ObjectStore":
 
 
 def _client(*endpoints: str) -> dict[str, Any]:
-    """Timeouts and retries; http without TLS only where the user names such an endpoint."""
+    """Timeouts; http without TLS only where the user names such an endpoint."""
     plain = any(value.startswith("http://") for name, value in os.environ.items() if name.upper().startswith(endpoints))
-    options = {"timeout": _LONGEST, "read_timeout": _SILENCE, "allow_http": plain}
-    return {"client_options": options, "retry_config": _RETRIES}
+    stall = timedelta(seconds=PATIENCE.stall)
+    options = {"timeout": _LONGEST, "read_timeout": stall, "connect_timeout": stall, "allow_http": plain}
+    return {"client_options": options, "retry_config": _ONCE}
 
 
 class _Cloud(NamedTuple):
@@ -121,14 +117,16 @@ class CloudFiles(Files):
     """The objects directly below an address; a version is an entity tag, which every request for bytes names too."""
 
     whole_windows = True
+    connections = 8
+    held = HELD
 
     def __init__(self, address: str) -> None:
         """Connects to nothing yet. UsageError if it is no address, or without the packages that it takes."""
         parts = _ADDRESS.fullmatch(address)
         if parts is None or parts["scheme"].lower() not in _CLOUDS:
             raise UsageError(address, "names no bucket", "give s3://BUCKET/PREFIX/, gs://… or az://CONTAINER/PREFIX/")
-        self.__setstate__((parts["scheme"].lower(), parts["bucket"], parts["prefix"] or ""))
         require_extra(address)
+        self.__setstate__((parts["scheme"].lower(), parts["bucket"], parts["prefix"] or ""))
 
     def __getstate__(self) -> tuple[str, str, str]:
         """What is pickled: the address. Credentials are looked for where it is read."""
@@ -137,9 +135,15 @@ class CloudFiles(Files):
     def __setstate__(self, state: tuple[str, str, str]) -> None:
         """Starts with no connection."""
         self._scheme, self._bucket, self._prefix = state
-        self._lock = threading.Lock()  # guards what follows
+        self._meter, self._lock = Meter(), threading.Lock()
+        self._insistence = Insistence(PATIENCE, self._meter)
+        self._start()
+
+    def _start(self) -> None:
+        """Nothing open, nothing known."""
         self._opened: ObjectStore | None = None
-        self._heads: OrderedDict[FileFacts, bytes] = OrderedDict()  # the first bytes of the files read last
+        self._ahead, self._blocks = ReadAhead(self._precisely), Blocks(self._precisely)
+        self._insistence.resume()
 
     def __eq__(self, other: object) -> bool:
         """Whether both have the same address; a plan is a value, its source too."""
@@ -153,6 +157,11 @@ class CloudFiles(Files):
     def place(self) -> str:
         """The address, without a slash at its end."""
         return f"{self._scheme}://{self._key_below(self._bucket, self._prefix)}"
+
+    @property
+    def traffic(self) -> Traffic:
+        """What was read so far."""
+        return self._meter.traffic()
 
     @property
     def checkpoint_name(self) -> str:
@@ -176,82 +185,82 @@ class CloudFiles(Files):
         """Size and entity tag."""
         import obstore
 
-        try:
-            return _facts(name, obstore.head(self._store(), self._key(name)))
-        except _errors() as error:
-            raise self._failed(name, error) from None
+        key = self._key(name)
+        return self._until_done(name, lambda _: _facts(name, obstore.head(self._store(), key)))
 
     def readinto(self, file: FileFacts, offset: int, buffer: Buffer) -> None:
-        """Reads a range of the version that `file` says; one that breaks off is resumed where it did."""
+        """Reads these bytes and no other by one request, unless they are few; as many as it takes if it breaks off."""
         view = flat(buffer)
-        if offset + len(view) > file.size:
-            raise changed(file)
-        if offset + len(view) <= _HEAD and len(view) < _HEAD and self._has_header(file):
-            view[:] = self._head(file)[offset : offset + len(view)]
+        if len(view) < SMALL and offset + len(view) <= file.size:
+            self._blocks.readinto(file, offset, view)
         else:
-            self._read_range(file, offset, view)
+            self._precisely(file, offset, view)
+
+    def read(self, file: FileFacts, offset: int, nbytes: int) -> NDArray[np.uint8]:
+        """As `Files.read`; of what is read in order, more and more is read ahead."""
+        buffer = np.empty(nbytes, np.uint8)
+        self._ahead.readinto(file, offset, flat(buffer))
+        return buffer
+
+    def by_number(self, numbered: Sequence[FileFacts]) -> ReadByNumber:
+        """As `Files.by_number`, and as `read`."""
+        return lambda number, offset, buffer: self._ahead.readinto(numbered[number], offset, flat(buffer))
+
+    def abandon(self) -> None:
+        """Ends what other threads wait for."""
+        self._insistence.abandon()
 
     def close(self) -> None:
-        """Forgets connections and first bytes."""
-        with self._lock:
-            self._opened = None
-            self._heads.clear()
+        """Forgets connections, and what was read."""
+        self._start()
 
-    def _has_header(self, file: FileFacts) -> bool:
-        """Whether the file begins with what a plan reads in two steps: its header's length, and the header."""
-        return file.name.endswith((".safetensors", ".gguf"))
+    def _precisely(self, file: FileFacts, offset: int, view: memoryview) -> None:
+        if offset + len(view) > file.size:
+            raise changed(file)
+        filling = Filling(view, offset)
+        try:
+            if view:
+                self._until_done(file.name, lambda tries: self._filled(file, filling, tries))
+        except CheckpointError as error:
+            raise error if isinstance(error, ChangedError) else gone(error) from None
 
-    def _head(self, file: FileFacts) -> bytes:
-        """The first bytes, in one request for all that a header is read by."""
-        with self._lock:
-            held = self._heads.get(file)
-        if held is None:
-            held = bytes(min(file.size, _HEAD))
-            first = np.empty(len(held), np.uint8)
-            self._read_range(file, 0, flat(first))
-            held = first.tobytes()
-            with self._lock:
-                self._heads[file] = held
-                while len(self._heads) > _HEADS:
-                    self._heads.popitem(last=False)
-        return held
-
-    def _read_range(self, file: FileFacts, offset: int, view: memoryview) -> None:
-        """As `readinto`. OutputError when `ATTEMPTS` requests in a row have brought nothing."""
-        done, failed = 0, 0
-        while done < len(view):
-            try:
-                for chunk in self._stream(file, offset + done, offset + len(view)):
-                    if len(chunk) > len(view) - done:
-                        raise changed(file)  # more than was asked for: the server does not know ranges
-                    view[done : done + len(chunk)] = chunk
-                    done, failed = done + len(chunk), 0
-                if done < len(view):
-                    raise ConnectionError("the answer is shorter than it says")
-            except _errors() as error:
-                failed += 1
-                reason = self._failed(file.name, error)
-                if isinstance(reason, CheckpointError):
-                    raise gone(reason) from None
-                if not _may_pass(error) or failed >= ATTEMPTS:
-                    raise reason from None
-                time.sleep(_FIRST_PAUSE * 2 ** (failed - 1) * random.uniform(0.5, 1.5))
-
-    def _stream(self, file: FileFacts, start: int, stop: int) -> Any:
-        """The bytes of that range of the version that `file` says, in chunks; ChangedError for those of another."""
+    def _filled(self, file: FileFacts, filling: Filling, tries: Tries) -> None:
+        """What is missing, by one request for the version that `file` says. ChangedError for bytes of another."""
         import obstore
         from obstore.exceptions import PreconditionError
 
-        options: GetOptions = {"range": (start, stop)}
+        first, last = filling.span
+        options: GetOptions = {"range": (first, last + 1)}
         if file.version.startswith('"'):
             options["if_match"] = file.version
         try:
             result = obstore.get(self._store(), self._key(file.name), options=options)
         except PreconditionError:
             raise changed(file) from None
-        if _facts(file.name, result.meta) != file or result.range != (start, stop):
+        if _facts(file.name, result.meta) != file or result.range != (first, last + 1):
             raise changed(file)
-        return result.stream(min_chunk_size=_CHUNK)
+        for chunk in result.stream(min_chunk_size=_CHUNK):
+            rest = filling.rest(len(chunk))
+            if len(rest) < len(chunk):
+                raise Trouble("body too long")
+            rest[:] = chunk
+            filling.done += len(chunk)
+            self._meter.came(len(chunk))
+            tries.got_on()
+        if filling.rest(1):
+            raise Trouble("body too short")
+
+    def _until_done(self, name: str, ask: Callable[[Tries], _T]) -> _T:
+        """The result of `ask`; exceptions of obstore's are ours, or have it asked again."""
+
+        def once(tries: Tries) -> _T:
+            self._meter.asked()
+            try:
+                return ask(tries)
+            except _errors() as error:
+                raise self._failed(name, error) from None
+
+        return self._insistence.until_done(name, once)
 
     def _store(self) -> "ObjectStore":
         with self._lock:
@@ -272,18 +281,16 @@ class CloudFiles(Files):
     def _listed(self, prefix: str) -> list[str]:
         import obstore
 
-        try:
-            found = obstore.list_with_delimiter(self._store(), prefix or None)["objects"]
-        except _errors() as error:
-            raise self._failed(self.place, error) from None
+        listed = self._until_done(self.place, lambda _: obstore.list_with_delimiter(self._store(), prefix or None))
+        found = listed["objects"]
         below = f"{prefix}/" if prefix else ""  # a folder's own mark is an object too
         return sorted(meta["path"].removeprefix(below) for meta in found if meta["path"].startswith(below))
 
     def _absent(self, name: str) -> CheckpointError:
         return CheckpointError(name, f"no such object in {self.place}", "upload it, or give another address")
 
-    def _failed(self, name: str, error: Exception) -> DeepggufError:
-        """What an exception of obstore's means for the file."""
+    def _failed(self, name: str, error: Exception) -> Exception:
+        """What an exception of obstore's means for the file; `Trouble` if the next request may go well."""
         from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
         text = _shown(error)
@@ -294,7 +301,10 @@ class CloudFiles(Files):
         if isinstance(error, PermissionDeniedError | UnauthenticatedError):
             credentials = _CLOUDS[self._scheme].credentials
             return OutputError(name, f"{self.place} may not be read: {text}", f"look at the credentials: {credentials}")
-        return OutputError(name, f"cannot be read: {text}", f"check network and endpoint, then {_RESUME}")
+        status = _STATUS.search(text)
+        if status is None or int(status[1]) in NOT_NOW:
+            return Trouble(f"status {status[1]}" if status else text)
+        return OutputError(name, f"cannot be read: {text}", "check region, endpoint and address")
 
 
 def _facts(name: str, meta: "ObjectMeta") -> FileFacts:
@@ -306,13 +316,6 @@ def _errors() -> tuple[type[Exception], ...]:
     from obstore.exceptions import BaseError
 
     return BaseError, OSError, ValueError
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether the same request may succeed later."""
-    from obstore.exceptions import GenericError
-
-    return isinstance(error, GenericError | ConnectionError)
 
 
 def _shown(error: Exception) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepgguf.errors import ChangedError, CheckpointError, OutputError
+from deepgguf.files.traffic import Traffic
 
 Buffer = memoryview | bytearray | NDArray[Any]
 ReadByNumber = Callable[[int, int, Buffer], None]
@@ -37,6 +38,17 @@ class Files(ABC):
 
     whole_windows: bool = False
     """Whether a request is worth megabytes: a window is then read at once, and else piece by piece, as it is used."""
+
+    connections: int = 0
+    """How many requests are worth being on their way besides what is worked on; each is for a window."""
+
+    held: int = 0
+    """Bytes of memory that it holds at most of what it has read."""
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """What was read over a network so far; None for other sources."""
+        return None
 
     @property
     @abstractmethod
@@ -81,6 +93,9 @@ class Files(ABC):
         Raises ChangedError if the file is no longer what `file` says, or ends before; OutputError if it cannot be read,
         `gone` if it is not there any more: neither says that the checkpoint is wrong.
         """
+
+    def abandon(self) -> None:  # noqa: B027 - most sources do not wait
+        """Has reads that wait for a network end soon, with OutputError; until it is closed nothing is tried again."""
 
     @abstractmethod
     def close(self) -> None:

@@ -9,8 +9,9 @@ from typing import Protocol, cast
 
 from deepgguf.errors import UsageError
 from deepgguf.files.files import Files
-from deepgguf.files.hub_cache import hub_address
+from deepgguf.files.hub_name import hub_address, hub_file_address
 from deepgguf.files.local import LocalFiles, named_file
+from deepgguf.files.near import copied
 
 _SCHEMES: Mapping[str, str] = {
     "hf": "deepgguf.files.hub",
@@ -39,8 +40,8 @@ class Source(Protocol):
 def find_files(source: str | os.PathLike[str] | Files) -> Files:
     """The files of the checkpoint `source`; UsageError if there are none.
 
-    An address begins with one of the schemes above. ORGANIZATION/NAME is a model of the Hugging Face Hub where no folder
-    is called so, and what lies there is what the Hub's own addresses of web pages mean. All else is a folder.
+    An address begins with one of the schemes above. ORGANIZATION/NAME is a model of the Hugging Face Hub where no
+    folder is called so, and so is the address of its web page. All else is a folder.
     """
     if isinstance(source, Files):
         return source
@@ -51,14 +52,23 @@ def find_files(source: str | os.PathLike[str] | Files) -> Files:
 
 def find_file(path: str | os.PathLike[str], what: str) -> tuple[Files, str]:
     """The files among which a single file is, and its name there; `what` it is to be, for UsageError if it is not."""
-    address = os.fspath(path)
+    address = hub_file_address(os.fspath(path)) or os.fspath(path)
     found = _source_of(address)
     return named_file(path, what) if found is None else found.open_file(address)
 
 
+def near_file(path: str | os.PathLike[str], what: str) -> tuple[Files, str]:
+    """As `find_file`, of a file that is read all over: from a copy of one that is elsewhere."""
+    files, name = find_file(path, what)
+    if not files.connections:
+        return files, name
+    with files:
+        return copied(files, name)
+
+
 def is_address(path: str | os.PathLike[str]) -> bool:
     """Whether it is read by another module than that of folders."""
-    return _source_of(os.fspath(path)) is not None
+    return _source_of(hub_file_address(os.fspath(path)) or os.fspath(path)) is not None
 
 
 def _source_of(address: str) -> Source | None:

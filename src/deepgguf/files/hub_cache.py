@@ -13,12 +13,6 @@ from deepgguf.files.regular_file import open_regular
 
 _PREFIX = "models--"
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # such bytes as Python has them
-_HUB_NAME = re.compile(
-    r"(?P<address>(https?://)?(www\.)?(huggingface\.co|hf\.co)/|hf:(//)?)?"
-    r"(?P<organization>[A-Za-z0-9][\w.-]*)/(?P<name>[A-Za-z0-9][\w.-]*)"
-    r"(?:@(?P<revision>[\w./-]+)|(?(address)(?:/tree/(?P<tree>[\w./-]+?))?|)/?)",
-    re.ASCII,
-)
 _REF_CAP = 256  # bytes; a revision's hash has 40
 
 
@@ -70,16 +64,6 @@ def hub_repository(folder: Path) -> tuple[str | None, str | None]:
     if snapshots != "snapshots" or not model.startswith(_PREFIX):
         return None, None
     return model.removeprefix(_PREFIX).replace("--", "/", 1), commit
-
-
-def hub_address(name: str) -> str | None:
-    """`hf:ORGANIZATION/NAME[@REVISION]` if `name`, which is no folder, is what people call a model of the Hub, or the
-    address of its web page; None if not."""
-    found = _HUB_NAME.fullmatch(name)
-    if found is None or (not found["address"] and (Path(found["organization"]).exists() or Path(name).exists())):
-        return None
-    revision = found["revision"] or found["tree"]
-    return f"hf:{found['organization']}/{found['name']}" + (f"@{revision}" if revision else "")
 
 
 def blobs_folder(folder: str) -> str | None:

@@ -17,10 +17,14 @@ _PER_NUMBER = 45
 
 
 def memory_needed(plan: Plan, jobs: int) -> int:
-    """Peak resident memory of `convert` with `jobs` threads, in bytes: it depends on jobs, hardly on the model."""
+    """Peak resident memory of `convert` with `jobs` threads, in bytes: it depends on jobs, hardly on the model.
+
+    A source that is read ahead has more threads, one for each of its connections.
+    """
+    threads = jobs + plan.source.connections
     sources = sum(len(t.sources) for file in plan.files for t in file.tensors)
     arrays = sum(_array_bytes(value) for file in plan.files for value in file.keys.values())
-    return _PROCESS + jobs * worker_bytes(plan) + sources * _PER_SOURCE + arrays
+    return _PROCESS + plan.source.held + threads * worker_bytes(plan) + sources * _PER_SOURCE + arrays
 
 
 def worker_bytes(plan: Plan) -> int:

@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from deepgguf.errors import ChangedError, CheckpointError, OutputError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.executors.threads import Threads
+from deepgguf.files.files import Files
 from deepgguf.planning.schema import Plan
 from deepgguf.planning.windows import windows
 from deepgguf.run.address import S3Address
@@ -53,7 +54,8 @@ def execute(
         worker = stack.enter_context(closing(_worker(plan, destination, runs, settings, executor)))
         written = _make(plan, worker, executor, runs, progress, by_outputs=destination.by_outputs)
         reports = _finish(plan, destination, runs, settings)
-    return Report(tuple(reports), time.monotonic() - started, written, sum(run.resumed for run in runs))
+    seconds, resumed = time.monotonic() - started, sum(run.resumed for run in runs)
+    return Report(tuple(reports), seconds, written, resumed, traffic=plan.source.traffic)
 
 
 def _destination(plan: Plan, settings: Settings, disk: Disk) -> Destination:
@@ -70,7 +72,7 @@ def _worker(
     """Workers write by themselves where they see the files; those of this process see whatever it writes."""
     shared = executor.shares_files if destination.shares_files else isinstance(executor, Threads)
     writers = tuple(run.writer() for run in runs) if shared else None
-    return Worker(plan, writers, measure_error=settings.measure_error)
+    return Worker(plan, writers, measure_error=settings.measure_error, at_once=settings.jobs)
 
 
 def _make(
@@ -85,8 +87,8 @@ def _make(
         return not runs[file].is_named and not runs[file].tally.is_finished(number)
 
     written, due = 0, time.monotonic() + _RECORD_SECONDS
-    tasks = windows(plan, unfinished, by_outputs=by_outputs)
-    with _recorded_to_the_last(runs), closing(executor.map(worker.make, tasks)) as results:
+    results = executor.map(worker.make, windows(plan, unfinished, by_outputs=by_outputs))
+    with _recorded_to_the_last(runs), closing(results), _abandoned_on_error(plan.source):
         for result in results:
             if runs[result.file].tally.is_finished(result.number):
                 continue  # the executor has done a task twice
@@ -101,6 +103,16 @@ def _make(
             found = f"the executor left {run.unfinished} of {len(run.file.tensors)} tensors unfinished"
             raise OutputError(run.job.final, found, "run again with `resume=True`, or with another executor")
     return written
+
+
+@contextmanager
+def _abandoned_on_error(files: Files) -> Iterator[None]:
+    """Has workers stop waiting for a network where what they wait for is not needed any more."""
+    try:
+        yield
+    except BaseException:
+        files.abandon()
+        raise
 
 
 def _note(run: OutputRun, result: Result) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from deepgguf.encodings.encoding import Counts, Squares
+from deepgguf.files.traffic import Traffic
 from deepgguf.run.address import Place
 
 
@@ -52,7 +53,8 @@ class FileReport(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """What a run did: files, seconds, bytes written by it and bytes found from an interrupted one.
 
-    `recipe` is the recipe file beside them, if a budget chose their types.
+    `recipe` is the recipe file beside them, if a budget chose their types. `traffic` is what was read over a network,
+    the plan's part too.
     """
 
     files: tuple[FileReport, ...]
@@ -60,6 +62,7 @@ class Report(msgspec.Struct, frozen=True):
     written: int
     resumed: int
     recipe: Path | None = None
+    traffic: Traffic | None = None
 
     @property
     def counts(self) -> Counts:

@@ -10,7 +10,8 @@ from deepgguf.run.address import Place
 class Settings(msgspec.Struct, frozen=True):
     """`left_part` says what becomes of a part that an interrupted run left: None refuses it.
 
-    `measure_error` measures the quantization error of every tensor.
+    `measure_error` measures the quantization error of every tensor. `jobs` windows are worked on at once, all that the
+    executor has by default; it may have more to read ahead.
     """
 
     folder: Place
@@ -20,3 +21,4 @@ class Settings(msgspec.Struct, frozen=True):
     manifest: bool = True
     sha256: bool = False
     measure_error: bool = False
+    jobs: int | None = None

@@ -7,6 +7,7 @@ import xxhash
 
 from deepgguf.encodings.encoding import Squares, Stored
 from deepgguf.executors.buffers import Buffers
+from deepgguf.executors.turns import Turns
 from deepgguf.files.files import ReadByNumber
 from deepgguf.planning.pieces import Piece
 from deepgguf.planning.schema import Plan
@@ -20,31 +21,48 @@ from deepgguf.run.window_bytes import WindowBytes
 class Worker:
     """What every task of a run needs; it can be pickled, and opens its files where it is used."""
 
-    def __init__(self, plan: Plan, writers: tuple[Writer, ...] | None, *, measure_error: bool = False) -> None:
-        """`writers` belong to the plan's files; None where the files cannot be reached: then results hold the bytes."""
+    def __init__(
+        self,
+        plan: Plan,
+        writers: tuple[Writer, ...] | None,
+        *,
+        measure_error: bool = False,
+        at_once: int | None = None,
+    ) -> None:
+        """`writers` belong to the plan's files; None where the files cannot be reached: then results hold the bytes.
+
+        `at_once` threads make pieces, by default all that there are; the others read what comes next.
+        """
         self._files, self._sources, self._importance = plan.source, plan.sources, plan.importance
         self._writers, self._measure_error = writers, measure_error
-        self._buffers = Buffers()
+        self._buffers, self._turns = Buffers(), Turns(at_once)
 
     def make(self, window: Window) -> Iterator[Result]:
         """Makes the window's pieces; a result follows each, as soon as its bytes are written."""
-        writers = self._writers
-        for share, number, piece, made in self.pieces(window):
-            digest = xxhash.xxh3_128_digest(made.out.data)
-            offset, data = share.start + piece.offset, None
-            if writers:
-                writers[share.file].write(made.out.data, offset)
-            else:
-                data = made.out.tobytes()
-            squares = self._squares(share, made)
-            yield Result(share.file, number, offset, piece.nbytes, digest, made.counts, squares, data)
+        try:
+            for share, number, piece, made in self.pieces(window):
+                yield self._written(share, number, piece, made)
+        except Exception:
+            self._files.abandon()  # nobody needs any more what the others wait for
+            raise
+
+    def _written(self, share: Share, number: int, piece: Piece, made: Made) -> Result:
+        digest = xxhash.xxh3_128_digest(made.out.data)
+        offset, data, writers = share.start + piece.offset, None, self._writers
+        if writers:
+            writers[share.file].write(made.out.data, offset)
+        else:
+            data = made.out.tobytes()
+        squares = self._squares(share, made)
+        return Result(share.file, number, offset, piece.nbytes, digest, made.counts, squares, data)
 
     def pieces(self, window: Window) -> Iterator[tuple[Share, int, Piece, Made]]:
         """The window's pieces with their numbers, made but not written; each is valid until the next."""
         read = self._reader(window)
-        for share in window.shares:
-            for number, piece in enumerate(share.pieces, share.number):
-                yield share, number, piece, make_piece(share, piece, read, self._buffers, self._importance)
+        with self._turns.turn():
+            for share in window.shares:
+                for number, piece in enumerate(share.pieces, share.number):
+                    yield share, number, piece, make_piece(share, piece, read, self._buffers, self._importance)
 
     def close(self) -> None:
         """Lets go of the files: each is closed, and its number free for another, when no thread writes to it."""

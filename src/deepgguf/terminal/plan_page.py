@@ -42,12 +42,16 @@ def _facts(plan: Plan, memory: int, jobs: int, free_disk: int | None, free_memor
         "scales paired": _scales(plan),
         "disk": f"{size(plan.size)} needed{_free(plan.size, free_disk)}",
         "fits": _fits(plan),
-        "memory": f"{size(memory)} needed with {jobs} jobs{_free(memory, free_memory)}",
+        "memory": f"{size(memory)} needed with {jobs} jobs{_connections(plan)}{_free(memory, free_memory)}",
     }
     for name, fact in facts.items():
         if fact:
             table.add_row(name, Text.from_markup(fact) if fact.endswith("[/]") else Text(fact))
     return table
+
+
+def _connections(plan: Plan) -> str:
+    return f" and {plan.source.connections} connections" if plan.source.connections else ""
 
 
 def _scales(plan: Plan) -> str:

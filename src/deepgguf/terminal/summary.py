@@ -1,5 +1,7 @@
 """What a conversion did, in a few lines."""
 
+from collections.abc import Iterator
+
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -9,7 +11,17 @@ from deepgguf.run.address import Place
 from deepgguf.run.result import Report
 from deepgguf.terminal.plan_page import type_counts
 from deepgguf.terminal.run_command import how_to_run
-from deepgguf.terminal.sizes import duration, size
+from deepgguf.terminal.sizes import counted, duration, size
+
+
+def _traffic(report: Report) -> Iterator[str]:
+    """What a network had to do with it."""
+    if report.traffic:
+        read, causes = report.traffic, report.traffic.repeated
+        again = ", ".join(f"{why} ({times})" for why, times in sorted(causes.items()))
+        yield f"read {size(read.nbytes)} in {counted(read.requests, 'request')}" + (
+            f", repeated: {again}" if again else ""
+        )
 
 
 def render(plan: Plan, folder: Place, report: Report) -> RenderableType:
@@ -20,6 +32,7 @@ def render(plan: Plan, folder: Place, report: Report) -> RenderableType:
     rate = report.written / max(report.seconds, 1e-9)
     resumed = f", {size(report.resumed)} resumed" if report.resumed else ""
     lines.append(Text(f"{size(report.written)} in {duration(report.seconds)}, {size(rate)}/s{resumed}"))
+    lines += [Text(line) for line in _traffic(report)]
     lines.append(Text("types: " + ", ".join(f"{count} {name}" for name, count in type_counts(plan).most_common())))
     for d in plan.dropped:
         scales = f" and {d.scales} scales" if d.scales else ""

@@ -25,7 +25,8 @@ def part_bytes(size: int) -> int:
 
 def memory_of_uploads(plan: Plan, jobs: int) -> int:
     """Bytes that parts take at most while `jobs` threads fill them."""
-    return (_OPEN * jobs + 2 * CONNECTIONS) * max(part_bytes(file.size) for file in plan.files)
+    threads = jobs + plan.source.connections
+    return (_OPEN * threads + 2 * CONNECTIONS) * max(part_bytes(file.size) for file in plan.files)
 
 
 class Uploads:
