@@ -25,11 +25,12 @@ class Request(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Another answer: a status, or that of the server cut after so many bytes."""
+    """Another answer: a status, or that of the server cut after so many bytes, or none though it has done its work."""
 
     status: int = 0
     code: str = ""
     cut: int | None = None
+    lost: bool = False
 
 
 Faults = Callable[[Request], Fault | None]
@@ -72,6 +73,9 @@ def faulty_proxy(upstream: str) -> Iterator[Proxy]:
             connection.request(self.command, self.path, body, dict(self.headers.items()))
             response = connection.getresponse()
             content = response.read()
+            if fault and fault.lost:
+                self.hang_up()
+                return
             self.reply(response.status, dict(response.getheaders()), content, fault.cut if fault else None)
             connection.close()
 
@@ -88,9 +92,12 @@ def faulty_proxy(upstream: str) -> Iterator[Proxy]:
             self.end_headers()
             self.wfile.write(content[:cut])
             if cut is not None:
-                self.wfile.flush()
-                self.connection.shutdown(socket.SHUT_RDWR)
-                self.close_connection = True
+                self.hang_up()
+
+        def hang_up(self) -> None:
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from deepgguf.planning.schema import Dropped, PlannedFile, PlannedTensor
     from deepgguf.planning.totals import PlanTotals
+    from deepgguf.run.address import S3Address
     from deepgguf.run.result import FileReport, Report, TensorResult
     from deepgguf.samples.make import SampleSummary
     from deepgguf.verification.report import Difference, SourceCheck, Verification, VerifiedFile
@@ -50,9 +51,9 @@ __all__ = [
     "ChangedError", "CheckpointError", "Choices", "ConversionChoices", "Counts", "DeepggufError", "Description",
     "Difference", "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files", "GGUFError",
     "KeyDescription", "NonFiniteError", "OutputError", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor", "Report",
-    "RunChoices", "SampleSummary", "SourceCheck", "Squares", "TensorDescription", "TensorResult", "Threads",
-    "TypeDescription", "UsageError", "Verification", "VerificationError", "VerifiedFile", "__version__", "compare",
-    "convert", "inspect", "plan", "plan_every_type", "sample", "verify",
+    "RunChoices", "S3Address", "SampleSummary", "SourceCheck", "Squares", "TensorDescription", "TensorResult",
+    "Threads", "TypeDescription", "UsageError", "Verification", "VerificationError", "VerifiedFile", "__version__",
+    "compare", "convert", "inspect", "plan", "plan_every_type", "sample", "verify",
 ]  # fmt: skip
 
 # Imported when first used: `import deepgguf` costs nothing.
@@ -68,6 +69,7 @@ _HOMES = {
     "deepgguf.files.files": "FileFacts Files",
     "deepgguf.planning.schema": "Dropped PlannedFile PlannedTensor",
     "deepgguf.planning.totals": "PlanTotals",
+    "deepgguf.run.address": "S3Address",
     "deepgguf.run.result": "FileReport Report TensorResult",
     "deepgguf.samples.make": "SampleSummary",
     "deepgguf.verification.report": "Difference SourceCheck Verification VerifiedFile",

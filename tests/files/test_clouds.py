@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from azure_server import CONTAINER, azure_server
 from conformance import Conformance
 
 import deepgguf
@@ -58,6 +59,28 @@ class TestGoogle(TestS3):
         return CloudFiles(f"gs://{BUCKET}/{self.prefix}/")
 
 
+class TestAzure(Conformance):
+    @pytest.fixture(autouse=True)
+    def service(self, monkeypatch):
+        with azure_server() as azure:
+            monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "who")
+            monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", azure.url)
+            monkeypatch.setenv("AZURE_SKIP_SIGNATURE", "true")
+            self.azure = azure
+            yield
+
+    def files(self, folder, contents):
+        self.azure.blobs |= {f"a/v3/{name}": content for name, content in contents.items()} | {"a/v3/below/it": b""}
+        return CloudFiles(f"az://{CONTAINER}/a/v3/")
+
+    def change(self, files, name, content):
+        self.azure.blobs[f"a/v3/{name}"] = content
+
+    def test_a_container_that_is_not_there_is_named(self):
+        with pytest.raises(UsageError, match="^az://nowhere/x: there is no bucket nowhere"):
+            CloudFiles("az://nowhere/x").names()
+
+
 @pytest.mark.parametrize("name", ["v3-fp8", "v2-lite", "ocr"])
 @pytest.mark.parametrize("target", ["ollama", "llama.cpp"])
 def test_a_checkpoint_in_a_bucket_makes_the_files_of_the_folder(cloud, checkpoint, tmp_path, name, target):
@@ -111,7 +134,7 @@ def test_a_server_that_fails_for_a_while_is_asked_again(proxy, shard, fault):
     assert whole(shard) == CONTENT
 
 
-@pytest.mark.parametrize("fault", [Fault(500, "InternalError"), Fault(503, "SlowDown"), Fault(cut=0)])
+@pytest.mark.parametrize("fault", [Fault(500, "InternalError"), Fault(503, "SlowDown"), Fault(cut=0), Fault(lost=True)])
 def test_a_server_that_always_fails_is_asked_five_times(proxy, shard, fault):
     file = shard.facts("x")
     proxy.faults = lambda request: fault

@@ -145,7 +145,7 @@ def test_an_upload_that_cannot_begin_leaves_nothing(cloud, source, proxy, prefix
     assert below(cloud, prefix) == {}
 
 
-@pytest.mark.parametrize("fault", [Fault(500, "InternalError"), Fault(503, "SlowDown"), Fault(cut=0)])
+@pytest.mark.parametrize("fault", [Fault(500, "InternalError"), Fault(503, "SlowDown"), Fault(lost=True)])
 def test_a_put_that_fails_ends_with_status_4_and_resume_goes_on(cloud, source, local, proxy, prefix, fault, capsys):
     address = f"s3://{BUCKET}/{prefix}/model.gguf"
     proxy.faults = lambda r: fault if r.is_part and proxy.uploaded() > 600_000 else None
@@ -171,7 +171,7 @@ def test_an_answer_that_is_lost_does_not_make_the_journal_anothers(cloud, source
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
     lost = []
     proxy.faults = lambda r: (
-        lost.append(r) or Fault(cut=0) if "journal" in r.path and r.method == "PUT" and len(lost) < 3 else None
+        lost.append(r) or Fault(lost=True) if "journal" in r.path and r.method == "PUT" and len(lost) < 2 else None
     )
     deepgguf.convert(source, f"s3://{BUCKET}/{prefix}/model.gguf")
     assert below(cloud, prefix) == local()

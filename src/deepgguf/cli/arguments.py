@@ -18,6 +18,8 @@ examples:
   deepgguf convert DeepSeek-V3 -o /models/ --type q4_k_m quantized on the way, no intermediate file
   deepgguf convert DeepSeek-V3 --target llama.cpp --split-max-size 48G
   deepgguf convert DeepSeek-OCR --target llama.cpp       writes the mmproj beside the model
+  deepgguf convert s3://checkpoints/DeepSeek-V3/ -o s3://models/deepseek/
+                                                         from and to object stores (docs/clouds.md)
 """
 
 _PLAN = """\
@@ -90,7 +92,10 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         "source", metavar="SRC", help="the checkpoint's folder, or a model's folder in Hugging Face's cache"
     )
     parser.add_argument(
-        "-o", "--output", metavar="OUT", help="a file or folder (default: NAME-TYPE.gguf in the current one)"
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="a file or folder, here or at s3://BUCKET/ (default: NAME-TYPE.gguf in the current one)",
     )
     add_choices(parser, Choices)
     for flag, name in SAME.items():
