@@ -251,3 +251,23 @@ def test_without_its_packages_an_address_says_what_to_install(monkeypatch):
         UsageError, match=r"needs obstore and botocore; `pip install 'deepgguf\[cloud\]'` installs that"
     ):
         find_files(f"s3://{BUCKET}/x")
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "value"),
+    [
+        ("s3://models/x", "AWS_PROFILE", "none"),
+        ("az://models/x", "AZURE_STORAGE_ACCOUNT_KEY", "not base64"),
+    ],
+)
+def test_what_cannot_be_connected_to_is_wrong_usage(monkeypatch, address, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=rf"^{address}: cannot be connected to: .*; look at the credentials: A"):
+        CloudFiles(address).names()
+
+
+@pytest.mark.parametrize("value", ["not an address", "localhost:9000", "http://", ""])
+def test_an_endpoint_that_is_no_address_is_wrong_usage(monkeypatch, value):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", value)
+    with pytest.raises(UsageError, match=r"^AWS_ENDPOINT_URL_S3: .* is no address; set it to one such as https://host"):
+        CloudFiles("s3://models/x").names()

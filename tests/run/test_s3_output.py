@@ -1,11 +1,14 @@
 """Output to S3: the bytes of a folder, nothing under a final name before it is whole, little sent twice."""
 
 import json
+import signal
+import time
 from hashlib import sha256
 
 import numpy as np
 import pytest
 from s3_conversions import PART, begun, killed_when, small_parts
+from test_executors import Far
 
 import deepgguf
 from cloud_server import BUCKET, cloud_server, environment
@@ -16,6 +19,9 @@ from deepgguf.run.s3 import parts
 from deepgguf.run.s3.parts import part_bytes
 from faulty_proxy import Fault, faulty_proxy
 from tiny_checkpoint import V3, stored, weights, write_checkpoint
+
+TWICE = 2 * parts.CONNECTIONS * PART
+"""The parts that were under way: when a run was ended, and when its journal was last written."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -115,8 +121,7 @@ def test_a_run_that_is_killed_is_resumed_to_the_same_bytes_and_sends_little_twic
     assert sha256(cloud.get(f"{prefix}/model.gguf")).digest() == sha256(whole).digest()
     assert cloud.uploads(prefix) == []
     assert set(below(cloud, prefix)) == {"model.gguf", "model.gguf.json"}
-    # The parts that were under way: when it was killed, and when the journal was last written.
-    assert proxy.uploaded() - len(whole) <= 0.02 * len(whole) + 2 * parts.CONNECTIONS * PART
+    assert proxy.uploaded() - len(whole) <= 0.02 * len(whole) + TWICE
 
 
 @pytest.mark.parametrize("step", ["complete", "manifest", "journal"])
@@ -194,6 +199,37 @@ def test_without_credentials_the_error_says_what_to_set(source, prefix, capsys, 
         monkeypatch.delenv(name)
     assert main(["convert", str(source), "-o", f"s3://{BUCKET}/{prefix}/"]) == 4
     assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "value"), [("AWS_PROFILE", "none"), ("AWS_ENDPOINT_URL", "not an address")])
+def test_what_cannot_be_connected_to_is_wrong_usage(source, prefix, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=r"^s3://models: cannot be connected to: .*; look at AWS_PROFILE, AWS_REGION"):
+        deepgguf.convert(source, f"s3://{BUCKET}/{prefix}/")
+
+
+def test_without_a_region_a_server_of_ones_own_is_written_to(cloud, source, local, prefix, monkeypatch):
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    deepgguf.convert(source, f"s3://{BUCKET}/{prefix}/model.gguf")
+    assert below(cloud, prefix) == local()
+
+
+def test_a_run_that_is_interrupted_keeps_what_it_has_made(cloud, source, local, proxy, prefix):
+    arguments = (str(source), "-o", f"s3://{BUCKET}/{prefix}/model.gguf", "--jobs", "1")
+    process = begun(*arguments)
+    while proxy.uploaded() < 3_000_000:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 143
+    assert begun(*arguments, "--resume").wait() == 0
+    assert below(cloud, prefix) == local()
+    assert proxy.uploaded() - len(local()["model.gguf"]) <= TWICE
+
+
+def test_workers_that_see_neither_files_nor_memory_upload_by_the_caller(cloud, source, local, prefix):
+    deepgguf.convert(source, f"s3://{BUCKET}/{prefix}/model.gguf", executor=Far())
+    assert below(cloud, prefix) == local()
 
 
 def test_an_object_that_is_there_is_replaced_only_with_overwrite(cloud, source, local, prefix):

@@ -73,8 +73,15 @@ def _az(container: str) -> "ObjectStore":
 
 
 def _client(*endpoints: str) -> dict[str, Any]:
-    """Timeouts; http without TLS only where the user names such an endpoint."""
-    plain = any(value.startswith("http://") for name, value in os.environ.items() if name.upper().startswith(endpoints))
+    """Timeouts; http without TLS only where the user names such an endpoint.
+
+    UsageError for one that is no address, at which obstore would end the process.
+    """
+    named = {name: value for name, value in os.environ.items() if name.upper().startswith(endpoints)}
+    for name, value in named.items():
+        if not re.match(r"https?://[^/\s]", value):
+            raise UsageError(name, f"{value} is no address", "set it to one such as https://host:port, or unset it")
+    plain = any(value.startswith("http://") for value in named.values())
     stall = timedelta(seconds=PATIENCE.stall)
     options = {"timeout": _LONGEST, "read_timeout": stall, "connect_timeout": stall, "allow_http": plain}
     return {"client_options": options, "retry_config": _ONCE}
@@ -263,9 +270,15 @@ class CloudFiles(Files):
         return self._insistence.until_done(name, once)
 
     def _store(self) -> "ObjectStore":
+        """UsageError if what it takes to connect (account, profile, endpoint) makes no sense."""
+        cloud = _CLOUDS[self._scheme]
         with self._lock:
             if self._opened is None:
-                self._opened = _CLOUDS[self._scheme].open(self._bucket)
+                try:
+                    self._opened = cloud.open(self._bucket)
+                except _errors() as error:
+                    found = f"cannot be connected to: {_shown(error)}"
+                    raise UsageError(self.place, found, f"look at the credentials: {cloud.credentials}") from None
             return self._opened
 
     def _key(self, name: str) -> str:
@@ -291,7 +304,7 @@ class CloudFiles(Files):
 
     def _failed(self, name: str, error: Exception) -> Exception:
         """What an exception of obstore's means for the file; `Trouble` if the next request may go well."""
-        from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
+        from obstore.exceptions import GenericError, PermissionDeniedError, UnauthenticatedError
 
         text = _shown(error)
         if any(code in str(error) for code in ("NoSuchBucket", "ContainerNotFound")):
@@ -302,8 +315,10 @@ class CloudFiles(Files):
             credentials = _CLOUDS[self._scheme].credentials
             return OutputError(name, f"{self.place} may not be read: {text}", f"look at the credentials: {credentials}")
         status = _STATUS.search(text)
-        if status is None or int(status[1]) in NOT_NOW:
-            return Trouble(f"status {status[1]}" if status else text)
+        if status and int(status[1]) in NOT_NOW:
+            return Trouble(f"status {status[1]}")
+        if not status and isinstance(error, GenericError | OSError):
+            return Trouble(text)
         return OutputError(name, f"cannot be read: {text}", "check region, endpoint and address")
 
 
@@ -312,10 +327,11 @@ def _facts(name: str, meta: "ObjectMeta") -> FileFacts:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What obstore raises: its own exceptions, and three of Python's."""
+    """What obstore raises: its own exceptions, and some of Python's; and botocore's, for credentials."""
+    from botocore.exceptions import BotoCoreError
     from obstore.exceptions import BaseError
 
-    return BaseError, OSError, ValueError
+    return BaseError, BotoCoreError, OSError, ValueError
 
 
 def _shown(error: Exception) -> str:

@@ -41,9 +41,10 @@ class Bucket:
     """A bucket, for any thread. Errors become an OutputError that names the object and says what to do next."""
 
     def __init__(self, name: str) -> None:
-        """Connects to nothing yet; UsageError without the packages that it takes."""
+        """Connects to nothing yet; UsageError without packages, or if profile, region or endpoint make no sense."""
         require_extra(f"s3://{name}")
         from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
         from botocore.session import get_session
 
         attempts = {} if "AWS_MAX_ATTEMPTS" in os.environ else {"total_max_attempts": _ATTEMPTS}
@@ -55,7 +56,11 @@ class Bucket:
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
-        self._name, self._client = name, get_session().create_client("s3", config=config)
+        try:
+            self._name, self._client = name, get_session().create_client("s3", config=config)
+        except (BotoCoreError, ValueError) as error:
+            advice = "look at AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL and ~/.aws/config"
+            raise UsageError(f"s3://{name}", f"cannot be connected to: {error}", advice) from None
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """The objects whose keys begin so, and their bytes. UsageError if there is no such bucket."""
