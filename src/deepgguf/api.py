@@ -87,8 +87,9 @@ def plan(
 ) -> Plan:
     """What converting the checkpoint `source` would do; nothing is written.
 
-    `source`: a folder, a model in Hugging Face's cache, or `Files`. `output`: a file, a folder, or None for the default
-    name in the current folder. `executor` reads the headers of the shards. The choices are those of `deepgguf.Choices`:
+    `source`: a folder, a model in Hugging Face's cache, an address (hf:ORGANIZATION/NAME, https://…/), or `Files`.
+    `output`: a file, a folder, or None for the default name in the current folder. `executor` reads the headers of the
+    shards. The choices are those of `deepgguf.Choices`:
 
         deepgguf.plan("DeepSeek-V3", type="q4_k_m", tensor_types={"attn_kv_b": "q8_0"}).run(jobs=4)
 

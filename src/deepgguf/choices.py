@@ -66,7 +66,7 @@ class Choices(TypedDict, total=False):
     split_max_size: Annotated[int | str | None, Choice("split into files of at most SIZE: 48G, 500M, …", "SIZE")]
     split_max_tensors: Annotated[int | None, Choice("split into files of at most N tensors", "N")]
     part: Annotated[int | None, Choice("only file K of a split set, from 1", "K")]
-    imatrix: Annotated[StrPath | None, Choice("an importance matrix, GGUF or the older form", "FILE")]
+    imatrix: Annotated[StrPath | None, Choice("an importance matrix, GGUF or the older form, also hf:…", "FILE")]
     include_weights: Annotated[
         str | Sequence[str], Choice("use the importance matrix only for tensors with TEXT in their name", "TEXT", ())
     ]

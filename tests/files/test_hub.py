@@ -1,8 +1,8 @@
 import pytest
 from conformance import CONTENTS, Conformance
 
-from deepgguf.files.hub import HubFiles
-from deepgguf.files.patience import Patience
+from deepgguf.files.network.hub import HubFiles
+from deepgguf.files.network.patience import Patience
 from web_server import COMMIT, MODEL, Web
 
 QUICK = Patience(attempts=4, first=0.01, longest=0.02, asked=1, stall=1)

@@ -10,9 +10,9 @@ import pytest
 import deepgguf
 import web_server
 from deepgguf.errors import ChangedError, CheckpointError, OutputError, UsageError
-from deepgguf.files.http import HttpFiles
-from deepgguf.files.hub import open_folder
-from deepgguf.files.patience import Patience
+from deepgguf.files.network.http import HttpFiles
+from deepgguf.files.network.hub import open_folder
+from deepgguf.files.network.patience import Patience
 from web_server import MODEL, TOKEN, Web
 
 QUICK = Patience(attempts=4, first=0.01, longest=0.02, asked=0.2, stall=0.4)
@@ -26,7 +26,7 @@ DATA = np.random.default_rng(1).bytes(3_000_000)
 def quick(monkeypatch, tmp_path):
     """Waits are short, and nobody's settings count."""
     for module in ("remote", "hub"):
-        monkeypatch.setattr(f"deepgguf.files.{module}.PATIENCE", QUICK)
+        monkeypatch.setattr(f"deepgguf.files.network.{module}.PATIENCE", QUICK)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
@@ -205,7 +205,7 @@ def test_row_62_without_a_network_the_run_ends_after_a_few_tries():
 def test_row_55_a_redirect_from_https_to_http_is_refused(web, monkeypatch):
     """Seen from the hub's side: an address that was https leads to one that is not."""
     with Web({}, CERTIFICATE) as secure:
-        monkeypatch.setattr("deepgguf.files.http_client._certificates", ssl._create_unverified_context)
+        monkeypatch.setattr("deepgguf.files.network.http_client._certificates", ssl._create_unverified_context)
         secure.moved = web.plain
         with HttpFiles(secure.plain) as files, pytest.raises(OutputError, match="redirected from https to http"):
             files.facts(NAME)
@@ -220,7 +220,7 @@ def test_row_55_redirects_without_end_are_followed_ten_times(web):
 
 def test_row_55_the_password_of_netrc_is_sent_to_its_host_alone(web, monkeypatch, tmp_path):
     with Web({}, CERTIFICATE) as secure, Web({NAME: DATA}, CERTIFICATE) as other:
-        monkeypatch.setattr("deepgguf.files.http_client._certificates", ssl._create_unverified_context)
+        monkeypatch.setattr("deepgguf.files.network.http_client._certificates", ssl._create_unverified_context)
         monkeypatch.setenv("NETRC", "")
         monkeypatch.setenv("HOME", str(tmp_path))
         (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret")

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepgguf.errors import CheckpointError, DeepggufError, OutputError
-from deepgguf.files.blocks import HELD, SMALL, Blocks
 from deepgguf.files.files import Buffer, FileFacts, Files, ReadByNumber, changed, flat, gone
-from deepgguf.files.http_client import Client, Exchange, Headers, origin_of
-from deepgguf.files.patience import PATIENCE, Patience, asked_for
-from deepgguf.files.read_ahead import ReadAhead
+from deepgguf.files.network.blocks import HELD, SMALL, Blocks
+from deepgguf.files.network.http_client import Client, Exchange, Headers, origin_of
+from deepgguf.files.network.patience import PATIENCE, Patience, asked_for
+from deepgguf.files.network.read_ahead import ReadAhead
+from deepgguf.files.network.trouble import NOT_NOW, Insistence, Tries, Trouble
 from deepgguf.files.traffic import Meter, Traffic
-from deepgguf.files.trouble import NOT_NOW, Insistence, Tries, Trouble
 
 _MOVED = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 10

@@ -14,9 +14,9 @@ import msgspec
 
 from deepgguf.errors import CheckpointError, DeepggufError, OutputError, UsageError
 from deepgguf.files.files import FileFacts
-from deepgguf.files.http_client import Headers, NotAnAddressError, basic, origin_of
-from deepgguf.files.patience import Patience
-from deepgguf.files.remote import RemoteFiles, described_range
+from deepgguf.files.network.http_client import Headers, NotAnAddressError, basic, origin_of
+from deepgguf.files.network.patience import Patience
+from deepgguf.files.network.remote import RemoteFiles, described_range
 
 INDEX = "model.safetensors.index.json"
 WELL_KNOWN = (

@@ -12,13 +12,13 @@ from urllib.parse import quote, urljoin
 
 from deepgguf.errors import CheckpointError, DeepggufError, OutputError, UsageError
 from deepgguf.files.files import FileFacts, Files
-from deepgguf.files.http_client import Headers, origin_of
 from deepgguf.files.hub_name import HubName, parse_file, parse_model
 from deepgguf.files.local import LocalFiles
-from deepgguf.files.patience import PATIENCE, Patience, asked_for
-from deepgguf.files.remote import RemoteFiles, described_range
+from deepgguf.files.network.http_client import Headers, origin_of
+from deepgguf.files.network.patience import PATIENCE, Patience, asked_for
+from deepgguf.files.network.remote import RemoteFiles, described_range
+from deepgguf.files.network.trouble import NOT_NOW, Insistence, Tries, Trouble
 from deepgguf.files.traffic import Meter
-from deepgguf.files.trouble import NOT_NOW, Insistence, Tries, Trouble
 from deepgguf.version import __version__
 
 if TYPE_CHECKING:
