@@ -19,6 +19,7 @@ examples:
   deepgguf convert DeepSeek-V3 --target llama.cpp --split-max-size 48G
   deepgguf convert DeepSeek-OCR --target llama.cpp       writes the mmproj beside the model
   deepgguf convert hf:deepseek-ai/DeepSeek-V3 -o /models/ straight from the Hugging Face Hub
+  deepgguf convert DeepSeek-V3 --target llama.cpp --like hf:ORGANIZATION/NAME/FILE.gguf
   deepgguf convert https://host/DeepSeek-V3/ --resume    from a web server, after the network failed
 """
 
