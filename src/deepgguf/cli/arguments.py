@@ -95,7 +95,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="SRC",
-        help="the checkpoint: a folder, hf:ORGANIZATION/NAME[@REVISION], https://host/folder/",
+        help="the checkpoint: a folder, hf:ORGANIZATION/NAME[@REVISION] or https://host/folder/",
     )
     parser.add_argument(
         "-o", "--output", metavar="OUT", help="a file or folder (default: NAME-TYPE.gguf in the current one)"
