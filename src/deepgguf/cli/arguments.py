@@ -100,9 +100,14 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="OUT", help="a file or folder (default: NAME-TYPE.gguf in the current one)"
     )
+    _add_cache(parser)
     add_choices(parser, Choices)
     for flag, name in SAME.items():
         parser.add_argument(flag, dest=name, help=argparse.SUPPRESS)
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cache", metavar="DIR", help="keep what is read of hf: and https://, as the Hub's cache does")
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
@@ -136,6 +141,7 @@ def _add_verify(subparsers: Any) -> None:
     parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any file of a split set")
     parser.add_argument("source", metavar="SRC", nargs="?", help="the checkpoint that it was made from, wherever it is")
     parser.add_argument("--remake", action="store_true", help="make every piece anew from SRC, and compare bytes")
+    _add_cache(parser)
     add_choices(parser, RunChoices, only=("jobs", "sha256"))
     _add_json(parser)
     title = "how the file was converted, where neither it nor its manifest tells"

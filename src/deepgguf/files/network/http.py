@@ -38,9 +38,9 @@ class HttpFiles(RemoteFiles):
         super().__init__(patience)
         self._folder, self._query = folder, query
 
-    def __reduce__(self) -> tuple[type["HttpFiles"], tuple[str, str, Patience]]:
+    def __reduce__(self) -> tuple[type["HttpFiles"], tuple[str, str, Patience], str | None]:
         """Sent elsewhere, it connects there."""
-        return type(self), (self._folder, self._query, self._patience)
+        return type(self), (self._folder, self._query, self._patience), self._cache
 
     def __eq__(self, other: object) -> bool:
         """Whether both read the same folder."""
@@ -97,6 +97,10 @@ class HttpFiles(RemoteFiles):
             return set()
         named = weights.values() if isinstance(weights, dict) else ()
         return {name for name in named if isinstance(name, str) and "/" not in name}
+
+    def _kept_as(self) -> tuple[str, str]:
+        parts = urlsplit(self._folder)
+        return f"models--{parts.netloc}--{unquote(parts.path).strip('/').replace('/', '--')}", "web"
 
     def _address(self, name: str) -> str:
         """The file's; a name is nothing but folders and a file below this one."""
