@@ -54,6 +54,15 @@ class Pace:
             time.sleep(max(0.0, until - time.monotonic()))
 
 
+class Server(ThreadingHTTPServer):
+    """Clients may be killed."""
+
+    daemon_threads, request_queue_size = True, 128
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing."""
+
+
 class Handler(BaseHTTPRequestHandler):
     """Ranges of the files in `folder`; /count is how many requests came so far, and the bytes of bodies."""
 
@@ -117,8 +126,7 @@ class Handler(BaseHTTPRequestHandler):
 def serve(folder: Path, line: Line) -> None:
     """Serves until the process is ended; prints the port first."""
     Handler.folder, Handler.line, Handler.pace = folder, line, Pace(line.total)
-    ThreadingHTTPServer.daemon_threads, ThreadingHTTPServer.request_queue_size = True, 128
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with Server(("127.0.0.1", 0), Handler) as server:
         server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         print(server.server_address[1], flush=True)
         server.serve_forever()
@@ -193,9 +201,8 @@ def main() -> None:
         return
     print(f"from a server {fast['seconds']:.2f} s, from the folder {fast['local']:.2f} s: {fast['ratio']:.2f} x (1.3)")
     print(f"{fast['requests']} requests, {fast['nbytes'] / 1e9:.3f} GB, {fast['peak'] / 1e6:.0f} MB of memory (600)")
-    print(
-        f"with a delay of {slow['case']}: {slow['seconds']:.2f} s, {slow['share']:.1%} of {options.line:.0f} MB/s (85 %)"
-    )
+    share = f"{slow['share']:.1%} of {options.line:.0f} MB/s (85 %)"
+    print(f"with a delay of {slow['case']}: {slow['seconds']:.2f} s, {share}")
     print(f"{slow['peak'] / 1e6:.0f} MB of memory")
 
 

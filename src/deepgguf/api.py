@@ -88,13 +88,19 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
 
 @checked
 def plan(
-    source: Source, output: StrPath | None = None, *, executor: Executor | None = None, **choices: Unpack[Choices]
+    source: Source,
+    output: StrPath | None = None,
+    *,
+    executor: Executor | None = None,
+    cache: StrPath | None = None,
+    **choices: Unpack[Choices],
 ) -> Plan:
     """What converting the checkpoint `source` would do; nothing is written.
 
-    `source`: a folder, a model in Hugging Face's cache, or `Files`. `output`: a file, a folder, or None for the default
-    name in the current folder; s3://BUCKET/PREFIX/ is a folder too. `executor` reads the headers of the shards. The
-    choices are those of `deepgguf.Choices`:
+    `source`: a folder, a model in Hugging Face's cache, an address (hf:ORGANIZATION/NAME, https://…/), or `Files`.
+    `output`: a file, a folder, or None for the default name in the current folder; s3://BUCKET/PREFIX/ is a folder too.
+    `executor` reads the headers of the shards. What is read of an address is kept in the folder `cache`, if there is
+    one, as the Hub's cache keeps it. The choices are those of `deepgguf.Choices`:
 
         deepgguf.plan("DeepSeek-V3", type="q4_k_m", tensor_types={"attn_kv_b": "q8_0"}).run(jobs=4)
 
@@ -107,7 +113,7 @@ def plan(
     if chosen["budget"] is not None and chosen["write_recipe"] is None and not isinstance(folder, Path):
         found = "writes the types that it chooses beside the files, which S3 is no place for"
         raise UsageError("`budget`", found, "name a file for them: `write_recipe`")
-    with find_files(source) as files:
+    with _opened(source, cache) as files:
         checkpoint = read_checkpoint(files, executor or _readers(files))
         if chosen["budget"] is not None:
             fitted = fit(checkpoint, options, parse_size(chosen["budget"], "budget"), executor or _all_processors())
@@ -124,7 +130,7 @@ def plan(
 
 @checked
 def plan_every_type(
-    source: Source, *, executor: Executor | None = None, **choices: Unpack[Choices]
+    source: Source, *, executor: Executor | None = None, cache: StrPath | None = None, **choices: Unpack[Choices]
 ) -> dict[str, PlanTotals]:
     """Size and weights of every type that `source` can be converted to; those that need an importance matrix with one.
 
@@ -136,7 +142,7 @@ def plan_every_type(
         if name in choices:
             raise UsageError(f"`{name}`", "contradicts a plan of every type", "leave it out")
     options = parse_options(chosen)
-    with find_files(source) as files:
+    with _opened(source, cache) as files:
         checkpoint = read_checkpoint(files, executor or _readers(files))
     types = [type for type in TYPES if type not in NEED_IMPORTANCE or options.imatrix is not None]
     return {type: totals(build_plan(checkpoint, options.of_type(type))) for type in types}
@@ -149,17 +155,18 @@ def convert(
     *,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    cache: StrPath | None = None,
     **choices: Unpack[ConversionChoices],
 ) -> Report:
     """Converts the checkpoint `source` to `output`: plans it, and carries the plan out.
 
-    The choices are those of `plan` and of `Plan.run`, as are `executor`, `progress`, the report and the errors.
+    The choices are those of `plan` and of `Plan.run`, as are all other arguments, the report and the errors.
     """
     of_the_run = declared(RunChoices)
     how = {name: choice for name, choice in choices.items() if name in of_the_run}
     what = {name: choice for name, choice in choices.items() if name not in of_the_run}
     run_settings(output_folder(output), **how)  # type: ignore[arg-type]  # what makes no sense is said before the work
-    made = plan(source, output, executor=executor, **what)  # type: ignore[arg-type]
+    made = plan(source, output, executor=executor, cache=cache, **what)  # type: ignore[arg-type]
     return made.run(executor=executor, progress=progress, **how)  # type: ignore[arg-type]
 
 
@@ -185,6 +192,7 @@ def verify(
     jobs: int | None = None,
     sha256: bool = False,
     progress: Progress | None = None,
+    cache: StrPath | None = None,
     **choices: Unpack[Choices],
 ) -> "Verification":
     """Whether the GGUF file `path`, or the split set that it belongs to, is what it should be.
@@ -204,7 +212,15 @@ def verify(
     that the executor left undone. `compare` returns all differences instead.
     """
     report = compare(
-        path, source, remake=remake, executor=executor, jobs=jobs, sha256=sha256, progress=progress, **choices
+        path,
+        source,
+        remake=remake,
+        executor=executor,
+        jobs=jobs,
+        sha256=sha256,
+        progress=progress,
+        cache=cache,
+        **choices,
     )
     refuse_differences(report)
     return report
@@ -220,6 +236,7 @@ def compare(
     jobs: int | None = None,
     sha256: bool = False,
     progress: Progress | None = None,
+    cache: StrPath | None = None,
     **choices: Unpack[Choices],
 ) -> "Verification":
     """As `verify`, but differences are in what it returns."""
@@ -236,7 +253,7 @@ def compare(
     headers = read_split_set(path)
     if source is None:
         return check(headers, None, executor, sha256=sha256, progress=progress)
-    with find_files(source) as files:
+    with _opened(source, cache) as files:
         if executor is threads and files.connections:
             executor = Threads(threads.jobs + files.connections)
         again = plan_again(headers, read_checkpoint(files, executor), given)
@@ -247,6 +264,14 @@ def compare(
         check_choices(again.plan, headers, given)
         report = check(headers, again.expected, executor, sha256=sha256, progress=progress)
         return with_remade(report, again.plan, headers, executor, progress)
+
+
+def _opened(source: Source, cache: StrPath | None) -> Files:
+    """The source's files, which keep what is read in the folder `cache` if there is one."""
+    files = find_files(source)
+    if cache is not None:
+        files.keep_in(cache)
+    return files
 
 
 def _readers(files: Files) -> Executor | None:

@@ -1,3 +1,4 @@
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,10 @@ import deepgguf
 from cloud_server import BUCKET, cloud_server, environment
 from deepgguf.cli import main
 from deepgguf.errors import OutputError, UsageError
-from deepgguf.files import clouds
-from deepgguf.files.clouds import CloudFiles
 from deepgguf.files.find import find_file, find_files
-from deepgguf.files.patience import Patience
+from deepgguf.files.network import clouds
+from deepgguf.files.network.clouds import CloudFiles
+from deepgguf.files.network.patience import Patience
 from faulty_proxy import Fault, faulty_proxy
 
 PATIENCE = Patience(attempts=5, first=0.0, stall=5.0)
@@ -271,3 +272,11 @@ def test_an_endpoint_that_is_no_address_is_wrong_usage(monkeypatch, value):
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", value)
     with pytest.raises(UsageError, match=r"^AWS_ENDPOINT_URL_S3: .* is no address; set it to one such as https://host"):
         CloudFiles("s3://models/x").names()
+
+
+def test_what_is_kept_is_read_once(proxy, shard, tmp_path):
+    shard.keep_in(tmp_path)
+    assert whole(shard) == CONTENT
+    shard.close()
+    assert whole(pickle.loads(pickle.dumps(shard))) == CONTENT
+    assert [request.method for request in proxy.requests] == ["HEAD", "GET", "HEAD"]

@@ -1,8 +1,8 @@
 import pytest
 from conformance import CONTENTS, SHARD, Conformance
 
-from deepgguf.files.http import HttpFiles
-from deepgguf.files.patience import Patience
+from deepgguf.files.network.http import HttpFiles
+from deepgguf.files.network.patience import Patience
 from web_server import Web
 
 QUICK = Patience(attempts=4, first=0.01, longest=0.02, asked=1, stall=1)

@@ -116,7 +116,7 @@ def test_a_local_folder_needs_nothing_of_a_network(checkpoint, tmp_path):
     code = (
         "import sys, deepgguf\n"
         f"deepgguf.convert({str(checkpoint('v2-lite'))!r}, {str(tmp_path / 'a.gguf')!r})\n"
-        "print([name for name in ('http.client', 'ssl', 'huggingface_hub', 'obstore', 'httpx', 'deepgguf.files.remote')"
+        "print([name for name in ('http.client', 'ssl', 'huggingface_hub', 'obstore', 'httpx', 'deepgguf.files.network.remote')"
         " if name in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"

@@ -2,6 +2,8 @@
 
 import socket
 import ssl
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,12 @@ import pytest
 
 import deepgguf
 import web_server
+from deepgguf.cli import main
 from deepgguf.errors import ChangedError, CheckpointError, OutputError, UsageError
-from deepgguf.files.http import HttpFiles
-from deepgguf.files.hub import open_folder
-from deepgguf.files.patience import Patience
-from web_server import MODEL, TOKEN, Web
+from deepgguf.files.network.http import HttpFiles
+from deepgguf.files.network.hub import open_folder
+from deepgguf.files.network.patience import Patience
+from web_server import MODEL, TOKEN, Web, web_of
 
 QUICK = Patience(attempts=4, first=0.01, longest=0.02, asked=0.2, stall=0.4)
 SHARD = "model-00001-of-000003.safetensors"
@@ -26,7 +29,7 @@ DATA = np.random.default_rng(1).bytes(3_000_000)
 def quick(monkeypatch, tmp_path):
     """Waits are short, and nobody's settings count."""
     for module in ("remote", "hub"):
-        monkeypatch.setattr(f"deepgguf.files.{module}.PATIENCE", QUICK)
+        monkeypatch.setattr(f"deepgguf.files.network.{module}.PATIENCE", QUICK)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
@@ -205,7 +208,7 @@ def test_row_62_without_a_network_the_run_ends_after_a_few_tries():
 def test_row_55_a_redirect_from_https_to_http_is_refused(web, monkeypatch):
     """Seen from the hub's side: an address that was https leads to one that is not."""
     with Web({}, CERTIFICATE) as secure:
-        monkeypatch.setattr("deepgguf.files.http_client._certificates", ssl._create_unverified_context)
+        monkeypatch.setattr("deepgguf.files.network.http_client._certificates", ssl._create_unverified_context)
         secure.moved = web.plain
         with HttpFiles(secure.plain) as files, pytest.raises(OutputError, match="redirected from https to http"):
             files.facts(NAME)
@@ -220,7 +223,7 @@ def test_row_55_redirects_without_end_are_followed_ten_times(web):
 
 def test_row_55_the_password_of_netrc_is_sent_to_its_host_alone(web, monkeypatch, tmp_path):
     with Web({}, CERTIFICATE) as secure, Web({NAME: DATA}, CERTIFICATE) as other:
-        monkeypatch.setattr("deepgguf.files.http_client._certificates", ssl._create_unverified_context)
+        monkeypatch.setattr("deepgguf.files.network.http_client._certificates", ssl._create_unverified_context)
         monkeypatch.setenv("NETRC", "")
         monkeypatch.setenv("HOME", str(tmp_path))
         (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret")
@@ -277,3 +280,55 @@ def test_row_62_a_gated_model_asks_for_a_token_and_for_its_licence(web, monkeypa
     licence = f"accept the licence at https://huggingface.co/{MODEL}, then log in"
     with pytest.raises(OutputError, match=rf"the model is gated: .*; {licence}"):
         deepgguf.plan(f"hf:{MODEL}")
+
+
+def test_a_run_that_a_network_ended_is_resumed_to_the_same_bytes(checkpoint, monkeypatch, tmp_path):
+    with web_of(checkpoint("v3-fp8")) as served:
+        source = deepgguf.plan(served.plain, tmp_path / "whole.gguf").run().files[0].path.read_bytes()
+        made = deepgguf.plan(served.plain, tmp_path / "broken.gguf")
+        served.happens(web_server.status(503), 100)
+        with pytest.raises(OutputError, match="status 503 .*; check the network, then run again with `resume=True`"):
+            made.run(jobs=1)
+        served.accidents.clear()
+        report = deepgguf.convert(served.plain, tmp_path / "broken.gguf", resume=True)
+    assert report.files[0].path.read_bytes() == source
+
+
+@pytest.mark.parametrize("accident", [web_server.stalls, web_server.status(429, {"Retry-After": "300"})])
+def test_what_waits_for_a_network_ends_soon_when_the_run_does(web, accident):
+    web.happens(accident, 2)
+    failed = []
+
+    def wait(files):
+        with pytest.raises(OutputError, match="the run ends"):
+            read(files)
+        failed.append(True)
+
+    with HttpFiles(web.plain, patience=Patience()) as files:
+        thread = threading.Thread(target=wait, args=(files,))
+        thread.start()
+        while not web.ranges():
+            time.sleep(0.01)
+        time.sleep(0.1)
+        files.abandon()
+        thread.join(5)
+    assert failed == [True]
+
+
+def test_the_command_ends_with_4_and_its_summary_counts_what_was_repeated(checkpoint, capsys, tmp_path):
+    with web_of(checkpoint("v3-fp8")) as served:
+        served.happens(web_server.status(503), 100)
+        assert main(["convert", served.plain, "-o", str(tmp_path / "a.gguf")]) == 4
+        assert "then run again with --resume" in capsys.readouterr().err
+        served.accidents[2:] = []
+        assert main(["convert", served.plain, "-o", str(tmp_path / "a.gguf"), "--resume"]) == 0
+        assert "repeated: status 503 (2)" in capsys.readouterr().out
+
+
+def test_a_proxy_that_the_environment_names_is_asked(web, monkeypatch):
+    with Web({NAME: DATA}) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.host())
+        monkeypatch.setenv("no_proxy", "")
+        with HttpFiles("http://elsewhere.invalid/plain/") as files:
+            assert read(files)
+    assert {asked.path for asked in proxy.log} == {f"http://elsewhere.invalid/plain/{NAME}"}

@@ -69,7 +69,8 @@ def _plan_every_type(options: argparse.Namespace, jobs: int) -> None:
 
     if options.output is not None:
         raise UsageError("`output`", "has no meaning for --type all, which only compares the types", "leave it out")
-    types = api.plan_every_type(options.source, **{k: v for k, v in given(options, Choices).items() if k != "type"})
+    choices = {name: choice for name, choice in given(options, Choices).items() if name != "type"}
+    types = api.plan_every_type(options.source, cache=options.cache, **choices)
     seconds = {type: estimated_seconds(found.weights, jobs) for type, found in types.items()}
     if options.json:
         rows = types.items()
@@ -89,7 +90,7 @@ def _plan(options: argparse.Namespace) -> "Plan":
     # now and not when the process ends.
     gc.disable()
     try:
-        made = api.plan(options.source, options.output, **given(options, Choices))
+        made = api.plan(options.source, options.output, cache=options.cache, **given(options, Choices))
         gc.freeze()
         return msgspec.structs.replace(made, warnings=tuple(map(in_flags, made.warnings)))
     finally:
@@ -118,7 +119,8 @@ def verify(options: argparse.Namespace) -> None:
     choices = given(options, Choices) | given(options, RunChoices)
     total = bytes_to_check(options.file, times=(options.source is not None) + options.remake)
     with progress_of(total, printable(Path(options.file).name)) as progress:
-        report = api.compare(options.file, options.source, remake=options.remake, progress=progress, **choices)
+        how = {"remake": options.remake, "progress": progress, "cache": options.cache}
+        report = api.compare(options.file, options.source, **how, **choices)
     if options.json:
         print_json(report)
     else:

@@ -2,11 +2,13 @@
 
 import importlib
 import os
+import pkgutil
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, cast
 
+import deepgguf.files
 from deepgguf.errors import UsageError
 from deepgguf.files.files import Files
 from deepgguf.files.hub_name import hub_address, hub_file_address
@@ -14,12 +16,12 @@ from deepgguf.files.local import LocalFiles, named_file
 from deepgguf.files.near import copied
 
 _SCHEMES: Mapping[str, str] = {
-    "hf": "deepgguf.files.hub",
-    "http": "deepgguf.files.http",
-    "https": "deepgguf.files.http",
-    "s3": "deepgguf.files.clouds",
-    "gs": "deepgguf.files.clouds",
-    "az": "deepgguf.files.clouds",
+    "hf": "deepgguf.files.network.hub",
+    "http": "deepgguf.files.network.http",
+    "https": "deepgguf.files.network.http",
+    "s3": "deepgguf.files.network.clouds",
+    "gs": "deepgguf.files.network.clouds",
+    "az": "deepgguf.files.network.clouds",
 }
 """Which module reads the addresses of a scheme; imported when it is used, as is what only that module needs."""
 
@@ -41,13 +43,14 @@ def find_files(source: str | os.PathLike[str] | Files) -> Files:
     """The files of the checkpoint `source`; UsageError if there are none.
 
     An address begins with one of the schemes above. ORGANIZATION/NAME is a model of the Hugging Face Hub where no
-    folder is called so, and so is the address of its web page. All else is a folder.
+    folder is called so, and so is the address of its web page. Else a module beside this one that has a function
+    `claims(path) -> Files | None` is asked; what no module claims is a folder.
     """
     if isinstance(source, Files):
         return source
     address = hub_address(os.fspath(source)) or os.fspath(source)
     found = _source_of(address)
-    return LocalFiles(address) if found is None else found.open_folder(address)
+    return _on_this_machine(address) if found is None else found.open_folder(address)
 
 
 def find_file(path: str | os.PathLike[str], what: str) -> tuple[Files, str]:
@@ -69,6 +72,15 @@ def near_file(path: str | os.PathLike[str], what: str) -> tuple[Files, str]:
 def is_address(path: str | os.PathLike[str]) -> bool:
     """Whether it is read by another module than that of folders."""
     return _source_of(hub_file_address(os.fspath(path)) or os.fspath(path)) is not None
+
+
+def _on_this_machine(path: str) -> Files:
+    for found in pkgutil.iter_modules(deepgguf.files.__path__):
+        module = importlib.import_module(f"deepgguf.files.{found.name}")
+        claimed: Files | None = module.claims(path) if hasattr(module, "claims") else None
+        if claimed is not None:
+            return claimed
+    return LocalFiles(path)
 
 
 def _source_of(address: str) -> Source | None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from deepgguf.errors import DeepggufError, OutputError, UsageError
-from deepgguf.files.clouds import require_extra
+from deepgguf.files.network.clouds import require_extra
 from deepgguf.run.address import S3Address
 
 CONNECTIONS = 8

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from deepgguf.errors import OutputError
-from deepgguf.files.http_client import NotAnAddressError, StaleError
-from deepgguf.files.patience import Patience
+from deepgguf.files.network.http_client import NotAnAddressError, StaleError
+from deepgguf.files.network.patience import Patience
 from deepgguf.files.traffic import Meter
 
 _T = TypeVar("_T")

@@ -6,7 +6,7 @@ from time import time
 
 import msgspec
 
-from deepgguf.files.http_client import Headers
+from deepgguf.files.network.http_client import Headers
 
 
 class Patience(msgspec.Struct, frozen=True):

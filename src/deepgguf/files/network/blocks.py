@@ -9,7 +9,7 @@ from collections import OrderedDict
 from concurrent.futures import Future
 
 from deepgguf.files.files import FileFacts
-from deepgguf.files.read_ahead import Precisely
+from deepgguf.files.network.read_ahead import Precisely
 
 SMALL = 128 << 10  # bytes; a larger read is worth a request of its own
 _BLOCK = 512 << 10

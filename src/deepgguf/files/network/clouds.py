@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepgguf.errors import ChangedError, CheckpointError, OutputError, UsageError
-from deepgguf.files.blocks import HELD, SMALL, Blocks
 from deepgguf.files.files import Buffer, FileFacts, Files, ReadByNumber, changed, flat, gone
-from deepgguf.files.patience import PATIENCE
-from deepgguf.files.read_ahead import ReadAhead
-from deepgguf.files.remote import Filling
+from deepgguf.files.network.blocks import HELD, SMALL, Blocks
+from deepgguf.files.network.kept import Keeper
+from deepgguf.files.network.patience import PATIENCE
+from deepgguf.files.network.read_ahead import ReadAhead
+from deepgguf.files.network.remote import Filling
+from deepgguf.files.network.trouble import NOT_NOW, Insistence, Tries, Trouble
 from deepgguf.files.traffic import Meter, Traffic
-from deepgguf.files.trouble import NOT_NOW, Insistence, Tries, Trouble
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
@@ -133,15 +134,17 @@ class CloudFiles(Files):
         if parts is None or parts["scheme"].lower() not in _CLOUDS:
             raise UsageError(address, "names no bucket", "give s3://BUCKET/PREFIX/, gs://… or az://CONTAINER/PREFIX/")
         require_extra(address)
-        self.__setstate__((parts["scheme"].lower(), parts["bucket"], parts["prefix"] or ""))
+        self.__setstate__((parts["scheme"].lower(), parts["bucket"], parts["prefix"] or "", None))
 
-    def __getstate__(self) -> tuple[str, str, str]:
-        """What is pickled: the address. Credentials are looked for where it is read."""
-        return self._scheme, self._bucket, self._prefix
+    def __getstate__(self) -> tuple[str, str, str, str | None]:
+        """What is pickled: the address, and where to keep what is read. Credentials are looked for where it is read."""
+        return self._scheme, self._bucket, self._prefix, self._cache
 
-    def __setstate__(self, state: tuple[str, str, str]) -> None:
+    def __setstate__(self, state: tuple[str, str, str, str | None]) -> None:
         """Starts with no connection."""
-        self._scheme, self._bucket, self._prefix = state
+        self._scheme, self._bucket, self._prefix, self._cache = state
+        model = "--".join(("models", self._scheme, self._bucket, *self._prefix.split("/")))
+        self._keeper = Keeper(self._cache, model, "cloud") if self._cache else None
         self._meter, self._lock = Meter(), threading.Lock()
         self._insistence = Insistence(PATIENCE, self._meter)
         self._start()
@@ -154,11 +157,11 @@ class CloudFiles(Files):
 
     def __eq__(self, other: object) -> bool:
         """Whether both have the same address; a plan is a value, its source too."""
-        return isinstance(other, CloudFiles) and self.__getstate__() == other.__getstate__()
+        return isinstance(other, CloudFiles) and self.place == other.place
 
     def __hash__(self) -> int:
         """That of the address."""
-        return hash(self.__getstate__())
+        return hash(self.place)
 
     @property
     def place(self) -> str:
@@ -213,23 +216,32 @@ class CloudFiles(Files):
         """As `Files.by_number`, and as `read`."""
         return lambda number, offset, buffer: self._ahead.readinto(numbered[number], offset, flat(buffer))
 
+    def keep_in(self, folder: str | os.PathLike[str]) -> None:
+        """See `Files.keep_in`."""
+        self.__setstate__((self._scheme, self._bucket, self._prefix, os.fspath(folder)))
+
     def abandon(self) -> None:
         """Ends what other threads wait for."""
         self._insistence.abandon()
 
     def close(self) -> None:
         """Forgets connections, and what was read."""
+        if self._keeper:
+            self._keeper.close()
         self._start()
 
     def _precisely(self, file: FileFacts, offset: int, view: memoryview) -> None:
         if offset + len(view) > file.size:
             raise changed(file)
+        if not view or (self._keeper and self._keeper.read(file, offset, view)):
+            return
         filling = Filling(view, offset)
         try:
-            if view:
-                self._until_done(file.name, lambda tries: self._filled(file, filling, tries))
+            self._until_done(file.name, lambda tries: self._filled(file, filling, tries))
         except CheckpointError as error:
             raise error if isinstance(error, ChangedError) else gone(error) from None
+        if self._keeper:
+            self._keeper.keep(file, offset, view)
 
     def _filled(self, file: FileFacts, filling: Filling, tries: Tries) -> None:
         """What is missing, by one request for the version that `file` says. ChangedError for bytes of another."""

@@ -3,6 +3,7 @@
 What a kind of server says of its files is in the modules `http` and `hub`.
 """
 
+import os
 import re
 import threading
 from abc import abstractmethod
@@ -15,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepgguf.errors import CheckpointError, DeepggufError, OutputError
-from deepgguf.files.blocks import HELD, SMALL, Blocks
 from deepgguf.files.files import Buffer, FileFacts, Files, ReadByNumber, changed, flat, gone
-from deepgguf.files.http_client import Client, Exchange, Headers, origin_of
-from deepgguf.files.patience import PATIENCE, Patience, asked_for
-from deepgguf.files.read_ahead import ReadAhead
+from deepgguf.files.network.blocks import HELD, SMALL, Blocks
+from deepgguf.files.network.http_client import Client, Exchange, Headers, origin_of
+from deepgguf.files.network.kept import Keeper
+from deepgguf.files.network.patience import PATIENCE, Patience, asked_for
+from deepgguf.files.network.read_ahead import ReadAhead
+from deepgguf.files.network.trouble import NOT_NOW, Insistence, Tries, Trouble
 from deepgguf.files.traffic import Meter, Traffic
-from deepgguf.files.trouble import NOT_NOW, Insistence, Tries, Trouble
 
 _MOVED = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 10
@@ -65,6 +67,8 @@ class RemoteFiles(Files):
         self._patience = patience or PATIENCE
         self._meter, self._lock = Meter(), threading.Lock()
         self._insistence = Insistence(self._patience, self._meter)
+        self._cache: str | None = None
+        self._keeper: Keeper | None = None
         self._start()
 
     def _start(self) -> None:
@@ -77,6 +81,10 @@ class RemoteFiles(Files):
     @abstractmethod
     def _address(self, name: str) -> str:
         """Where to ask for a file. CheckpointError for a name that is none of the checkpoint's."""
+
+    @abstractmethod
+    def _kept_as(self) -> tuple[str, str]:
+        """By which names of a model and a commit what was read is kept."""
 
     @abstractmethod
     def _described(self, name: str, status: int, headers: Headers) -> FileFacts | None:
@@ -121,6 +129,15 @@ class RemoteFiles(Files):
         """As `Files.by_number`, and as `read`."""
         return lambda number, offset, buffer: self._ahead.readinto(numbered[number], offset, flat(buffer))
 
+    def keep_in(self, folder: str | os.PathLike[str]) -> None:
+        """See `Files.keep_in`."""
+        self.__setstate__(os.fspath(folder))
+
+    def __setstate__(self, cache: str | None) -> None:
+        """Where to keep what is read; arrived elsewhere, it keeps it there."""
+        self._cache = cache
+        self._keeper = Keeper(cache, *self._kept_as()) if cache else None
+
     def abandon(self) -> None:
         """Ends what other threads read."""
         self._insistence.abandon()
@@ -129,14 +146,19 @@ class RemoteFiles(Files):
     def close(self) -> None:
         """Closes connections, and forgets where files are."""
         self._client.close()
+        if self._keeper:
+            self._keeper.close()
         self._start()
 
     def _precisely(self, file: FileFacts, offset: int, view: memoryview) -> None:
         if offset + len(view) > file.size:
             raise changed(file)
-        if view:
-            filling = Filling(view, offset)
-            self._insistence.until_done(file.name, lambda tries: self._filled(file, filling, tries))
+        if not view or (self._keeper and self._keeper.read(file, offset, view)):
+            return
+        filling = Filling(view, offset)
+        self._insistence.until_done(file.name, lambda tries: self._filled(file, filling, tries))
+        if self._keeper:
+            self._keeper.keep(file, offset, view)
 
     def _filled(self, file: FileFacts, filling: Filling, tries: Tries) -> None:
         """What is missing, by one request."""

@@ -12,13 +12,13 @@ from urllib.parse import quote, urljoin
 
 from deepgguf.errors import CheckpointError, DeepggufError, OutputError, UsageError
 from deepgguf.files.files import FileFacts, Files
-from deepgguf.files.http_client import Headers, origin_of
 from deepgguf.files.hub_name import HubName, parse_file, parse_model
 from deepgguf.files.local import LocalFiles
-from deepgguf.files.patience import PATIENCE, Patience, asked_for
-from deepgguf.files.remote import RemoteFiles, described_range
+from deepgguf.files.network.http_client import Headers, origin_of
+from deepgguf.files.network.patience import PATIENCE, Patience, asked_for
+from deepgguf.files.network.remote import RemoteFiles, described_range
+from deepgguf.files.network.trouble import NOT_NOW, Insistence, Tries, Trouble
 from deepgguf.files.traffic import Meter
-from deepgguf.files.trouble import NOT_NOW, Insistence, Tries, Trouble
 from deepgguf.version import __version__
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ class HubFiles(RemoteFiles):
         super().__init__(patience)
         self._model, self._commit, self._listed = model, commit, tuple(listed)
 
-    def __reduce__(self) -> tuple[type["HubFiles"], tuple[str, str, tuple[str, ...], Patience]]:
+    def __reduce__(self) -> tuple[type["HubFiles"], tuple[str, str, tuple[str, ...], Patience], str | None]:
         """Sent elsewhere, it connects there, with the token that is there."""
-        return type(self), (self._model, self._commit, self._listed, self._patience)
+        return type(self), (self._model, self._commit, self._listed, self._patience), self._cache
 
     def __eq__(self, other: object) -> bool:
         """Whether both read the same commit."""
@@ -72,6 +72,9 @@ class HubFiles(RemoteFiles):
         """What the Hub lists in that folder."""
         inside = (name.removeprefix(f"{folder}/") for name in self._listed if name.startswith(f"{folder}/"))
         return sorted({f"{folder}/{name.partition('/')[0]}" for name in inside})
+
+    def _kept_as(self) -> tuple[str, str]:
+        return f"models--{self._model.replace('/', '--')}", self._commit
 
     def _address(self, name: str) -> str:
         from huggingface_hub import constants

@@ -14,9 +14,9 @@ import msgspec
 
 from deepgguf.errors import CheckpointError, DeepggufError, OutputError, UsageError
 from deepgguf.files.files import FileFacts
-from deepgguf.files.http_client import Headers, NotAnAddressError, basic, origin_of
-from deepgguf.files.patience import Patience
-from deepgguf.files.remote import RemoteFiles, described_range
+from deepgguf.files.network.http_client import Headers, NotAnAddressError, basic, origin_of
+from deepgguf.files.network.patience import Patience
+from deepgguf.files.network.remote import RemoteFiles, described_range
 
 INDEX = "model.safetensors.index.json"
 WELL_KNOWN = (
@@ -38,9 +38,9 @@ class HttpFiles(RemoteFiles):
         super().__init__(patience)
         self._folder, self._query = folder, query
 
-    def __reduce__(self) -> tuple[type["HttpFiles"], tuple[str, str, Patience]]:
+    def __reduce__(self) -> tuple[type["HttpFiles"], tuple[str, str, Patience], str | None]:
         """Sent elsewhere, it connects there."""
-        return type(self), (self._folder, self._query, self._patience)
+        return type(self), (self._folder, self._query, self._patience), self._cache
 
     def __eq__(self, other: object) -> bool:
         """Whether both read the same folder."""
@@ -97,6 +97,10 @@ class HttpFiles(RemoteFiles):
             return set()
         named = weights.values() if isinstance(weights, dict) else ()
         return {name for name in named if isinstance(name, str) and "/" not in name}
+
+    def _kept_as(self) -> tuple[str, str]:
+        parts = urlsplit(self._folder)
+        return f"models--{parts.netloc}--{unquote(parts.path).strip('/').replace('/', '--')}", "web"
 
     def _address(self, name: str) -> str:
         """The file's; a name is nothing but folders and a file below this one."""
