@@ -205,10 +205,16 @@ def test_an_address_below_which_nothing_lies_says_how_to_look():
         find_files(f"s3://{BUCKET}/none/").names()
 
 
-@pytest.mark.parametrize("address", ["s3://", "gs:///x", "az://"])
+@pytest.mark.parametrize("address", ["s3://", "gs:///x", "az://", "s3://a b/x", "s3://ü/x", "az://../x"])
 def test_an_address_without_a_bucket_is_refused(address):
     with pytest.raises(UsageError, match="names no bucket; give s3://BUCKET/PREFIX/"):
         find_files(address)
+
+
+@pytest.mark.parametrize("key", ["a//b", "../b", "a/./b", "\x01x", "a\nb"])
+def test_a_key_that_cannot_be_asked_for_is_refused(key):
+    with pytest.raises(UsageError, match="; give the address as the store lists it"):
+        find_files(f"s3://models/{key}/")
 
 
 def test_a_public_bucket_is_read_without_credentials(cloud, monkeypatch):

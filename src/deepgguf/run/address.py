@@ -6,8 +6,9 @@ from pathlib import Path
 import msgspec
 
 from deepgguf.errors import UsageError
+from deepgguf.files.cloud_address import parse_cloud_address
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?://)?(.*)", re.DOTALL)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):.*", re.DOTALL)
 _INSTEAD = {
     "gs": "Google's store speaks S3 too: with its HMAC keys, AWS_ENDPOINT_URL=https://storage.googleapis.com and s3://…",
     "az": "write to a folder, then `azcopy copy`",
@@ -57,7 +58,5 @@ def parse_output(output: str) -> S3Address | None:
     if found[1].lower() != "s3":
         advice = _INSTEAD.get(found[1].lower(), "write to a folder, and upload what is there")
         raise UsageError(output, "deepgguf writes to folders and to s3://BUCKET/PREFIX/", advice)
-    bucket, _, key = found[2].partition("/")
-    if not bucket:
-        raise UsageError(output, "names no bucket", "give s3://BUCKET/PREFIX/")
-    return S3Address(bucket, key.strip("/"))
+    _, bucket, key = parse_cloud_address(output)
+    return S3Address(bucket, key)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepgguf.errors import ChangedError, CheckpointError, OutputError, UsageError
+from deepgguf.files.cloud_address import parse_cloud_address
 from deepgguf.files.files import Buffer, FileFacts, Files, ReadByNumber, changed, flat, gone
 from deepgguf.files.network.blocks import HELD, SMALL, Blocks
 from deepgguf.files.network.kept import Keeper
@@ -107,7 +108,6 @@ _CLOUDS: Mapping[str, _Cloud] = {
         "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or another credential",
     ),
 }
-_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z0-9]+)://(?P<bucket>[^/]+)(/(?P<prefix>.*?))?/*")
 
 
 def open_folder(address: str) -> "CloudFiles":
@@ -130,11 +130,9 @@ class CloudFiles(Files):
 
     def __init__(self, address: str) -> None:
         """Connects to nothing yet. UsageError if it is no address, or without the packages that it takes."""
-        parts = _ADDRESS.fullmatch(address)
-        if parts is None or parts["scheme"].lower() not in _CLOUDS:
-            raise UsageError(address, "names no bucket", "give s3://BUCKET/PREFIX/, gs://… or az://CONTAINER/PREFIX/")
+        scheme, bucket, prefix = parse_cloud_address(address)
         require_extra(address)
-        self.__setstate__((parts["scheme"].lower(), parts["bucket"], parts["prefix"] or "", None))
+        self.__setstate__((scheme, bucket, prefix, None))
 
     def __getstate__(self) -> tuple[str, str, str, str | None]:
         """What is pickled: the address, and where to keep what is read. Credentials are looked for where it is read."""
@@ -323,15 +321,15 @@ class CloudFiles(Files):
             return UsageError(self.place, f"there is no bucket {self._bucket}", "give another address")
         if isinstance(error, FileNotFoundError):
             return self._absent(name)
+        credentials = f"look at the credentials: {_CLOUDS[self._scheme].credentials}"
         if isinstance(error, PermissionDeniedError | UnauthenticatedError):
-            credentials = _CLOUDS[self._scheme].credentials
-            return OutputError(name, f"{self.place} may not be read: {text}", f"look at the credentials: {credentials}")
+            return OutputError(name, f"{self.place} may not be read: {text}", credentials)
         status = _STATUS.search(text)
         if status and int(status[1]) in NOT_NOW:
             return Trouble(f"status {status[1]}")
         if not status and isinstance(error, GenericError | OSError):
             return Trouble(text)
-        return OutputError(name, f"cannot be read: {text}", "check region, endpoint and address")
+        return OutputError(name, f"cannot be read: {text}", f"check endpoint and region, and {credentials}")
 
 
 def _facts(name: str, meta: "ObjectMeta") -> FileFacts:

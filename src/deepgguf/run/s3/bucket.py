@@ -80,7 +80,7 @@ class Bucket:
 
     def get(self, key: str) -> Object | None:
         """A small object; None if there is none."""
-        found = self._call("get_object", key, "reading it", {"Key": key}, absent=("NoSuchKey",))
+        found = self._call("get_object", key, "reading it", {"Key": key}, absent=("404", "NoSuchKey"))
         if not found:
             return None
         with self._failing(key, "reading it"):

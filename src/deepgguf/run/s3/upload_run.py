@@ -45,7 +45,8 @@ class UploadRun(OutputRun):
     def resume(self, journal: Object, finished: Sequence[Finished], progress: Progress) -> None:
         """Counts as finished what the journal has of parts that are there; `resumed` is how many bytes that is."""
         self._tag = journal.tag
-        kept = {piece.number: piece for piece in finished if self._named or self._is_there(piece)}
+        known = [piece for piece in finished if piece.number < self.numbering.count]
+        kept = {piece.number: piece for piece in known if self._named or self._is_there(piece)}
         for piece in kept.values():
             self.tally.finish(piece)
             self.resumed += self._range(piece)[1]
