@@ -285,12 +285,14 @@ def test_row_62_a_gated_model_asks_for_a_token_and_for_its_licence(web, monkeypa
 def test_a_run_that_a_network_ended_is_resumed_to_the_same_bytes(checkpoint, monkeypatch, tmp_path):
     with web_of(checkpoint("v3-fp8")) as served:
         source = deepgguf.plan(served.plain, tmp_path / "whole.gguf").run().files[0].path.read_bytes()
+        monkeypatch.setattr("deepgguf.planning.windows._SMALLEST", 1 << 18)  # so that there are several
         made = deepgguf.plan(served.plain, tmp_path / "broken.gguf")
-        served.happens(web_server.status(503), 100)
+        served.accidents = [lambda *_: False] * 12 + [web_server.status(503)] * 100
         with pytest.raises(OutputError, match="status 503 .*; check the network, then run again with `resume=True`"):
             made.run(jobs=1)
         served.accidents.clear()
         report = deepgguf.convert(served.plain, tmp_path / "broken.gguf", resume=True)
+    assert report.resumed
     assert report.files[0].path.read_bytes() == source
 
 
@@ -332,3 +334,24 @@ def test_a_proxy_that_the_environment_names_is_asked(web, monkeypatch):
         with HttpFiles("http://elsewhere.invalid/plain/") as files:
             assert read(files)
     assert {asked.path for asked in proxy.log} == {f"http://elsewhere.invalid/plain/{NAME}"}
+
+
+def test_a_branch_that_moved_since_names_the_commit_with_which_the_run_is_resumed(checkpoint, monkeypatch, tmp_path):
+    choices = {"target": "llama.cpp"}  # whose files have the commit among their keys
+    with web_of(checkpoint("v3-fp8")) as served:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", served.host())
+        monkeypatch.setattr("deepgguf.planning.windows._SMALLEST", 1 << 18)  # so that there are several
+        made = deepgguf.plan(f"hf:{MODEL}", tmp_path / "a.gguf", **choices)
+        served.accidents = [lambda *_: False] * 12 + [web_server.status(503)] * 100
+        with pytest.raises(OutputError, match="status 503"):
+            made.run(jobs=1)
+        assert (tmp_path / "a.gguf.part.journal").exists()
+        served.accidents.clear()
+        before = f"hf:{MODEL}@{served.commits[0]}"
+        served.commits.append("f" * 40)
+        with pytest.raises(
+            OutputError, match=f"belongs to a run that reads {before}, not .*f; give that as the source"
+        ):
+            deepgguf.convert(f"hf:{MODEL}", tmp_path / "a.gguf", resume=True, **choices)
+        deepgguf.convert(before, tmp_path / "a.gguf", resume=True, **choices)
+        assert deepgguf.verify(tmp_path / "a.gguf", before).differences == ()

@@ -71,7 +71,8 @@ def execute(
 def _job(plan: Plan, number: int, settings: Settings) -> FileJob:
     file = plan.files[number]
     versions = tuple((utf8_text(source.name), source.version) for source in plan.sources)
-    header = JournalHeader(file_identity(plan, file), versions, __version__)
+    address = plan.source.place if plan.source.connections else ""
+    header = JournalHeader(file_identity(plan, file), versions, __version__, source=address)
     return FileJob(Paths(settings.folder / file.name), file, Numbering(file, plan.piece_weights), header)
 
 

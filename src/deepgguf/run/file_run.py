@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 
+import msgspec
 import xxhash
 
 from deepgguf.errors import OutputError
@@ -53,7 +54,7 @@ class FileRun:
         if manifest is None:
             return False
         sources = tuple((source.name, source.version) for source in manifest.sources)
-        if JournalHeader(manifest.plan, sources, manifest.version) != header:
+        if JournalHeader(manifest.plan, sources, manifest.version, source=header.source) != header:
             return False
         for piece, nbytes in read_pieces(self.paths.final, self.numbering):
             self.tally.finish(piece)
@@ -208,7 +209,7 @@ def _own_journal(disk: Disk, job: FileJob) -> tuple[Journal | None, dict[int, Fi
     """
     path = job.paths.journal
     journal, found, finished = reopen_journal(disk, path, job.numbering.count)
-    if found == job.header:
+    if found and msgspec.structs.replace(found, source=job.header.source) == job.header:
         return journal, {claim.number: claim for claim in finished if claim.number < job.numbering.count}
     journal.close()
     if found is None:
@@ -216,6 +217,9 @@ def _own_journal(disk: Disk, job: FileJob) -> tuple[Journal | None, dict[int, Fi
     if found.version != job.header.version:
         differs = f"deepgguf {found.version} began this, and this is {job.header.version}, whose bytes may differ"
         raise OutputError(path, differs, f"resume it with {found.version}, or discard it with `restart=True`")
+    if found.source != job.header.source:
+        differs = f"belongs to a run that reads {found.source or 'a folder'}, not {job.header.source or 'a folder'}"
+        raise OutputError(path, differs, "give that as the source, or discard it with `restart=True`")
     if found.plan != job.header.plan:
         raise OutputError(path, "belongs to another plan (other source, target or type)",
                           "run the command that began it, or discard it with `restart=True`")  # fmt: skip

@@ -28,12 +28,16 @@ _BEGINNING = b'{"plan":"'
 
 
 class JournalHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose journal it is: the plan's hash, and apart from it the versions of the sources by name, and of deepgguf."""
+    """Whose journal it is: the plan's hash, and apart from it the versions of the sources by name, and of deepgguf.
+
+    `source` is the address of a source on a network, with its commit; it says more in a message, and decides nothing.
+    """
 
     plan: str
     sources: tuple[tuple[str, str], ...]
     version: str
     schema: int = SCHEMA
+    source: str = ""
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
