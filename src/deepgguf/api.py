@@ -72,7 +72,7 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         settings, threads = run_settings(self.folder, **choices)
         if executor is None and self.source.connections:
             settings = msgspec.structs.replace(settings, jobs=threads.jobs)
-            threads = Threads(threads.jobs + self.source.connections)
+            threads = _with_readers(threads, self.source)
         recipe = recipe_path(self.folder, self.files[0].name)
         writes = bool(self.recipe_text) and is_free(recipe, self.recipe_text, overwrite=settings.overwrite)
         report = execute(self, settings, executor or threads, progress=progress or _no_progress)
@@ -247,7 +247,7 @@ def compare(
         return check(headers, None, executor, sha256=sha256, progress=progress)
     with _opened(source, cache) as files:
         if executor is threads and files.connections:
-            executor = Threads(threads.jobs + files.connections)
+            executor = _with_readers(threads, files)
         again = plan_again(headers, read_checkpoint(files, executor), given)
         if not remake or again.plan is None:
             return check(headers, again.expected, executor, sha256=sha256, progress=progress)
@@ -268,7 +268,12 @@ def _opened(source: Source, cache: StrPath | None) -> Files:
 
 def _readers(files: Files) -> Executor | None:
     """Threads that read headers where several requests at once are worth it."""
-    return Threads(files.connections) if files.connections else None
+    return Threads(files.connections, files.abandon) if files.connections else None
+
+
+def _with_readers(threads: Threads, files: Files) -> Threads:
+    """The threads, and one more for each of the requests that are on their way meanwhile."""
+    return Threads(threads.jobs + files.connections, files.abandon)
 
 
 def _given(choices: Mapping[str, Any]) -> dict[str, Any]:

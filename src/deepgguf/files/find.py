@@ -13,7 +13,6 @@ from deepgguf.errors import UsageError
 from deepgguf.files.files import Files
 from deepgguf.files.hub_name import hub_address, hub_file_address
 from deepgguf.files.local import LocalFiles, named_file
-from deepgguf.files.near import copied
 
 _SCHEMES: Mapping[str, str] = {
     "hf": "deepgguf.files.network.hub",
@@ -62,6 +61,8 @@ def near_file(path: str | os.PathLike[str], what: str) -> tuple[Files, str]:
     files, name = find_file(path, what)
     if not files.connections:
         return files, name
+    from deepgguf.files.near import copied  # with tempfile, which nothing else needs
+
     with files:
         return copied(files, name)
 

@@ -12,7 +12,6 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 from deepgguf.errors import ChangedError, CheckpointError, OutputError
 from deepgguf.executors.executor import Executor, Progress
-from deepgguf.files.files import Files
 from deepgguf.formats.json_bytes import utf8_text
 from deepgguf.formats.manifest import Manifest
 from deepgguf.planning.identity import file_identity
@@ -95,8 +94,7 @@ def _make(plan: Plan, worker: Worker, executor: Executor, runs: Sequence[FileRun
         return runs[file].part is not None and not runs[file].tally.is_finished(number)
 
     written, due = 0, time.monotonic() + _RECORD_SECONDS
-    results = executor.map(worker.make, windows(plan, unfinished))
-    with _recorded_to_the_last(runs), closing(results), _abandoned_on_error(plan.source):
+    with _recorded_to_the_last(runs), closing(executor.map(worker.make, windows(plan, unfinished))) as results:
         for result in results:
             if runs[result.file].tally.is_finished(result.number):
                 continue  # the executor has done a task twice
@@ -111,16 +109,6 @@ def _make(plan: Plan, worker: Worker, executor: Executor, runs: Sequence[FileRun
             found = f"the executor left {run.unfinished} of {len(run.file.tensors)} tensors unfinished"
             raise OutputError(run.paths.part, found, "run again with `resume=True`, or with another executor")
     return written
-
-
-@contextmanager
-def _abandoned_on_error(files: Files) -> Iterator[None]:
-    """Has workers stop waiting for a network where what they wait for is not needed any more."""
-    try:
-        yield
-    except BaseException:
-        files.abandon()
-        raise
 
 
 def _note(run: FileRun, result: Result) -> None:

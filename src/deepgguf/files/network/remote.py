@@ -25,7 +25,7 @@ from deepgguf.files.network.read_ahead import ReadAhead
 from deepgguf.files.network.trouble import NOT_NOW, Insistence, Tries, Trouble
 from deepgguf.files.traffic import Meter, Traffic
 
-_MOVED = (301, 302, 303, 307, 308)
+MOVED = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 10
 _NO_HEAD = (403, 405, 501)  # some servers, and addresses signed for GET only, refuse HEAD
 _RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19})", re.ASCII)
@@ -176,6 +176,7 @@ class RemoteFiles(Files):
                 self._meter.came(came)
                 tries.got_on()
             if exchange.status == 206 and exchange.more:
+                filling.done = 0  # whose bytes these were, nobody knows
                 raise Trouble("body too long")
 
     def _place(self, file: FileFacts) -> Place:
@@ -203,7 +204,7 @@ class RemoteFiles(Files):
             if method == "HEAD" and status in _NO_HEAD:
                 method = "GET"
                 continue
-            moved = status in _MOVED and answer.get("Location", "")
+            moved = status in MOVED and answer.get("Location", "")
             following = urljoin(url, moved) if moved else url
             self._check_scheme(name, url, following)
             if not moved and status not in (200, 206, 416):
@@ -211,8 +212,9 @@ class RemoteFiles(Files):
             facts = self._described(name, status, answer)
             if facts is not None:
                 return Place(facts, following)
-            if not moved:
-                method = "GET"  # of the first byte, whose answer has the size
+            if not moved and method == "GET":
+                raise OutputError(name, "the server does not say how large it is", _DOWNLOAD)
+            method = method if moved else "GET"  # of the first byte, whose answer has the size
             url = following
         raise OutputError(name, f"more than {_MOST_REDIRECTS} redirects", "look at the address, or try again later")
 

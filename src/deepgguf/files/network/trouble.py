@@ -23,7 +23,7 @@ _CERTIFICATE = "check the address and this machine's clock; a network's own cert
 # The first that an exception is, in the words of the summary and of the error.
 _WORDS: tuple[tuple[type[BaseException], str], ...] = (
     (socket.gaierror, "the host's name is not found"),
-    (TimeoutError, "no answer"),
+    (TimeoutError, "nothing came any more"),
     (ConnectionRefusedError, "connection refused"),
     (http.client.RemoteDisconnected, "connection lost"),
     (ConnectionError, "connection lost"),
