@@ -1,7 +1,10 @@
 """Rows 52 to 62 of the catalogue: what goes wrong between here and a server."""
 
+import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -354,3 +357,18 @@ def test_a_branch_that_moved_since_names_the_commit_with_which_the_run_is_resume
             deepgguf.convert(f"hf:{MODEL}", tmp_path / "a.gguf", resume=True, **choices)
         deepgguf.convert(before, tmp_path / "a.gguf", resume=True, **choices)
         assert deepgguf.verify(tmp_path / "a.gguf", before).differences == ()
+
+
+@pytest.mark.parametrize("after", [0, 6], ids=["in the plan", "in the conversion"])
+def test_an_interrupt_does_not_wait_for_a_network_that_stalls(checkpoint, tmp_path, after):
+    with web_of(checkpoint("v3-fp8")) as served:
+        served.accidents = [lambda *_: False] * after + [web_server.stalls] * 100
+        words = [sys.executable, "-m", "deepgguf", "convert", served.plain, "-o", str(tmp_path / "a.gguf")]
+        process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+        while len(served.accidents) >= 100:
+            time.sleep(0.02)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate(timeout=20)  # a stalled connection alone is given up after 30 seconds
+    assert process.returncode == 130
+    assert complaint.startswith("deepgguf: SIGINT: stopped")
