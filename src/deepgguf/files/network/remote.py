@@ -7,8 +7,8 @@ import os
 import re
 import threading
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 from urllib.parse import urljoin
 
@@ -218,11 +218,13 @@ class RemoteFiles(Files):
             url = following
         raise OutputError(name, f"more than {_MOST_REDIRECTS} redirects", "look at the address, or try again later")
 
-    def _asked(self, method: str, name: str, url: str, headers: Mapping[str, str]) -> AbstractContextManager[Exchange]:
+    @contextmanager
+    def _asked(self, method: str, name: str, url: str, headers: Mapping[str, str]) -> Iterator[Exchange]:
         """The exchange, with credentials only if it is with the host that they are for."""
-        self._meter.asked()
         own = self._credentials() if origin_of(url) == origin_of(self._address(name)) else {}
-        return self._client.exchange(method, url, dict(own) | dict(headers))
+        with self._client.exchange(method, url, dict(own) | dict(headers)) as exchange:
+            self._meter.answer()
+            yield exchange
 
     def _trouble(self, name: str, status: int, headers: Headers) -> Exception:
         """What to raise for a status that brings nothing."""

@@ -94,7 +94,7 @@ class Insistence:
         tries.failures += 1
         if self._abandoned.is_set():
             raise OutputError(where, "is not read any more: the run ends", _LATER)
-        if tries.failures >= self.patience.attempts:
+        if tries.failures >= (self.patience.attempts if self.meter.answered else self.patience.greetings):
             found = f"cannot be read: {trouble.what} ({tries.failures} times in a row)"
             raise OutputError(where, found, _LATER)
         self.meter.repeated(trouble.what)
