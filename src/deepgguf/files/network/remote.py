@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from deepgguf.errors import CheckpointError, DeepggufError, OutputError
 from deepgguf.files.files import Buffer, FileFacts, Files, ReadByNumber, changed, flat, gone
 from deepgguf.files.network.blocks import HELD, SMALL, Blocks
+from deepgguf.files.network.gate import Gate
 from deepgguf.files.network.http_client import Client, Exchange, Headers, origin_of
 from deepgguf.files.network.kept import Keeper
-from deepgguf.files.network.patience import PATIENCE, Patience, asked_for
+from deepgguf.files.network.patience import PATIENCE, Patience
 from deepgguf.files.network.read_ahead import ReadAhead
-from deepgguf.files.network.trouble import NOT_NOW, Insistence, Tries, Trouble
+from deepgguf.files.network.trouble import NOT_NOW, Insistence, Tries, Trouble, status_trouble
 from deepgguf.files.traffic import Meter, Traffic
 
 MOVED = (301, 302, 303, 307, 308)
@@ -73,7 +74,7 @@ class RemoteFiles(Files):
 
     def _start(self) -> None:
         """Nothing open, nothing known."""
-        self._client = Client(self._patience.stall)
+        self._client, self._gate = Client(self._patience.stall), Gate(self.connections)
         self._places: dict[str, Place] = {}
         self._ahead, self._blocks = ReadAhead(self._precisely), Blocks(self._precisely)
         self._insistence.resume()
@@ -165,7 +166,7 @@ class RemoteFiles(Files):
         place = self._place(file)
         first, last = filling.span
         headers = {"Range": f"bytes={first}-{last}"}
-        with self._asked("GET", file.name, place.url, headers) as exchange:
+        with self._gate.request(), self._asked("GET", file.name, place.url, headers) as exchange:
             self._check_status(file, place, exchange)
             self._check_range(file, filling, exchange)
             while rest := filling.rest(self._patience.slice):
@@ -229,7 +230,7 @@ class RemoteFiles(Files):
     def _trouble(self, name: str, status: int, headers: Headers) -> Exception:
         """What to raise for a status that brings nothing."""
         if status in NOT_NOW:
-            return Trouble(f"status {status}", asked_for(headers))
+            return status_trouble(status, headers)
         return self._refused(name, status, headers)
 
     def _check_status(self, file: FileFacts, place: Place, exchange: Exchange) -> None:
@@ -239,7 +240,7 @@ class RemoteFiles(Files):
         if status == 416:
             raise changed(file)
         if status in NOT_NOW:
-            raise Trouble(f"status {status}", asked_for(exchange.headers))
+            raise status_trouble(status, exchange.headers)
         if place.url != self._address(file.name):
             # Signed addresses expire; where the file is now, its own address knows.
             with self._lock:
