@@ -68,6 +68,7 @@ class Web:
         self.files = {name: Content(held) for name, held in files.items()}
         self.listed: list[str] | None = None
         self.folder = folder
+        self.commits = [COMMIT]
         self.listing: bytes | None = None
         self.moved = ""
         self.accidents: list[Accident] = []
@@ -184,10 +185,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(404, {"X-Error-Code": "RepoNotFound"})
         if web.private and self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self.answer(401, {"X-Error-Code": "RepoNotFound"})
-        if revision not in (MAIN, COMMIT):
+        if revision not in (MAIN, *web.commits):
             return self.answer(404, {"X-Error-Code": "RevisionNotFound"})
+        commit = web.commits[-1] if revision == MAIN else revision
         names = web.files if web.listed is None else web.listed
-        listing = {"id": MODEL, "sha": COMMIT, "siblings": [{"rfilename": name} for name in names]}
+        listing = {"id": MODEL, "sha": commit, "siblings": [{"rfilename": name} for name in names]}
         body = web.listing or json.dumps(listing).encode()
         return self.answer(200, {"Content-Type": "application/json"}, body)
 
@@ -196,11 +198,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if web.gated and self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self.answer(403 if "Authorization" in self.headers else 401, {"X-Error-Code": "GatedRepo"})
         content = web.files.get(name)
-        if content is None or (model, commit) != (MODEL, COMMIT):
+        if content is None or model != MODEL or commit not in web.commits:
             return self.answer(404, {"X-Error-Code": "EntryNotFound"})
         if not name.endswith(".safetensors"):
             return self.give(name)
-        linked = {"X-Linked-Size": str(content.size), "X-Linked-ETag": f'"{content.tag}"', "X-Repo-Commit": COMMIT}
+        linked = {"X-Linked-Size": str(content.size), "X-Linked-ETag": f'"{content.tag}"', "X-Repo-Commit": commit}
         where = f"{web.host('other')}/blob/{name}?signature={web.signature}"
         return self.answer(302, {"Location": where, **linked})
 

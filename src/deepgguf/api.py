@@ -74,7 +74,7 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         settings, threads = run_settings(self.folder, **choices)
         if executor is None and self.source.connections:
             settings = msgspec.structs.replace(settings, jobs=threads.jobs)
-            threads = Threads(threads.jobs + self.source.connections)
+            threads = _with_readers(threads, self.source)
         if not self.recipe_text:
             return execute(self, settings, executor or threads, progress=progress or _no_progress)
         assert isinstance(self.folder, Path)
@@ -255,7 +255,7 @@ def compare(
         return check(headers, None, executor, sha256=sha256, progress=progress)
     with _opened(source, cache) as files:
         if executor is threads and files.connections:
-            executor = Threads(threads.jobs + files.connections)
+            executor = _with_readers(threads, files)
         again = plan_again(headers, read_checkpoint(files, executor), given)
         if not remake or again.plan is None:
             return check(headers, again.expected, executor, sha256=sha256, progress=progress)
@@ -276,7 +276,12 @@ def _opened(source: Source, cache: StrPath | None) -> Files:
 
 def _readers(files: Files) -> Executor | None:
     """Threads that read headers where several requests at once are worth it."""
-    return Threads(files.connections) if files.connections else None
+    return Threads(files.connections, files.abandon) if files.connections else None
+
+
+def _with_readers(threads: Threads, files: Files) -> Threads:
+    """The threads, and one more for each of the requests that are on their way meanwhile."""
+    return Threads(threads.jobs + files.connections, files.abandon)
 
 
 def _given(choices: Mapping[str, Any]) -> dict[str, Any]:
@@ -308,10 +313,11 @@ def sample(
 ) -> "SampleSummary":
     """Makes a checkpoint with real structure and made-up weights in `folder`, the same bytes everywhere.
 
-    `kind`: "v3", "v3-fp8", "v3-tied", "v2-lite", "ocr", "v32", "v32-bf16", "v4", "v4-dspark", "v4-base", "v4-bf16" or
-    "v4-hf" (as transformers saves it); `size`: "sample", "bench" (a few GB) or "full" (the released model's shapes;
-    for V4 "flash", which is the same, or "pro"). `scatter` puts scales in different shards from their weights; `sparse`
-    leaves holes for data, which is enough for `plan`. `tokenizer` is a folder whose tokenizer the sample takes.
+    `kind`: "v3", "v3-fp8", "v3-tied", "v2-lite", "ocr", "v32", "v32-bf16", "v4", "v4-dspark", "v4-base", "v4-bf16",
+    "v4-hf" (as transformers saves it) or "v4-vision"; `size`: "sample", "bench" (a few GB) or "full" (the released
+    model's shapes; for V4 "flash", which is the same, or "pro"). `scatter` puts scales in different shards from their
+    weights; `sparse` leaves holes for data, which is enough for `plan`. `tokenizer` is a folder whose tokenizer the
+    sample takes.
 
     Raises UsageError if the choices make no sense or the folder is not empty, OutputError if writing fails.
     """

@@ -101,6 +101,11 @@ def test_an_importance_matrix_at_an_address_makes_the_same_file(web, checkpoint,
     assert (tmp_path / "hub.gguf").read_bytes() == near
 
 
+def test_an_importance_matrix_that_is_not_there_is_the_user_s_to_look_for(web, checkpoint):
+    with pytest.raises(UsageError, match="none.gguf: no such file there; give the address of an importance matrix"):
+        deepgguf.plan(checkpoint("v2-lite"), type="iq3_xxs", imatrix=f"{web.plain}none.gguf")
+
+
 def web_of_path(web: Web) -> Path:
     return web.files["imatrix.gguf"].held
 

@@ -151,7 +151,8 @@ def _put_something_else(path: Path, chance: random.Random) -> None:
         return
     path.unlink()
     if how == 1:
-        os.link(path.parent.parent / "done.gguf", path) if (path.parent.parent / "done.gguf").exists() else path.touch()
+        done = path.parent.parent / "done.gguf"  # which may have become something else before
+        os.link(done, path, follow_symlinks=False) if done.is_file() else path.touch()
     elif how == 2:
         path.mkdir()
     elif how == 3:

@@ -5,11 +5,11 @@ has other bytes since.
 """
 
 import ctypes
-import faulthandler
-import mmap
+import multiprocessing
 import os
 from functools import cache
 from importlib.util import find_spec
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -73,19 +73,51 @@ def ggml_quantize(
 def ggml_quantize_or_die(
     type: GGMLType, rows: NDArray[np.float32], importance: NDArray[np.float32] | None = None
 ) -> NDArray[np.uint8] | None:
-    """The same in a process of its own; None if ggml ended it."""
-    _quantizer(type)
-    shape = (rows.shape[0], row_bytes(type, rows.shape[1]))
-    with mmap.mmap(-1, shape[0] * shape[1]) as shared:
-        child = os.fork()
-        if child == 0:
-            try:
-                faulthandler.disable()
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-                os.dup2(1, 2)
-                shared.write(ggml_quantize(type, rows, importance).tobytes())
-                os._exit(0)
-            finally:
-                os._exit(1)
-        _, status = os.waitpid(child, 0)
-        return np.frombuffer(shared.read(), np.uint8).reshape(shape) if status == 0 else None
+    """The same in another process; None if ggml ended it."""
+    asked = _other_process()
+    asked.send((type, rows, importance))
+    answer: NDArray[np.uint8] | None = asked.recv()
+    return answer
+
+
+@cache
+def _other_process() -> Connection:
+    """A small process, for it is forked where ggml ends what it has forked: half of some tests' examples do."""
+    context = multiprocessing.get_context("spawn")
+    ours, its = context.Pipe()
+    context.Process(target=_serve, args=(its,), daemon=True).start()
+    return ours
+
+
+def _serve(asked: Connection) -> None:
+    """Answers with blocks, made in a fork for each type; with None if ggml ended that, and the next is another."""
+    forks: dict[GGMLType, tuple[int, Connection]] = {}
+    while True:
+        type, rows, importance = asked.recv()
+        if type not in forks:
+            _quantizer(type)
+            forks[type] = _forked()
+        child, fork = forks[type]
+        try:
+            fork.send((type, rows, importance))
+            asked.send(fork.recv())
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            os.waitpid(child, 0)
+            del forks[type]
+            asked.send(None)
+
+
+def _forked() -> tuple[int, Connection]:
+    ours, its = multiprocessing.Pipe()
+    child = os.fork()
+    if child:
+        its.close()
+        return child, ours
+    try:
+        ours.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(1, 2)
+        while True:
+            its.send(ggml_quantize(*its.recv()))
+    finally:
+        os._exit(1)

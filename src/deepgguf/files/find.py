@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import deepgguf.files
-from deepgguf.errors import UsageError
+from deepgguf.errors import CheckpointError, UsageError
 from deepgguf.files.files import Files
 from deepgguf.files.hub_name import hub_address, hub_file_address
 from deepgguf.files.local import LocalFiles, named_file
-from deepgguf.files.near import copied
 
 _SCHEMES: Mapping[str, str] = {
     "hf": "deepgguf.files.network.hub",
@@ -65,8 +64,13 @@ def near_file(path: str | os.PathLike[str], what: str) -> tuple[Files, str]:
     files, name = find_file(path, what)
     if not files.connections:
         return files, name
+    from deepgguf.files.near import copied  # with tempfile, which nothing else needs
+
     with files:
-        return copied(files, name)
+        try:
+            return copied(files, name)
+        except CheckpointError as error:
+            raise UsageError(os.fspath(path), error.found, f"give the address of {what}") from None
 
 
 def is_address(path: str | os.PathLike[str]) -> bool:

@@ -22,8 +22,13 @@ class Meter:
         self._requests = self._nbytes = 0
         self._repeated: Counter[str] = Counter()
 
-    def asked(self) -> None:
-        """A request was sent."""
+    @property
+    def answered(self) -> bool:
+        """Whether any request was."""
+        return self._requests > 0
+
+    def answer(self) -> None:
+        """A request was answered, whatever the answer."""
         with self._lock:
             self._requests += 1
 

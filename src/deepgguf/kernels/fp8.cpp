@@ -3,6 +3,7 @@
 // shares one scale, so all its results are 256: they are computed once and looked up.
 #include "families.hpp"
 #include "formats.hpp"
+#include "interleave.hpp"
 
 #if defined(__SSSE3__)
 #include <tmmintrin.h>
@@ -70,9 +71,7 @@ public:
 // While no product leaves the range of normal numbers, rounding to BF16 commutes with powers of two: all products are
 // those of the codes below 16 (the subnormals and the first exponent) times a power of two. Sixteen fit into a vector,
 // and one instruction looks up sixteen of them.
-constexpr int FIRST = 16;
-typedef uint8_t Bytes __attribute__((vector_size(FIRST)));
-typedef uint16_t Halves __attribute__((vector_size(FIRST)));
+constexpr int FIRST = sizeof(Bytes);
 
 DEEPGGUF_INLINE Bytes look_up(Bytes table, Bytes index) {
 #if defined(__SSSE3__)
@@ -80,18 +79,6 @@ DEEPGGUF_INLINE Bytes look_up(Bytes table, Bytes index) {
 #else
     return reinterpret_cast<Bytes>(vqtbl1q_u8(reinterpret_cast<uint8x16_t>(table), reinterpret_cast<uint8x16_t>(index)));
 #endif
-}
-
-#if defined(__clang__) || __GNUC__ >= 12
-#define DEEPGGUF_INTERLEAVE(a, b, ...) reinterpret_cast<Halves>(__builtin_shufflevector(a, b, __VA_ARGS__))
-#else
-#define DEEPGGUF_INTERLEAVE(a, b, ...) reinterpret_cast<Halves>(__builtin_shuffle(a, b, Bytes{__VA_ARGS__}))
-#endif
-DEEPGGUF_INLINE Halves interleave_low(Bytes a, Bytes b) {
-    return DEEPGGUF_INTERLEAVE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-}
-DEEPGGUF_INLINE Halves interleave_high(Bytes a, Bytes b) {
-    return DEEPGGUF_INTERLEAVE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }
 
 // Whether the products of all codes, 2^-9 to 448 times the scale, are normal numbers with room to spare.

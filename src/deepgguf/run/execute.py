@@ -11,7 +11,6 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from deepgguf.errors import ChangedError, CheckpointError, OutputError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.executors.threads import Threads
-from deepgguf.files.files import Files
 from deepgguf.planning.schema import Plan
 from deepgguf.planning.windows import windows
 from deepgguf.run.address import S3Address
@@ -87,8 +86,8 @@ def _make(
         return not runs[file].is_named and not runs[file].tally.is_finished(number)
 
     written, due = 0, time.monotonic() + _RECORD_SECONDS
-    results = executor.map(worker.make, windows(plan, unfinished, by_outputs=by_outputs))
-    with _recorded_to_the_last(runs), closing(results), _abandoned_on_error(plan.source):
+    tasks = windows(plan, unfinished, by_outputs=by_outputs)
+    with _recorded_to_the_last(runs), closing(executor.map(worker.make, tasks)) as results:
         for result in results:
             if runs[result.file].tally.is_finished(result.number):
                 continue  # the executor has done a task twice
@@ -103,16 +102,6 @@ def _make(
             found = f"the executor left {run.unfinished} of {len(run.file.tensors)} tensors unfinished"
             raise OutputError(run.job.final, found, "run again with `resume=True`, or with another executor")
     return written
-
-
-@contextmanager
-def _abandoned_on_error(files: Files) -> Iterator[None]:
-    """Has workers stop waiting for a network where what they wait for is not needed any more."""
-    try:
-        yield
-    except BaseException:
-        files.abandon()
-        raise
 
 
 def _note(run: OutputRun, result: Result) -> None:

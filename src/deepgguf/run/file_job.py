@@ -31,12 +31,13 @@ class FileJob(NamedTuple):
 def jobs_of(plan: Plan, folder: Place) -> tuple[FileJob, ...]:
     """The files of `plan`, to be made in `folder`."""
     versions = tuple((utf8_text(source.name), source.version) for source in plan.sources)
+    address = plan.source.place if plan.source.connections else ""
     return tuple(
         FileJob(
             folder / file.name,
             file,
             Numbering(file, plan.piece_weights),
-            JournalHeader(file_identity(plan, file), versions, __version__),
+            JournalHeader(file_identity(plan, file), versions, __version__, source=address),
         )
         for file in plan.files
     )

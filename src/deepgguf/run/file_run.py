@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 
+import msgspec
 import xxhash
 
 from deepgguf.errors import OutputError
@@ -50,7 +51,7 @@ class FileRun(OutputRun):
         if manifest is None:
             return False
         sources = tuple((source.name, source.version) for source in manifest.sources)
-        if JournalHeader(manifest.plan, sources, manifest.version) != header:
+        if JournalHeader(manifest.plan, sources, manifest.version, source=header.source) != header:
             return False
         for piece, nbytes in read_pieces(self.paths.final, self.numbering):
             self.tally.finish(piece)
@@ -240,7 +241,7 @@ def _own_journal(disk: Disk, job: FileJob) -> tuple[Journal | None, dict[int, Fi
     """
     path = job.paths.journal
     journal, found, finished = reopen_journal(disk, path, job.numbering.count)
-    if found == job.header:
+    if found and msgspec.structs.replace(found, source=job.header.source) == job.header:
         return journal, {claim.number: claim for claim in finished if claim.number < job.numbering.count}
     journal.close()
     if found is None:

@@ -28,19 +28,26 @@ _BEGINNING = b'{"plan":"'
 
 
 class JournalHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose journal it is: the plan's hash, and apart from it the versions of the sources by name, and of deepgguf."""
+    """Whose journal it is: the plan's hash, and apart from it the versions of the sources by name, and of deepgguf.
+
+    `source` is the address of a source on a network, with its commit; it says more in a message, and decides nothing.
+    """
 
     plan: str
     sources: tuple[tuple[str, str], ...]
     version: str
     schema: int = SCHEMA
+    source: str = ""
 
 
 def foreign_journal(where: object, found: JournalHeader, own: JournalHeader) -> OutputError:
-    """The error for a journal of another version of deepgguf, of another plan, or of sources that have changed."""
+    """The error for a journal of another version of deepgguf, another source or plan, or sources that have changed."""
     if found.version != own.version:
         differs = f"deepgguf {found.version} began this, and this is {own.version}, whose bytes may differ"
         return OutputError(where, differs, f"resume it with {found.version}, or discard it with `restart=True`")
+    if found.source != own.source:
+        differs = f"belongs to a run that reads {found.source or 'a folder'}, not {own.source or 'a folder'}"
+        return OutputError(where, differs, "give that as the source, or discard it with `restart=True`")
     if found.plan != own.plan:
         return OutputError(where, "belongs to another plan (other source, target or type)",
                            "run the command that began it, or discard it with `restart=True`")  # fmt: skip

@@ -39,22 +39,16 @@ class Worker:
 
     def make(self, window: Window) -> Iterator[Result]:
         """Makes the window's pieces; a result follows each, as soon as its bytes are written."""
-        try:
-            for share, number, piece, made in self.pieces(window):
-                yield self._written(share, number, piece, made)
-        except Exception:
-            self._files.abandon()  # nobody needs any more what the others wait for
-            raise
-
-    def _written(self, share: Share, number: int, piece: Piece, made: Made) -> Result:
-        digest = xxhash.xxh3_128_digest(made.out.data)
-        offset, data, writers = share.start + piece.offset, None, self._writers
-        if writers:
-            writers[share.file].write(made.out.data, offset)
-        else:
-            data = made.out.tobytes()
-        squares = self._squares(share, made)
-        return Result(share.file, number, offset, piece.nbytes, digest, made.counts, squares, data)
+        writers = self._writers
+        for share, number, piece, made in self.pieces(window):
+            digest = xxhash.xxh3_128_digest(made.out.data)
+            offset, data = share.start + piece.offset, None
+            if writers:
+                writers[share.file].write(made.out.data, offset)
+            else:
+                data = made.out.tobytes()
+            squares = self._squares(share, made)
+            yield Result(share.file, number, offset, piece.nbytes, digest, made.counts, squares, data)
 
     def pieces(self, window: Window) -> Iterator[tuple[Share, int, Piece, Made]]:
         """The window's pieces with their numbers, made but not written; each is valid until the next."""

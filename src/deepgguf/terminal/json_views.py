@@ -34,7 +34,8 @@ def report_view(plan: Plan, report: Report, run: str | None) -> dict[str, object
     errors = [_error(tensor) for file in report.files for tensor in file.tensors if tensor.squares]
     largest = {type: _error(tensor) for type, tensor in report.largest_errors.items()}
     measured: dict[str, object] = {"quantization_error": errors, "largest_error": largest} if errors else {}
-    return _head(plan, run) | recipe | work | report.counts._asdict() | {"files": files} | measured
+    traffic: dict[str, object] = {"traffic": report.traffic} if report.traffic else {}
+    return _head(plan, run) | recipe | work | traffic | report.counts._asdict() | {"files": files} | measured
 
 
 def _error(tensor: TensorResult) -> dict[str, object]:

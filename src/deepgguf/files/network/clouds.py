@@ -271,11 +271,12 @@ class CloudFiles(Files):
         """The result of `ask`; exceptions of obstore's are ours, or have it asked again."""
 
         def once(tries: Tries) -> _T:
-            self._meter.asked()
             try:
-                return ask(tries)
+                result = ask(tries)
             except _errors() as error:
                 raise self._failed(name, error) from None
+            self._meter.answer()
+            return result
 
         return self._insistence.until_done(name, once)
 

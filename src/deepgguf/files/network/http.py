@@ -16,7 +16,7 @@ from deepgguf.errors import CheckpointError, DeepggufError, OutputError, UsageEr
 from deepgguf.files.files import FileFacts
 from deepgguf.files.network.http_client import Headers, NotAnAddressError, basic, origin_of
 from deepgguf.files.network.patience import Patience
-from deepgguf.files.network.remote import RemoteFiles, described_range
+from deepgguf.files.network.remote import MOVED, RemoteFiles, described_range
 
 INDEX = "model.safetensors.index.json"
 WELL_KNOWN = (
@@ -109,7 +109,7 @@ class HttpFiles(RemoteFiles):
         return self._folder + quote(name) + (f"?{self._query}" if self._query else "")
 
     def _described(self, name: str, status: int, headers: Headers) -> FileFacts | None:
-        if status in (301, 302, 303, 307, 308):
+        if status in MOVED:
             return None
         size = described_range(headers) if status in (206, 416) else headers.get("Content-Length", "")
         if not size or not size.isdigit() or headers.get("Content-Encoding", ""):

@@ -69,6 +69,7 @@ class Client:
         self._stall, self._lock, self._closed = stall, threading.Lock(), threading.Event()
         self._idle: list[tuple[Origin, http.client.HTTPConnection]] = []
         self._deadlines: dict[http.client.HTTPConnection, float] = {}
+        self._given_up: set[http.client.HTTPConnection] = set()
         self._watch: threading.Thread | None = None
 
     @contextmanager
@@ -92,6 +93,7 @@ class Client:
         finally:
             with self._lock:
                 self._deadlines.pop(connection, None)
+                self._given_up.discard(connection)
         if whole and connection.sock:
             self._keep(origin, connection)
         else:
@@ -113,6 +115,11 @@ class Client:
         while not closed.wait(self._stall / 8):
             self._shut_down(before=time.monotonic())
 
+    def gave_up(self, connection: http.client.HTTPConnection) -> bool:
+        """Whether a connection was ended from here."""
+        with self._lock:
+            return connection in self._given_up
+
     def abandon(self) -> None:
         """Ends every exchange that is under way, with an OSError or http.client.HTTPException."""
         self._shut_down(before=float("inf"))
@@ -122,6 +129,7 @@ class Client:
             for connection, deadline in self._deadlines.items():
                 opened = connection.sock  # its reader may close it just now
                 if deadline < before and opened:
+                    self._given_up.add(connection)
                     with suppress(OSError):
                         opened.shutdown(socket.SHUT_RDWR)
 
@@ -182,7 +190,15 @@ class Exchange:
     def readinto(self, view: memoryview) -> int:
         """Bytes of the body; fewer than `view` has only where it ends. OSError if they take too long."""
         self._client.allow_more_time(self._connection)
-        return self._response.readinto(view)
+        try:
+            came = self._response.readinto(view)
+        except OSError:
+            came = 0
+            if not self._client.gave_up(self._connection):
+                raise
+        if not came and self._client.gave_up(self._connection):
+            raise TimeoutError
+        return came
 
     def read(self, most: int) -> bytes:
         """The body up to `most` bytes."""

@@ -15,9 +15,9 @@ from deepgguf.files.files import FileFacts, Files
 from deepgguf.files.hub_name import HubName, parse_file, parse_model
 from deepgguf.files.local import LocalFiles
 from deepgguf.files.network.http_client import Headers, origin_of
-from deepgguf.files.network.patience import PATIENCE, Patience, asked_for
+from deepgguf.files.network.patience import PATIENCE, Patience
 from deepgguf.files.network.remote import RemoteFiles, described_range
-from deepgguf.files.network.trouble import NOT_NOW, Insistence, Tries, Trouble
+from deepgguf.files.network.trouble import NOT_NOW, Insistence, Tries, Trouble, status_trouble
 from deepgguf.files.traffic import Meter
 from deepgguf.version import __version__
 
@@ -201,7 +201,7 @@ def _trouble(named: HubName, error: Exception) -> Exception:
             return OutputError(named.address, f"the server's certificate is wrong: {error}", advice)
         return Trouble(f"the Hub cannot be reached ({type(error).__name__})")
     if response.status_code in NOT_NOW:
-        return Trouble(f"status {response.status_code}", asked_for(response.headers))
+        return status_trouble(response.status_code, response.headers)
     return _no_access(named, response.status_code)
 
 

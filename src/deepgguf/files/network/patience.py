@@ -12,13 +12,15 @@ from deepgguf.files.network.http_client import Headers
 class Patience(msgspec.Struct, frozen=True):
     """Seconds, but for what is said otherwise.
 
-    A request is repeated up to `attempts` times without a byte that is new. The wait before a repetition doubles from
+    A request is repeated up to `attempts` times without a byte that is new; `greetings` times if the server has never
+    answered, when there is nothing to lose yet. The wait before a repetition doubles from
     `first` to `longest`, and is a random part of that, so that many readers do not come back at once. A server may ask
     for `asked` at most. A connection is given up if it takes more than `stall` to open, to answer, or for as many bytes
     as `slice`.
     """
 
     attempts: int = 8
+    greetings: int = 4
     first: float = 0.5
     longest: float = 30.0
     asked: float = 300.0

@@ -7,8 +7,8 @@ import os
 import re
 import threading
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 from urllib.parse import urljoin
 
@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from deepgguf.errors import CheckpointError, DeepggufError, OutputError
 from deepgguf.files.files import Buffer, FileFacts, Files, ReadByNumber, changed, flat, gone
 from deepgguf.files.network.blocks import HELD, SMALL, Blocks
+from deepgguf.files.network.gate import Gate
 from deepgguf.files.network.http_client import Client, Exchange, Headers, origin_of
 from deepgguf.files.network.kept import Keeper
-from deepgguf.files.network.patience import PATIENCE, Patience, asked_for
+from deepgguf.files.network.patience import PATIENCE, Patience
 from deepgguf.files.network.read_ahead import ReadAhead
-from deepgguf.files.network.trouble import NOT_NOW, Insistence, Tries, Trouble
+from deepgguf.files.network.trouble import NOT_NOW, Insistence, Tries, Trouble, status_trouble
 from deepgguf.files.traffic import Meter, Traffic
 
-_MOVED = (301, 302, 303, 307, 308)
+MOVED = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 10
 _NO_HEAD = (403, 405, 501)  # some servers, and addresses signed for GET only, refuse HEAD
 _RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19})", re.ASCII)
@@ -73,7 +74,7 @@ class RemoteFiles(Files):
 
     def _start(self) -> None:
         """Nothing open, nothing known."""
-        self._client = Client(self._patience.stall)
+        self._client, self._gate = Client(self._patience.stall), Gate(self.connections)
         self._places: dict[str, Place] = {}
         self._ahead, self._blocks = ReadAhead(self._precisely), Blocks(self._precisely)
         self._insistence.resume()
@@ -165,7 +166,7 @@ class RemoteFiles(Files):
         place = self._place(file)
         first, last = filling.span
         headers = {"Range": f"bytes={first}-{last}"}
-        with self._asked("GET", file.name, place.url, headers) as exchange:
+        with self._gate.request(), self._asked("GET", file.name, place.url, headers) as exchange:
             self._check_status(file, place, exchange)
             self._check_range(file, filling, exchange)
             while rest := filling.rest(self._patience.slice):
@@ -176,6 +177,7 @@ class RemoteFiles(Files):
                 self._meter.came(came)
                 tries.got_on()
             if exchange.status == 206 and exchange.more:
+                filling.done = 0  # whose bytes these were, nobody knows
                 raise Trouble("body too long")
 
     def _place(self, file: FileFacts) -> Place:
@@ -203,7 +205,7 @@ class RemoteFiles(Files):
             if method == "HEAD" and status in _NO_HEAD:
                 method = "GET"
                 continue
-            moved = status in _MOVED and answer.get("Location", "")
+            moved = status in MOVED and answer.get("Location", "")
             following = urljoin(url, moved) if moved else url
             self._check_scheme(name, url, following)
             if not moved and status not in (200, 206, 416):
@@ -211,21 +213,24 @@ class RemoteFiles(Files):
             facts = self._described(name, status, answer)
             if facts is not None:
                 return Place(facts, following)
-            if not moved:
-                method = "GET"  # of the first byte, whose answer has the size
+            if not moved and method == "GET":
+                raise OutputError(name, "the server does not say how large it is", _DOWNLOAD)
+            method = method if moved else "GET"  # of the first byte, whose answer has the size
             url = following
         raise OutputError(name, f"more than {_MOST_REDIRECTS} redirects", "look at the address, or try again later")
 
-    def _asked(self, method: str, name: str, url: str, headers: Mapping[str, str]) -> AbstractContextManager[Exchange]:
+    @contextmanager
+    def _asked(self, method: str, name: str, url: str, headers: Mapping[str, str]) -> Iterator[Exchange]:
         """The exchange, with credentials only if it is with the host that they are for."""
-        self._meter.asked()
         own = self._credentials() if origin_of(url) == origin_of(self._address(name)) else {}
-        return self._client.exchange(method, url, dict(own) | dict(headers))
+        with self._client.exchange(method, url, dict(own) | dict(headers)) as exchange:
+            self._meter.answer()
+            yield exchange
 
     def _trouble(self, name: str, status: int, headers: Headers) -> Exception:
         """What to raise for a status that brings nothing."""
         if status in NOT_NOW:
-            return Trouble(f"status {status}", asked_for(headers))
+            return status_trouble(status, headers)
         return self._refused(name, status, headers)
 
     def _check_status(self, file: FileFacts, place: Place, exchange: Exchange) -> None:
@@ -235,7 +240,7 @@ class RemoteFiles(Files):
         if status == 416:
             raise changed(file)
         if status in NOT_NOW:
-            raise Trouble(f"status {status}", asked_for(exchange.headers))
+            raise status_trouble(status, exchange.headers)
         if place.url != self._address(file.name):
             # Signed addresses expire; where the file is now, its own address knows.
             with self._lock:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from deepgguf.errors import OutputError
-from deepgguf.files.network.http_client import NotAnAddressError, StaleError
-from deepgguf.files.network.patience import Patience
+from deepgguf.files.network.http_client import Headers, NotAnAddressError, StaleError
+from deepgguf.files.network.patience import Patience, asked_for
 from deepgguf.files.traffic import Meter
 
 _T = TypeVar("_T")
@@ -17,13 +17,14 @@ _T = TypeVar("_T")
 NOT_NOW = (408, 425, 429, 500, 502, 503, 504)
 """Statuses that may be others the next time."""
 
+_ENDS = "is not read any more: the run ends"
 _LATER = "check the network, then run again with `resume=True`"
 _CERTIFICATE = "check the address and this machine's clock; a network's own certificates: set SSL_CERT_FILE"
 
 # The first that an exception is, in the words of the summary and of the error.
 _WORDS: tuple[tuple[type[BaseException], str], ...] = (
     (socket.gaierror, "the host's name is not found"),
-    (TimeoutError, "no answer"),
+    (TimeoutError, "nothing came any more"),
     (ConnectionRefusedError, "connection refused"),
     (http.client.RemoteDisconnected, "connection lost"),
     (ConnectionError, "connection lost"),
@@ -37,12 +38,18 @@ _WORDS: tuple[tuple[type[BaseException], str], ...] = (
 class Trouble(Exception):  # noqa: N818 - not what a caller sees: a request that may go well the next time
     """A request that went wrong and is worth another: what is the matter, and the seconds that the server asked for.
 
-    `at_once`: the reason is known and gone, such as a signed address that has expired.
+    `at_once`: the reason is known and gone, such as a signed address that has expired. `crowded`: there were too many
+    requests for the server.
     """
 
-    def __init__(self, what: str, asked: float | None = None, *, at_once: bool = False) -> None:
+    def __init__(self, what: str, asked: float | None = None, *, at_once: bool = False, crowded: bool = False) -> None:
         super().__init__(what)
-        self.what, self.asked, self.at_once = what, asked, at_once
+        self.what, self.asked, self.at_once, self.crowded = what, asked, at_once, crowded
+
+
+def status_trouble(status: int, headers: Headers) -> Trouble:
+    """That of a status in NOT_NOW."""
+    return Trouble(f"status {status}", asked_for(headers), crowded=status in (429, 503))
 
 
 class Tries:
@@ -77,6 +84,8 @@ class Insistence:
         """
         tries = Tries()
         while True:
+            if self._abandoned.is_set():
+                raise OutputError(where, _ENDS, _LATER)
             try:
                 return ask(tries)
             except StaleError:
@@ -93,8 +102,8 @@ class Insistence:
         trouble = error if isinstance(error, Trouble) else Trouble(_in_words(error))
         tries.failures += 1
         if self._abandoned.is_set():
-            raise OutputError(where, "is not read any more: the run ends", _LATER)
-        if tries.failures >= self.patience.attempts:
+            raise OutputError(where, _ENDS, _LATER)
+        if tries.failures >= (self.patience.attempts if self.meter.answered else self.patience.greetings):
             found = f"cannot be read: {trouble.what} ({tries.failures} times in a row)"
             raise OutputError(where, found, _LATER)
         self.meter.repeated(trouble.what)
