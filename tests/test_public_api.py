@@ -53,7 +53,7 @@ def results(checkpoint, tmp_path_factory) -> list[object]:
     verified = deepgguf.verify(folder / "v3.gguf", checkpoint("v3-fp8"))
     every_type = deepgguf.plan_every_type(checkpoint("v3-fp8"))
     sample = deepgguf.sample("v2-lite", folder / "v2-lite")
-    difference = deepgguf.Difference("file a", "differs", "1", "2")
+    difference, address = deepgguf.Difference("file a", "differs", "1", "2"), deepgguf.S3Address("bucket", "prefix")
     (folder / "models").mkdir()
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OLLAMA_MODELS", str(folder / "models"))
@@ -68,6 +68,7 @@ def results(checkpoint, tmp_path_factory) -> list[object]:
         difference,
         into_ollama,
         planned.modelfile(),
+        address,
         deepgguf.Threads(2),
     ]
 

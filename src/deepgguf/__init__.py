@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from deepgguf.ollama.request import OllamaReport
     from deepgguf.planning.schema import Dropped, PlannedFile, PlannedTensor
     from deepgguf.planning.totals import PlanTotals
+    from deepgguf.run.address import S3Address
     from deepgguf.run.result import FileReport, Report, TensorResult
     from deepgguf.samples.make import SampleSummary
     from deepgguf.verification.report import Difference, SourceCheck, Verification, VerifiedFile
@@ -54,7 +55,7 @@ __all__ = [
     "ChangedError", "CheckpointError", "Choices", "ConversionChoices", "Counts", "DeepggufError", "Description",
     "Difference", "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files", "GGUFError",
     "KeyDescription", "Modelfile", "NonFiniteError", "OllamaReport", "OutputError", "Plan", "PlanTotals",
-    "PlannedFile", "PlannedTensor", "Report", "RunChoices", "SampleSummary", "SourceCheck", "Squares",
+    "PlannedFile", "PlannedTensor", "Report", "RunChoices", "S3Address", "SampleSummary", "SourceCheck", "Squares",
     "TensorDescription", "TensorResult", "Threads", "TypeDescription", "UsageError", "Verification",
     "VerificationError", "VerifiedFile", "__version__", "compare", "convert", "import_to_ollama", "inspect", "plan",
     "plan_every_type", "sample", "verify",
@@ -75,6 +76,7 @@ _HOMES = {
     "deepgguf.ollama.request": "OllamaReport",
     "deepgguf.planning.schema": "Dropped PlannedFile PlannedTensor",
     "deepgguf.planning.totals": "PlanTotals",
+    "deepgguf.run.address": "S3Address",
     "deepgguf.run.result": "FileReport Report TensorResult",
     "deepgguf.samples.make": "SampleSummary",
     "deepgguf.verification.report": "Difference SourceCheck Verification VerifiedFile",

@@ -24,7 +24,7 @@ from deepgguf.errors import UsageError, VerificationError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.executors.threads import Threads, available_processors
 from deepgguf.files.files import Files
-from deepgguf.files.find import find_files
+from deepgguf.files.find import find_files, is_address
 from deepgguf.fitting.fit import fit
 from deepgguf.fitting.write import is_free, recipe_path, write_recipe
 from deepgguf.formats.gguf.describe import Description, describe
@@ -38,6 +38,7 @@ from deepgguf.planning.totals import PlanTotals, totals
 from deepgguf.recipes.choice import UnfitError
 from deepgguf.recipes.recipe import NEED_IMPORTANCE
 from deepgguf.recipes.recipe_file import spell_recipe
+from deepgguf.run.address import Place, parse_output
 from deepgguf.run.execute import execute
 from deepgguf.run.result import Report
 from deepgguf.run.settings import Settings
@@ -54,11 +55,12 @@ Source = StrPath | Files
 class Plan(PlannedConversion, frozen=True, kw_only=True):
     """A conversion, complete: files with every key and tensor, what is dropped, warnings; and `run`, which does it.
 
-    `folder` is where the files go. A plan can be pickled and run elsewhere, where its source can be read. `recipe_text`
-    is the recipe file of types that a budget chose, which `run` writes beside the files.
+    `folder` is where the files go, a path or an address in S3. A plan can be pickled and run elsewhere, where its
+    source can be read. `recipe_text` is the recipe file of types that a budget chose, which `run` writes beside the
+    files.
     """
 
-    folder: Path
+    folder: Place
     recipe_text: str = ""
 
     @checked
@@ -105,7 +107,7 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         from deepgguf.ollama.ways import choose_way
         from deepgguf.run.disk import Disk
 
-        settings, threads = run_settings(self.folder, **choices)
+        settings, executor = self._settings(executor, choices)
         keep_recipe = self._recipe(settings)
         request = Request(parse_name(name), self.modelfile(modelfile), settings.overwrite)
         refuse_incomplete(self)
@@ -113,23 +115,34 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         destination = choose_way(way, os.environ, say)
         for hint in hints(self.files[0].keys):
             say(hint)
-        conversion = Conversion(self, request, settings, executor or threads, Disk())
+        conversion = Conversion(self, request, settings, executor, Disk())
         report = convert_into(conversion, destination, progress or _no_progress, say)
         assert report.conversion
         return msgspec.structs.replace(report, conversion=keep_recipe(report.conversion))
+
+    def _settings(self, executor: Executor | None, choices: RunChoices) -> tuple[Settings, Executor]:
+        """How the plan is carried out, and by what: a source on a network has threads that read ahead."""
+        settings, threads = run_settings(self.folder, **choices)
+        if executor is None and self.source.connections:
+            settings = msgspec.structs.replace(settings, jobs=threads.jobs)
+            return settings, _with_readers(threads, self.source)
+        return settings, executor or threads
 
     def _recipe(self, settings: Settings) -> Callable[[Report], Report]:
         """What writes the recipe that a budget chose, into `folder`, and puts it into the report of the run.
 
         UsageError if another is there, and is not to be replaced.
         """
+        if not self.recipe_text:
+            return lambda report: report
+        assert isinstance(self.folder, Path)
         path = recipe_path(self.folder, self.files[0].name)
-        writes = bool(self.recipe_text) and is_free(path, self.recipe_text, overwrite=settings.overwrite)
+        writes = is_free(path, self.recipe_text, overwrite=settings.overwrite)
 
         def keep(report: Report) -> Report:
             if writes:
                 write_recipe(path, self.recipe_text)
-            return msgspec.structs.replace(report, recipe=path) if self.recipe_text else report
+            return msgspec.structs.replace(report, recipe=path)
 
         return keep
 
@@ -147,12 +160,19 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
 
 @checked
 def plan(
-    source: Source, output: StrPath | None = None, *, executor: Executor | None = None, **choices: Unpack[Choices]
+    source: Source,
+    output: StrPath | None = None,
+    *,
+    executor: Executor | None = None,
+    cache: StrPath | None = None,
+    **choices: Unpack[Choices],
 ) -> Plan:
     """What converting the checkpoint `source` would do; nothing is written.
 
-    `source`: a folder, a model in Hugging Face's cache, or `Files`. `output`: a file, a folder, or None for the default
-    name in the current folder. `executor` reads the headers of the shards. The choices are those of `deepgguf.Choices`:
+    `source`: a folder, a model in Hugging Face's cache, an address (hf:ORGANIZATION/NAME, https://…/), or `Files`.
+    `output`: a file, a folder, or None for the default name in the current folder; s3://BUCKET/PREFIX/ is a folder too.
+    `executor` reads the headers of the shards. What is read of an address is kept in the folder `cache`, if there is
+    one, as the Hub's cache keeps it. The choices are those of `deepgguf.Choices`:
 
         deepgguf.plan("DeepSeek-V3", type="q4_k_m", tensor_types={"attn_kv_b": "q8_0"}).run(jobs=4)
 
@@ -161,9 +181,12 @@ def plan(
     """
     chosen = complete(choices, Choices)
     options = parse_options(chosen, _file_name(output))
-    recipe = ""
-    with find_files(source) as files:
-        checkpoint = read_checkpoint(files, executor)
+    folder, recipe = output_folder(output), ""
+    if chosen["budget"] is not None and chosen["write_recipe"] is None and not isinstance(folder, Path):
+        found = "writes the types that it chooses beside the files, which S3 is no place for"
+        raise UsageError("`budget`", found, "name a file for them: `write_recipe`")
+    with _opened(source, cache) as files:
+        checkpoint = read_checkpoint(files, executor or _readers(files))
         if chosen["budget"] is not None:
             fitted = fit(checkpoint, options, parse_size(chosen["budget"], "budget"), executor or _all_processors())
             options, recipe = fitted.options, spell_recipe(fitted.recipe)
@@ -174,12 +197,12 @@ def plan(
         if is_free(Path(chosen["write_recipe"]), recipe):
             write_recipe(Path(chosen["write_recipe"]), recipe)
         recipe = ""
-    return Plan(**msgspec.structs.asdict(made), folder=output_folder(output), recipe_text=recipe)
+    return Plan(**msgspec.structs.asdict(made), folder=folder, recipe_text=recipe)
 
 
 @checked
 def plan_every_type(
-    source: Source, *, executor: Executor | None = None, **choices: Unpack[Choices]
+    source: Source, *, executor: Executor | None = None, cache: StrPath | None = None, **choices: Unpack[Choices]
 ) -> dict[str, PlanTotals]:
     """Size and weights of every type that `source` can be converted to; those that need an importance matrix with one.
     A mixture whose type does not fit the model's rows is left out.
@@ -192,8 +215,8 @@ def plan_every_type(
         if name in choices:
             raise UsageError(f"`{name}`", "contradicts a plan of every type", "leave it out")
     options = parse_options(chosen)
-    with find_files(source) as files:
-        checkpoint = read_checkpoint(files, executor)
+    with _opened(source, cache) as files:
+        checkpoint = read_checkpoint(files, executor or _readers(files))
     types = [type for type in TYPES if type not in NEED_IMPORTANCE or options.imatrix is not None]
     found = {}
     for type in types:
@@ -209,17 +232,18 @@ def convert(
     *,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    cache: StrPath | None = None,
     **choices: Unpack[ConversionChoices],
 ) -> Report:
     """Converts the checkpoint `source` to `output`: plans it, and carries the plan out.
 
-    The choices are those of `plan` and of `Plan.run`, as are `executor`, `progress`, the report and the errors.
+    The choices are those of `plan` and of `Plan.run`, as are all other arguments, the report and the errors.
     """
     of_the_run = declared(RunChoices)
     how = {name: choice for name, choice in choices.items() if name in of_the_run}
     what = {name: choice for name, choice in choices.items() if name not in of_the_run}
     run_settings(output_folder(output), **how)  # type: ignore[arg-type]  # what makes no sense is said before the work
-    made = plan(source, output, executor=executor, **what)  # type: ignore[arg-type]
+    made = plan(source, output, executor=executor, cache=cache, **what)  # type: ignore[arg-type]
     return made.run(executor=executor, progress=progress, **how)  # type: ignore[arg-type]
 
 
@@ -260,6 +284,8 @@ def import_to_ollama(
 def inspect(path: StrPath) -> Description:
     """What the GGUF file `path` (or the split set that it belongs to) says of itself.
 
+    Of one at an address the headers alone are read.
+
     Tensors of the types that forks of ggml have (ik_llama.cpp) are described too. Raises UsageError if there is no such
     file, OutputError if it cannot be read, GGUFError if it is not a sound GGUF.
     """
@@ -276,6 +302,7 @@ def verify(
     jobs: int | None = None,
     sha256: bool = False,
     progress: Progress | None = None,
+    cache: StrPath | None = None,
     **choices: Unpack[Choices],
 ) -> "Verification":
     """Whether the GGUF file `path`, or the split set that it belongs to, is what it should be.
@@ -295,7 +322,15 @@ def verify(
     that the executor left undone. `compare` returns all differences instead.
     """
     report = compare(
-        path, source, remake=remake, executor=executor, jobs=jobs, sha256=sha256, progress=progress, **choices
+        path,
+        source,
+        remake=remake,
+        executor=executor,
+        jobs=jobs,
+        sha256=sha256,
+        progress=progress,
+        cache=cache,
+        **choices,
     )
     refuse_differences(report)
     return report
@@ -311,6 +346,7 @@ def compare(
     jobs: int | None = None,
     sha256: bool = False,
     progress: Progress | None = None,
+    cache: StrPath | None = None,
     **choices: Unpack[Choices],
 ) -> "Verification":
     """As `verify`, but differences are in what it returns."""
@@ -322,10 +358,14 @@ def compare(
     if source is None and (remake or given):
         name = "remake" if remake else next(iter(given))
         raise UsageError(f"`{name}`", "has no meaning without the checkpoint", "give it as the source")
+    if is_address(path):
+        raise UsageError(os.fspath(path), "verify reads the whole file, more than once", "download it first")
     headers = read_split_set(path)
     if source is None:
         return check(headers, None, executor, sha256=sha256, progress=progress)
-    with find_files(source) as files:
+    with _opened(source, cache) as files:
+        if executor is threads and files.connections:
+            executor = _with_readers(threads, files)
         again = plan_again(headers, read_checkpoint(files, executor), given)
         if not remake or again.plan is None:
             return check(headers, again.expected, executor, sha256=sha256, progress=progress)
@@ -334,6 +374,24 @@ def compare(
         check_choices(again.plan, headers, given)
         report = check(headers, again.expected, executor, sha256=sha256, progress=progress)
         return with_remade(report, again.plan, headers, executor, progress)
+
+
+def _opened(source: Source, cache: StrPath | None) -> Files:
+    """The source's files, which keep what is read in the folder `cache` if there is one."""
+    files = find_files(source)
+    if cache is not None:
+        files.keep_in(cache)
+    return files
+
+
+def _readers(files: Files) -> Executor | None:
+    """Threads that read headers where several requests at once are worth it."""
+    return Threads(files.connections, files.abandon) if files.connections else None
+
+
+def _with_readers(threads: Threads, files: Files) -> Threads:
+    """The threads, and one more for each of the requests that are on their way meanwhile."""
+    return Threads(threads.jobs + files.connections, files.abandon)
 
 
 def _given(choices: Mapping[str, Any]) -> dict[str, Any]:
@@ -379,10 +437,16 @@ def sample(
     return make_sample(kind, Path(folder), Form(size, shards, scatter, sparse), chosen)
 
 
-def output_folder(output: StrPath | None) -> Path:
-    """Where the files go: `output` if it is a folder, else the folder it names a file in."""
+def output_folder(output: StrPath | None) -> Place:
+    """Where the files go: `output` if it is a folder, else the folder it names a file in.
+
+    UsageError for an address of which deepgguf reads only.
+    """
     if output is None:
         return Path()
+    address = parse_output(os.fspath(output))
+    if address is not None:
+        return address if _is_folder(output) or not address.key else address.parent
     return Path(output) if _is_folder(output) else Path(output).parent
 
 
@@ -393,11 +457,14 @@ def _is_folder(output: StrPath) -> bool:
 def _file_name(output: StrPath | None) -> str | None:
     if output is None or _is_folder(output):
         return None
-    name = Path(output).name
+    address = parse_output(os.fspath(output))
+    name = Path(output).name if address is None else address.name
+    if not name:
+        return None
     return name if name.endswith(".gguf") else f"{name}.gguf"
 
 
-def run_settings(folder: Path, **choices: Unpack[RunChoices]) -> tuple[Settings, Threads]:
+def run_settings(folder: Place, **choices: Unpack[RunChoices]) -> tuple[Settings, Threads]:
     """The complete choices of a run into `folder`, and its threads; UsageError if they make no sense."""
     chosen = complete(choices, RunChoices)
     resume, restart, jobs = chosen.pop("resume"), chosen.pop("restart"), chosen.pop("jobs")

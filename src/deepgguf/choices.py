@@ -46,9 +46,10 @@ class Choices(TypedDict, total=False):
     `type` "auto" is what the target's own converter makes, "source" the smallest type that holds each tensor exactly.
     `tensor_types` are "PATTERN=TYPE", one or several, as llama-quantize has them, or a mapping from pattern to type:
     the first regular expression that matches a tensor's name counts. Those of `tensor_type_file`, one or several to a
-    line, come after them, then those of `recipe` (`deepgguf.recipes.recipe_file`), which names the type too. `budget`
-    chooses types instead. `mtp` None is what the target's own converter does. `drop` are regular expressions for names
-    in the checkpoint. `include_weights` and `exclude_weights` are parts of tensors' names, `override_kv`
+    line, come after them, then those of `recipe` (`deepgguf.recipes.recipe_file`), which names the type too. `like` is
+    as a recipe of the types in another file; `budget` chooses types instead. `mtp` None is what the target's own
+    converter does. `drop` are regular expressions for names in the checkpoint. `include_weights` and `exclude_weights`
+    are parts of tensors' names, `override_kv`
     "KEY=TYPE:VALUE" with int, float, bool or str as TYPE.
     """
 
@@ -57,6 +58,7 @@ class Choices(TypedDict, total=False):
         str, Choice("auto, source, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m", "TYPE", "auto")
     ]
     recipe: Annotated[StrPath | None, Choice("types by a recipe file, or a recipe of deepgguf's by its name", "FILE")]
+    like: Annotated[StrPath | None, Choice("every tensor's type as in a published GGUF file, also hf:…/FILE", "FILE")]
     budget: Annotated[int | str | None, Choice("choose types so that all files fit in SIZE: 108G, 500M, …", "SIZE")]
     write_recipe: Annotated[StrPath | None, Choice("write the types that `budget` chose as a recipe file", "FILE")]
     only: Annotated[Literal["text", "mmproj"] | None, Choice("only this file of a model that sees pictures", "FILE")]
@@ -66,7 +68,7 @@ class Choices(TypedDict, total=False):
     split_max_size: Annotated[int | str | None, Choice("split into files of at most SIZE: 48G, 500M, …", "SIZE")]
     split_max_tensors: Annotated[int | None, Choice("split into files of at most N tensors", "N")]
     part: Annotated[int | None, Choice("only file K of a split set, from 1", "K")]
-    imatrix: Annotated[StrPath | None, Choice("an importance matrix, GGUF or the older form", "FILE")]
+    imatrix: Annotated[StrPath | None, Choice("an importance matrix, GGUF or the older form, also hf:…", "FILE")]
     include_weights: Annotated[
         str | Sequence[str], Choice("use the importance matrix only for tensors with TEXT in their name", "TEXT", ())
     ]

@@ -92,7 +92,7 @@ def test_f21_outtype_and_outfile_are_understood(source, tmp_path, monkeypatch):
     [
         (("--quantize", "q4_K_M"), "use --type"),
         (("--dry-run",), "use `deepgguf plan`"),
-        (("--remote",), "download the model first: `hf download"),
+        (("--remote",), "give hf:ORGANIZATION/NAME without a flag"),
         (("--mmproj",), "use --only mmproj"),
         (("--threads=8",), "use --jobs"),
         (("--no-mtp",), "use --mtp drop"),

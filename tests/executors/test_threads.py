@@ -177,3 +177,36 @@ def test_buffers_sent_elsewhere_arrive_empty() -> None:
     buffers.take("rows", 8)[:] = 7
     sent = pickle.loads(pickle.dumps(buffers))
     assert not np.shares_memory(sent.take("rows", 8), buffers.take("rows", 8))
+
+
+def test_what_the_others_wait_for_is_ended_when_one_fails():
+    ended = threading.Event()
+
+    def work(number: int):
+        if number == 0:
+            raise ValueError
+        assert ended.wait(10)
+        yield number
+
+    with pytest.raises(ValueError):
+        list(Threads(3, ended.set).map(work, range(3)))
+    assert ended.is_set()
+
+
+def test_what_they_wait_for_is_ended_when_nobody_wants_the_results():
+    ended = threading.Event()
+
+    def work(number: int):
+        yield number
+        assert number == 0 or ended.wait(10)
+
+    results = Threads(2, ended.set).map(work, range(2))
+    next(results)
+    results.close()
+    assert ended.is_set()
+
+
+def test_nothing_is_ended_when_all_goes_well():
+    ended = threading.Event()
+    assert list(Threads(2, ended.set).map(lambda number: [number], [1])) == [1]
+    assert not ended.is_set()

@@ -33,6 +33,7 @@ from typing import Any, NoReturn
 
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "run")]
+os.environ["HF_HUB_OFFLINE"] = "1"  # a word such as a/b is a name of the Hub
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads would count as memory, and forks have none of them
 
 from one_try import PLACE, SECONDS, Outcome, Try, carry_out, failure, prepare, remove, repeated_by  # noqa: E402

@@ -10,7 +10,7 @@ from deepgguf import api
 from deepgguf.api import sample as make_sample
 from deepgguf.files.local import LocalFiles
 from deepgguf.planning.numbering import Numbering
-from deepgguf.planning.windows import WINDOW_BYTES, Share, windows
+from deepgguf.planning.windows import Share, window_bytes, windows
 
 every_sample = pytest.mark.parametrize("name", ["v3-bf16", "v3-fp8", "v3-tied", "v2-lite", "ocr"])
 every_target = pytest.mark.parametrize("target", ["ollama", "llama.cpp"])
@@ -75,9 +75,19 @@ def test_both_halves_of_kv_b_are_made_of_one_reading(checkpoint):
 
 def test_no_window_of_a_large_model_is_larger_than_its_bound_and_few_are_small(tmp_path):
     source = make_sample("v3-fp8", tmp_path / "bench", size="bench", shards=4, sparse=True).folder
-    sizes = [sum(range.nbytes for range in window.ranges()) for window in windows(api.plan(Distant(source)))]
-    assert max(sizes) <= WINDOW_BYTES
-    assert sum(size < WINDOW_BYTES // 4 for size in sizes) <= 0.1 * len(sizes)
+    plan = api.plan(Distant(source))
+    sizes = [sum(range.nbytes for range in window.ranges()) for window in windows(plan)]
+    assert window_bytes(plan) == 8 << 20
+    assert max(sizes) <= 8 << 20
+    assert sum(size < 2 << 20 for size in sizes) <= 0.1 * len(sizes)
+
+
+@pytest.mark.parametrize(("gigabytes", "megabytes"), [(3, 8), (300, 17), (688, 32), (1700, 32)])
+def test_windows_of_a_distant_source_grow_with_it(checkpoint, gigabytes, megabytes):
+    plan = planned(checkpoint("v2-lite"))
+    shards = tuple(msgspec.structs.replace(shard, size=gigabytes * 10**9) for shard in plan.sources)
+    assert len(shards) == 1
+    assert window_bytes(msgspec.structs.replace(plan, sources=shards)) >> 20 == megabytes
 
 
 def test_finished_pieces_are_left_out(checkpoint):

@@ -106,7 +106,7 @@ def test_an_error_in_a_worker_reaches_the_caller_with_its_words(tmp_path, execut
 
 def test_a_file_of_which_the_executor_left_something_out_gets_no_name(tmp_path):
     source = small_v3(tmp_path / "v3")
-    found = r"^.*/x\.gguf\.part: the executor left 1 of 32 tensors unfinished; run again with `resume=True`, or with another executor$"
+    found = r"^.*/x\.gguf: the executor left 1 of 32 tensors unfinished; run again with `resume=True`, or with another executor$"
     with pytest.raises(deepgguf.OutputError, match=found):
         deepgguf.plan(source, tmp_path / "x.gguf").run(executor=Forgetful())
     assert sorted(path.name for path in tmp_path.glob("x.*")) == ["x.gguf.part", "x.gguf.part.journal"]

@@ -10,7 +10,6 @@ from deepgguf.planning.numbering import Numbering
 from deepgguf.run.file_job import FileJob
 from deepgguf.run.journal import Finished, JournalHeader
 from deepgguf.run.manifest import make_manifest
-from deepgguf.run.paths import Paths
 from deepgguf.run.tally import Tally
 
 
@@ -42,6 +41,6 @@ def test_a_manifests_digests_are_those_of_the_tensors_with_their_names(tmp_path)
     plan = api.plan(small_v3(tmp_path / "v3"), tmp_path / "x.gguf")
     (report,) = plan.run().files
     (file,) = plan.files
-    job = FileJob(Paths(report.path), file, Numbering(file, plan.piece_weights), JournalHeader("", (), ""))
+    job = FileJob(report.path, file, Numbering(file, plan.piece_weights), JournalHeader("", (), ""))
     shuffled = msgspec.structs.replace(report, tensors=report.tensors[::-1])
     assert make_manifest(plan, job, "", shuffled) == make_manifest(plan, job, "", report)

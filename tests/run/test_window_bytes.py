@@ -43,7 +43,7 @@ def test_every_range_of_every_window_is_one_request_and_the_bytes_are_the_same(c
 
 def test_the_plan_counts_the_window_among_the_memory_that_is_needed(checkpoint):
     from deepgguf.planning.needs import memory_needed
-    from deepgguf.planning.windows import WINDOW_BYTES
+    from deepgguf.planning.windows import window_bytes
 
     near, distant = (deepgguf.plan(files) for files in (checkpoint("v2-lite"), Distant(checkpoint("v2-lite"))))
-    assert memory_needed(distant, jobs=3) == memory_needed(near, jobs=3) + 3 * WINDOW_BYTES
+    assert memory_needed(distant, jobs=3) == memory_needed(near, jobs=3) + 3 * window_bytes(distant)

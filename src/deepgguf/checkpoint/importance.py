@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from deepgguf.errors import CheckpointError, GGUFError
 from deepgguf.files.files import FileFacts, Files
-from deepgguf.files.local import named_file
+from deepgguf.files.find import near_file
 from deepgguf.formats.gguf.decode import decode_header
 from deepgguf.formats.gguf.types import MAGIC, GGMLType, GGUFHeader, TensorInfo, Value, ValueType
 
@@ -205,7 +205,7 @@ def read_importance(path: str | os.PathLike[str]) -> ImportanceMatrix:
             that do not divide the values; a value that is negative, not finite, or more than LARGEST.
         OutputError: the file cannot be read.
     """
-    files, name = named_file(path, "an importance matrix")
+    files, name = near_file(path, "an importance matrix")
     file = files.facts(name)
     is_gguf = file.size >= len(MAGIC) and files.read(file, 0, len(MAGIC)).tobytes() == MAGIC
     entries, datasets, chunk_count = (_read_gguf if is_gguf else _read_legacy)(files, file)

@@ -21,6 +21,11 @@ examples:
   deepgguf convert DeepSeek-OCR --target llama.cpp       writes the mmproj beside the model
   deepgguf convert DeepSeek-OCR --ollama ocr             straight into Ollama: then `ollama run ocr`
   deepgguf convert DeepSeek-OCR --print-modelfile        what Ollama would be told of the model
+  deepgguf convert hf:deepseek-ai/DeepSeek-V3 -o /models/ straight from the Hugging Face Hub
+  deepgguf convert DeepSeek-V3 --target llama.cpp --like hf:ORGANIZATION/NAME/FILE.gguf
+  deepgguf convert https://host/DeepSeek-V3/ --resume    from a web server, after the network failed
+  deepgguf convert s3://checkpoints/DeepSeek-V3/ -o s3://models/deepseek/
+                                                         from and to object stores (docs/clouds.md)
 """
 
 _IMPORT = """\
@@ -35,12 +40,14 @@ examples:
   deepgguf plan DeepSeek-V3                  what would be written, dropped, needed
   deepgguf plan DeepSeek-V3 --type q4_k_m --json
   deepgguf plan DeepSeek-V3 --type all       every type with its size
+  deepgguf plan hf:deepseek-ai/DeepSeek-V3@v1.0
 """
 
 _INSPECT = """\
 examples:
   deepgguf inspect model.gguf
   deepgguf inspect model-00001-of-00009.gguf --tensors --json
+  deepgguf inspect hf:ORGANIZATION/NAME/model.gguf       its header alone is read
 """
 
 _VERIFY = """\
@@ -48,6 +55,7 @@ examples:
   deepgguf verify model.gguf                 structure, and the hashes in model.gguf.json
   deepgguf verify model.gguf DeepSeek-V3     every tensor and key against the checkpoint
   deepgguf verify model-00001-of-00009.gguf DeepSeek-V3 --json
+  deepgguf verify model.gguf hf:deepseek-ai/DeepSeek-V3
   deepgguf verify --remake model.gguf DeepSeek-V3 --imatrix imatrix.gguf
                                              makes every piece anew and compares bytes
 """
@@ -97,14 +105,24 @@ def _command(
 def _add_what(parser: argparse.ArgumentParser) -> None:
     """Source, output, and what decides the bytes."""
     parser.add_argument(
-        "source", metavar="SRC", help="the checkpoint's folder, or a model's folder in Hugging Face's cache"
+        "source",
+        metavar="SRC",
+        help="the checkpoint: a folder, hf:ORGANIZATION/NAME[@REVISION], https://host/folder/ or s3://BUCKET/PREFIX/",
     )
     parser.add_argument(
-        "-o", "--output", metavar="OUT", help="a file or folder (default: NAME-TYPE.gguf in the current one)"
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="a file or folder, here or at s3://BUCKET/ (default: NAME-TYPE.gguf in the current one)",
     )
+    _add_cache(parser)
     add_choices(parser, Choices)
     for flag, name in SAME.items():
         parser.add_argument(flag, dest=name, help=argparse.SUPPRESS)
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cache", metavar="DIR", help="keep what is read of hf: and https://, as the Hub's cache does")
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
@@ -161,8 +179,9 @@ def _add_verify(subparsers: Any) -> None:
     help = "Check a GGUF file, alone or against its source."
     parser = _command(subparsers, "verify", commands.verify, help, _VERIFY)
     parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any file of a split set")
-    parser.add_argument("source", metavar="SRC", nargs="?", help="the checkpoint that it was made from")
+    parser.add_argument("source", metavar="SRC", nargs="?", help="the checkpoint that it was made from, wherever it is")
     parser.add_argument("--remake", action="store_true", help="make every piece anew from SRC, and compare bytes")
+    _add_cache(parser)
     add_choices(parser, RunChoices, only=("jobs", "sha256"))
     _add_json(parser)
     title = "how the file was converted, where neither it nor its manifest tells"

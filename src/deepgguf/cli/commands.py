@@ -53,19 +53,19 @@ def plan(options: argparse.Namespace) -> None:
         _plan_every_type(options, jobs)
         return
     made = planned(options)
+    from deepgguf.terminal import room
+
+    needed = room.memory(made, made.folder, jobs)
     if options.json:
         from deepgguf.terminal.json_views import plan_view
         from deepgguf.terminal.run_command import run_command
 
-        print_json(plan_view(made, jobs, run_command(made, made.folder)))
+        print_json(plan_view(made, needed, jobs, run_command(made, made.folder)))
         return
-    from deepgguf.planning.needs import memory_needed
     from deepgguf.terminal import plan_page
-    from deepgguf.terminal.room import free_disk, free_memory
 
-    disk, memory = free_disk(made.folder), free_memory()
-    page = plan_page.render(made, memory=memory_needed(made, jobs), jobs=jobs, free_disk=disk, free_memory=memory)
-    print_page(page)
+    disk, free = room.free_disk(made.folder), room.free_memory()
+    print_page(plan_page.render(made, memory=needed, jobs=jobs, free_disk=disk, free_memory=free))
 
 
 def _plan_every_type(options: argparse.Namespace, jobs: int) -> None:
@@ -74,7 +74,8 @@ def _plan_every_type(options: argparse.Namespace, jobs: int) -> None:
 
     if options.output is not None:
         raise UsageError("`output`", "has no meaning for --type all, which only compares the types", "leave it out")
-    types = api.plan_every_type(options.source, **{k: v for k, v in given(options, Choices).items() if k != "type"})
+    choices = {name: choice for name, choice in given(options, Choices).items() if name != "type"}
+    types = api.plan_every_type(options.source, cache=options.cache, **choices)
     seconds = {type: estimated_seconds(found.weights, jobs) for type, found in types.items()}
     if options.json:
         rows = types.items()
@@ -95,7 +96,7 @@ def planned(options: argparse.Namespace) -> "Plan":
     # now and not when the process ends.
     gc.disable()
     try:
-        made = api.plan(options.source, options.output, **given(options, Choices))
+        made = api.plan(options.source, options.output, cache=options.cache, **given(options, Choices))
         gc.freeze()
         return msgspec.structs.replace(made, warnings=tuple(map(in_flags, made.warnings)))
     finally:
@@ -124,7 +125,8 @@ def verify(options: argparse.Namespace) -> None:
     choices = given(options, Choices) | given(options, RunChoices)
     total = bytes_to_check(options.file, times=(options.source is not None) + options.remake)
     with progress_of(total, printable(Path(options.file).name)) as progress:
-        report = api.compare(options.file, options.source, remake=options.remake, progress=progress, **choices)
+        how = {"remake": options.remake, "progress": progress, "cache": options.cache}
+        report = api.compare(options.file, options.source, **how, **choices)
     if options.json:
         print_json(report)
     else:

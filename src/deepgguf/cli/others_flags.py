@@ -19,7 +19,7 @@ _ANSWERS = {
     **dict.fromkeys(["--model-name", "--metadata"], _NAME),
     **dict.fromkeys(["-t", "--threads", "--nthread", "--nthreads", "--workers"], "use --jobs"),
     "--dry-run": "use `deepgguf plan`",
-    "--remote": "download the model first: `hf download ORGANIZATION/NAME --local-dir NAME`",
+    "--remote": "give hf:ORGANIZATION/NAME without a flag",
     "--mmproj": "use --only mmproj; without it, --target llama.cpp writes the mmproj beside the model",
     "--force": "use --overwrite",
     "--bigendian": "no engine needs it: leave it out",

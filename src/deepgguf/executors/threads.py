@@ -20,10 +20,12 @@ _MOST = 4096
 class Threads(msgspec.Struct, frozen=True):
     """`jobs` threads, which start with the first result that is asked for; fewer where the system starts no more.
 
-    UsageError for fewer than one or more than 4,096.
+    `on_failure` is called when a thread has failed, or whoever consumes the results does not want them any more: what
+    the other threads wait for may be ended then. UsageError for fewer than one or more than 4,096.
     """
 
     jobs: int
+    on_failure: Callable[[], None] | None = None
     shares_files: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -38,15 +40,22 @@ class Threads(msgspec.Struct, frozen=True):
 
         OutputError if the system starts no thread at all.
         """
-        crew = _Crew(work, tasks)
+        crew = _Crew(work, tasks, self.on_failure or _nothing)
         try:
             _start(crew, self.jobs)
             while not isinstance(report := crew.reports.get(), _End):
                 yield from report
+        except BaseException:
+            crew.on_failure()
+            raise
         finally:
             crew.end()
         if crew.failures:
             raise crew.failures[0]
+
+
+def _nothing() -> None:
+    """What nobody waits for need not be ended."""
 
 
 def _start(crew: "_Crew[Task, Result]", jobs: int) -> None:
@@ -71,7 +80,10 @@ class _Crew(Generic[Task, Result]):
     One that begins after `stop` does nothing.
     """
 
-    def __init__(self, work: Callable[[Task], Iterable[Result]], tasks: Iterable[Task]) -> None:
+    def __init__(
+        self, work: Callable[[Task], Iterable[Result]], tasks: Iterable[Task], on_failure: Callable[[], None]
+    ) -> None:
+        self.on_failure = on_failure
         self._work, self._tasks, self._lock = work, iter(tasks), threading.Lock()
         self._at_work = 0
         self.reports: SimpleQueue[list[Result] | _End] = SimpleQueue()
@@ -94,6 +106,7 @@ class _Crew(Generic[Task, Result]):
         except BaseException as error:
             self.failures.append(error)
             self.stop.set()
+            self.on_failure()
         finally:
             with self._lock:
                 self._at_work -= 1

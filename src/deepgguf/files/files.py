@@ -3,6 +3,7 @@
 `tests/files/conformance.py` has the claims that every source inherits.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -11,7 +12,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from deepgguf.errors import ChangedError, CheckpointError, OutputError
+from deepgguf.errors import ChangedError, CheckpointError, OutputError, UsageError
+from deepgguf.files.traffic import Traffic
 
 Buffer = memoryview | bytearray | NDArray[Any]
 ReadByNumber = Callable[[int, int, Buffer], None]
@@ -37,6 +39,17 @@ class Files(ABC):
 
     whole_windows: bool = False
     """Whether a request is worth megabytes: a window is then read at once, and else piece by piece, as it is used."""
+
+    connections: int = 0
+    """How many requests are worth being on their way besides what is worked on; each is for a window."""
+
+    held: int = 0
+    """Bytes of memory that it holds at most of what it has read."""
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """What was read over a network so far; None for other sources."""
+        return None
 
     @property
     @abstractmethod
@@ -81,6 +94,13 @@ class Files(ABC):
         Raises ChangedError if the file is no longer what `file` says, or ends before; OutputError if it cannot be read,
         `gone` if it is not there any more: neither says that the checkpoint is wrong.
         """
+
+    def keep_in(self, folder: str | os.PathLike[str]) -> None:
+        """Keeps what is read in `folder`, and reads from there what that has; UsageError for what is near anyway."""
+        raise UsageError("`cache`", f"has no meaning for {self.place}, which is on this machine", "leave it out")
+
+    def abandon(self) -> None:  # noqa: B027 - most sources do not wait
+        """Has reads that wait for a network end soon, with OutputError; until it is closed nothing is tried again."""
 
     @abstractmethod
     def close(self) -> None:

@@ -13,11 +13,6 @@ from deepgguf.files.regular_file import open_regular
 
 _PREFIX = "models--"
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # such bytes as Python has them
-_HUB_NAME = re.compile(
-    r"(?P<address>(https?://)?(www\.)?(huggingface\.co|hf\.co)/|hf://)?"
-    r"(?P<organization>[A-Za-z0-9][\w.-]*)/(?P<name>[A-Za-z0-9][\w.-]*)(?(address)(/.*)?|/?)",
-    re.ASCII,
-)
 _REF_CAP = 256  # bytes; a revision's hash has 40
 
 
@@ -69,18 +64,6 @@ def hub_repository(folder: Path) -> tuple[str | None, str | None]:
     if snapshots != "snapshots" or not model.startswith(_PREFIX):
         return None, None
     return model.removeprefix(_PREFIX).replace("--", "/", 1), commit
-
-
-def hub_advice(name: str) -> str | None:
-    """How to download the model if `name`, which is no folder, may be one of the Hub or its address; None if not."""
-    found = _HUB_NAME.fullmatch(name)
-    if found is None or (not found["address"] and Path(found["organization"]).exists()):
-        return None
-    model = f"{found['organization']}/{found['name']}"
-    command = f"hf download {model} --local-dir {found['name']}"
-    return (
-        f"a model of the Hugging Face Hub must be downloaded first: `{command}`, then give the folder {found['name']}"
-    )
 
 
 def blobs_folder(folder: str) -> str | None:

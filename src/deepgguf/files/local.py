@@ -13,7 +13,7 @@ from typing import Self
 
 from deepgguf.errors import CheckpointError, OutputError, UsageError
 from deepgguf.files.files import Buffer, FileFacts, Files, changed, flat, gone
-from deepgguf.files.hub_cache import blobs_folder, folder_name, hub_advice, hub_repository, snapshot_folder
+from deepgguf.files.hub_cache import blobs_folder, folder_name, hub_repository, snapshot_folder
 from deepgguf.files.regular_file import NOT_THERE, OpenFile, open_regular, unreadable
 
 _GGUF = "a GGUF file needs no conversion: run it as it is"
@@ -46,7 +46,7 @@ class LocalFiles(Files):
         except OSError as e:
             found = "no such folder" if isinstance(e, FileNotFoundError) else f"cannot be read: {e.strerror}"
             if e.errno in NOT_THERE:
-                raise UsageError(given, found, hub_advice(os.fspath(path)) or _alike(given) or _WANTED) from None
+                raise UsageError(given, found, _alike(given) or _WANTED) from None
             raise OutputError(given, found, "check the disk and the permissions, then try again") from None
         self.__setstate__((str(folder), limit, False))
 

@@ -64,7 +64,18 @@ def is_manifest(path: Path) -> bool:
 
 def read_manifest(path: Path) -> Manifest | None:
     """The manifest at `path`; None if there is none in the form of this version."""
-    manifest = _decoded(path, Manifest)
+    return _of_this_version(_decoded(path, Manifest))
+
+
+def plan_of_manifest(data: bytes) -> str | None:
+    """The plan that a manifest of this version is of, "" for one of another; None for what is no manifest."""
+    if _parsed(data, _OfAnyVersion) is None:
+        return None
+    manifest = _of_this_version(_parsed(data, Manifest))
+    return manifest.plan if manifest else ""
+
+
+def _of_this_version(manifest: Manifest | None) -> Manifest | None:
     return manifest if manifest and manifest.schema == SCHEMA else None
 
 
@@ -72,8 +83,15 @@ def _decoded(path: Path, type: type[_M]) -> _M | None:
     try:
         if not path.is_file() or path.stat().st_size > _CAP:
             return None
-        return msgspec.json.decode(path.read_bytes(), type=type)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _parsed(path.read_bytes(), type)
+    except OSError:
+        return None
+
+
+def _parsed(data: bytes, type: type[_M]) -> _M | None:
+    try:
+        return msgspec.json.decode(data, type=type)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

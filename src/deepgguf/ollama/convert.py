@@ -18,6 +18,7 @@ from deepgguf.ollama.request import OllamaReport, Request, Say, Source
 from deepgguf.ollama.ways import ApiWay, StoreWay, check_before
 from deepgguf.planning.identity import file_identity
 from deepgguf.planning.schema import Plan, PlannedFile
+from deepgguf.run.address import Place
 from deepgguf.run.disk import Disk
 from deepgguf.run.execute import execute
 from deepgguf.run.paths import Paths
@@ -38,6 +39,13 @@ def refuse_incomplete(plan: Plan) -> None:
         raise UsageError("`split_max_size`", f"contradicts `ollama`: {_WHOLE}", "leave it out")
 
 
+def _on_disk(place: Place) -> Path:
+    """A path of a conversion into Ollama, which no object store takes part in."""
+    if isinstance(place, Path):
+        return place
+    raise UsageError("`output`", f"{place} contradicts `ollama`, which is given files of a disk", "name a folder")
+
+
 class Conversion(msgspec.Struct, frozen=True):
     """How a plan is carried out into Ollama; `disk` is where it writes."""
 
@@ -55,7 +63,7 @@ class Conversion(msgspec.Struct, frozen=True):
         settings = msgspec.structs.replace(self.settings, folder=staging, sha256=True, manifest=True, overwrite=False)
         conversion = self._converted(way, settings, progress)
         pairs = self._pairs(conversion)
-        files = [(report.path, StoredFile(f.name, _planned_header(f), report.sha256)) for f, report in pairs]
+        files = [(_on_disk(report.path), StoredFile(f.name, _planned_header(f), report.sha256)) for f, report in pairs]
         way.publish(self.request, files)
         for path, _ in files:
             self.disk.remove(manifest_path(path))
@@ -67,7 +75,7 @@ class Conversion(msgspec.Struct, frozen=True):
         """Converts into the settings' folder, and sends the files from there."""
         settings = msgspec.structs.replace(self.settings, sha256=True)
         conversion = self._converted(None, settings, progress)
-        files = [Source(report.path, report.path.name, report.sha256) for report in conversion.files]
+        files = [Source(_on_disk(report.path), report.path.name, report.sha256) for report in conversion.files]
         way.publish(self.request, files, progress, say)
         return self._report(way, conversion)
 
@@ -97,7 +105,7 @@ class Conversion(msgspec.Struct, frozen=True):
         whole = self._whole(way, settings, progress)
         if whole is None:
             if way is not None:
-                way.store.check_room(self.plan.size, settings.folder)
+                way.store.check_room(self.plan.size, _on_disk(settings.folder))
             return execute(self.plan, settings, self.executor, disk=self.disk, progress=progress)
         return Report(whole, 0.0, 0, self.plan.size)
 
@@ -114,7 +122,7 @@ class Conversion(msgspec.Struct, frozen=True):
         Each has its manifest, which tells that it is of this plan, these sources and this version; it is read once
         more, unless it is a blob already. Else None, and what is there is the run's to resume, or is discarded.
         """
-        paths = [Paths(settings.folder / file.name) for file in self.plan.files]
+        paths = [Paths(_on_disk(settings.folder) / file.name) for file in self.plan.files]
         if any(os.path.lexists(path) for each in paths for path in each.left):
             return None
         manifests = [self._own_manifest(file, each) for file, each in zip(self.plan.files, paths, strict=True)]

@@ -33,6 +33,7 @@ from deepgguf.planning.warnings import (
     filter_warnings,
     head_warnings,
     importance_warnings,
+    like_warnings,
     pattern_warnings,
     rounding_warnings,
 )
@@ -95,6 +96,7 @@ def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
         *chat_warnings(checkpoint.tokenizer, pre_chosen=options.pre is not None),
         *model.family.prompt_limits(checkpoint.tokenizer),
         *pattern_warnings(files, options.tensor_types),
+        *like_warnings(files, options.like, options.type),
         *override_warnings(options.override_kv),
         *(filter_warnings(options.imatrix) if options.imatrix else ()),
         *(rounding_warnings(files) if options.type == SOURCE else ()),

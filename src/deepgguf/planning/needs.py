@@ -5,7 +5,7 @@ from deepgguf.planning.numbering import Numbering, Place
 from deepgguf.planning.pieces import runs
 from deepgguf.planning.schema import Plan
 from deepgguf.planning.scratch import scratch
-from deepgguf.planning.windows import WINDOW_BYTES
+from deepgguf.planning.windows import window_bytes
 
 # Resident bytes of the interpreter with NumPy and what is imported for a conversion, measured on CPython 3.11.
 _PROCESS = 49 << 20
@@ -17,10 +17,14 @@ _PER_NUMBER = 45
 
 
 def memory_needed(plan: Plan, jobs: int) -> int:
-    """Peak resident memory of `convert` with `jobs` threads, in bytes: it depends on jobs, hardly on the model."""
+    """Peak resident memory of `convert` with `jobs` threads, in bytes: it depends on jobs, hardly on the model.
+
+    A source that is read ahead has more threads, one for each of its connections.
+    """
+    threads = jobs + plan.source.connections
     sources = sum(len(t.sources) for file in plan.files for t in file.tensors)
     arrays = sum(_array_bytes(value) for file in plan.files for value in file.keys.values())
-    return _PROCESS + jobs * worker_bytes(plan) + sources * _PER_SOURCE + arrays
+    return _PROCESS + plan.source.held + threads * worker_bytes(plan) + sources * _PER_SOURCE + arrays
 
 
 def worker_bytes(plan: Plan) -> int:
@@ -34,7 +38,7 @@ def worker_bytes(plan: Plan) -> int:
                 rows = form.ranges(tensor.view.cols, *runs(tensor.view, piece)[0])
                 nbytes = sum(span.nbytes for span in rows) + scratch(tensor.output, form, piece).nbytes
                 largest = max(largest, nbytes)
-    return largest + (WINDOW_BYTES if plan.source.whole_windows else 0)
+    return largest + (window_bytes(plan) if plan.source.whole_windows else 0)
 
 
 def _array_bytes(value: Value) -> int:

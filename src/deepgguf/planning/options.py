@@ -25,7 +25,8 @@ _QUANTIZED_ONLY = {
 class Options(msgspec.Struct, frozen=True):
     """A conversion's choices, parsed; see `choices.Choices`.
 
-    `type` is one of TYPES, that of a recipe file its base; `recipe_name` is what that is called. `output` is the name
+    `type` is one of TYPES, that of a recipe file its base; `recipe_name` is what that is called. `like`
+    are the names of the tensors of a published file, where types are as there. `output` is the name
     of the text file. `split_max_size` is in bytes.
     """
 
@@ -38,6 +39,7 @@ class Options(msgspec.Struct, frozen=True):
     split_max_size: int | None = None
     split_max_tensors: int | None = None
     recipe_name: str = ""
+    like: frozenset[str] | None = None
     tensor_types: tuple[Chooses, ...] = ()
     output_tensor_type: GGMLType | None = None
     token_embedding_type: GGMLType | None = None

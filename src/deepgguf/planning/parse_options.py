@@ -11,6 +11,7 @@ from deepgguf.choices import FileKind, StrPath, parse_size
 from deepgguf.errors import UsageError
 from deepgguf.files.given_text import read_given_text
 from deepgguf.files.recipe_text import read_recipe_text
+from deepgguf.formats.gguf.split_set import read_split_set
 from deepgguf.planning.key_overrides import parse_overrides
 from deepgguf.planning.options import Options
 from deepgguf.recipes.patterns import (
@@ -20,7 +21,8 @@ from deepgguf.recipes.patterns import (
     parse_type,
     parse_type_file,
 )
-from deepgguf.recipes.recipe_file import must_be_written, parse_recipe
+from deepgguf.recipes.published import recipe_of
+from deepgguf.recipes.recipe_file import RecipeFile, must_be_written, parse_recipe
 
 _FILTERS = ("include_weights", "exclude_weights")
 # Choices that become part of others: of which fields of Options.
@@ -29,9 +31,11 @@ _PART_OF: Mapping[str, tuple[str, ...]] = {
     "tensor_type_file": ("tensor_types",),
     **dict.fromkeys(_FILTERS, ("imatrix",)),
 }
-_NO_OPTION = ("part", "draft", "budget", "write_recipe", *_PART_OF)
+_NO_OPTION = ("part", "draft", "budget", "like", "write_recipe", *_PART_OF)
 # What chooses types otherwise than by `tensor_types`, which a budget leaves as they are.
-_NOT_WITHIN_A_BUDGET = ("type", "recipe", "output_tensor_type", "token_embedding_type", "pure", "leave_output_tensor")
+_NOT_WITHIN_A_BUDGET = (
+    "type", "recipe", "like", "output_tensor_type", "token_embedding_type", "pure", "leave_output_tensor"
+)  # fmt: skip
 _ANY_MIXTURE = "q8_0"
 
 _PARSERS: Mapping[str, Callable[[Any], object]] = {
@@ -58,6 +62,8 @@ def parse_options(chosen: Mapping[str, Any], output: str | None = None) -> Optio
         return _for_budget(options, chosen)
     if chosen["write_recipe"] is not None:
         raise UsageError("`write_recipe`", "has no meaning without `budget`", "give that too")
+    if chosen["like"] is not None:
+        return _like(options, chosen)
     return options if chosen["recipe"] is None else _by_recipe(options, chosen["recipe"])
 
 
@@ -77,12 +83,26 @@ def _for_budget(options: Options, chosen: Mapping[str, Any]) -> Options:
     return msgspec.structs.replace(options, type=_ANY_MIXTURE, recipe_name=str(chosen["budget"]))
 
 
+def _like(options: Options, chosen: Mapping[str, Any]) -> Options:
+    """The options with the types of a published file, behind those that were chosen one by one."""
+    if options.type != "auto" or chosen["recipe"] is not None:
+        other = "recipe" if options.type == "auto" else "type"
+        raise UsageError(f"`{other}`", "contradicts `like`, which chooses every type", "leave one of them out")
+    headers = read_split_set(chosen["like"], forks=True)
+    recipe = recipe_of(headers, str(chosen["like"]))
+    names = frozenset(tensor.name for header in headers for tensor in header.tensors)
+    return msgspec.structs.replace(_with_recipe(options, recipe), like=names)
+
+
 def _by_recipe(options: Options, given: StrPath) -> Options:
     """The options with a recipe file's types, behind those that were chosen one by one."""
     if options.type != "auto":
         raise UsageError("`type`", "contradicts `recipe`, which names its base", "leave one of them out")
     name, text = read_recipe_text(given)
-    recipe = parse_recipe(text, str(given))
+    return _with_recipe(options, parse_recipe(text, str(given)), name)
+
+
+def _with_recipe(options: Options, recipe: RecipeFile, name: str = "") -> Options:
     must_be_written(recipe)
     return msgspec.structs.replace(
         options,

@@ -10,7 +10,9 @@ from deepgguf.encodings.quantized import Quantized
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.models.match import Matched
 from deepgguf.planning.schema import PlannedFile, PlannedTensor
+from deepgguf.recipes.choice import allows_quantization
 from deepgguf.recipes.patterns import Chooses
+from deepgguf.recipes.tensor import TensorToType
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _SHOWN = 8
@@ -31,6 +33,15 @@ def pattern_warnings(files: Iterable[PlannedFile], patterns: Iterable[Chooses]) 
     for pattern in patterns:
         if not any(map(pattern.matches, names)):
             yield f"no tensor's name matches {pattern.pattern}, so nothing gets the type {pattern.type.name} by it"
+
+
+def like_warnings(files: Iterable[PlannedFile], like: frozenset[str] | None, type: str) -> Iterator[str]:
+    """Tensors whose type a published file does not say."""
+    tensors = [tensor for file in files if file.kind == "text" for tensor in file.tensors] if like is not None else []
+    weights = (t.info for t in tensors if allows_quantization(TensorToType(t.info.name, t.info.shape, t.plain_type)))
+    missing = [info.name for info in weights if like is not None and info.name not in like]
+    if missing:
+        yield f"`like` does not cover {len(missing)} tensors, which get the types of {type}: {_some(missing)}"
 
 
 def filter_warnings(matrix: ImportanceMatrix) -> Iterator[str]:

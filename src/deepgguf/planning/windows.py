@@ -15,7 +15,8 @@ from deepgguf.planning.pieces import Piece, runs
 from deepgguf.planning.schema import OutputTensor, Plan
 from deepgguf.tensors.source_tensor import FileRange, SourceTensor
 
-WINDOW_BYTES = 32 << 20  # of the source, at most, unless a single piece needs more
+_LARGEST, _SMALLEST = 32 << 20, 8 << 20
+_WINDOWS = 1 << 14  # of a source that is read by whole windows: what a crash loses of it is in proportion
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -75,20 +76,29 @@ class _Origin(NamedTuple):
     source: int
 
 
+def window_bytes(plan: Plan) -> int:
+    """Bytes of the source that a window has at most, unless a single piece needs more."""
+    if not plan.source.whole_windows:
+        return _LARGEST
+    return max(_SMALLEST, min(_LARGEST, sum(file.size for file in plan.sources) // _WINDOWS))
+
+
 Unfinished = Callable[[int, int], bool]
 """(output file, piece) -> whether the piece is still to be made."""
 
 
-def windows(plan: Plan, unfinished: Unfinished = lambda file, number: True) -> Iterator[Window]:
-    """All windows of `plan`, without the pieces that are not `unfinished`."""
+def windows(
+    plan: Plan, unfinished: Unfinished = lambda file, number: True, *, by_outputs: bool = False
+) -> Iterator[Window]:
+    """All windows of `plan`, without the pieces that are not `unfinished`; `by_outputs` whatever the source is."""
     numberings = [Numbering(file, plan.piece_weights) for file in plan.files]
-    origins = sorted(_origins(plan)) if plan.source.whole_windows else _origins(plan)
+    origins = sorted(_origins(plan)) if plan.source.whole_windows and not by_outputs else _origins(plan)
     shares: list[Share] = []
-    nbytes = 0
+    most, nbytes = window_bytes(plan), 0
     for origin in origins:
-        for share in _shares(numberings[origin.file], origin, unfinished):
+        for share in _shares(numberings[origin.file], origin, most, unfinished):
             size = share.nbytes
-            if shares and nbytes + size > WINDOW_BYTES:
+            if shares and nbytes + size > most:
                 yield Window(tuple(shares))
                 shares, nbytes = [], 0
             shares.append(share)
@@ -104,11 +114,11 @@ def _origins(plan: Plan) -> Iterator[_Origin]:
                 yield _Origin(stored.blobs[0].file, stored.blobs[0].offset, file_number, number, source)
 
 
-def _shares(numbering: Numbering, origin: _Origin, unfinished: Unfinished) -> Iterator[Share]:
-    """The unfinished pieces of one source tensor in runs of at most a window."""
+def _shares(numbering: Numbering, origin: _Origin, window: int, unfinished: Unfinished) -> Iterator[Share]:
+    """The unfinished pieces of one source tensor in runs of at most `window` bytes."""
     tensor, how = numbering.file.tensors[origin.tensor], numbering.cuts[origin.tensor]
     source, start = tensor.sources[origin.source], numbering.tensor_start(origin.tensor)
-    most = max(1, how.per_source * WINDOW_BYTES // source.nbytes)
+    most = max(1, how.per_source * window // source.nbytes)
     first = numbering.number(Place(origin.tensor, origin.source * how.per_source))
     for numbers in _runs(first, how.per_source, most, lambda number: unfinished(origin.file, number)):
         pieces = tuple(numbering.piece(numbering.place(number)) for number in numbers)

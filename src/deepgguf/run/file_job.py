@@ -1,17 +1,43 @@
 """A file that is to be made."""
 
+from pathlib import Path
 from typing import NamedTuple
 
+from deepgguf.formats.json_bytes import utf8_text
+from deepgguf.planning.identity import file_identity
 from deepgguf.planning.numbering import Numbering
-from deepgguf.planning.schema import PlannedFile
+from deepgguf.planning.schema import Plan, PlannedFile
+from deepgguf.run.address import Place
 from deepgguf.run.journal import JournalHeader
 from deepgguf.run.paths import Paths
+from deepgguf.version import __version__
 
 
 class FileJob(NamedTuple):
-    """A file that is to be made: its names, its plan, the numbers of its pieces, and the head of its journal."""
+    """A file that is to be made: its final name, its plan, the numbers of its pieces, and the head of its journal."""
 
-    paths: Paths
+    final: Place
     file: PlannedFile
     numbering: Numbering
     header: JournalHeader
+
+    @property
+    def paths(self) -> Paths:
+        """The names beside the final one, of a file of this machine."""
+        assert isinstance(self.final, Path)
+        return Paths(self.final)
+
+
+def jobs_of(plan: Plan, folder: Place) -> tuple[FileJob, ...]:
+    """The files of `plan`, to be made in `folder`."""
+    versions = tuple((utf8_text(source.name), source.version) for source in plan.sources)
+    address = plan.source.place if plan.source.connections else ""
+    return tuple(
+        FileJob(
+            folder / file.name,
+            file,
+            Numbering(file, plan.piece_weights),
+            JournalHeader(file_identity(plan, file), versions, __version__, source=address),
+        )
+        for file in plan.files
+    )

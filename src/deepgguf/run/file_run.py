@@ -5,38 +5,36 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 
+import msgspec
 import xxhash
 
 from deepgguf.errors import OutputError
 from deepgguf.executors.executor import Executor, Progress
-from deepgguf.formats.manifest import read_manifest
+from deepgguf.formats.manifest import Manifest, read_manifest
 from deepgguf.run.claims import read_pieces, verified_claims
-from deepgguf.run.disk import Disk, must_be_ours
+from deepgguf.run.destination import OutputRun
+from deepgguf.run.disk import Disk, must_be_at, must_be_ours
 from deepgguf.run.file_job import FileJob
 from deepgguf.run.following_hash import FollowingHash
-from deepgguf.run.journal import Finished, Journal, JournalHeader, reopen_journal, start_journal
-from deepgguf.run.outputs import refuse_existing
-from deepgguf.run.part_file import PartFile, paddings, planned_header
+from deepgguf.run.journal import Finished, Journal, JournalHeader, foreign_journal, reopen_journal, start_journal
+from deepgguf.run.manifest import write_manifest
+from deepgguf.run.outputs import refuse_existing, refuse_manifest
+from deepgguf.run.part_file import PartFile, PartWriter, paddings, planned_header
 from deepgguf.run.result import Result
 from deepgguf.run.settings import Settings
-from deepgguf.run.tally import Tally
 
 _NOT_OURS = "move it away, or discard it with `restart=True`"
 
 
-class FileRun:
-    """A file that is being written, or (with `part` None) one that an interrupted run had already renamed.
+class FileRun(OutputRun):
+    """A file that is being written, or (with `part` None) one that an interrupted run had already renamed."""
 
-    Only the coordinator changes it; workers know nothing but windows.
-    """
-
-    def __init__(self, job: FileJob, settings: Settings, part: PartFile | None, journal: Journal | None) -> None:
-        self.paths, self.file, self.numbering = job.paths, job.file, job.numbering
+    def __init__(
+        self, disk: Disk, job: FileJob, settings: Settings, part: PartFile | None, journal: Journal | None
+    ) -> None:
+        super().__init__(job, settings)
+        self.paths, self._disk, self._overwrite = job.paths, disk, settings.overwrite
         self.part, self._journal = part, journal
-        self.tally = Tally(job.numbering, allow_nonfinite=settings.allow_nonfinite)
-        self.resumed = 0
-        self.recorded = 0
-        self._pending: list[Finished] = []
         self._hash: FollowingHash | None = None
         self._next = 0  # the first piece that is not finished, as far as has been looked
 
@@ -57,7 +55,7 @@ class FileRun:
         if manifest is None:
             return False
         sources = tuple((source.name, source.version) for source in manifest.sources)
-        if JournalHeader(manifest.plan, sources, manifest.version) != header:
+        if JournalHeader(manifest.plan, sources, manifest.version, source=header.source) != header:
             return False
         for piece, nbytes in read_pieces(self.paths.final, self.numbering):
             self.tally.finish(piece)
@@ -82,15 +80,13 @@ class FileRun:
             raise OutputError(path, found, "check the disk, then run again with `resume=True`") from None
 
     @property
-    def unfinished(self) -> int:
-        """How many tensors have pieces that are still to be made."""
-        return len(self.file.tensors) - len(self.tally.results)
+    def is_named(self) -> bool:
+        """Whether there is no part."""
+        return self.part is None
 
     def finish(self, result: Result) -> None:
         """Notes a piece whose bytes have just been written."""
-        finished = Finished(result.number, result.digest, result.counts)
-        self._pending.append(finished)
-        self.tally.finish(finished, result.squares)
+        super().finish(result)
         if self._hash:
             self._hash.follow(self._whole())
 
@@ -101,8 +97,17 @@ class FileRun:
             self._next += 1
         return self.file.size if self._next == count else self.numbering.offset(self.numbering.place(self._next))
 
-    def record(self) -> None:
-        """Syncs the data written so far, then says so in the journal.
+    def writer(self) -> PartWriter:
+        """Opens the part by itself, wherever it is sent."""
+        return PartWriter(self._disk, self.paths.part, self.part.inode if self.part else 0)
+
+    def write(self, data: memoryview, offset: int) -> None:
+        """See `OutputRun.write`."""
+        if self.part:
+            self.part.write(data, offset)
+
+    def record(self, *, last: bool = False) -> None:
+        """Syncs the data written so far, then says so in the journal; that is always worth its cost.
 
         OutputError if either fails: then these pieces are never recorded, for a failed fsync is not repeated. After
         any other exception (a signal's) they still can be.
@@ -137,10 +142,36 @@ class FileRun:
         if self._journal:
             self._journal.remove()
 
-    def discard(self, disk: Disk) -> None:
+    def complete(self) -> None:
+        """See `PartFile.complete`."""
+        if self.part:
+            self.part.complete()
+
+    def refuse_taken(self) -> None:
+        """What was there before the work may have been replaced."""
+        if self.part and not self._overwrite:
+            refuse_existing(self.paths, overwrite=False)
+        refuse_manifest(self.job, overwrite=True)
+
+    def give_name(self, manifest: Manifest | None) -> None:
+        """See `OutputRun.give_name`."""
+        with ExitStack() as opened:
+            if manifest:
+                fd = write_manifest(self._disk, self.paths, manifest)
+                opened.callback(os.close, fd)
+            if self.part:
+                self.part.give_name()
+            if manifest:
+                must_be_at(fd, self.paths.manifest_part)
+                self._disk.rename(self.paths.manifest_part, self.paths.manifest)
+            else:
+                self._disk.remove(self.paths.manifest)
+                self._disk.remove(self.paths.manifest_part)
+
+    def discard(self) -> None:
         """Removes part and journal, for a run that is not worth resuming."""
         if self.part and self.part.remove():
-            disk.remove(self.paths.manifest_part)
+            self._disk.remove(self.paths.manifest_part)
         self.remove_journal()
 
 
@@ -178,7 +209,7 @@ class Opener:
         try:  # whoever has the part has the names beside it: what is there may be another run's before
             self._disk.remove(paths.journal)
             self._disk.remove(paths.manifest_part)
-            return FileRun(job, self._settings, part, start_journal(self._disk, paths.journal, job.header))
+            return FileRun(self._disk, job, self._settings, part, start_journal(self._disk, paths.journal, job.header))
         except BaseException:
             part.close()
             self._disk.remove(paths.part)
@@ -194,7 +225,7 @@ class Opener:
             opened.callback(part.close)
             must_be_ours(part.fd, paths.part)
             journal, claimed = _own_journal(self._disk, job) if self._disk.exists(paths.journal) else (None, {})
-            run = FileRun(job, self._settings, part, journal)
+            run = FileRun(self._disk, job, self._settings, part, journal)
             opened.callback(run.close)
             if not journal:
                 if part.is_untouched:
@@ -217,7 +248,7 @@ class Opener:
         same size and header beside files of the interrupted run.
         """
         journal, claimed = _own_journal(self._disk, job) if self._disk.exists(job.paths.journal) else (None, {})
-        run = FileRun(job, self._settings, None, journal)
+        run = FileRun(self._disk, job, self._settings, None, journal)
         with ExitStack() as opened:
             opened.callback(run.close)
             if not _has_name(job):
@@ -240,18 +271,12 @@ def _own_journal(disk: Disk, job: FileJob) -> tuple[Journal | None, dict[int, Fi
     """
     path = job.paths.journal
     journal, found, finished = reopen_journal(disk, path, job.numbering.count)
-    if found == job.header:
+    if found and msgspec.structs.replace(found, source=job.header.source) == job.header:
         return journal, {claim.number: claim for claim in finished if claim.number < job.numbering.count}
     journal.close()
     if found is None:
         return None, {}
-    if found.version != job.header.version:
-        differs = f"deepgguf {found.version} began this, and this is {job.header.version}, whose bytes may differ"
-        raise OutputError(path, differs, f"resume it with {found.version}, or discard it with `restart=True`")
-    if found.plan != job.header.plan:
-        raise OutputError(path, "belongs to another plan (other source, target or type)",
-                          "run the command that began it, or discard it with `restart=True`")  # fmt: skip
-    raise OutputError(path, "the source files have changed since", "discard it with `restart=True`")
+    raise foreign_journal(path, found, job.header)
 
 
 def _has_name(job: FileJob) -> bool:

@@ -28,12 +28,30 @@ _BEGINNING = b'{"plan":"'
 
 
 class JournalHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose journal it is: the plan's hash, and apart from it the versions of the sources by name, and of deepgguf."""
+    """Whose journal it is: the plan's hash, and apart from it the versions of the sources by name, and of deepgguf.
+
+    `source` is the address of a source on a network, with its commit; it says more in a message, and decides nothing.
+    """
 
     plan: str
     sources: tuple[tuple[str, str], ...]
     version: str
     schema: int = SCHEMA
+    source: str = ""
+
+
+def foreign_journal(where: object, found: JournalHeader, own: JournalHeader) -> OutputError:
+    """The error for a journal of another version of deepgguf, another source or plan, or sources that have changed."""
+    if found.version != own.version:
+        differs = f"deepgguf {found.version} began this, and this is {own.version}, whose bytes may differ"
+        return OutputError(where, differs, f"resume it with {found.version}, or discard it with `restart=True`")
+    if found.source != own.source:
+        differs = f"belongs to a run that reads {found.source or 'a folder'}, not {own.source or 'a folder'}"
+        return OutputError(where, differs, "give that as the source, or discard it with `restart=True`")
+    if found.plan != own.plan:
+        return OutputError(where, "belongs to another plan (other source, target or type)",
+                           "run the command that began it, or discard it with `restart=True`")  # fmt: skip
+    return OutputError(where, "the source files have changed since", "discard it with `restart=True`")
 
 
 class Finished(msgspec.Struct, frozen=True, gc=False):
@@ -52,7 +70,7 @@ class Journal:
 
     def append(self, finished: Sequence[Finished]) -> None:
         """Records pieces whose data is synced; OutputError if that cannot be written."""
-        data = b"".join(_records(sorted(finished, key=lambda f: f.number)))
+        data = encode_records(finished)
         self._disk.write(self._fd, self._path, memoryview(data), self._end)
         self._end += len(data)
         self._disk.sync(self._fd, self._path)
@@ -129,12 +147,21 @@ def _parsed(path: Path, data: bytes) -> tuple[JournalHeader | None, list[Finishe
         raise OutputError(
             path, "the journal's header is damaged or of another version", "discard it with `restart=True`"
         )
+    return header, *decode_records(data, len(line) + 1)
+
+
+def encode_records(finished: Sequence[Finished]) -> bytes:
+    """The records of these pieces."""
+    return b"".join(_records(sorted(finished, key=lambda f: f.number)))
+
+
+def decode_records(data: bytes, start: int) -> tuple[list[Finished], int]:
+    """The pieces of the good records from byte `start` on, and the byte where they end."""
     finished: list[Finished] = []
-    end = len(line) + 1
-    while (record := _read_record(data, end)) is not None:
-        run, end = record
+    while (record := _read_record(data, start)) is not None:
+        run, start = record
         finished += run
-    return header, finished, end
+    return finished, start
 
 
 def _records(finished: Sequence[Finished]) -> Iterator[bytes]:

@@ -23,13 +23,17 @@ def write_manifest(disk: Disk, paths: Paths, manifest: Manifest) -> int:
     disk.remove(paths.manifest_part)
     fd = disk.create(paths.manifest_part)
     try:
-        data = msgspec.json.format(encode_json(manifest), indent=1)
-        disk.write(fd, paths.manifest_part, memoryview(data), 0)
+        disk.write(fd, paths.manifest_part, memoryview(manifest_text(manifest)), 0)
         disk.sync(fd, paths.manifest_part)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def manifest_text(manifest: Manifest) -> bytes:
+    """What is in the file."""
+    return msgspec.json.format(encode_json(manifest), indent=1)
 
 
 def may_be_begun(path: Path) -> bool:

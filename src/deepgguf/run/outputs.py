@@ -19,7 +19,7 @@ from deepgguf.run.settings import Settings
 
 def check_outputs(plan: Plan, jobs: Sequence[FileJob], settings: Settings) -> None:
     """UsageError if a name is taken, OutputError if there is not room enough."""
-    folder, named = settings.folder, resumes_named(settings, jobs)
+    folder, named = jobs[0].paths.final.parent, resumes_named(settings, jobs)
     _enter(folder)
     _refuse_inputs(plan, jobs)
     for job in jobs:

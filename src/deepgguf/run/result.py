@@ -5,6 +5,8 @@ from pathlib import Path
 import msgspec
 
 from deepgguf.encodings.encoding import Counts, Squares
+from deepgguf.files.traffic import Traffic
+from deepgguf.run.address import Place
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
@@ -40,9 +42,9 @@ class TensorResult(msgspec.Struct, frozen=True):
 
 
 class FileReport(msgspec.Struct, frozen=True):
-    """A finished file: its path, its tensors in file order, its SHA-256 if asked for."""
+    """A finished file: its path or address, its tensors in file order, its SHA-256 if asked for."""
 
-    path: Path
+    path: Place
     size: int
     tensors: tuple[TensorResult, ...]
     sha256: str = ""
@@ -51,7 +53,8 @@ class FileReport(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """What a run did: files, seconds, bytes written by it and bytes found from an interrupted one.
 
-    `recipe` is the recipe file beside them, if a budget chose their types.
+    `recipe` is the recipe file beside them, if a budget chose their types. `traffic` is what was read over a network,
+    the plan's part too.
     """
 
     files: tuple[FileReport, ...]
@@ -59,6 +62,7 @@ class Report(msgspec.Struct, frozen=True):
     written: int
     resumed: int
     recipe: Path | None = None
+    traffic: Traffic | None = None
 
     @property
     def counts(self) -> Counts:

@@ -1,21 +1,24 @@
 """How a plan is carried out; nothing here decides a byte."""
 
-from pathlib import Path
 from typing import Literal
 
 import msgspec
+
+from deepgguf.run.address import Place
 
 
 class Settings(msgspec.Struct, frozen=True):
     """`left_part` says what becomes of a part that an interrupted run left: None refuses it.
 
-    `measure_error` measures the quantization error of every tensor.
+    `measure_error` measures the quantization error of every tensor. `jobs` windows are worked on at once, all that the
+    executor has by default; it may have more to read ahead.
     """
 
-    folder: Path
+    folder: Place
     overwrite: bool = False
     left_part: Literal["resume", "restart"] | None = None
     allow_nonfinite: bool = False
     manifest: bool = True
     sha256: bool = False
     measure_error: bool = False
+    jobs: int | None = None

@@ -7,11 +7,12 @@ import xxhash
 
 from deepgguf.encodings.encoding import Squares, Stored
 from deepgguf.executors.buffers import Buffers
+from deepgguf.executors.turns import Turns
 from deepgguf.files.files import ReadByNumber
 from deepgguf.planning.pieces import Piece
 from deepgguf.planning.schema import Plan
 from deepgguf.planning.windows import Share, Window
-from deepgguf.run.part_file import PartWriter
+from deepgguf.run.destination import Writer
 from deepgguf.run.piece import Made, make_piece
 from deepgguf.run.result import Result
 from deepgguf.run.window_bytes import WindowBytes
@@ -20,11 +21,21 @@ from deepgguf.run.window_bytes import WindowBytes
 class Worker:
     """What every task of a run needs; it can be pickled, and opens its files where it is used."""
 
-    def __init__(self, plan: Plan, writers: tuple[PartWriter, ...] | None, *, measure_error: bool = False) -> None:
-        """`writers` belong to the plan's files; None where the files cannot be reached: then results hold the bytes."""
+    def __init__(
+        self,
+        plan: Plan,
+        writers: tuple[Writer, ...] | None,
+        *,
+        measure_error: bool = False,
+        at_once: int | None = None,
+    ) -> None:
+        """`writers` belong to the plan's files; None where the files cannot be reached: then results hold the bytes.
+
+        `at_once` threads make pieces, by default all that there are; the others read what comes next.
+        """
         self._files, self._sources, self._importance = plan.source, plan.sources, plan.importance
         self._writers, self._measure_error = writers, measure_error
-        self._buffers = Buffers()
+        self._buffers, self._turns = Buffers(), Turns(at_once)
 
     def make(self, window: Window) -> Iterator[Result]:
         """Makes the window's pieces; a result follows each, as soon as its bytes are written."""
@@ -42,9 +53,10 @@ class Worker:
     def pieces(self, window: Window) -> Iterator[tuple[Share, int, Piece, Made]]:
         """The window's pieces with their numbers, made but not written; each is valid until the next."""
         read = self._reader(window)
-        for share in window.shares:
-            for number, piece in enumerate(share.pieces, share.number):
-                yield share, number, piece, make_piece(share, piece, read, self._buffers, self._importance)
+        with self._turns.turn():
+            for share in window.shares:
+                for number, piece in enumerate(share.pieces, share.number):
+                    yield share, number, piece, make_piece(share, piece, read, self._buffers, self._importance)
 
     def close(self) -> None:
         """Lets go of the files: each is closed, and its number free for another, when no thread writes to it."""

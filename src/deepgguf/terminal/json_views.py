@@ -3,17 +3,16 @@
 from deepgguf.formats.gguf.types import Value
 from deepgguf.ollama.request import OllamaReport
 from deepgguf.planning.machines import smallest_machine
-from deepgguf.planning.needs import memory_needed
 from deepgguf.planning.schema import Plan, PlannedFile, PlannedTensor
 from deepgguf.run.result import Report, TensorResult
 
 _LONGEST_ARRAY = 16
 
 
-def plan_view(plan: Plan, jobs: int, run: str | None) -> dict[str, object]:
+def plan_view(plan: Plan, memory: int, jobs: int, run: str | None) -> dict[str, object]:
     """Files with their keys and tensors, what is dropped and needed, warnings; `run` is the command."""
     return _head(plan, run) | {
-        "memory": memory_needed(plan, jobs),
+        "memory": memory,
         "jobs": jobs,
         "files": [_file(file) for file in plan.files],
         "sources": [{"name": source.name, "size": source.size} for source in plan.sources],
@@ -36,7 +35,8 @@ def report_view(plan: Plan, report: Report, run: str | None) -> dict[str, object
     errors = [_error(tensor) for file in report.files for tensor in file.tensors if tensor.squares]
     largest = {type: _error(tensor) for type, tensor in report.largest_errors.items()}
     measured: dict[str, object] = {"quantization_error": errors, "largest_error": largest} if errors else {}
-    return _head(plan, run) | recipe | work | report.counts._asdict() | {"files": files} | measured
+    traffic: dict[str, object] = {"traffic": report.traffic} if report.traffic else {}
+    return _head(plan, run) | recipe | work | traffic | report.counts._asdict() | {"files": files} | measured
 
 
 def ollama_view(report: OllamaReport) -> dict[str, object]:

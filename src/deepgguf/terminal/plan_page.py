@@ -19,7 +19,7 @@ _BLOCK = re.compile(r"\bblk\.\d+\.")
 _NUMBERS = ("size", "bytes", "work", "tensors", "parameters", "scales", "bits/weight")
 
 
-def render(plan: Plan, *, memory: int, jobs: int, free_disk: int, free_memory: int | None) -> RenderableType:
+def render(plan: Plan, *, memory: int, jobs: int, free_disk: int | None, free_memory: int | None) -> RenderableType:
     """The whole page; `memory` is what `jobs` threads need, in bytes, as are the free ones (None: not known)."""
     parts: list[RenderableType] = [_facts(plan, memory, jobs, free_disk, free_memory), Text(), _files(plan)]
     for file in {f.kind: f for f in plan.files}.values():
@@ -31,7 +31,7 @@ def render(plan: Plan, *, memory: int, jobs: int, free_disk: int, free_memory: i
     return Group(*parts, *([Text(note)] if note else []))
 
 
-def _facts(plan: Plan, memory: int, jobs: int, free_disk: int, free_memory: int | None) -> Table:
+def _facts(plan: Plan, memory: int, jobs: int, free_disk: int | None, free_memory: int | None) -> Table:
     table = facts_table()
     weights = sum(t.weights for f in plan.files for t in f.tensors)
     sources = sum(source.size for source in plan.sources)
@@ -42,12 +42,16 @@ def _facts(plan: Plan, memory: int, jobs: int, free_disk: int, free_memory: int 
         "scales paired": _scales(plan),
         "disk": f"{size(plan.size)} needed{_free(plan.size, free_disk)}",
         "fits": _fits(plan),
-        "memory": f"{size(memory)} needed with {jobs} jobs{_free(memory, free_memory)}",
+        "memory": f"{size(memory)} needed with {jobs} jobs{_connections(plan)}{_free(memory, free_memory)}",
     }
     for name, fact in facts.items():
         if fact:
             table.add_row(name, Text.from_markup(fact) if fact.endswith("[/]") else Text(fact))
     return table
+
+
+def _connections(plan: Plan) -> str:
+    return f" and {plan.source.connections} connections" if plan.source.connections else ""
 
 
 def _scales(plan: Plan) -> str:

@@ -1,13 +1,29 @@
-"""What this machine has left for a conversion."""
+"""What a conversion takes of this machine, and what is left there."""
 
 import shutil
 from pathlib import Path
 
+from deepgguf.planning.needs import memory_needed
+from deepgguf.planning.schema import Plan
+from deepgguf.run.address import Place
+
 _MEMINFO = Path("/proc/meminfo")
 
 
-def free_disk(folder: Path) -> int:
-    """Bytes free where `folder` is, or will be."""
+def memory(plan: Plan, folder: Place, jobs: int) -> int:
+    """Bytes that writing `plan` into `folder` takes with `jobs` threads."""
+    needed = memory_needed(plan, jobs)
+    if isinstance(folder, Path):
+        return needed
+    from deepgguf.run.s3.parts import memory_of_uploads
+
+    return needed + memory_of_uploads(plan, jobs)
+
+
+def free_disk(folder: Place) -> int | None:
+    """Bytes free where `folder` is, or will be; None where nobody can tell."""
+    if not isinstance(folder, Path):
+        return None
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free

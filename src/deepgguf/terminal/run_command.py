@@ -5,23 +5,25 @@ import re
 import shlex
 import string
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from deepgguf.formats.gguf.types import Value
 from deepgguf.ollama.modelfile import Modelfile
 from deepgguf.ollama.needs import Said, becomes_q8_0, modelfile_for
 from deepgguf.planning.schema import Plan, PlannedFile
+from deepgguf.run.address import Place, S3Address
 
 _PLAIN = frozenset(f"{string.ascii_letters}{string.digits}/._")
 _DRAFTING = ("llama-server", "--spec-type", "draft-mtp")  # common/arg.cpp
 _NUMBER = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
 
 
-def run_command(plan: Plan, folder: Path) -> str | None:
+def run_command(plan: Plan, folder: Place) -> str | None:
     """The shell command that runs what `plan` writes into `folder`.
 
-    None if its files are not a whole model, or a Modelfile cannot name them.
+    None if its files are not a whole model, a Modelfile cannot name them, or they are not on this machine.
     """
+    if isinstance(folder, S3Address):
+        return None
     text, mmproj = _paths(plan, folder, "text"), _paths(plan, folder, "mmproj")
     if len(text) < _files(plan) or plan.mtp == "only":
         return None
@@ -33,8 +35,10 @@ def run_command(plan: Plan, folder: Path) -> str | None:
     )
 
 
-def how_to_run(plan: Plan, folder: Path) -> list[str]:
+def how_to_run(plan: Plan, folder: Place) -> list[str]:
     """The command, or why there is none, and what holds for a split set."""
+    if isinstance(folder, S3Address):
+        return [f"fetch it to run it: {_shell('aws', 's3', 'cp', f'{folder / file.name}', '.')}" for file in plan.files]
     command, files, text = run_command(plan, folder), _files(plan), _paths(plan, folder, "text")
     draft = _paths(plan, folder, "draft")
     if draft:
@@ -107,7 +111,7 @@ def _word(text: str) -> str:
     return f"\"$(printf '{octal}')\""
 
 
-def _paths(plan: Plan, folder: Path, kind: str) -> list[str]:
+def _paths(plan: Plan, folder: Place, kind: str) -> list[str]:
     """The paths of one kind's files; "./" stays, so that none looks like an option."""
     return [f"{folder}/{file.name}" for file in plan.files if file.kind == kind]
 

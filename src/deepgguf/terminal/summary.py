@@ -1,7 +1,6 @@
 """What a conversion did, in a few lines."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -11,13 +10,24 @@ from deepgguf.encodings.quantized import Quantized
 from deepgguf.errors import printable
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.planning.schema import Plan
+from deepgguf.run.address import Place
 from deepgguf.run.result import Report, TensorResult
 from deepgguf.terminal.plan_page import type_counts
 from deepgguf.terminal.run_command import how_to_run
-from deepgguf.terminal.sizes import duration, size
+from deepgguf.terminal.sizes import counted, duration, size
 
 
-def render(plan: Plan, folder: Path, report: Report, run: Sequence[str] = ()) -> RenderableType:
+def _traffic(report: Report) -> Iterator[str]:
+    """What a network had to do with it."""
+    if report.traffic:
+        read, causes = report.traffic, report.traffic.repeated
+        again = ", ".join(f"{why} ({times})" for why, times in sorted(causes.items()))
+        yield f"read {size(read.nbytes)} in {counted(read.requests, 'request')}" + (
+            f", repeated: {again}" if again else ""
+        )
+
+
+def render(plan: Plan, folder: Place, report: Report, run: Sequence[str] = ()) -> RenderableType:
     """Files in `folder`, rate, types, what was dropped, NaN and Inf, warnings, and how to run the model.
 
     `run` are lines that say that otherwise than by the files.
@@ -28,6 +38,7 @@ def render(plan: Plan, folder: Path, report: Report, run: Sequence[str] = ()) ->
     rate = report.written / max(report.seconds, 1e-9)
     resumed = f", {size(report.resumed)} resumed" if report.resumed else ""
     lines.append(Text(f"{size(report.written)} in {duration(report.seconds)}, {size(rate)}/s{resumed}"))
+    lines += [Text(line) for line in _traffic(report)]
     lines.append(Text("types: " + ", ".join(f"{count} {name}" for name, count in type_counts(plan).most_common())))
     for d in plan.dropped:
         scales = f" and {d.scales} scales" if d.scales else ""

@@ -6,9 +6,12 @@ of the model; every file has its own number, the number of files and the number 
 
 import os
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
-from deepgguf.errors import GGUFError, printable
-from deepgguf.formats.gguf.decode import read_header
+from deepgguf.errors import CheckpointError, GGUFError, UsageError, printable
+from deepgguf.files.files import Files
+from deepgguf.files.find import find_file, is_address
+from deepgguf.formats.gguf.decode import decode_header, read_header
 from deepgguf.formats.gguf.types import GGUFHeader, ValueType
 
 _ADVICE = "fetch or split the set again"
@@ -25,19 +28,82 @@ def read_split_set(path: str | os.PathLike[str], *, forks: bool = False) -> tupl
     Any file of the set may be given; `forks` as for `read_header`. Raises GGUFError for a missing file, naming it, and
     for files that contradict each other; and what `read_header` raises.
     """
-    given = read_header(path, forks=forks)
+    place, own = _place_of(path)
+    given = place.read(own, forks)
     count = 1 if "split.count" not in given.keys else _number(given, "split.count", ValueType.UINT16)
     if count <= 1:
         return (given,)
     names = _file_names(given, count)
-    folder = Path(given.path).parent
-    _check_present(folder, names)
-    own = Path(given.path).name
-    headers = tuple(given if name == own else read_header(folder / name, forks=forks) for name in names)
+    _check_present(place, names)
+    headers = tuple(given if name == own else place.read(name, forks) for name in names)
     for number, header in enumerate(headers):
         _check_number(header, number, count)
     _check_tensors(headers)
     return headers
+
+
+class _Place(Protocol):
+    """Where the files of a set lie beside each other."""
+
+    def path(self, name: str) -> str | Path:
+        """What a file is called in messages."""
+
+    def has(self, name: str) -> bool:
+        """Whether it is there."""
+
+    def read(self, name: str, forks: bool) -> GGUFHeader:
+        """Its header."""
+
+
+class _Folder(NamedTuple):
+    folder: Path
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def has(self, name: str) -> bool:
+        return os.path.lexists(self.folder / name)
+
+    def read(self, name: str, forks: bool) -> GGUFHeader:
+        return read_header(self.folder / name, forks=forks)
+
+
+class _Address(NamedTuple):
+    """Files that are elsewhere; `prefix` is the folder among them, `address` that folder's."""
+
+    files: Files
+    prefix: str
+    address: str
+
+    def path(self, name: str) -> str:
+        return self.address + name
+
+    def has(self, name: str) -> bool:
+        try:
+            return bool(self.files.facts(self.prefix + name))
+        except CheckpointError:
+            return False
+
+    def read(self, name: str, forks: bool) -> GGUFHeader:
+        try:
+            file = self.files.facts(self.prefix + name)
+        except CheckpointError as error:
+            raise UsageError(self.path(name), error.found, error.advice) from None
+
+        def read(offset: int, length: int) -> bytes:
+            return self.files.read(file, offset, max(0, min(length, file.size - offset))).tobytes()
+
+        return decode_header(read, file.size, self.path(name), forks=forks)
+
+
+def _place_of(path: str | os.PathLike[str]) -> tuple[_Place, str]:
+    """Where a file lies, and its name there."""
+    if not is_address(path):
+        return _Folder(Path(path).parent), Path(path).name
+    files, name = find_file(path, "a GGUF file")
+    folder = os.fspath(path).partition("?")[0].rpartition("/")[0]
+    prefix, slash, own = name.rpartition("/")
+    return _Address(files, prefix + slash, f"{folder}/"), own
 
 
 def _number(header: GGUFHeader, key: str, type: ValueType) -> int:
@@ -63,12 +129,12 @@ def _file_names(given: GGUFHeader, count: int) -> list[str]:
     return [split_path(prefix, other, count) for other in range(count)]
 
 
-def _check_present(folder: Path, names: list[str]) -> None:
-    missing = [name for name in names if not os.path.lexists(folder / name)]
+def _check_present(place: "_Place", names: list[str]) -> None:
+    missing = [name for name in names if not place.has(name)]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         found = f"this file of a split set of {len(names)} is missing{more}"
-        raise GGUFError(folder / missing[0], found, "fetch it into the folder of the others")
+        raise GGUFError(place.path(missing[0]), found, "fetch it into the folder of the others")
 
 
 def _check_number(header: GGUFHeader, number: int, count: int) -> None:

@@ -1,0 +1,286 @@
+"""Files at addresses of HTTP: where one is, its size and version, and any range of it, whatever a network does.
+
+What a kind of server says of its files is in the modules `http` and `hub`.
+"""
+
+import os
+import re
+import threading
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+from urllib.parse import urljoin
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepgguf.errors import CheckpointError, DeepggufError, OutputError
+from deepgguf.files.files import Buffer, FileFacts, Files, ReadByNumber, changed, flat, gone
+from deepgguf.files.network.blocks import HELD, SMALL, Blocks
+from deepgguf.files.network.gate import Gate
+from deepgguf.files.network.http_client import Client, Exchange, Headers, origin_of
+from deepgguf.files.network.kept import Keeper
+from deepgguf.files.network.patience import PATIENCE, Patience
+from deepgguf.files.network.read_ahead import ReadAhead
+from deepgguf.files.network.trouble import NOT_NOW, Insistence, Tries, Trouble, status_trouble
+from deepgguf.files.traffic import Meter, Traffic
+
+MOVED = (301, 302, 303, 307, 308)
+_MOST_REDIRECTS = 10
+_NO_HEAD = (403, 405, 501)  # some servers, and addresses signed for GET only, refuse HEAD
+_RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19})", re.ASCII)
+_NO_RANGES = "the server sends whole files instead of the ranges that are asked for"
+_DOWNLOAD = "download the checkpoint, and give its folder"
+
+
+class Place(NamedTuple):
+    """Where a file's bytes are, for as long as that address holds, and what is known of the file."""
+
+    facts: FileFacts
+    url: str
+
+
+class Filling:
+    """A buffer, and how far it has been filled with a file's bytes from `offset`."""
+
+    def __init__(self, view: memoryview, offset: int) -> None:
+        self._view, self._offset, self.done = view, offset, 0
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First and last byte of the file that are missing."""
+        return self._offset + self.done, self._offset + len(self._view) - 1
+
+    def rest(self, most: int) -> memoryview:
+        """What is not yet filled, `most` bytes of it."""
+        return self._view[self.done : self.done + most]
+
+
+class RemoteFiles(Files):
+    """Files that HTTP requests reach, 8 at a time besides those that are worked on; nothing of them is kept here."""
+
+    whole_windows = True
+    connections = 8
+    held = HELD
+
+    def __init__(self, patience: Patience | None = None) -> None:
+        self._patience = patience or PATIENCE
+        self._meter, self._lock = Meter(), threading.Lock()
+        self._insistence = Insistence(self._patience, self._meter)
+        self._cache: str | None = None
+        self._keeper: Keeper | None = None
+        self._start()
+
+    def _start(self) -> None:
+        """Nothing open, nothing known."""
+        self._client, self._gate = Client(self._patience.stall), Gate(self.connections)
+        self._places: dict[str, Place] = {}
+        self._ahead, self._blocks = ReadAhead(self._precisely), Blocks(self._precisely)
+        self._insistence.resume()
+
+    @abstractmethod
+    def _address(self, name: str) -> str:
+        """Where to ask for a file. CheckpointError for a name that is none of the checkpoint's."""
+
+    @abstractmethod
+    def _kept_as(self) -> tuple[str, str]:
+        """By which names of a model and a commit what was read is kept."""
+
+    @abstractmethod
+    def _described(self, name: str, status: int, headers: Headers) -> FileFacts | None:
+        """What an answer says of a file; None if it only says where to ask on."""
+
+    @abstractmethod
+    def _refused(self, name: str, status: int, headers: Headers) -> DeepggufError:
+        """The error for a file that the server does not give out."""
+
+    def _credentials(self) -> Mapping[str, str]:
+        """Headers for the host of `_address` alone."""
+        return {}
+
+    @property
+    def traffic(self) -> Traffic:
+        """What was read so far."""
+        return self._meter.traffic()
+
+    def facts(self, name: str) -> FileFacts:
+        """Size and version, as the server has them now."""
+        address = self._address(name)
+        place = self._insistence.until_done(name, lambda _: self._located(name, address))
+        with self._lock:
+            self._places[name] = place
+        return place.facts
+
+    def readinto(self, file: FileFacts, offset: int, buffer: Buffer) -> None:
+        """Reads these bytes and no other by one request, unless they are few; as many as it takes if it breaks off."""
+        view = flat(buffer)
+        if len(view) < SMALL and offset + len(view) <= file.size:
+            self._blocks.readinto(file, offset, view)
+        else:
+            self._precisely(file, offset, view)
+
+    def read(self, file: FileFacts, offset: int, nbytes: int) -> NDArray[np.uint8]:
+        """As `Files.read`; of what is read in order, more and more is read ahead."""
+        buffer = np.empty(nbytes, np.uint8)
+        self._ahead.readinto(file, offset, flat(buffer))
+        return buffer
+
+    def by_number(self, numbered: Sequence[FileFacts]) -> ReadByNumber:
+        """As `Files.by_number`, and as `read`."""
+        return lambda number, offset, buffer: self._ahead.readinto(numbered[number], offset, flat(buffer))
+
+    def keep_in(self, folder: str | os.PathLike[str]) -> None:
+        """See `Files.keep_in`."""
+        self.__setstate__(os.fspath(folder))
+
+    def __setstate__(self, cache: str | None) -> None:
+        """Where to keep what is read; arrived elsewhere, it keeps it there."""
+        self._cache = cache
+        self._keeper = Keeper(cache, *self._kept_as()) if cache else None
+
+    def abandon(self) -> None:
+        """Ends what other threads read."""
+        self._insistence.abandon()
+        self._client.abandon()
+
+    def close(self) -> None:
+        """Closes connections, and forgets where files are."""
+        self._client.close()
+        if self._keeper:
+            self._keeper.close()
+        self._start()
+
+    def _precisely(self, file: FileFacts, offset: int, view: memoryview) -> None:
+        if offset + len(view) > file.size:
+            raise changed(file)
+        if not view or (self._keeper and self._keeper.read(file, offset, view)):
+            return
+        filling = Filling(view, offset)
+        self._insistence.until_done(file.name, lambda tries: self._filled(file, filling, tries))
+        if self._keeper:
+            self._keeper.keep(file, offset, view)
+
+    def _filled(self, file: FileFacts, filling: Filling, tries: Tries) -> None:
+        """What is missing, by one request."""
+        place = self._place(file)
+        first, last = filling.span
+        headers = {"Range": f"bytes={first}-{last}"}
+        with self._gate.request(), self._asked("GET", file.name, place.url, headers) as exchange:
+            self._check_status(file, place, exchange)
+            self._check_range(file, filling, exchange)
+            while rest := filling.rest(self._patience.slice):
+                came = exchange.readinto(rest)
+                if not came:
+                    raise Trouble("body too short")
+                filling.done += came
+                self._meter.came(came)
+                tries.got_on()
+            if exchange.status == 206 and exchange.more:
+                filling.done = 0  # whose bytes these were, nobody knows
+                raise Trouble("body too long")
+
+    def _place(self, file: FileFacts) -> Place:
+        """Where the file is, asked for unless it is known. ChangedError if it is another one now, `gone` if none is."""
+        with self._lock:
+            place = self._places.get(file.name)
+        if place is None or place.facts != file:
+            try:
+                place = self._located(file.name, self._address(file.name))
+            except CheckpointError as error:
+                raise gone(error) from None
+            if place.facts != file:
+                raise changed(file)
+            with self._lock:
+                self._places[file.name] = place
+        return place
+
+    def _located(self, name: str, url: str) -> Place:
+        """Where a file is, by one round of requests."""
+        method = "HEAD"
+        for _ in range(_MOST_REDIRECTS):
+            headers = {} if method == "HEAD" else {"Range": "bytes=0-0"}
+            with self._asked(method, name, url, headers) as exchange:
+                status, answer = exchange.status, exchange.headers
+            if method == "HEAD" and status in _NO_HEAD:
+                method = "GET"
+                continue
+            moved = status in MOVED and answer.get("Location", "")
+            following = urljoin(url, moved) if moved else url
+            self._check_scheme(name, url, following)
+            if not moved and status not in (200, 206, 416):
+                raise self._trouble(name, status, answer)
+            facts = self._described(name, status, answer)
+            if facts is not None:
+                return Place(facts, following)
+            if not moved and method == "GET":
+                raise OutputError(name, "the server does not say how large it is", _DOWNLOAD)
+            method = method if moved else "GET"  # of the first byte, whose answer has the size
+            url = following
+        raise OutputError(name, f"more than {_MOST_REDIRECTS} redirects", "look at the address, or try again later")
+
+    @contextmanager
+    def _asked(self, method: str, name: str, url: str, headers: Mapping[str, str]) -> Iterator[Exchange]:
+        """The exchange, with credentials only if it is with the host that they are for."""
+        own = self._credentials() if origin_of(url) == origin_of(self._address(name)) else {}
+        with self._client.exchange(method, url, dict(own) | dict(headers)) as exchange:
+            self._meter.answer()
+            yield exchange
+
+    def _trouble(self, name: str, status: int, headers: Headers) -> Exception:
+        """What to raise for a status that brings nothing."""
+        if status in NOT_NOW:
+            return status_trouble(status, headers)
+        return self._refused(name, status, headers)
+
+    def _check_status(self, file: FileFacts, place: Place, exchange: Exchange) -> None:
+        status = exchange.status
+        if status in (200, 206):
+            return
+        if status == 416:
+            raise changed(file)
+        if status in NOT_NOW:
+            raise status_trouble(status, exchange.headers)
+        if place.url != self._address(file.name):
+            # Signed addresses expire; where the file is now, its own address knows.
+            with self._lock:
+                self._places.pop(file.name, None)
+            raise Trouble("address expired", at_once=True)
+        refused = self._refused(file.name, status, exchange.headers)
+        raise gone(refused) if isinstance(refused, CheckpointError) else refused
+
+    def _check_range(self, file: FileFacts, filling: Filling, exchange: Exchange) -> None:
+        """That the body is the bytes that were asked for, of the file that is meant."""
+        first, last = filling.span
+        compression = exchange.headers.get("Content-Encoding", "identity")
+        if compression != "identity":
+            found = f"the server compresses it ({compression}), though asked not to"
+            raise OutputError(file.name, found, _DOWNLOAD)
+        if exchange.status == 200:
+            if first or exchange.length not in (None, file.size):
+                raise changed(file) if not first else OutputError(file.name, _NO_RANGES, _DOWNLOAD)
+        else:
+            said = _RANGE.fullmatch(exchange.headers.get("Content-Range", ""))
+            if said and int(said[3]) != file.size:
+                raise changed(file)
+            if not said or (said[1], said[2]) != (str(first), str(last)):
+                raise Trouble("another range than was asked for")
+            if exchange.length not in (None, last - first + 1):
+                raise Trouble("another length than the range has")
+        now = self._version(exchange.headers)
+        if now is not None and now != file.version:
+            raise changed(file)
+
+    def _version(self, headers: Headers) -> str | None:
+        """What the answer to a range says of the file's version; None if that is not comparable."""
+        return None
+
+    def _check_scheme(self, name: str, url: str, following: str) -> None:
+        if origin_of(url).scheme == "https" != origin_of(following).scheme:
+            raise OutputError(name, "redirected from https to http, where anyone may read and change it", _DOWNLOAD)
+
+
+def described_range(headers: Headers) -> str | None:
+    """The size of the file by the Content-Range of an answer; None if it does not say."""
+    said = _RANGE.fullmatch(headers.get("Content-Range", ""))
+    return said[3] if said else None

@@ -1,0 +1,133 @@
+"""The contracts of where a plan's files go, and of one file on its way there.
+
+`folder.py` is a folder of this machine, `s3/destination.py` an object store. Whatever it is, a final name only ever
+holds a whole file, and an interrupted run is resumed to the same bytes.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+from deepgguf.executors.executor import Executor, Progress
+from deepgguf.formats.manifest import Manifest
+from deepgguf.run.file_job import FileJob
+from deepgguf.run.journal import Finished
+from deepgguf.run.result import Result
+from deepgguf.run.settings import Settings
+from deepgguf.run.tally import Tally
+
+
+class Writer(Protocol):
+    """What a worker writes by, from any thread."""
+
+    def write(self, data: memoryview, offset: int) -> None:
+        """`data` at byte `offset` of the file. OutputError if it cannot be written."""
+
+    def close(self) -> None:
+        """Lets go of the file; again is harmless."""
+
+
+class OutputRun(ABC):
+    """A file that is being written, or one that an interrupted run had already given its final name.
+
+    Only the coordinator changes it; workers know nothing but windows, and a writer.
+    """
+
+    def __init__(self, job: FileJob, settings: Settings) -> None:
+        self.job, self.file, self.numbering = job, job.file, job.numbering
+        self.tally = Tally(job.numbering, allow_nonfinite=settings.allow_nonfinite)
+        self.resumed = 0  # bytes found from an interrupted run
+        self.recorded = 0  # pieces that a run after this one can count on
+        self._pending: list[Finished] = []
+
+    @property
+    def unfinished(self) -> int:
+        """How many tensors have pieces that are still to be made."""
+        return len(self.file.tensors) - len(self.tally.results)
+
+    def finish(self, result: Result) -> None:
+        """Notes a piece whose bytes have just been written."""
+        finished = Finished(result.number, result.digest, result.counts)
+        self._pending.append(finished)
+        self.tally.finish(finished, result.squares)
+
+    @property
+    @abstractmethod
+    def is_named(self) -> bool:
+        """Whether it had its final name already when it was opened."""
+
+    @property
+    @abstractmethod
+    def header_digest(self) -> str:
+        """The XXH3-128 of all bytes before the data."""
+
+    @abstractmethod
+    def writer(self) -> Writer:
+        """What workers that see it write by."""
+
+    @abstractmethod
+    def write(self, data: memoryview, offset: int) -> None:
+        """`data` at byte `offset` of the file, for a worker that could not."""
+
+    @abstractmethod
+    def record(self, *, last: bool = False) -> None:
+        """Sees to it that a later run need not make again what is finished, as far as that is worth its cost now.
+
+        `last` says that there is no later call: then all of it. OutputError if that fails.
+        """
+
+    @abstractmethod
+    def complete(self) -> None:
+        """All bytes where they stay, and looked at as far as possible; only the name is missing. Not for named ones."""
+
+    @abstractmethod
+    def sha256(self) -> str:
+        """The SHA-256 of the complete file."""
+
+    @abstractmethod
+    def refuse_taken(self) -> None:
+        """UsageError if the names that come next have been taken during the work."""
+
+    @abstractmethod
+    def give_name(self, manifest: Manifest | None) -> None:
+        """The final name for the file and its manifest; without one, that of a file which was replaced goes."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Removes what is not worth resuming."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Lets go of everything; again is harmless."""
+
+
+class Destination(ABC):
+    """Where the files of one plan go."""
+
+    by_outputs: bool = False
+    """Whether windows must follow the outputs, because bytes are taken nearly in their order."""
+    shares_files: bool = True
+    """Whether another process of this machine can write there by a `Writer` that it was sent."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """UsageError or OutputError for what is known to be in the way before any work."""
+
+    @abstractmethod
+    def open(self, number: int, executor: Executor, progress: Progress) -> OutputRun:
+        """File number `number` of the plan, ready to be written; what is there of it is read back by `executor`.
+
+        OutputError if something is there and may not be resumed or discarded, or if it is of another plan or its
+        sources have changed; UsageError if the final name is taken.
+        """
+
+    @abstractmethod
+    def settle(self) -> None:
+        """The names as they are now, on the medium."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """All files have their names: what was needed to resume is removed."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Lets go of everything; again is harmless."""
