@@ -63,7 +63,7 @@ def main() -> None:
         again = before - once
         disturbed = [*program, "convert", address, "-o", f"{out}/killed.gguf", "--resume"]
         kills = killed(disturbed, planning, (seconds - planning) / options.kills, options.kills)
-        digest = converted(disturbed)
+        digest = converted([*disturbed, "--overwrite"])  # the last may not have been killed in time
         twice = count(address)[1] - before - once
     print(f"{kills} kills, the same SHA-256: {digest == undisturbed}; {twice / 1e6:,.0f} MB came twice,")
     print(
@@ -78,7 +78,7 @@ def killed(words: list[str], planning: float, share: float, times: int) -> int:
     chance, kills = random.Random(1), 0
     for _ in range(times):
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(planning + chance.uniform(0, 1.5 * share))
+        time.sleep(planning + chance.uniform(0, share))
         process.kill()
         kills += process.wait() != 0
         if process.returncode == 0:
