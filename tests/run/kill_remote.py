@@ -1,8 +1,8 @@
 """Kills conversions from a server 20 times and resumes them; prints what was read twice, and fails an assertion if one
 byte differs or more than 2 % came twice.
 
-`python kill_remote.py [--kills 20] [--folder DIR] [--as-it-is]`: the bench checkpoint (2.7 GB) over a line of 100 MB/s,
-in the proportions of DeepSeek-V3 over such a line, where a window is a part in 22,000 of the checkpoint, and what is not
+`python kill_remote.py [--kills 20] [--folder DIR] [--as-it-is]`: the bench checkpoint (2.7 GB) over a line of 25 MB/s,
+in the proportions of DeepSeek-V3 over one of 100 MB/s: there a window is a part in 22,000 of the checkpoint, and what is not
 yet recorded one in 5,500 of the time. With --as-it-is windows and records are those that 2.7 GB have, of which a kill
 costs a larger part.
 """
@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT / "benchmarks")]
 from conversion import bench_checkpoint  # noqa: E402
 from remote import Line, count, served  # noqa: E402
 
-_V3_WINDOWS, _V3_SECONDS, _RATE = 22_000, 5_500, 100e6
+_V3_WINDOWS, _V3_SECONDS, _RATE = 22_000, 5_500, 25e6
 
 _SCALED = """
 import sys
@@ -63,7 +63,7 @@ def main() -> None:
         again = before - once
         disturbed = [*program, "convert", address, "-o", f"{out}/killed.gguf", "--resume"]
         kills = killed(disturbed, planning, (seconds - planning) / options.kills, options.kills)
-        digest = converted(disturbed)
+        digest = converted([*disturbed, "--overwrite"])  # the last may not have been killed in time
         twice = count(address)[1] - before - once
     print(f"{kills} kills, the same SHA-256: {digest == undisturbed}; {twice / 1e6:,.0f} MB came twice,")
     print(
@@ -78,7 +78,7 @@ def killed(words: list[str], planning: float, share: float, times: int) -> int:
     chance, kills = random.Random(1), 0
     for _ in range(times):
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(planning + chance.uniform(0, 1.5 * share))
+        time.sleep(planning + chance.uniform(0, share))
         process.kill()
         kills += process.wait() != 0
         if process.returncode == 0:

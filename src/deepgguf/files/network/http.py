@@ -5,14 +5,15 @@ for; the shards are those that model.safetensors.index.json names.
 """
 
 import netrc
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import cached_property
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
 from deepgguf.errors import CheckpointError, DeepggufError, OutputError, UsageError
+from deepgguf.executors.threads import Threads
 from deepgguf.files.files import FileFacts
 from deepgguf.files.network.http_client import Headers, NotAnAddressError, basic, origin_of
 from deepgguf.files.network.patience import Patience
@@ -68,20 +69,21 @@ class HttpFiles(RemoteFiles):
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
-        with ThreadPoolExecutor(self.connections) as pool:
-            found = dict(zip(WELL_KNOWN, pool.map(self._probed, WELL_KNOWN), strict=True))
+        with closing(Threads(self.connections, self.abandon).map(self._probed, WELL_KNOWN)) as probed:
+            found = dict(probed)
         there = {name for name, refusal in found.items() if refusal is None}
         if not there:
             raise UsageError(self.place, f"no checkpoint is there: config.json: {found['config.json']}", _FOLDER)
         return tuple(sorted(there | (self._shards() if INDEX in there else set())))
 
-    def _probed(self, name: str) -> str | None:
-        """Why a file is not there; None if it is."""
+    def _probed(self, name: str) -> Iterator[tuple[str, str | None]]:
+        """A name, and why no such file is there; None if one is."""
         try:
             self.facts(name)
         except CheckpointError as error:
-            return error.found
-        return None
+            yield name, error.found
+        else:
+            yield name, None
 
     def _shards(self) -> set[str]:
         """The names in the index that lie in this folder; what is wrong with it is for its reader to say.
