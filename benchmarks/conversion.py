@@ -2,10 +2,10 @@
 
 usage: conversion.py [--case bf16 fp8 ...] [--runs 5] [--jobs 2] [--folder DIR] [--output DIR] [--json]
 
-Makes the bench checkpoints (4.4 GB BF16, 2.7 GB FP8) in --folder if they are not there, reads them once so that they
-are in the page cache, and converts them to --output, by default /dev/shm: there only the work counts. `cp` copies as
-many bytes as the conversion writes: the shards themselves for BF16, the converted file for FP8. With --output on a
-disk, both contestants sync before the clock stops.
+Makes the bench checkpoints (4.4 GB BF16, 2.7 GB FP8, 3.3 GB V4) in --folder if they are not there, reads them once so
+that they are in the page cache, and converts them to --output, by default /dev/shm: there only the work counts. `cp`
+copies as many bytes as the conversion writes: the shards themselves for BF16, the converted file for the others. With
+--output on a disk, both contestants sync before the clock stops.
 """
 
 import argparse
@@ -35,6 +35,7 @@ CASES = {
     "bf16-llama.cpp": Case("v3", ("--target", "llama.cpp"), 1.2),
     "fp8-llama.cpp": Case("v3-fp8", ("--target", "llama.cpp"), 1.5),
     "bf16-llama.cpp-split": Case("v3", ("--target", "llama.cpp", "--split-max-size", "1G"), 1.2),
+    "v4": Case("v4", ("--target", "llama.cpp"), 1.3),
     "fp8-llama.cpp-split": Case("v3-fp8", ("--target", "llama.cpp", "--split-max-size", "1G"), 1.5),
     "v4": Case("v4", (), 1.3),
 }

@@ -32,6 +32,7 @@ SAMPLES = {
     "v4-base": ("v4-base", {"shards": 3, "scatter": True}),
     "v4-bf16": ("v4-bf16", {"shards": 2}),
     "v4-hf": ("v4-hf", {}),
+    "v4-vision": ("v4-vision", {"shards": 3}),
 }
 
 

@@ -2,6 +2,7 @@
 where it fails, and to what llama-quantize makes of exact weights.
 """
 
+import re
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,10 @@ CHOICES = {
     "v4-mtp": {"mtp": "only"},
     "v4-realtok": {},
     "v4-dspark-draft": {"draft": True},
+    "v4-vision": {"only": "text"},
+    "v4-vision-draft": {"draft": True},
+    "v4-vision-mmproj-bf16": {"only": "mmproj"},
+    "v4-vision-mmproj-f16": {"only": "mmproj", "type": "f16"},
 }
 
 # Hyper-connections stay in F32 unless they are named.
@@ -34,7 +39,7 @@ def source(checkpoint, tmp_path_factory):
 
     def find(golden: str) -> Path:
         if golden not in changed:
-            return checkpoint(golden.removesuffix("-mtp").removesuffix("-draft"))
+            return checkpoint(re.sub("-(mtp|draft|mmproj.*)$", "", golden))
         if golden not in made:
             changes, wide = changed[golden]
             made[golden] = write_v4(folder / golden, "v4", changes, v4_weights("v4", changes, wide=wide))

@@ -44,7 +44,10 @@ def copy_of(source: Path, folder: Path, **changes: str) -> Path:
 
 
 @pytest.mark.parametrize("target", ["ollama", "llama.cpp"])
-@pytest.mark.parametrize(("name", "template"), [("v4", V4), ("v4-base", V4), ("v4-hf", V4), ("v4-dspark", V4_0731)])
+@pytest.mark.parametrize(
+    ("name", "template"),
+    [("v4", V4), ("v4-base", V4), ("v4-hf", V4), ("v4-dspark", V4_0731), ("v4-vision", V4_0731)],
+)
 def test_v4_has_the_template_of_what_it_is_whatever_its_folder_is_called(name, template, target, checkpoint, tmp_path):
     folder = copy_of(checkpoint(name), tmp_path / ("DeepSeek-V4-Flash-0731" if template is V4 else "DeepSeek-V4"))
     assert templates(folder, target=target) == {KEY: template.text}

@@ -11,6 +11,7 @@ import deepgguf
 from deepgguf.api import compare, convert, plan, sample
 from deepgguf.errors import CheckpointError, NonFiniteError, UsageError
 from deepgguf.models.deepseek_v4_config import parse
+from deepgguf.planning.needs import memory_needed
 from deepgguf.samples.deepseek_v4_configs import v4_config
 from planting import change_source, change_tensor, copy_of, exchange_experts, flip_bit
 from tiny_checkpoint import Stored, read_tensors, stored
@@ -212,6 +213,29 @@ def test_fp8_becomes_q8_0_without_a_bf16_between(tmp_path):
     assert np.array_equal(blocks[:, 2:].view(np.int8), np.trunc(codes + np.copysign(np.float32(0.5), codes)))
 
 
+def test_blocks_of_another_size_than_the_releases_are_those_of_config_json(tmp_path, small):
+    """Each scale for 16 blocks of 32 × 32 that lie in its own: the same weights."""
+    fp8 = {name for name, t in small.items() if t.dtype == "F8_E4M3"}
+    finer = dict(small)
+    for rows, cols, name in ((*small[name].shape, f"{name.removesuffix('weight')}scale") for name in fp8):
+        scales = np.frombuffer(small[name].data, np.uint8).reshape(small[name].shape)
+        scales = scales.repeat(4, 0).repeat(4, 1)[: -(-rows // 32), : -(-cols // 32)]
+        finer[name] = Stored("F8_E8M0", scales.shape, scales.tobytes())
+    quantization = v4_config("v4", "sample")["quantization_config"] | {"weight_block_size": [32, 32]}
+    coarse = write_v4(tmp_path / "coarse" / "v4", "v4", SMALL, small)
+    fine = write_v4(tmp_path / "fine" / "v4", "v4", SMALL | {"quantization_config": quantization}, finer)
+    for folder in (coarse, fine):
+        convert(folder, folder.parent / "x.gguf", target="llama.cpp")
+    assert (fine.parent / "x.gguf").read_bytes() == (coarse.parent / "x.gguf").read_bytes()
+
+
+def test_every_weight_is_equal_where_types_are_the_sources(checkpoint, tmp_path):
+    for name in ("v4", "v4-base"):
+        made = convert(checkpoint(name), tmp_path / f"{name}.gguf", target="llama.cpp", type="source").files[0].path
+        found = deepgguf.verify(made, checkpoint(name)).source.equality
+        assert found.weights == found.equal > 0
+
+
 def test_biases_of_routers_in_layers_with_a_table_are_dropped(tmp_path, small):
     bias = {"layers.0.ffn.gate.bias": stored(np.zeros(6), "F32")}
     made = plan(write_v4(tmp_path / "v4", "v4", SMALL, small | bias))
@@ -339,6 +363,8 @@ def test_the_whole_flash_has_the_published_counts_and_a_plan_within_bounds(tmp_p
     assert (made.tensors, made.nbytes) == (72_317, 166_878_536_440)
     planned = plan(made.folder, target="llama.cpp")
     (file,) = planned.files
+    assert round(plan(made.folder, target="llama.cpp", type="source").size / 1e9) == 162
+    assert memory_needed(planned, jobs=2) < 300e6
     assert len(file.tensors) == 1328
     assert {t.info.type.name for t in file.tensors} == {"F32", "BF16", "Q8_0", "MXFP4", "I32"}
     assert (

@@ -25,10 +25,10 @@ _SERVE = Path(__file__).with_name("serve.py")
 _SECONDS = 600
 
 
-def log_probabilities(model: Path) -> NDArray[np.float64]:
-    """[10, 544]: of the token after each prefix of TOKENS, from the logits before sampling."""
+def log_probabilities(model: Path, *, exact: bool = False) -> NDArray[np.float64]:
+    """[10, 544]: of the token after each prefix of TOKENS, from the logits before sampling. `exact`: see `serve`."""
     requests = [("handle_completions", completion(TOKENS[: i + 1])) for i in range(len(TOKENS))]
-    return np.stack([of_answer(answer)[0] for answer in serve(model, requests)])
+    return np.stack([of_answer(answer)[0] for answer in serve(model, requests, exact=exact)])
 
 
 def golden(name: str) -> NDArray[np.float64]:
@@ -67,16 +67,20 @@ def serve(
     *,
     mmproj: Path | None = None,
     draft: Path | None = None,
+    drafts_by: str = "MTP",
     n_ctx: int = 256,
     verbose: bool = False,
+    exact: bool = False,
 ) -> list[dict]:
     """The server's answers to `requests` (method of xllamacpp.Server, body), from a process of its own.
 
-    `draft` has the MTP layers that draft what `model` then checks; it may be the same file. `verbose` answers to chats
-    hold the prompt that was made of them.
+    `draft` has the MTP layers or the DSpark stages that draft what `model` then checks; it may be the same file.
+    `verbose` answers to chats hold the prompt that was made of them. `exact`: keys and values stay F32, in the cache
+    (which the engine otherwise has in F16) as in the attention.
     """
     files = {"model": str(model), "mmproj": str(mmproj or ""), "draft": str(draft or "")}
-    task = {**files, "n_ctx": n_ctx, "verbose": verbose, "requests": requests}
+    how = {"drafts_by": drafts_by, "n_ctx": n_ctx, "verbose": verbose, "exact": exact}
+    task = {**files, **how, "requests": requests}
     answers = model.with_name(f"{model.name}.answers.json")
     answers.unlink(missing_ok=True)
     done = subprocess.run(

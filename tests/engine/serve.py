@@ -2,7 +2,8 @@
 
 A process of its own: the engine aborts on a file that it cannot bear, and logs to file descriptors, not to Python.
 usage: serve.py ANSWERS < {"model": path, "mmproj": path or "", "n_ctx": tokens, "verbose": bool, "requests": [[method, body], ...],
-"draft": path of what drafts by its MTP layers, the model's own or another, or ""}
+"draft": path of what drafts, the model's own or another, or "", "drafts_by": "MTP" or "DSPARK", "exact": whether the cache
+is F32}
 """
 
 import json
@@ -33,9 +34,13 @@ def _params(task: dict) -> xllamacpp.CommonParams:
     params.fit_params = False
     params.warmup = False
     params.verbosity = 10 if task["verbose"] else 2  # from 10 on answers have "__verbose" (server-task.cpp)
+    if task["exact"]:
+        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     if task["draft"]:
-        params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_MTP]
-        params.load_mtp = True
+        kinds = xllamacpp.common_speculative_type
+        params.speculative.types = [getattr(kinds, f"COMMON_SPECULATIVE_TYPE_DRAFT_{task['drafts_by']}")]
+        params.load_mtp = task["drafts_by"] == "MTP"
         if task["draft"] != task["model"]:
             params.speculative.draft.mparams.path = task["draft"]
     # One thread sums in one order, and does not spin while it waits for the others.

@@ -214,6 +214,6 @@ def test_plan_says_which_machine_the_files_fit(checkpoint, capsys):
     main(["plan", str(checkpoint("v3-bf16")), "--recipe", "experts-mxfp4"])
     page = capsys.readouterr().out
     assert "q8_0, recipe experts-mxfp4" in page
-    assert "a machine with 96 GB of memory, with 103 GB left for the context" in page
+    assert "a machine with 96 GiB of memory, with 96 GiB left for the context" in page
     main(["plan", str(checkpoint("v3-bf16")), "--recipe", "experts-mxfp4", "--json"])
     assert json.loads(capsys.readouterr().out)["machine"] == 96

@@ -32,6 +32,7 @@ VARIANTS = {
     "v4-base": ("v4-base", 3, True),
     "v4-bf16": ("v4-bf16", 2, False),
     "v4-hf": ("v4-hf", 1, False),
+    "v4-vision": ("v4-vision", 3, False),
 }
 
 
@@ -153,15 +154,15 @@ def test_a_damaged_tokenizer_is_refused_before_anything_is_written(tmp_path):
         ({"shards": -3}, "`shards`: -3 is too small; give a number from 1"),
         (
             {"kind": "ocr", "size": "full"},
-            "ocr: exists in the size 'sample' only, not 'full'; choose v3, v3-fp8, v3-tied, v32, v32-bf16, v4, v4-dspark, v4-base, v4-bf16, v4-hf",
+            "ocr: exists in the size 'sample' only, not 'full'; choose v3, v3-fp8, v3-tied, v32, v32-bf16, v4, v4-dspark, v4-base, v4-bf16, v4-hf, v4-vision",
         ),
         (
             {"kind": "v2-lite", "size": "bench"},
-            "v2-lite: exists in the size 'sample' only, not 'bench'; choose v3, v3-fp8, v3-tied, v4, v4-dspark, v4-base, v4-bf16, v4-hf",
+            "v2-lite: exists in the size 'sample' only, not 'bench'; choose v3, v3-fp8, v3-tied, v4, v4-dspark, v4-base, v4-bf16, v4-hf, v4-vision",
         ),
         (
             {"kind": "v32", "size": "bench"},
-            "v32: exists in the size 'sample' or 'full' only, not 'bench'; choose v3, v3-fp8, v3-tied, v4, v4-dspark, v4-base, v4-bf16, v4-hf",
+            "v32: exists in the size 'sample' or 'full' only, not 'bench'; choose v3, v3-fp8, v3-tied, v4, v4-dspark, v4-base, v4-bf16, v4-hf, v4-vision",
         ),
     ],
 )

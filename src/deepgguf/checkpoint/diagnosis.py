@@ -160,7 +160,7 @@ MODELS = (
     ),
     Sign(r"(?i)deepseek_?v4_?1.*", f"DeepSeek-V4.1 is not supported yet: {_LLAMACPP}"),
     Sign(r"(?i)deepseek_?ocr_?2.*", f"DeepSeek-OCR-2 is not supported yet: {_LLAMACPP}"),
-    Sign(r"(?i)deepseek_?vl.*", "DeepSeek-VL is not supported; of DeepSeek's models with vision only DeepSeek-OCR is"),
+    Sign(r"(?i)deepseek_?vl.*", "DeepSeek-VL is not supported; of DeepSeek's models that see, DeepSeek-OCR and V4 are"),
     Sign(r"(?i)deepseek(ForCausalLM)?", f"the first DeepSeek-MoE is not supported: {_LLAMACPP}"),
     Sign(r"(?i)(janus|multi_?modality).*", f"Janus is not supported: {_LLAMACPP}"),
     Sign(r"(?i)deepseek.*", f"this version of deepgguf does not support this DeepSeek model: {_LLAMACPP}"),

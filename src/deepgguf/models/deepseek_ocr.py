@@ -5,7 +5,7 @@ mmproj beside it (conversion/deepseek.py, DeepseekOCRVisionModel; the engine's s
 and clip.cpp).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import msgspec
 
@@ -21,6 +21,7 @@ from deepgguf.models.language_keys import group_keys, size_keys
 from deepgguf.models.language_model import LanguageConfig, language_drop_reason, language_table, parse_language_config
 from deepgguf.models.llamacpp import llamacpp_general, llamacpp_target
 from deepgguf.models.ollama import ollama_target
+from deepgguf.models.picture_keys import channels
 from deepgguf.models.table import Row
 from deepgguf.models.tokenizer_keys import llamacpp_tokenizer_keys, ollama_tokenizer_keys
 from deepgguf.models.values import array, boolean, float32, present, string, uint32
@@ -37,7 +38,6 @@ _DEFAULTS: JsonObject = {
     "qk_rope_head_dim": 0,
     "v_head_dim": 0,
 }
-_HALF = [0.5, 0.5, 0.5]
 
 
 class OcrConfig(msgspec.Struct, frozen=True):
@@ -115,9 +115,7 @@ def _llamacpp_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
 
 def _mmproj_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
     """What clip.cpp reads. feed_forward_length is 4 x heads: upstream's quirk, not the MLP's width."""
-    clip, sam, processor = config.vision.clip, config.vision.sam, facts.checkpoint.processor
-    if isinstance(processor, CheckpointError):
-        raise processor
+    clip, sam = config.vision.clip, config.vision.sam
     own = {
         "has_vision_encoder": boolean(True),
         "projector_type": string("deepseekocr"),
@@ -130,8 +128,8 @@ def _mmproj_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
         "vision.block_count": uint32(clip.layers),
         "vision.attention.head_count": uint32(clip.heads),
         "vision.attention.layer_norm_epsilon": float32(1e-6),
-        "vision.image_mean": _channels(processor, "image_mean"),
-        "vision.image_std": _channels(processor, "image_std"),
+        "vision.image_mean": channels(facts, "image_mean"),
+        "vision.image_std": channels(facts, "image_std"),
         "vision.projector.scale_factor": uint32(1),
         "vision.window_size": uint32(14),
         "vision.preproc_min_tiles": uint32(2),
@@ -141,14 +139,6 @@ def _mmproj_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
         "vision.sam.head_count": uint32(sam.heads),
     }
     return llamacpp_general(facts, "mmproj") | present(own, f"{facts.architecture}.")
-
-
-def _channels(processor: Mapping[str, object], key: str) -> Value | None:
-    """Three numbers, one per colour, from the (pre)processor's config; one half each where it has none."""
-    values = processor.get(key, _HALF)
-    if not (isinstance(values, list) and len(values) == 3 and all(type(v) in (int, float) for v in values)):
-        raise CheckpointError("processor_config.json", f"{key} is {values!r}, expected three numbers")
-    return array(ValueType.FLOAT32, [float(v) for v in values])
 
 
 def _limits(c: OcrConfig) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from deepgguf.models import bundled_templates
 from deepgguf.models.deepseek_v4_config import WINDOW, DeepseekV4Config, parse
 from deepgguf.models.deepseek_v4_stages import stages_table
 from deepgguf.models.deepseek_v4_table import table
+from deepgguf.models.deepseek_v4_vision import mmproj_keys, vision_limits
 from deepgguf.models.family import Family, KeyFacts, TargetFile
 from deepgguf.models.llamacpp import llamacpp_general, llamacpp_target
 from deepgguf.models.mtp import MTP_DROPPED
@@ -108,6 +109,11 @@ def _draft_keys(c: DeepseekV4Config, facts: KeyFacts) -> dict[str, Value]:
     return keys | present(drafting)
 
 
+def _mmproj_keys(c: DeepseekV4Config, facts: KeyFacts) -> dict[str, Value]:
+    assert c.vision  # else no tensor is in this file
+    return mmproj_keys(c.vision, c.hidden_size, facts)
+
+
 def _limits(c: DeepseekV4Config) -> tuple[str, ...]:
     """What llama.cpp b11549 refuses, or computes otherwise (deepseek4.cpp; llama-kv-cache.cpp, the constructor)."""
     betas = (c.yarn.beta_fast, c.yarn.beta_slow) if c.yarn else (32, 1)
@@ -121,12 +127,26 @@ def _limits(c: DeepseekV4Config) -> tuple[str, ...]:
     return tuple(text for text, applies in found.items() if applies)
 
 
+def _llamacpp_limits(c: DeepseekV4Config) -> tuple[str, ...]:
+    return (*_limits(c), *(vision_limits(c.vision) if c.vision else ()))
+
+
+def _ollama_limits(c: DeepseekV4Config) -> tuple[str, ...]:
+    blind = 'this file sees no pictures: only `target="llama.cpp"` has one for what the model sees with (mmproj)'
+    return (*_limits(c), *((blind,) if c.vision else ()))
+
+
 # Hyper-connections decide what reaches every layer, in tables of a few MB: at Q4_K they cost more than the experts.
 _STREAMS = Exceptions(pins=(Pin(tuple(RECIPES), TypePattern(r"hc_(attn|ffn)_fn|output_hc_fn", GGMLType.F32)),))
 
 _FILES: dict[FileKind, TargetFile[DeepseekV4Config]] = {"text": TargetFile("deepseek4", _keys)}
 _TARGET = msgspec.structs.replace(
-    llamacpp_target(_FILES | {"draft": TargetFile("dflash", _draft_keys)}, _limits, _STREAMS, ("drop", "only")),
+    llamacpp_target(
+        {**_FILES, "mmproj": TargetFile("clip", _mmproj_keys), "draft": TargetFile("dflash", _draft_keys)},
+        _llamacpp_limits,
+        _STREAMS,
+        ("drop", "only"),
+    ),
     stored_types={Fp8: GGMLType.Q8_0, Fp4: GGMLType.MXFP4},
     direct=True,
 )
@@ -135,7 +155,10 @@ FAMILY = Family(
     parse=parse,
     table=table,
     drop_reason=_drop_reason,
-    targets={"llama.cpp": _TARGET, "ollama": msgspec.structs.replace(_TARGET, files=_FILES, mtp=("drop",))},
+    targets={
+        "llama.cpp": _TARGET,
+        "ollama": msgspec.structs.replace(_TARGET, files=_FILES, limits=_ollama_limits, mtp=("drop",)),
+    },
     model_type="deepseek_v4",
     mtp_layers=_mtp_layers,
     draft_table=stages_table,

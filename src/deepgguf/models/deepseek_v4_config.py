@@ -6,6 +6,7 @@ from deepgguf.checkpoint.diagnosis import other_model
 from deepgguf.checkpoint.nested_config import language_part
 from deepgguf.errors import CheckpointError
 from deepgguf.models.config_schema import JsonObject, NotNegative, Positive, PositiveFloat, json_object, to_config
+from deepgguf.models.deepseek_v4_vision import Vision, parse_vision
 
 # What configuration_deepseek_v4.py (transformers 5.24) gives a field that config.json leaves out.
 DEFAULTS: JsonObject = {
@@ -38,7 +39,8 @@ class Yarn(msgspec.Struct, frozen=True):
 class DeepseekV4Config(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of config.json that decide keys, names or shapes, under their own names.
 
-    `saved`: transformers wrote it, and the tensors have its names. `yarn` is of the compressed layers.
+    `saved`: transformers wrote it, and the tensors have its names. `yarn` is of the compressed layers. `vision` is None
+    for a model that does not see.
     """
 
     vocab_size: Positive
@@ -78,6 +80,7 @@ class DeepseekV4Config(msgspec.Struct, frozen=True, kw_only=True):
     dspark_noise_token_id: NotNegative | None = None
     yarn: Yarn | None = None
     saved: bool = False
+    vision: Vision | None = None
 
     def spelled(self, name: str) -> str:
         """The name that a tensor of the release has in the checkpoint."""
@@ -96,9 +99,9 @@ def parse(raw: JsonObject, where: str) -> DeepseekV4Config:
         raw = {**raw, **_saved_fields(raw, where)}
     else:
         raw = {**raw, "yarn": _yarn(raw.get("rope_scaling"), where, "rope_scaling"), "saved": False}
-    config = to_config(raw, DEFAULTS, DeepseekV4Config, where)
+    config = to_config({**raw, "vision": None}, DEFAULTS, DeepseekV4Config, where)
     _check(config, where)
-    return config
+    return msgspec.structs.replace(config, vision=parse_vision(raw, where))
 
 
 def _saved_fields(raw: JsonObject, where: str) -> JsonObject:

@@ -25,8 +25,9 @@ def stages_table(c: DeepseekV4Config) -> Iterator[Row]:
 def _rows(c: DeepseekV4Config) -> Iterator[Row]:
     layers, hidden, rank = len(c.dspark_target_layer_ids), c.hidden_size, c.dspark_markov_rank
     tokens, last = (c.vocab_size, rank), f"mtp.{layers - 1}."
+    blind = msgspec.structs.replace(c, vision=None)  # dflash has no biases for pictures (DeepseekV4DSparkModel)
     for n in range(layers):
-        yield from block_rows(c, f"mtp.{n}.", n, WINDOW, hashed=False)
+        yield from block_rows(blind, f"mtp.{n}.", n, WINDOW, hashed=False)
     yield row_of(c, "mtp.0.main_proj.weight", Kind.LINEAR, (hidden, hidden * layers), "fc.weight")
     yield row_of(c, "mtp.0.main_norm.weight", Kind.NORM, (hidden,), "enc.output_norm.weight")
     yield row_of(c, f"{last}norm.weight", Kind.NORM, (hidden,), "output_norm.weight")

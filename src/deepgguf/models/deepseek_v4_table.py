@@ -11,6 +11,7 @@ import msgspec
 from deepgguf.encodings.expert_ids import ExpertIds
 from deepgguf.errors import CheckpointError
 from deepgguf.models.deepseek_v4_config import SPARSE, WINDOW, DeepseekV4Config
+from deepgguf.models.deepseek_v4_vision import vision_table
 from deepgguf.models.storage import ALWAYS_F32, IDS, MATRIX
 from deepgguf.models.table import Kind, Output, Part, Row
 from deepgguf.tensors.view import Shape, View
@@ -34,6 +35,7 @@ def table(c: DeepseekV4Config, mtp_layers: int) -> Iterator[Row]:
     yield both(row_of(c, "norm.weight", Kind.NORM, (c.hidden_size,), "output_norm.weight"))
     yield both(row_of(c, "head.weight", Kind.VOCABULARY, vocabulary, "output.weight"))
     yield from stream_rows(c, "hc_head", "output_hc", c.hc_mult, 1)
+    yield from vision_table(c.vision, c.hidden_size) if c.vision else ()
     if mtp_layers > 1:
         found = f"num_nextn_predict_layers is {mtp_layers}, and a file of MTP layers has room for one"
         raise CheckpointError("config.json", found, 'choose `mtp="drop"`')
@@ -63,6 +65,7 @@ def block_rows(c: DeepseekV4Config, p: str, n: int, ratio: int, *, hashed: bool)
         ("ffn.gate.weight", Kind.ROUTER, (experts, hidden), "ffn_gate_inp"),
         ("ffn.gate.tid2eid", Kind.IDS, ids, "ffn_gate_tid2eid") if hashed else
         ("ffn.gate.bias", Kind.ROUTER_BIAS, (experts,), "exp_probs_b.bias"),
+        *((("ffn.gate.bias_vl", Kind.ROUTER_BIAS, (experts,), "exp_probs_b_vl.bias"),) if c.vision else ()),
         *_mlp("ffn.experts.{}.", "exps", width, hidden),
         *_mlp("ffn.shared_experts.", "shexp", width * c.n_shared_experts, hidden),
     ]  # fmt: skip

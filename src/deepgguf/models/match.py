@@ -84,12 +84,20 @@ def read_model(checkpoint: Checkpoint, selection: Selection) -> Model:
         return Model(family, config, _draft(family, config, seen))
     mtp, layers = _mtp_layers(family, config, selection, tensors)
     rows = _rows(_Table(family, config, layers), seen, reasons)
-    kept = tuple((row, sources) for row, sources in rows if row.part in KEPT[mtp])
-    reasons |= {s.name: TRUNK_DROPPED for row, sources in rows if row.part not in KEPT[mtp] for s in sources}
+    out = [(row, why) for row, _ in rows if (why := _why_out(row, mtp, selection.target))]
+    reasons |= {name: why for row, why in out for name in row.names}
+    kept = tuple((row, sources) for row, sources in rows if not _why_out(row, mtp, selection.target))
     explained = {name for row, _ in kept for name in row.names}
     explained |= reasons.keys()
     reasons |= _left_out(family, config, explained, seen)
     return Model(family, config, Matched(kept, reasons), mtp, layers)
+
+
+def _why_out(row: Row, mtp: Mtp, target: str) -> str:
+    """Why a row is not in the files that are wanted; empty if it is."""
+    if row.part not in KEPT[mtp]:
+        return TRUNK_DROPPED
+    return f"not part of a file for {target}" if target and target not in row.outputs else ""
 
 
 def _draft(family: AnyFamily, config: object, seen: Seen) -> Matched:

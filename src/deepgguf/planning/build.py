@@ -80,7 +80,7 @@ def plan_model(model: Model, checkpoint: Checkpoint, options: Options) -> Plan:
     target = _target(model, options)
     checkpoint = with_what_it_lacks(checkpoint, model, options)
     files: list[PlannedFile] = []
-    for kind in _kinds(target, options):
+    for kind in _kinds(target, model.matched, options):
         whole = kind != "text"  # clip.cpp loads an mmproj from one file only, and it is not quantized
         chosen = options.of_type("auto") if whole and options.recipe else options
         file = _plan_file(kind, _sourced(kind, model.matched, target, chosen), checkpoint, model, target, chosen)
@@ -124,8 +124,11 @@ def _target(model: Model, options: Options) -> AnyTarget:
     return target
 
 
-def _kinds(target: AnyTarget, options: Options) -> list[FileKind]:
+def _kinds(target: AnyTarget, matched: Matched, options: Options) -> list[FileKind]:
+    """The files that are wanted, of those that the model has tensors for."""
     kinds = [kind for kind in target.files if options.only in ((kind,) if kind == "draft" else (None, kind))]
+    outputs = [output.file for row, _ in matched.rows for output in row.outputs.get(options.target, ())]
+    kinds = [kind for kind in kinds if kind in outputs]
     if not kinds and options.only == "draft":
         raise UsageError("`draft`", f"no model that drafts is written for {options.target}", "leave it out")
     if not kinds:
@@ -259,7 +262,7 @@ def _flat(sourced: _Sourced) -> View:
     view = sourced.output.view
     if view.groups > 1 or view.transposed or view.woven or any(form.type not in PLAIN for form in sourced.forms):
         return view
-    return View(1, view.elements, 1, 0, view.elements)
+    return View(1, view.group_rows * view.cols, 1, view.start * view.cols, view.stop * view.cols)
 
 
 def _main_type(sourced: Sequence[_Sourced]) -> GGMLType:

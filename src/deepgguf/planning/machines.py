@@ -1,7 +1,7 @@
 """Which machine a model runs on: those that people have, by their memory."""
 
 MACHINES = (96, 128, 192, 256, 512)
-"""Memory of common machines, in GB as it is sold: 2³⁰ bytes."""
+"""Memory of common machines in GiB, which it is sold by as GB."""
 
 _KEPT_FREE = 8  # one part of so many is for the system, the context and the engine's buffers
 

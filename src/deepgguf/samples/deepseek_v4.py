@@ -10,9 +10,9 @@ import numpy.typing as npt
 from deepgguf.encodings.bits import E2M1, E4M3, nibble_pairs
 from deepgguf.models.deepseek_v4_config import DeepseekV4Config, parse
 from deepgguf.models.deepseek_v4_stages import stages_table
-from deepgguf.models.deepseek_v4_table import table
+from deepgguf.models.deepseek_v4_table import row_of, table
 from deepgguf.models.table import Kind, Row
-from deepgguf.samples.deepseek_v4_configs import JSON, SEEDS
+from deepgguf.samples.deepseek_v4_configs import JSON, SEEDS, WITH_STAGES
 from deepgguf.samples.recipe import elements, random_numbers, to_bf16, unit
 from deepgguf.samples.tensors import Fill, Own, SampleTensor
 
@@ -110,11 +110,14 @@ _NUMBERS: dict[str, Own] = {
     "_base": Spread("F32", 0.5),
     "_scale": Spread("F32", 0.3, 1.0),
     "gate.bias": Spread("F32", 0.3),
+    "gate.bias_vl": Spread("F32", 0.3),
     "wgate.weight": Spread("BF16", 0.1),
     "gate.weight": Spread("BF16", 0.35),
     "weights_proj.weight": Spread("BF16", 0.35),
     "head.weight": Spread("BF16", 0.1),
     "norm.weight": _NORM,
+    "norm1.weight": _NORM,
+    "norm2.weight": _NORM,
 }
 
 
@@ -125,9 +128,10 @@ def v4_tensors(kind: str, content: JSON, *, seed: int | None = None, wide: bool 
     """
     config = parse(content, "config.json")
     own = msgspec.structs.replace(config, saved=False)
-    mtp = 0 if kind in ("v4-dspark", "v4-hf") else config.num_nextn_predict_layers
-    rows = [*table(own, mtp), *(stages_table(own) if kind == "v4-dspark" else ())]
+    mtp = 0 if kind in (*WITH_STAGES, "v4-hf") else config.num_nextn_predict_layers
+    rows = [*table(own, mtp), *(stages_table(own) if kind in WITH_STAGES else ())]
     rows = [row for row in rows if kind == "v4-base" or not row.optional]
+    rows = list(_with_unused_biases(rows, config)) if config.vision else rows
     seed = SEEDS[kind] if seed is None else seed
     found = [
         msgspec.structs.replace(tensor, seed=seed)
@@ -137,6 +141,21 @@ def v4_tensors(kind: str, content: JSON, *, seed: int | None = None, wide: bool 
     if kind in ("v4-bf16", "v4-hf"):
         found = list(_without_scales(found))
     return sorted(_saved(found, config), key=lambda tensor: tensor.name) if config.saved else found
+
+
+def _with_unused_biases(rows: Iterable[Row], c: DeepseekV4Config) -> Iterator[Row]:
+    """Biases that the model that sees is released with though nothing reads them: of text where a table names the
+    experts, of pictures in the stages.
+    """
+    for row in rows:
+        yield row
+        unused = ""
+        if row.kind is Kind.IDS:
+            unused = row.source.replace("tid2eid", "bias")
+        elif row.source.startswith("mtp.") and row.kind is Kind.ROUTER_BIAS:
+            unused = f"{row.source}_vl"
+        if unused:
+            yield row_of(c, unused, Kind.ROUTER_BIAS, (c.n_routed_experts,), "")
 
 
 def _by_expert(rows: list[Row]) -> Iterator[tuple[Row, str]]:

@@ -4,11 +4,12 @@ from typing import Any
 
 JSON = dict[str, Any]
 
-SEEDS = {"v4": 36, "v4-dspark": 1, "v4-base": 8, "v4-bf16": 1, "v4-hf": 1}
+SEEDS = {"v4": 36, "v4-dspark": 1, "v4-base": 8, "v4-bf16": 1, "v4-hf": 1, "v4-vision": 1}
 """With these, no choice of experts or of the indexer is nearly a tie on the prompt of the tests."""
 
 _WINDOW, _SPARSE, _HEAVY = 0, 4, 128
 
+WITH_STAGES = ("v4-dspark", "v4-vision")
 _STAGES = 3
 
 
@@ -139,6 +140,22 @@ _FEWER: JSON = {
 _MARKOV_RANKS = {"sample": 64, "pro": 512}
 _LARGE_MASK, _SMALL_MASK = 128799, 2
 
+# What DeepSeek-V4-Flash-Vision-Exp adds.
+_VISION: JSON = {
+    "rms_norm_eps": 1e-20,
+    "vision_n_layers": 32,
+    "vision_dim": 1024,
+    "vision_n_heads": 16,
+    "vision_inter_dim": 2816,
+    "vision_patch_size": 14,
+    "vision_rope_theta": 10000.0,
+    "vision_downsample_ratio": 3,
+    "vision_max_n_token": 384,
+    "vision_min_pixels": 147456,
+    "vision_max_wh_ratio": 8,
+}
+_LITTLE_VISION: JSON = {"vision_n_layers": 3, "vision_dim": 64, "vision_n_heads": 2, "vision_inter_dim": 96}
+
 GENERATION: JSON = {
     "_from_model_config": True,
     "bos_token_id": 0,
@@ -154,16 +171,18 @@ def v4_config(kind: str, size: str, changes: JSON | None = None) -> JSON:
     """The content of config.json; `changes` replace fields of it."""
     content = _FLASH | SIZES[size] | (_FEWER if size == "sample" and kind != "v4" else {})
     layers = content["num_hidden_layers"]
-    if kind == "v4-dspark":
+    if kind in WITH_STAGES:
         content |= {
             "dspark_block_size": 5,
             "dspark_noise_token_id": _SMALL_MASK if size == "sample" else _LARGE_MASK,
             "dspark_target_layer_ids": list(range(layers - _STAGES, layers)),
             "dspark_markov_rank": _MARKOV_RANKS.get(size, 256),
         }
+    if kind == "v4-vision":
+        content |= _VISION | (_LITTLE_VISION if size == "sample" else {})
     content |= changes or {}
     if len(content["compress_ratios"]) == content["num_hidden_layers"]:
-        more = _STAGES if kind == "v4-dspark" else content["num_nextn_predict_layers"]
+        more = _STAGES if kind in WITH_STAGES else content["num_nextn_predict_layers"]
         content["compress_ratios"] = content["compress_ratios"] + [_WINDOW] * more
     if kind == "v4-base":
         content["expert_dtype"] = "fp8"

@@ -69,8 +69,8 @@ def make_sample(kind: str, folder: Path, form: Form, tokenizer: Path | None = No
 
     `kind` is one of `KINDS`: v3 (BF16), v3-fp8 (scales for blocks of 128 × 128), v3-tied (tied embeddings), v2-lite,
     ocr, v32 (FP8, as released), v32-bf16, v4 (FP4 and FP8, as released), v4-dspark, v4-base, v4-bf16, v4-hf (as
-    transformers saves it). `tokenizer` is a folder with tokenizer.json and tokenizer_config.json, by default one with
-    516 entries or somewhat more; the vocabulary grows to hold its tokens.
+    transformers saves it), v4-vision (Vision-Exp). `tokenizer` is a folder with tokenizer.json and
+    tokenizer_config.json, by default one with 516 entries or somewhat more; the vocabulary grows to hold its tokens.
 
     Memory is bounded by the headers plus some MB. UsageError: an argument that makes no sense, a folder that holds
     anything. CheckpointError: the tokenizer is damaged. OutputError: writing failed, or the disk has less space than is
@@ -80,7 +80,7 @@ def make_sample(kind: str, folder: Path, form: Form, tokenizer: Path | None = No
     tokens = len(read_tokenizer(LocalFiles(tokenizer), {})[0].tokens) if tokenizer else 0
     files = companions(kind, config(kind, form.size, tokens))
     tensors = sample_tensors(kind, form.size, tokens)
-    shards = split(scattered(tensors) if form.scatter else tensors, form.shards, 5 if kind in V4_SEEDS else 6)
+    shards = split(scattered(tensors) if form.scatter else tensors, form.shards, 5 if kind in SEEDS else 6)
     try:
         _require_empty(folder)
         folder.mkdir(parents=True, exist_ok=True)

@@ -60,8 +60,9 @@ def _scales(plan: Plan) -> str:
 def _fits(plan: Plan) -> str:
     memory = smallest_machine(plan.size)
     if memory is None:
-        return f"no common machine: more than {MACHINES[-1]} GB of memory"
-    return f"a machine with {memory} GB of memory, with {size((memory << 30) - plan.size)} left for the context"
+        return f"no common machine: more than {MACHINES[-1]} GiB of memory"
+    left = memory - plan.size / (1 << 30)
+    return f"a machine with {memory} GiB of memory, with {left:.3g} GiB left for the context"
 
 
 def _free(needed: int, free: int | None) -> str:

@@ -1,0 +1,19 @@
+"""Keys of every mmproj, from the (pre)processor's config."""
+
+from deepgguf.errors import CheckpointError
+from deepgguf.formats.gguf.types import Value, ValueType
+from deepgguf.models.family import KeyFacts
+from deepgguf.models.values import array
+
+_HALF = [0.5, 0.5, 0.5]
+
+
+def channels(facts: KeyFacts, key: str) -> Value | None:
+    """Three numbers, one per colour; one half each where the config has none. CheckpointError for anything else."""
+    processor = facts.checkpoint.processor
+    if isinstance(processor, CheckpointError):
+        raise processor
+    values = processor.get(key, _HALF)
+    if not (isinstance(values, list) and len(values) == 3 and all(type(v) in (int, float) for v in values)):
+        raise CheckpointError("processor_config.json", f"{key} is {values!r}, expected three numbers")
+    return array(ValueType.FLOAT32, [float(v) for v in values])
