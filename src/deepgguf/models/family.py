@@ -88,7 +88,8 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     multi-token prediction; `mtp_layers(config)` is how many config.json promises. `drop_reason(config, name)` says why
     another tensor is left out, or None if it is unknown. `limits(config)`: sentences about what no engine can do with
     the model; `prompt_limits(tokenizer)`: how its prompts will differ from what it learned. `model_type` is the other
-    name in config.json, empty where other models share it. `pre` is the pre-tokenizer of the models that have been
+    name in config.json, empty where other models share it; `also` are further architectures and model types of the same
+    model. `pre` is the pre-tokenizer of the models that have been
     published, `chat_template(config)` what the model was trained on if it ships none. `draft_table(config)`: the
     tensors of a model that the same checkpoint holds to draft for this one.
     """
@@ -100,6 +101,7 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     targets: Mapping[str, Target[C]]
     limits: Callable[[C], tuple[str, ...]] = lambda config: ()
     model_type: str = ""
+    also: tuple[str, ...] = ()
     mtp_layers: Callable[[C], int] = lambda config: 0
     prompt_limits: Callable[[Tokenizer], tuple[str, ...]] = lambda tokenizer: ()
     pre: str = "deepseek-v3"

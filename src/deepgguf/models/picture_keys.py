@@ -1,10 +1,13 @@
 """Keys of every mmproj, from the (pre)processor's config."""
 
+from collections.abc import Mapping
+
 from deepgguf.errors import CheckpointError
 from deepgguf.formats.gguf.types import Value, ValueType
 from deepgguf.models.family import KeyFacts
 from deepgguf.models.values import array
 
+_WITHIN = ("image_processor", "media_proc_cfg")  # where transformers 5 and Kimi-K2.5 have them
 _HALF = [0.5, 0.5, 0.5]
 
 
@@ -13,7 +16,8 @@ def channels(facts: KeyFacts, key: str) -> Value | None:
     processor = facts.checkpoint.processor
     if isinstance(processor, CheckpointError):
         raise processor
-    values = processor.get(key, _HALF)
+    inner = next((processor[name] for name in _WITHIN if isinstance(processor.get(name), Mapping)), processor)
+    values = inner.get(key, _HALF)
     if not (isinstance(values, list) and len(values) == 3 and all(type(v) in (int, float) for v in values)):
         raise CheckpointError("processor_config.json", f"{key} is {values!r}, expected three numbers")
     return array(ValueType.FLOAT32, [float(v) for v in values])
