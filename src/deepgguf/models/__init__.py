@@ -52,7 +52,8 @@ def _named_family(config: JsonObject) -> AnyFamily | None:
         names = _architectures(level)
         family = next((known[name] for name in map(_with_head, names) if name in known), None)
         if family or _any_deepseek(names):
-            return family
+            variant = known.get(str(level.get("model_type")))
+            return variant if family and variant and variant.variant_of == family.name else family
         if str(level.get("model_type")) in others:
             return others[str(level["model_type"])]
     return None

@@ -7,7 +7,7 @@ from deepgguf.formats.gguf.types import GGMLType, Value, ValueType
 from deepgguf.models.config_schema import JsonObject
 from deepgguf.models.engine_limits import engine_limits
 from deepgguf.models.family import Family, KeyFacts, TargetFile
-from deepgguf.models.language_keys import gating_function, group_keys, rope_keys, size_keys
+from deepgguf.models.language_keys import beta_keys, gating_function, group_keys, rope_keys, size_keys
 from deepgguf.models.language_model import (
     LanguageConfig,
     language_mtp_layers,
@@ -76,7 +76,6 @@ def ollama_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
 def llamacpp_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
     """MLA as attention with one KV head (deepseek2.cpp): keys of rank + rope dimensions, values of rank."""
     rank = c.kv_lora_rank or 0
-    betas = c.scaling.betas if c.scaling and c.scaling.type == "yarn" else (None, None)
     own = {
         **size_keys(c),
         "block_count": uint32(c.num_hidden_layers + facts.mtp_layers),
@@ -94,8 +93,7 @@ def llamacpp_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
         "expert_weights_norm": boolean(c.norm_topk_prob or None),
         "expert_weights_scale": float32(c.routed_scaling_factor),
         "rope.dimension_count": uint32(c.qk_rope_head_dim),
-        "rope.scaling.yarn_beta_fast": float32(betas[0]),
-        "rope.scaling.yarn_beta_slow": float32(betas[1]),
+        **beta_keys(c),
         "nextn_predict_layers": uint32(facts.mtp_layers or None),
     }
     tokenizer = llamacpp_tokenizer_keys(facts.checkpoint.tokenizer, c.vocab_size)

@@ -89,7 +89,8 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     another tensor is left out, or None if it is unknown. `limits(config)`: sentences about what no engine can do with
     the model; `prompt_limits(tokenizer)`: how its prompts will differ from what it learned. `model_type` is the other
     name in config.json, empty where other models share it; `also` are further architectures and model types of the same
-    model. `pre` is the pre-tokenizer of the models that have been
+    model. One that is `variant_of` another has that one's architecture in its config.json, and its own name as the
+    model_type. `pre` is the pre-tokenizer of the models that have been
     published, `chat_template(config)` what the model was trained on if it ships none. `draft_table(config)`: the
     tensors of a model that the same checkpoint holds to draft for this one.
     """
@@ -102,6 +103,7 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     limits: Callable[[C], tuple[str, ...]] = lambda config: ()
     model_type: str = ""
     also: tuple[str, ...] = ()
+    variant_of: str = ""
     mtp_layers: Callable[[C], int] = lambda config: 0
     prompt_limits: Callable[[Tokenizer], tuple[str, ...]] = lambda tokenizer: ()
     pre: str = "deepseek-v3"

@@ -95,8 +95,10 @@ def _added_type(tokenizer: Tokenizer, id: int) -> TokenType | None:
 
 
 def _llamacpp_type(tokenizer: Tokenizer, id: int, content: str) -> TokenType:
+    """Of a tiktoken.model its converter takes all added tokens for control tokens (conversion/deepseek.py)."""
     kind = _added_type(tokenizer, id)
-    return TokenType.CONTROL if kind is TokenType.USER_DEFINED and _looks_special(content) else kind or TokenType.NORMAL
+    control = kind is TokenType.USER_DEFINED and (tokenizer.tiktoken or _looks_special(content))
+    return TokenType.CONTROL if control else kind or TokenType.NORMAL
 
 
 def _looks_special(content: str) -> bool:
