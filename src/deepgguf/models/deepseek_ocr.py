@@ -26,7 +26,7 @@ from deepgguf.models.picture_keys import channels
 from deepgguf.models.table import Row
 from deepgguf.models.tokenizer_keys import llamacpp_tokenizer_keys, ollama_tokenizer_keys
 from deepgguf.models.values import array, boolean, float32, present, string, uint32
-from deepgguf.models.vision_encoders import VisionConfig, vision_table
+from deepgguf.models.vision_encoders import VisionConfig, sam_keys, sam_limits, vision_table
 from deepgguf.recipes.choice import Exceptions
 
 # The nested language_config is one of DeepSeek-V2's class; DeepSeek-OCR turns MLA off and then has no such dimensions.
@@ -121,8 +121,12 @@ def ollama_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
 
 
 def llamacpp_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
+    """Those of the language model."""
+    return language_keys(config.language, facts)
+
+
+def language_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
     """As llama.cpp's converter writes them; rope.dimension_count 0 (no MLA, so no rope part of a head) is intended."""
-    c = config.language
     own = {
         **size_keys(c),
         **group_keys(c),
@@ -155,9 +159,7 @@ def mmproj_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
         "vision.window_size": uint32(14),
         "vision.preproc_min_tiles": uint32(2),
         "vision.preproc_max_tiles": uint32(9),
-        "vision.sam.block_count": uint32(sam.layers),
-        "vision.sam.embedding_length": uint32(sam.width),
-        "vision.sam.head_count": uint32(sam.heads),
+        **sam_keys(sam),
     }
     return llamacpp_general(facts, "mmproj") | present(own, f"{facts.architecture}.")
 
@@ -167,9 +169,8 @@ def _limits(c: OcrConfig) -> tuple[str, ...]:
 
 
 def llamacpp_limits(c: OcrConfig) -> tuple[str, ...]:
-    """clip.cpp builds SAM with 12 blocks, whatever the file says."""
-    layers = c.vision.sam.layers
-    return () if layers == 12 else (f"llama.cpp builds SAM with 12 blocks; this one has {layers}",)
+    """What clip.cpp has built in."""
+    return sam_limits(c.vision.sam)
 
 
 _LLAMACPP_FILES: dict[FileKind, TargetFile[OcrConfig]] = {
