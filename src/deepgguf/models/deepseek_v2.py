@@ -41,6 +41,8 @@ DEFAULTS: JsonObject = {
 # Ollama keeps the narrow attention projections at Q8_0 in its two Q4_K mixtures (llama-quant.cpp of its fork).
 _Q8_ATTENTION = Pin(("q4_k_s", "q4_k_m"), TypePattern(r"attn_(q_a|q_b|kv_a_mqa|k_b|v_b)\.weight", GGMLType.Q8_0))
 
+NARROW = Exceptions(pins=(_Q8_ATTENTION,))
+
 
 def _parse(config: JsonObject, where: str) -> LanguageConfig:
     return parse_language_config(config, DEFAULTS, where)
@@ -120,7 +122,7 @@ FAMILY = Family(
     table=language_table,
     drop_reason=text_drop_reason,
     targets={
-        "ollama": ollama_target(TargetFile("deepseek2", ollama_keys), Exceptions(pins=(_Q8_ATTENTION,))),
+        "ollama": ollama_target(TargetFile("deepseek2", ollama_keys), NARROW),
         "llama.cpp": llamacpp_target({"text": TargetFile("deepseek2", llamacpp_keys)}, mtp=("drop", "keep", "only")),
     },
     limits=_limits,

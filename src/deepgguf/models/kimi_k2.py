@@ -26,7 +26,7 @@ FAMILY = msgspec.structs.replace(
     variant_of=deepseek_v3.FAMILY.name,
     model_type="",
     targets={
-        "ollama": ollama_target(TargetFile("deepseek2", ollama_keys)),
+        "ollama": ollama_target(TargetFile("deepseek2", ollama_keys), deepseek_v2.NARROW),
         "llama.cpp": deepseek_v3.FAMILY.targets["llama.cpp"],
     },
     pre="kimi-k2",

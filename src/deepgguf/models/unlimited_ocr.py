@@ -4,7 +4,7 @@ llama.cpp: conversion/deepseek.py has it beside DeepSeek-OCR. Ollama's converter
 DeepSeek-OCR's layout, and what it would take for DeepSeek-OCR's own is in two keys of clip (llama/compat).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -19,11 +19,13 @@ from deepgguf.models.llamacpp import llamacpp_target
 from deepgguf.models.ollama import ollama_target
 from deepgguf.models.table import Row
 from deepgguf.models.values import present, uint32
+from deepgguf.tensors.source_tensor import SourceTensor
 
 # Tiles that a page is cut into at most (processing_unlimitedocr.py; DeepSeek-OCR: 9).
 _MOST_TILES = 32
 _DEFAULTS: JsonObject = {**deepseek_ocr.DEFAULTS, "sliding_window_size": None, "layer_types": None}
 _WINDOW = ("sliding_window_size", "sliding_window")
+_QUERIES = "model.vision_model.transformer.layers.0.self_attn.q_proj.weight"
 _UNUSED = "model.vision_model.embeddings.patch_embedding.weight"
 
 
@@ -32,6 +34,14 @@ def _parse(config: JsonObject, where: str) -> OcrConfig:
     said = [level.get(name) for level in reversed([*levels(config)]) for name in _WINDOW]
     window = next((size for size in said if size is not None), None)
     return deepseek_ocr.parse(with_language_field(config, "sliding_window", window), _DEFAULTS, where)
+
+
+def _measured(c: OcrConfig, tensors: Mapping[str, SourceTensor]) -> OcrConfig:
+    """transformers' modules have CLIP's queries, keys and values apart."""
+    if _QUERIES not in tensors:
+        return c
+    vision = msgspec.structs.replace(c.vision, clip=msgspec.structs.replace(c.vision.clip, apart=True))
+    return msgspec.structs.replace(c, vision=vision)
 
 
 def _table(c: OcrConfig, mtp_layers: int) -> Iterator[Row]:
@@ -73,6 +83,7 @@ FAMILY = msgspec.structs.replace(
     model_type="unlimited-ocr",
     also=("UnlimitedOcrForConditionalGeneration", "unlimited_ocr"),
     parse=_parse,
+    measured=_measured,
     table=_table,
     limits=_limits,
     targets={

@@ -24,13 +24,14 @@ _TwoChannels = Annotated[tuple[Positive, ...], msgspec.Meta(min_length=2, max_le
 
 
 class ClipConfig(msgspec.Struct, frozen=True):
-    """`vision_config.width.clip-l-14-224`."""
+    """`vision_config.width.clip-l-14-224`. `apart`: queries, keys and values are projected by three matrices."""
 
     heads: Positive
     image_size: Positive
     layers: Positive
     patch_size: Positive
     width: Positive
+    apart: bool = False
 
 
 class SamConfig(msgspec.Struct, frozen=True):
@@ -152,13 +153,15 @@ def _clip(clip: ClipConfig) -> Iterator[Row]:
     yield at.row(Kind.POSITIONS, table, "embeddings.position_embedding.weight", name, name)
     yield from at.layer(Kind.NORM, (width,), "pre_layrnorm", "pre_layrnorm", "pre_ln")
     for block in range(clip.layers):
-        yield from _clip_block(width, block)
+        yield from _clip_block(width, block, apart=clip.apart)
 
 
-def _clip_block(width: int, block: int) -> Iterator[Row]:
+def _clip_block(width: int, block: int, *, apart: bool) -> Iterator[Row]:
     at = _Module(f"model.vision_model.transformer.layers.{block}.", f"v.blk.{block}.", f"v.blk.{block}.")
     yield from at.layer(Kind.NORM, (width,), "layer_norm1", "layer_norm1", "ln1")
-    yield from at.layer(Kind.MATRIX, (3 * width, width), "self_attn.qkv_proj", "self_attn.qkv_proj", "attn_qkv")
+    rows, source, members = (width, "{}_proj", ("q", "k", "v")) if apart else (3 * width, "qkv_proj", ())
+    for row in at.layer(Kind.MATRIX, (rows, width), f"self_attn.{source}", "self_attn.qkv_proj", "attn_qkv"):
+        yield msgspec.structs.replace(row, members=members)
     yield from at.layer(Kind.MATRIX, (width, width), "self_attn.out_proj", "self_attn.out_proj", "attn_out")
     yield from at.layer(Kind.NORM, (width,), "layer_norm2", "layer_norm2", "ln2")
     yield from at.layer(Kind.MATRIX, (4 * width, width), "mlp.fc1", "mlp.fc1", "ffn_up")
