@@ -23,7 +23,7 @@ def run_command(plan: Plan, folder: Path) -> str | None:
     if len(text) < _files(plan) or plan.mtp == "only":
         return None
     if plan.target == "ollama":
-        return None if _breaks_a_line(text) else _ollama(text)
+        return None if _breaks_a_line([*text, *mmproj]) else _ollama([*text, *mmproj])
     # llama.cpp takes the first file of a split set.
     return (
         _shell("llama-mtmd-cli", "-m", text[0], "--mmproj", *mmproj) if mmproj else _shell("llama-cli", "-m", text[0])
@@ -65,7 +65,7 @@ def split_note(plan: Plan) -> str | None:
 
 
 def _ollama(paths: Sequence[str]) -> str:
-    """Registers the model and runs it: one FROM for each file of a split set, each to the end of its line."""
+    """Registers the model and runs it: one FROM for each file of a split set, and for an mmproj, each to the end of its line."""
     stem = _NUMBER.sub("", os.path.basename(paths[0])).removesuffix(".gguf")  # noqa: PTH119
     # What Ollama allows of a name: at most 80 of these characters, the first a letter or digit.
     name = re.sub(r"[^a-z0-9_.-]+", "-", stem.lower()).lstrip("-._")[:80] or "model"
