@@ -7,6 +7,7 @@ what a joining of neighbours by rank does last; llama.cpp: conversion/qwen.py, b
 
 from binascii import Error, a2b_base64
 from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 
 from deepgguf.errors import CheckpointError, printable
 from deepgguf.files.files import Files
@@ -17,7 +18,7 @@ TOKENIZER_CLASS = "TikTokenTokenizer"
 """What tokenizer_config.json calls the class of such tokenizers whose pattern the engines call kimi-k2."""
 
 _ADDED = 256
-_LARGEST = 40 << 20  # bytes; Kimi-K2's has 2,800,000
+_LARGEST, _MOST_TOKENS = 40 << 20, 1 << 20  # Kimi-K2's has 2,800,000 bytes and 163,584 tokens
 # Of the squares of all tokens' lengths, by which the time for merges grows: Kimi-K2's come to some 10^7.
 _MOST_WORK = 1 << 28
 _ADVICE = "take tiktoken.model from the original model"
@@ -34,10 +35,12 @@ def read_ranks(files: Files) -> list[bytes]:
     """
     tokens: dict[int, bytes] = {}
     lines: dict[bytes, int] = {}
-    for number, line in enumerate(read_whole(files, TIKTOKEN, _LARGEST).split(b"\n"), 1):
-        if not line.strip():
+    for number, line in enumerate(BytesIO(read_whole(files, TIKTOKEN, _LARGEST)), 1):
+        if line.isspace():
             continue
-        token, rank = _token(line, number)
+        if len(tokens) == _MOST_TOKENS:
+            raise CheckpointError(TIKTOKEN, f"more than {_MOST_TOKENS:,} tokens", _ADVICE)
+        token, rank = _token(line.rstrip(b"\r\n"), number)
         if rank in tokens:
             raise _wrong(number, f"gives the rank {rank} a second time")
         if token in lines:
@@ -53,7 +56,7 @@ def read_ranks(files: Files) -> list[bytes]:
 
 
 def _token(line: bytes, number: int) -> tuple[bytes, int]:
-    coded, _, rank = line.rstrip(b"\r").partition(b" ")
+    coded, _, rank = line.partition(b" ")
     try:
         token = a2b_base64(coded, strict_mode=True)
     except Error:
