@@ -37,7 +37,6 @@ CASES = {
     "bf16-llama.cpp-split": Case("v3", ("--target", "llama.cpp", "--split-max-size", "1G"), 1.2),
     "v4": Case("v4", ("--target", "llama.cpp"), 1.3),
     "fp8-llama.cpp-split": Case("v3-fp8", ("--target", "llama.cpp", "--split-max-size", "1G"), 1.5),
-    "v4": Case("v4", (), 1.3),
 }
 
 

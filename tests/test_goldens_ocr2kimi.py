@@ -36,7 +36,10 @@ def written(source, folder, **choices):
     report = convert(source, folder / "x.gguf", jobs=2, **choices)
     for file in report.files:
         verify(file.path, source, jobs=2)
-    return {"mmproj" if file.path.name.startswith("mmproj") else "text": describe_written(file.path) for file in report.files}
+    return {
+        "mmproj" if file.path.name.startswith("mmproj") else "text": describe_written(file.path)
+        for file in report.files
+    }
 
 
 def own(keys):
@@ -53,7 +56,10 @@ def assert_as(found, name, *, without=()):
 @pytest.mark.parametrize("type", ["auto", "f16"])
 @pytest.mark.parametrize("name", [*OCR, *KIMI])
 def test_files_for_llamacpp_are_those_of_its_converter(name, type, checkpoint, tmp_path):
-    found, suffix = written(checkpoint(name), tmp_path, target="llama.cpp", type=type), "" if type == "auto" else f"-{type}"
+    found, suffix = (
+        written(checkpoint(name), tmp_path, target="llama.cpp", type=type),
+        "" if type == "auto" else f"-{type}",
+    )
     assert found.keys() == ({"text", "mmproj"} if name in SEEING else {"text"})
     assert_as(found["text"], f"{name}{suffix}")
     if name in SEEING:

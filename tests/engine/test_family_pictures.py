@@ -33,7 +33,9 @@ def test_a_picture_is_answered_as_by_the_original_and_another_otherwise(name, ch
 
 
 def test_kimi_k25_sees_what_is_in_a_picture(checkpoint, tmp_path):
-    text, mmproj = (file.path for file in convert(checkpoint("kimi-k25"), tmp_path / "x.gguf", target="llama.cpp").files)
+    text, mmproj = (
+        file.path for file in convert(checkpoint("kimi-k25"), tmp_path / "x.gguf", target="llama.cpp").files
+    )
     fine, coarse, nothing = serve(text, [ask(square, 768) for square in (8, 16, None)], mmproj=mmproj, n_ctx=1024)
     assert prompt_tokens(fine) == prompt_tokens(coarse) > prompt_tokens(nothing)
     assert distance(of_answer(fine, 768), of_answer(coarse, 768)) > 0.02

@@ -74,7 +74,7 @@ def test_row_110_a_binary_file_is_refused_and_its_bytes_are_escaped(folder):
 def test_row_111_ten_million_lines_are_refused_unread(folder):
     with (folder / "big").open("wb") as file:
         file.write(b"YWI= 300\n" * 10_000_000)
-    os.replace(folder / "big", folder / MODEL)
+    (folder / "big").replace(folder / MODEL)
     assert refused(folder) == "tiktoken.model: 90,000,000 bytes, more than the 41,943,040 that are allowed"
 
 
@@ -95,7 +95,7 @@ def test_row_111_tokens_that_would_take_hours_to_merge_are_refused(folder):
     assert refused(folder) == f"tiktoken.model: its tokens, of up to 100,000 bytes, are too long to be merged{ADVICE}"
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("nowhere", path), os.mkdir])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("nowhere"), os.mkdir])
 def test_row_111_what_is_no_file_is_refused_at_once(make, folder):
     (folder / MODEL).unlink()
     make(folder / MODEL)

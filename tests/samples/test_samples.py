@@ -139,7 +139,10 @@ def test_the_vocabulary_grows_to_hold_another_tokenizer_s_tokens(tmp_path, kind,
     report = convert(made.folder, tmp_path / "out.gguf", only="text")
     header = read_header(report.files[0].path)
     assert len(header.keys["tokenizer.ggml.tokens"].value) == vocabulary
-    assert next(t.shape for t in header.tensors if t.name == "token_embd.weight") == (vocabulary, parts[-1]["hidden_size"])
+    assert next(t.shape for t in header.tensors if t.name == "token_embd.weight") == (
+        vocabulary,
+        parts[-1]["hidden_size"],
+    )
 
 
 def test_a_damaged_tokenizer_is_refused_before_anything_is_written(tmp_path):

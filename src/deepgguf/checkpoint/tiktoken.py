@@ -8,6 +8,7 @@ what a joining of neighbours by rank does last; llama.cpp: conversion/qwen.py, b
 from binascii import Error, a2b_base64
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
+from itertools import pairwise
 
 from deepgguf.errors import CheckpointError, printable
 from deepgguf.files.files import Files
@@ -105,7 +106,7 @@ def _joined(token: bytes, ranks: Mapping[bytes, int], limit: int) -> list[bytes]
         for i in (at - 1, at):
             if 0 <= i < len(pairs):
                 pairs[i] = ranks.get(token[ends[i] : ends[i + 2]], limit)
-    return [token[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [token[start:end] for start, end in pairwise(ends)]
 
 
 def added_tokens(decoder: object, ranks: int, vocab_size: object) -> Iterator[tuple[int, str, bool]]:

@@ -20,7 +20,8 @@ class Tokenizer(msgspec.Struct, frozen=True):
     """A byte-level BPE tokenizer.
 
     `tokens[i]` is the text of id i, None where no file has one; `added` maps an added token's id to whether it is
-    special; `merges` are pairs joined by one space. `tiktoken`: it was read from a tiktoken.model. `chat_templates` go by name, that of the usual one being "default".
+    special; `merges` are pairs joined by one space. `chat_templates` go by name, that of the usual one being "default".
+    `tiktoken`: it was read from a tiktoken.model.
     """
 
     tokens: tuple[str | None, ...]

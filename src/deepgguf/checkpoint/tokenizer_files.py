@@ -1,8 +1,8 @@
 """The files of a tokenizer as they are, each with its fields.
 
-tokenizer.json is what transformers tokenizes by (or tiktoken.model, where there is only that), and tokenizer_config.json decides keys: both must be sound.
-special_tokens_map.json, added_tokens.json and generation_config.json only add to them: one that cannot be used is a
-warning.
+tokenizer.json is what transformers tokenizes by (or tiktoken.model, where there is only that), and
+tokenizer_config.json decides keys: they must be sound. special_tokens_map.json, added_tokens.json and
+generation_config.json only add to them: one that cannot be used is a warning.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""DeepSeek-OCR-2: `DeepseekOCR2ForCausalLM`, a DeepSeek MoE language model behind SAM and a Qwen2 encoder that reads the
+"""DeepSeek-OCR-2: `DeepseekOCR2ForCausalLM`, a DeepSeek MoE language model behind SAM and a Qwen2 encoder that reads a
 picture by learned queries (deepseek-ai/DeepSeek-OCR-2, deepencoderv2.py).
 
 llama.cpp: conversion/deepseek.py, DeepseekOCR2VisionModel; the engine's side is tools/mtmd/models/deepseekocr2.cpp.

@@ -91,9 +91,9 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     the model; `prompt_limits(tokenizer)`: how its prompts will differ from what it learned. `model_type` is the other
     name in config.json, empty where other models share it; `also` are further architectures and model types of the same
     model. One that is `variant_of` another has that one's architecture in its config.json, and its own name as the
-    model_type. `measured(config, tensors)` is the config with what only the checkpoint's tensors say. `pre` is the pre-tokenizer of the models that have been
-    published, `chat_template(config)` what the model was trained on if it ships none. `draft_table(config)`: the
-    tensors of a model that the same checkpoint holds to draft for this one.
+    model_type. `measured(config, tensors)` is the config with what only the checkpoint's tensors say. `pre` is the
+    pre-tokenizer of the models that have been published, `chat_template(config)` what the model was trained on if it
+    ships none. `draft_table(config)`: the tensors of a model that the same checkpoint holds to draft for this one.
     """
 
     name: str

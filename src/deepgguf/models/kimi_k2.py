@@ -1,7 +1,7 @@
 """Kimi-K2 and K2-Thinking (moonshotai): `DeepseekV3ForCausalLM` with model_type kimi_k2 (arXiv 2507.20534).
 
-What is not DeepSeek-V3's is the tokenizer, a tiktoken.model (checkpoint/tiktoken.py), INT4 experts (encodings/packed_int.py)
-and YaRN's betas.
+What is not DeepSeek-V3's is the tokenizer, a tiktoken.model (checkpoint/tiktoken.py), INT4 experts
+(encodings/packed_int.py) and YaRN's betas.
 """
 
 import msgspec

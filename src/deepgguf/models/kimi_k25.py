@@ -1,6 +1,7 @@
-"""Kimi-K2.5 and K2.6: `KimiK25ForConditionalGeneration`, a Kimi-K2 that sees (moonshotai/Kimi-K2.5, modeling_kimi_k25.py).
+"""Kimi-K2.5 and K2.6: `KimiK25ForConditionalGeneration`, a Kimi-K2 that sees (moonshotai/Kimi-K2.5,
+modeling_kimi_k25.py).
 
-llama.cpp: conversion/kimivl.py; the engine's side is tools/mtmd/models/kimik25.cpp. Ollama runs the language model alone.
+llama.cpp: conversion/kimivl.py; the engine's side is tools/mtmd/models/kimik25.cpp. Ollama runs its text only.
 """
 
 from collections.abc import Iterator

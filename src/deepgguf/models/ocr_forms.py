@@ -1,7 +1,7 @@
 """The vision_config of the OCR models in two forms: as released, and as transformers 5 writes it.
 
-transformers: configuration_deepseek_ocr2.py, configuration_unlimited_ocr.py. Its `encoder_config` is what the release has
-in `width` under the name of the encoder behind SAM.
+transformers: configuration_deepseek_ocr2.py, configuration_unlimited_ocr.py. Its `encoder_config` is what the release
+has in `width` under the name of the encoder behind SAM.
 """
 
 from collections.abc import Mapping

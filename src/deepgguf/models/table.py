@@ -56,7 +56,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
     `outputs`: what each target makes of it; nothing, where it is left out. With `experts`, the row stands for a tensor
     of every expert; "{}" in `source` is the expert's number. Their outputs are stacked along a new first dimension.
-    With `members` it stands for a tensor of each of them, "{}" being its name; their rows follow each other in the outputs.
+    With `members` it stands for a tensor of each, "{}" being its name; their rows follow each other in the outputs.
     An `optional` tensor may be missing, and then is not in the files either: the engines take another in its place.
     `form` is how its sources are read, where their dtype does not say that. `beside` is a tensor of the same
     shape whose rows continue this one's in the outputs.

@@ -37,7 +37,7 @@ def _parse(config: JsonObject, where: str) -> OcrConfig:
 
 
 def _measured(c: OcrConfig, tensors: Mapping[str, SourceTensor]) -> OcrConfig:
-    """transformers' modules have CLIP's queries, keys and values apart."""
+    """Transformers' modules have CLIP's queries, keys and values apart."""
     if _QUERIES not in tensors:
         return c
     vision = msgspec.structs.replace(c.vision, clip=msgspec.structs.replace(c.vision.clip, apart=True))
@@ -69,8 +69,8 @@ def _limits(c: OcrConfig) -> tuple[str, ...]:
     window, others = c.language.sliding_window, deepseek_ocr.FAMILY.limits(c)
     if not window:
         return others
-    found = f"answers beyond {window} tokens will differ from the original's, which sees the prompt and the last {window}"
-    return *others, f"{found} tokens of the answer; the engines look at all"
+    found = f"the original sees the prompt and the last {window} tokens of its answer, the engines see all"
+    return *others, f"{found}: longer answers will differ, so give it shorter pieces of a page"
 
 
 _LLAMACPP_FILES: dict[FileKind, TargetFile[OcrConfig]] = {

@@ -329,7 +329,7 @@ def _content(kind: str, size: str) -> JSON:
 
 
 def companions(kind: str, content: JSON) -> dict[str, str]:
-    """The text of the JSON files of a checkpoint whose config.json is `content`, but for the index and the tokenizer."""
+    """The text of the JSON files of a checkpoint whose config.json is `content`, without index and tokenizer."""
     if kind in OCR_KINDS:
         return ocr_files(kind, content)
     if kind in KIMI_KINDS:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepgguf.models import find_family
-from deepgguf.models.table import Kind, Row
+from deepgguf.models.table import Row
 from deepgguf.samples.kimi_configs import JSON
 from deepgguf.samples.recipe import random_numbers, to_bf16, unit
 from deepgguf.samples.tensors import Own, SampleTensor, by_expert, fill_of, with_scales

@@ -250,7 +250,7 @@ _TEMPLATE = (
 # In place of the code that transformers would run: whoever runs it learns of it.
 _CODE = '''"""The checkpoint's own tokenizer code would stand here. A converter must never run it."""
 raise SystemExit("tokenization_kimi.py was executed: a converter must read tiktoken.model and tokenizer_config.json only")
-'''
+'''  # noqa: E501
 
 
 def kimi_files(kind: str, content: JSON) -> dict[str, str]:

@@ -80,15 +80,18 @@ def make_sample(kind: str, folder: Path, form: Form, tokenizer: Path | None = No
 
     `kind` is one of `KINDS`: v3 (BF16), v3-fp8 (scales for blocks of 128 × 128), v3-tied (tied embeddings), v2-lite,
     ocr, v32 (FP8, as released), v32-bf16, v4 (FP4 and FP8, as released), v4-dspark, v4-base, v4-bf16, v4-hf (as
-    transformers saves it), v4-vision (Vision-Exp), ocr2 and unlimited-ocr (with -resaved and -hf, as transformers
-    saves them), kimi-k2 (FP8), kimi-k2-thinking and kimi-k25 (INT4 experts), moonlight. `tokenizer` is a folder with tokenizer.json and
-    tokenizer_config.json, by default one with 516 entries or somewhat more; the vocabulary grows to hold its tokens.
+    transformers saves it), v4-vision (Vision-Exp), ocr2 and unlimited-ocr (with -resaved and -hf as transformers saves
+    them), kimi-k2 (FP8), kimi-k2-thinking and kimi-k25 (INT4 experts), moonlight. `tokenizer` is a folder with
+    tokenizer.json and tokenizer_config.json, by default one with 516 entries or somewhat more (Kimi's has a
+    tiktoken.model); the vocabulary grows to hold its tokens.
 
     Memory is bounded by the headers plus some MB. UsageError: an argument that makes no sense, a folder that holds
     anything. CheckpointError: the tokenizer is damaged. OutputError: writing failed, or the disk has less space than is
     needed.
     """
-    copies = [_TIKTOKEN] if kind in KIMI_KINDS and not tokenizer else _tokenizer_files(tokenizer or _own_tokenizer(kind))
+    copies = (
+        [_TIKTOKEN] if kind in KIMI_KINDS and not tokenizer else _tokenizer_files(tokenizer or _own_tokenizer(kind))
+    )
     tokens = len(read_tokenizer(LocalFiles(tokenizer), {})[0].tokens) if tokenizer else 0
     files = companions(kind, config(kind, form.size, tokens))
     files |= tokenizer_files(kind) if copies == [_TIKTOKEN] else {}

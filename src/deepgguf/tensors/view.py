@@ -53,8 +53,8 @@ class View(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def paired_heads(cls, shape: Shape, head_rows: int, rest: int) -> Self:
-        """All of a tensor (first dimension x others): heads of `head_rows` rows that are (n, 2, 2) become (2, n, 2), but
-        for the last `rest` rows, which stay.
+        """All of a tensor (rows x others): heads of `head_rows` rows that are (n, 2, 2) become (2, n, 2); the last
+        `rest` rows stay.
         """
         whole = cls(1, shape[0], prod(shape[1:]), 0, shape[0], form=shape)
         places = {"head_rows": head_rows, "woven": head_rows, "outer": head_rows // 4, "run": 2, "rest": rest}

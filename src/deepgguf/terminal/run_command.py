@@ -65,7 +65,7 @@ def split_note(plan: Plan) -> str | None:
 
 
 def _ollama(paths: Sequence[str]) -> str:
-    """Registers the model and runs it: one FROM for each file of a split set, and for an mmproj, each to the end of its line."""
+    """Registers the model and runs it: one FROM for each file of a set or a pair, to the end of its line."""
     stem = _NUMBER.sub("", os.path.basename(paths[0])).removesuffix(".gguf")  # noqa: PTH119
     # What Ollama allows of a name: at most 80 of these characters, the first a letter or digit.
     name = re.sub(r"[^a-z0-9_.-]+", "-", stem.lower()).lstrip("-._")[:80] or "model"
