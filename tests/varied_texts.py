@@ -2,7 +2,7 @@
 
 from random import Random
 
-WORDS = """
+_WORDS = """
 the quick brown fox it's we're I'll O'Neil MixedCase iPhone naïve coöperate Straße Übergrößenträger l'élève œuvre привет
 съешь ещё мягких їжак Київ Καλημέρα Ἀθῆναι 你好世界 机器学习 深度求索 繁體中文 𠀀𠀁 〇一二三 标点，。！？ こんにちは カタカナ ﾊﾝｶｸ 々〆ヶ
 안녕하세요 ᄒᆞᆫ글 مرحبا العربيّة ١٢٣٤ שָׁלוֹם می‌خواهم नमस्ते क्षत्रिय বাংলা தமிழ் తెలుగు สวัสดีชาวโลก ๑๒๓ ສະບາຍດີ ពិសេស မြန်မာ བོད་ཡིག გამარჯობა Բարեւ
@@ -11,7 +11,8 @@ the quick brown fox it's we're I'll O'Neil MixedCase iPhone naïve coöperate St
 http://a.b/c?d=e&f#g getHTTPResponseCode snake_case_name SCREAMING_SNAKE kebab-case __init__ x86_64 HelloWORLDfoo
 0 12 123 1234 1234567 1,234,567.89 0x1F4A9 192.168.0.1 2026-11-25T22:50:00Z ٣٤٥ १२ 1st 100km soft\u00adhyphen
 zero\u200bwidth \u200e\u200f \ufeff \u2028 \u0085 \ufffd \ue000 \U0010ffff \u0007bell \u001b[0m \x7f
-""".split()
+"""
+WORDS = _WORDS.split()
 GAPS = (" ", " ", "  ", "   ", "\t", "\n", "\n\n", " \n ", "\r\n", "        ", "", "", "\u00a0", "\u3000", "\x0b\x0c")
 
 
