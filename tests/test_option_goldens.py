@@ -1,85 +1,54 @@
-"""llama-quantize's options: the same bytes as llama-quantize with them, and the same refusals.
+"""What llama-quantize makes of the samples, or refuses: the same keys and bytes, and the same refusals.
 
-A folder's index.json lists its runs; those whose golden is there are compared, with the types that deepgguf writes.
+goldens/quantize-runs.json lists its runs, with the SHA-256 of what came of each. Some have a golden of their own as well,
+which says what differs; `python tests/quantize_runs.py FOLDER` says so of all, where their goldens are.
 """
 
-import json
 from pathlib import Path
 
 import pytest
 
 from deepgguf.api import convert, plan, verify
-from deepgguf.encodings import WRITTEN
 from deepgguf.errors import UsageError
-from deepgguf.recipes.recipe import RECIPES
-from golden import GOLDENS, describe_written, read_golden
-
-CHOICES = {
-    "--pure": ("pure", None),
-    "--leave-output-tensor": ("leave_output_tensor", None),
-    "--include-weights": ("include_weights", list),
-    "--exclude-weights": ("exclude_weights", list),
-    "--override-kv": ("override_kv", list),
-    "--tensor-type": ("tensor_types", list),
-    "--output-tensor-type": ("output_tensor_type", str),
-    "--token-embedding-type": ("token_embedding_type", str),
-}
+from golden import GOLDENS, read_golden
+from quantize_runs import CHOICES, Run, differences, digest, digested_runs, made, without_split
 
 
-def choices(run) -> dict[str, object]:
-    """The run's options as deepgguf's choices."""
-    found: dict[str, object] = {
-        "type": run["type"].lower(),
-        "target": "ollama" if "ollama" in run["input"] else "llama.cpp",
-    }
-    words = iter(run["options"])
-    for word in words:
-        name, kind = CHOICES[word]
-        if kind is list:
-            found[name] = [*found.get(name, []), next(words)]
-        else:
-            found[name] = True if kind is None else next(words)
-    if run["imatrix"]:
-        found["imatrix"] = GOLDENS / "imatrix" / run["imatrix"]
-    return found
+def has_golden(run: Run) -> bool:
+    return (GOLDENS / run.folder / f"{run.name}.json").exists()
 
 
-def checkpoint_of(run) -> str:
-    return run["input"].removesuffix(".gguf").removesuffix("-llama.cpp").removesuffix("-ollama")
+def compared_elsewhere(run: Run) -> bool:
+    return has_golden(run) and not run.options  # test_goldens.py
 
 
-def runs(folder: str, status: int) -> list:
-    found = json.loads((GOLDENS / folder / "index.json").read_text())
-    names = {type.name for type in WRITTEN}
-    known = [
-        run
-        for run in found
-        if run["status"] == status and run["type"].lower() in RECIPES and set(run["options"]) & CHOICES.keys()
-        and all(word.rpartition("=")[2].upper() in names for word in run["options"] if "=" in word and ":" not in word)
-    ]  # fmt: skip
-    return [pytest.param(folder, run, id=f"{folder}-{run['name']}") for run in known]
+def each(runs) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("run", [pytest.param(run, id=f"{run.folder}-{run.name}") for run in runs])
 
 
-def has_golden(parameters) -> bool:
-    folder, run = parameters.values
-    return (GOLDENS / folder / f"{run['name']}.json").exists()
+MADE = [run for run in digested_runs() if run.status == 0 and not compared_elsewhere(run)]
 
 
-@pytest.mark.parametrize(("folder", "run"), list(filter(has_golden, runs("options", 0) + runs("pure", 0))))
-def test_an_option_gives_the_bytes_and_keys_of_llama_quantize(folder, run, checkpoint, tmp_path):
-    convert(checkpoint(checkpoint_of(run)), tmp_path / "x.gguf", only="text", jobs=2, **choices(run))
-    written, expected = describe_written(tmp_path / "x.gguf"), read_golden(folder, run["name"])
-    assert written.by_name() == expected.by_name()
-    of_the_matrix = ("quantize.imatrix.file", "quantize.imatrix.dataset")
-    assert written.keys.keys() == expected.keys.keys()
-    for key in written.keys.keys() - of_the_matrix:
-        assert written.keys[key] == expected.keys[key], key
+@each(run for run in MADE if has_golden(run))
+def test_an_option_gives_the_bytes_and_keys_of_llama_quantize(run, checkpoint, tmp_path):
+    found = made(run, checkpoint(run.checkpoint), tmp_path)
+    assert differences(found, without_split(read_golden(run.folder, run.name))) == []
 
 
-@pytest.mark.parametrize(("folder", "run"), runs("options", 1) + runs("pure", 1))
-def test_what_llama_quantize_refuses_is_refused_in_the_plan(folder, run, checkpoint):
+@each(run for run in MADE if not has_golden(run))
+def test_a_mixture_gives_the_bytes_and_keys_of_llama_quantize(run, checkpoint, tmp_path):
+    assert digest(made(run, checkpoint(run.checkpoint), tmp_path)) == run.digest
+
+
+@each(run for run in digested_runs() if run.status)
+def test_what_llama_quantize_refuses_or_dies_of_is_refused_in_the_plan(run, checkpoint):
     with pytest.raises(UsageError):
-        plan(checkpoint(checkpoint_of(run)), only="text", **choices(run))
+        plan(checkpoint(run.checkpoint), only="text", **run.choices)
+
+
+def test_every_option_of_llama_quantize_has_a_run():
+    given = {word for run in digested_runs() for word in run.options}
+    assert given >= CHOICES.keys()
 
 
 def test_a_file_of_types_has_one_pattern_or_several_to_a_line(checkpoint, tmp_path):

@@ -54,6 +54,10 @@ def results(checkpoint, tmp_path_factory) -> list[object]:
     every_type = deepgguf.plan_every_type(checkpoint("v3-fp8"))
     sample = deepgguf.sample("v2-lite", folder / "v2-lite")
     difference = deepgguf.Difference("file a", "differs", "1", "2")
+    (folder / "models").mkdir()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OLLAMA_MODELS", str(folder / "models"))
+        into_ollama = planned.to_ollama("v3", way="store")
     return [
         planned,
         report,
@@ -62,6 +66,8 @@ def results(checkpoint, tmp_path_factory) -> list[object]:
         sample,
         deepgguf.inspect(folder / "v3.gguf"),
         difference,
+        into_ollama,
+        planned.modelfile(),
         deepgguf.Threads(2),
     ]
 

@@ -5,6 +5,8 @@
     convert(source, output, ...)  both
     inspect(path)                 what a GGUF file says of itself
     verify(path, source)          raises an error unless it is what its source makes
+    plan(source, ...).to_ollama(name)  makes a model of it that `ollama run` starts
+    import_to_ollama(files, name)      the same of GGUF files that are there
     compare(path, source)         the same, but returns all differences
     sample(kind, folder, ...)     a small checkpoint with real structure and made-up weights
 
@@ -17,7 +19,7 @@ from deepgguf.version import __version__
 TYPE_CHECKING = False  # importing typing takes longer than starting Python, and the command line is not yet ready then
 
 if TYPE_CHECKING:
-    from deepgguf.api import Plan, compare, convert, inspect, plan, plan_every_type, sample, verify
+    from deepgguf.api import Plan, compare, convert, import_to_ollama, inspect, plan, plan_every_type, sample, verify
     from deepgguf.choices import Choices, ConversionChoices, RunChoices
     from deepgguf.encodings.encoding import Counts, Squares
     from deepgguf.errors import (
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
         TensorDescription,
         TypeDescription,
     )
+    from deepgguf.ollama.modelfile import Modelfile
+    from deepgguf.ollama.request import OllamaReport
     from deepgguf.planning.schema import Dropped, PlannedFile, PlannedTensor
     from deepgguf.planning.totals import PlanTotals
     from deepgguf.run.result import FileReport, Report, TensorResult
@@ -49,15 +53,16 @@ if TYPE_CHECKING:
 __all__ = [
     "ChangedError", "CheckpointError", "Choices", "ConversionChoices", "Counts", "DeepggufError", "Description",
     "Difference", "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files", "GGUFError",
-    "KeyDescription", "NonFiniteError", "OutputError", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor", "Report",
-    "RunChoices", "SampleSummary", "SourceCheck", "Squares", "TensorDescription", "TensorResult", "Threads",
-    "TypeDescription", "UsageError", "Verification", "VerificationError", "VerifiedFile", "__version__", "compare",
-    "convert", "inspect", "plan", "plan_every_type", "sample", "verify",
+    "KeyDescription", "Modelfile", "NonFiniteError", "OllamaReport", "OutputError", "Plan", "PlanTotals",
+    "PlannedFile", "PlannedTensor", "Report", "RunChoices", "SampleSummary", "SourceCheck", "Squares",
+    "TensorDescription", "TensorResult", "Threads", "TypeDescription", "UsageError", "Verification",
+    "VerificationError", "VerifiedFile", "__version__", "compare", "convert", "import_to_ollama", "inspect", "plan",
+    "plan_every_type", "sample", "verify",
 ]  # fmt: skip
 
 # Imported when first used: `import deepgguf` costs nothing.
 _HOMES = {
-    "deepgguf.api": "Plan compare convert inspect plan plan_every_type sample verify",
+    "deepgguf.api": "Plan compare convert import_to_ollama inspect plan plan_every_type sample verify",
     "deepgguf.choices": "Choices ConversionChoices RunChoices",
     "deepgguf.errors": "ChangedError CheckpointError DeepggufError GGUFError NonFiniteError OutputError UsageError"
     " VerificationError",
@@ -66,6 +71,8 @@ _HOMES = {
     "deepgguf.executors.executor": "Executor",
     "deepgguf.executors.threads": "Threads",
     "deepgguf.files.files": "FileFacts Files",
+    "deepgguf.ollama.modelfile": "Modelfile",
+    "deepgguf.ollama.request": "OllamaReport",
     "deepgguf.planning.schema": "Dropped PlannedFile PlannedTensor",
     "deepgguf.planning.totals": "PlanTotals",
     "deepgguf.run.result": "FileReport Report TensorResult",

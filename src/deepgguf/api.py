@@ -1,7 +1,8 @@
 """The public functions: paths and choices in, plans, reports and descriptions out."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -28,11 +29,13 @@ from deepgguf.fitting.fit import fit
 from deepgguf.fitting.write import is_free, recipe_path, write_recipe
 from deepgguf.formats.gguf.describe import Description, describe
 from deepgguf.formats.gguf.split_set import read_split_set
+from deepgguf.ollama.request import OllamaReport, Say, Way
 from deepgguf.planning.build import build_plan
 from deepgguf.planning.options import TYPES
 from deepgguf.planning.parse_options import parse_given, parse_options
 from deepgguf.planning.schema import Plan as PlannedConversion
 from deepgguf.planning.totals import PlanTotals, totals
+from deepgguf.recipes.choice import UnfitError
 from deepgguf.recipes.recipe import NEED_IMPORTANCE
 from deepgguf.recipes.recipe_file import spell_recipe
 from deepgguf.run.execute import execute
@@ -41,6 +44,7 @@ from deepgguf.run.settings import Settings
 
 # Imported where they are used: a conversion does not wait for what only `verify` and `sample` need.
 if TYPE_CHECKING:
+    from deepgguf.ollama.modelfile import Modelfile
     from deepgguf.samples.make import SampleSummary
     from deepgguf.verification.report import Verification
 
@@ -70,12 +74,75 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         UsageError.
         """
         settings, threads = run_settings(self.folder, **choices)
-        recipe = recipe_path(self.folder, self.files[0].name)
-        writes = bool(self.recipe_text) and is_free(recipe, self.recipe_text, overwrite=settings.overwrite)
-        report = execute(self, settings, executor or threads, progress=progress or _no_progress)
-        if writes:
-            write_recipe(recipe, self.recipe_text)
-        return msgspec.structs.replace(report, recipe=recipe) if self.recipe_text else report
+        keep_recipe = self._recipe(settings)
+        return keep_recipe(execute(self, settings, executor or threads, progress=progress or _no_progress))
+
+    @checked
+    def to_ollama(
+        self,
+        name: str,
+        *,
+        way: Way | None = None,
+        modelfile: StrPath | None = None,
+        executor: Executor | None = None,
+        progress: Progress | None = None,
+        say: Say | None = None,
+        **choices: Unpack[RunChoices],
+    ) -> OllamaReport:
+        """Makes the model `name` in Ollama, for which `ollama run NAME` is all that is left to do.
+
+        `way`: "store" writes the files once, where the server on this machine keeps models; "api" writes them into
+        `folder` and sends them to the server that OLLAMA_HOST names; None takes the first if that can be. The model's
+        template and parameters follow from the checkpoint, unless `modelfile`, whose FROM does not count, has others.
+        `say` is called with lines for people: the way, and what the server says. The rest is as for `run`.
+
+        Raises UsageError if the model exists, or Ollama does not know it; OutputError if there is no Ollama.
+        """
+        from deepgguf.ollama.convert import Conversion, convert_into, refuse_incomplete
+        from deepgguf.ollama.name import parse_name
+        from deepgguf.ollama.needs import hints
+        from deepgguf.ollama.request import Request
+        from deepgguf.ollama.ways import choose_way
+        from deepgguf.run.disk import Disk
+
+        settings, threads = run_settings(self.folder, **choices)
+        keep_recipe = self._recipe(settings)
+        request = Request(parse_name(name), self.modelfile(modelfile), settings.overwrite)
+        refuse_incomplete(self)
+        say = say or _say_nothing
+        destination = choose_way(way, os.environ, say)
+        for hint in hints(self.files[0].keys):
+            say(hint)
+        conversion = Conversion(self, request, settings, executor or threads, Disk())
+        report = convert_into(conversion, destination, progress or _no_progress, say)
+        assert report.conversion
+        return msgspec.structs.replace(report, conversion=keep_recipe(report.conversion))
+
+    def _recipe(self, settings: Settings) -> Callable[[Report], Report]:
+        """What writes the recipe that a budget chose, into `folder`, and puts it into the report of the run.
+
+        UsageError if another is there, and is not to be replaced.
+        """
+        path = recipe_path(self.folder, self.files[0].name)
+        writes = bool(self.recipe_text) and is_free(path, self.recipe_text, overwrite=settings.overwrite)
+
+        def keep(report: Report) -> Report:
+            if writes:
+                write_recipe(path, self.recipe_text)
+            return msgspec.structs.replace(report, recipe=path) if self.recipe_text else report
+
+        return keep
+
+    def modelfile(self, given: StrPath | None = None) -> "Modelfile":
+        """What Ollama is to be told of the model: the file `given`, or else what the checkpoint shows that it needs."""
+        from deepgguf.files.given_text import read_given_text
+        from deepgguf.ollama.modelfile import parse_modelfile
+        from deepgguf.ollama.needs import modelfile_for, read_said
+
+        if given is not None:
+            return parse_modelfile(read_given_text(given), os.fspath(given))
+        with self.source:
+            return modelfile_for(self.files[0].keys, read_said(self.source))
 
 
 @checked
@@ -115,6 +182,7 @@ def plan_every_type(
     source: Source, *, executor: Executor | None = None, **choices: Unpack[Choices]
 ) -> dict[str, PlanTotals]:
     """Size and weights of every type that `source` can be converted to; those that need an importance matrix with one.
+    A mixture whose type does not fit the model's rows is left out.
 
     What only quantized files have (`imatrix`, `tensor_types` and so on) counts for these. Errors are those of `plan`;
     `type`, `recipe`, `budget` and `part` are refused.
@@ -127,7 +195,11 @@ def plan_every_type(
     with find_files(source) as files:
         checkpoint = read_checkpoint(files, executor)
     types = [type for type in TYPES if type not in NEED_IMPORTANCE or options.imatrix is not None]
-    return {type: totals(build_plan(checkpoint, options.of_type(type))) for type in types}
+    found = {}
+    for type in types:
+        with suppress(UnfitError):
+            found[type] = totals(build_plan(checkpoint, options.of_type(type)))
+    return found
 
 
 @checked
@@ -149,6 +221,39 @@ def convert(
     run_settings(output_folder(output), **how)  # type: ignore[arg-type]  # what makes no sense is said before the work
     made = plan(source, output, executor=executor, **what)  # type: ignore[arg-type]
     return made.run(executor=executor, progress=progress, **how)  # type: ignore[arg-type]
+
+
+@checked
+def import_to_ollama(
+    files: Sequence[StrPath],
+    name: str,
+    *,
+    way: Way | None = None,
+    modelfile: StrPath | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    say: Say | None = None,
+) -> OllamaReport:
+    """Makes the model `name` in Ollama of GGUF files: one, a model and its mmproj, or any file of a split set.
+
+    The arguments and errors are those of `Plan.to_ollama`; what `inspect` raises for files that are not sound. An
+    interrupted import goes on where it was when it is done again.
+    """
+    from deepgguf.files.given_text import read_given_text
+    from deepgguf.ollama.importing import import_model, read_given
+    from deepgguf.ollama.modelfile import parse_modelfile
+    from deepgguf.ollama.name import parse_name
+    from deepgguf.ollama.needs import Said, becomes_q8_0, modelfile_for
+    from deepgguf.ollama.request import Request
+    from deepgguf.ollama.ways import choose_way
+
+    parsed, model, say = parse_name(name), read_given(files), say or _say_nothing
+    needs = parse_modelfile(read_given_text(modelfile), os.fspath(modelfile)) if modelfile is not None else None
+    request = Request(parsed, needs or modelfile_for(model.keys, Said()), overwrite)
+    destination = choose_way(way, os.environ, say)
+    if destination.way == "api" and becomes_q8_0(model.keys):
+        say("the server makes Q8_0 of this file, for it was FP8")
+    return import_model(model, request, destination, progress or _no_progress, say)
 
 
 @checked
@@ -311,6 +416,10 @@ def _one_part(made: PlannedConversion, part: int) -> PlannedConversion:
 
 def _all_processors() -> Threads:
     return Threads(available_processors())
+
+
+def _say_nothing(line: str) -> None:
+    """The default: tells nobody."""
 
 
 def _no_progress(nbytes: int) -> None:

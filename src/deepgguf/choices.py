@@ -194,7 +194,8 @@ def _check(name: str, value: object, hint: Any) -> None:
         if not isinstance(value, str) or value not in allowed:
             raise UsageError(where, f"{_shown(value)} is unknown", f"choose from {', '.join(allowed)}")
         return
-    if (isinstance(value, bool) and bool not in kinds) or not isinstance(value, tuple(kinds)) or not _of_texts(value):
+    fits = isinstance(value, tuple(kinds)) and not (isinstance(value, bool) and bool not in kinds)
+    if not fits or not _holds(value, members):
         words = " or ".join(_WORDS.get(kind, kind.__name__) for kind in kinds)
         raise UsageError(where, f"{_shown(value)} is not {words}", "give a number from 1" if int in kinds else "")
     if int in kinds and isinstance(value, int) and not 1 <= value <= _MOST:
@@ -208,10 +209,13 @@ def _allowed(members: Sequence[Any]) -> tuple[str, ...]:
     return next((get_args(t) for t in members if get_origin(t) is Literal), ())
 
 
-def _of_texts(value: object) -> bool:
-    """Whether a list or a mapping holds nothing but texts; of other values nothing is asked."""
+def _holds(value: object, members: Sequence[Any]) -> bool:
+    """Whether a list or a mapping holds nothing but texts, and paths where it may; of other values nothing is asked."""
+    lists = [t for t in members if get_origin(t) is Sequence]
+    within = {get_origin(kind) or kind for t in lists for item in get_args(t) for kind in _members(item)}
+    kinds = (str, os.PathLike) if os.PathLike in within else (str,)
     items = [*value, *value.values()] if isinstance(value, Mapping) else value if isinstance(value, Sequence) else ()
-    return not isinstance(value, bytes | bytearray) and all(isinstance(item, str) for item in items)
+    return not isinstance(value, bytes | bytearray) and all(isinstance(item, kinds) for item in items)
 
 
 def _check_path(where: str, path: StrPath) -> None:

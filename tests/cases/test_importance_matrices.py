@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import deepgguf
+from deepgguf.encodings.q4_0 import Q40
 from deepgguf.encodings.q4_k import Q4K
 
 KV_B, K_B, V_B = (f"blk.1.attn_{part}.weight" for part in ("kv_b", "k_b", "v_b"))
@@ -89,22 +90,34 @@ def test_f19_data_of_kv_b_serve_v_b_head_by_head(source, tmp_path):
     ]
 
 
-def test_f19_the_mean_of_the_heads_of_v_b_serves_kv_b(source, tmp_path):
+def test_f19_the_mean_of_the_heads_of_v_b_serves_kv_b_where_the_type_needs_one(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(Q40, "needs_importance", True)
     entries = all_entries(source, "ollama")
     heads = values(HEADS, RANK, seed=7)
     others = {name: v for name, v in entries.items() if name != KV_B}
     split = older_form(tmp_path / "v_b.dat", others | {V_B: heads.ravel(), K_B: values(HEADS * 32)})
     mean = heads.astype(np.float64).mean(axis=0).astype(np.float32)
     whole = older_form(tmp_path / "kv_b.dat", others | {KV_B: mean})
-    without = older_form(tmp_path / "none.dat", others)
     how = {"target": "ollama", "tensor_types": "attn_kv_b=q4_0"}
-    found = converted(source, tmp_path, split, **how)
-    assert found == converted(source, tmp_path, whole, **how)
-    assert found[KV_B] != converted(source, tmp_path, without, **how)[KV_B]
+    assert converted(source, tmp_path, split, **how) == converted(source, tmp_path, whole, **how)
     assert warnings(source, split, **how) == [
         "the importance matrix has no data for attn_kv_b: in 1 layer the mean of the heads of attn_v_b serves, which "
         "has the same input; a matrix that was made with a file for ollama has them"
     ]
+
+
+def test_f19_kv_b_without_data_counts_equally_where_the_type_can_do_without_as_in_llama_quantize(source, tmp_path):
+    entries = all_entries(source, "ollama")
+    others = {name: v for name, v in entries.items() if name != KV_B}
+    split = older_form(tmp_path / "v_b.dat", others | {V_B: values(HEADS * RANK, seed=7), K_B: values(HEADS * 32)})
+    without = older_form(tmp_path / "none.dat", others)
+    how = {"target": "ollama", "tensor_types": "attn_kv_b=q4_0"}
+    assert converted(source, tmp_path, split, **how) == converted(source, tmp_path, without, **how)
+    plan = deepgguf.plan(source, imatrix=split, type="q4_k_m", **how)
+    assert (
+        f"the importance matrix has no data for 3 quantized tensors: {KV_B}, output.weight, token_embd.weight; their "
+        "weights count equally"
+    ) in plan.warnings
 
 
 def test_f19_k_b_has_no_data_in_a_matrix_of_the_other_layout_and_the_plan_names_it(source, tmp_path):
@@ -176,7 +189,17 @@ def test_f19_an_expert_without_data_counts_equally_as_in_llama_quantize(source, 
     ]
 
 
-def test_f19_an_expert_without_data_has_the_mean_of_the_others_where_the_type_needs_one(source, tmp_path, monkeypatch):
+@pytest.mark.parametrize("type", ["iq1_s", "iq2_xxs", "iq3_xxs"])
+def test_f19_an_expert_counted_0_times_counts_equally_in_types_that_need_importance_too(source, tmp_path, type):
+    entries = all_entries(source, "llama.cpp")
+    ones, odd = entries[UP].copy(), entries[UP].copy()
+    ones[:HIDDEN], odd[:HIDDEN] = 1, 0
+    matrix = gguf_form(tmp_path / "odd.gguf", entries | {UP: odd}, {UP: [0.0] + [1.0] * (EXPERTS - 1)})
+    expected = converted(source, tmp_path, older_form(tmp_path / "ones.dat", entries | {UP: ones}), type=type)
+    assert converted(source, tmp_path, matrix, type=type) == expected
+
+
+def test_f19_a_blank_expert_has_the_mean_of_the_others_where_the_type_needs_one(source, tmp_path, monkeypatch):
     monkeypatch.setattr(Q4K, "needs_importance", True)
     entries = all_entries(source, "llama.cpp")
     mean, odd = entries[UP].copy(), entries[UP].copy()

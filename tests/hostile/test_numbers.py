@@ -70,7 +70,7 @@ def test_row_45_fp8_that_overflows_with_its_scale_is_refused(tmp_path):
     assert "0 weights are NaN and 8678 infinite" in refused(folder)
 
 
-def test_row_46_a_tensor_whose_rows_do_not_fit_the_blocks_stays_unquantized(tmp_path):
+def test_row_46_a_tensor_whose_rows_do_not_fit_the_blocks_becomes_f16(tmp_path):
     """Rows of 255 weights: Q8_0 needs a multiple of 32, and llama-quantize has no fallback."""
     folder = checkpoint("v3", tmp_path / "v3")
     edit_json(folder / "config.json", lambda config: config.update(moe_intermediate_size=255))
@@ -89,8 +89,8 @@ def test_row_46_a_tensor_whose_rows_do_not_fit_the_blocks_stays_unquantized(tmp_
     edit_header(path, lambda old: old.update(content), data_bytes=end)
     tensors = {t["name"]: t for t in planned(folder, "--type", "q8_0")["files"][0]["tensors"]}
     down = tensors["blk.1.ffn_down_exps.weight"]
-    assert (down["type"], tensors["blk.1.ffn_up_exps.weight"]["type"]) == ("BF16", "Q8_0")
-    assert "rows of 255 are not a multiple of 32: BF16 instead of Q8_0" in down["note"]
+    assert (down["type"], tensors["blk.1.ffn_up_exps.weight"]["type"]) == ("F16", "Q8_0")
+    assert "rows of 255 are not a multiple of 32: F16 instead of Q8_0" in down["note"]
     converted(folder, "--type", "q8_0")
 
 

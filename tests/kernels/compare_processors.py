@@ -102,11 +102,13 @@ def fp8() -> Iterator[Job]:
 
 
 def quantizers() -> Iterator[Job]:
-    """Rows of every kind, without and with every kind of importance."""
+    """Rows of every kind, with every kind of importance, and without where the type can do without."""
+    unweighted = quantizable(importance=False)
     for type in quantizable():
+        weightings = [*([None] if type in unweighted else []), *IMPORTANCES]
         size = row_bytes(type, COLUMNS)
         for i, kind in enumerate(MAKERS):
-            for j, weighted in enumerate([None, *IMPORTANCES]):
+            for j, weighted in enumerate(weightings):
                 rows = make_rows(kind, 100 * i + j, ROWS, COLUMNS).reshape(-1)
                 importance = None if weighted is None else make_importance(weighted, j, COLUMNS)
                 out = np.empty(ROWS * size, np.uint8)
@@ -128,6 +130,10 @@ def without_sign_of_nan(data: Bytes, type: GGMLType) -> Bytes:
     for at in f16_scales(type):
         scale = blocks[:, at] | blocks[:, at + 1].astype(np.uint16) << 8
         blocks[(scale & 0x7FFF) > 0x7C00, at + 1] &= 0x7F
+    if type is GGMLType.IQ1_M:  # four bits of the scale at the top of each of the last four words
+        quarters = blocks[:, 49::2].astype(np.uint16) >> 4
+        scale = quarters[:, 0] | quarters[:, 1] << 4 | quarters[:, 2] << 8 | quarters[:, 3] << 12
+        blocks[(scale & 0x7FFF) > 0x7C00, 55] &= 0x7F
     return blocks
 
 
@@ -196,11 +202,8 @@ def compare(name: str, jobs: list[Job], elsewhere: Callable[[bytes], bytes]) -> 
         nbytes = block_of(job.type).nbytes
         total += got.size // nbytes
         as_they_are = int((got != job.expected).reshape(-1, nbytes).any(axis=1).sum())
-        if f16_scales(job.type):
-            ours, theirs = without_sign_of_nan(job.expected, job.type), without_sign_of_nan(got, job.type)
-            different += int((ours != theirs).any(axis=1).sum())
-        else:
-            different += as_they_are
+        ours, theirs = without_sign_of_nan(job.expected, job.type), without_sign_of_nan(got, job.type)
+        different += int((ours != theirs).any(axis=1).sum())
         signs += as_they_are
     signs -= different
     note = f", {signs} in the sign of a scale that is NaN" if signs else ""

@@ -5,10 +5,11 @@ has other bytes since.
 """
 
 import ctypes
-import multiprocessing
+import faulthandler
 import os
 from functools import cache
 from importlib.util import find_spec
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -27,22 +28,25 @@ ASSERTING = {
     *(GGMLType.IQ3_XXS, GGMLType.IQ3_S),
 }
 
+# Between these magnitudes, and at zero, they do not.
+SAFE = (1e-20, 1e8)
+
 os.environ["GGML_NO_BACKTRACE"] = "1"
 
 
 @cache
-def _library(newer: bool) -> ctypes.CDLL:
-    if not newer:
+def _library(package_name: str) -> ctypes.CDLL:
+    if package_name == "libggml":
         return ctypes.CDLL(str(next(Path(libggml.__path__[0]).glob("lib*/libggml-base.so"))))
-    package = find_spec("xllamacpp")
+    package = find_spec(package_name)
     assert package and package.origin
     return ctypes.CDLL(str(next(Path(package.origin).parent.glob("*.so"))))
 
 
 @cache
-def _quantizer(type: GGMLType) -> Any:
+def _quantizer(type: GGMLType, package_name: str) -> Any:
     """ggml_quantize_chunk, with the type's tables built, which takes up to half a minute."""
-    library = _library(type in NEWER)
+    library = _library(package_name)
     library.ggml_quantize_init(int(type))
     quantize = library.ggml_quantize_chunk
     quantize.restype = ctypes.c_size_t
@@ -54,10 +58,21 @@ def ggml_quantize(
     type: GGMLType, rows: NDArray[np.float32], importance: NDArray[np.float32] | None = None
 ) -> NDArray[np.uint8]:
     """The blocks that ggml_quantize_chunk makes of `rows` (2-D); `importance` has one weight per column."""
+    return quantized_by(_package(type), type, rows, importance)
+
+
+def _package(type: GGMLType) -> str:
+    return "xllamacpp" if type in NEWER else "libggml"
+
+
+def quantized_by(
+    package_name: str, type: GGMLType, rows: NDArray[np.float32], importance: NDArray[np.float32] | None = None
+) -> NDArray[np.uint8]:
+    """The same by the ggml of one of the two packages."""
     rows = np.ascontiguousarray(rows, np.float32)
     out = np.zeros((rows.shape[0], row_bytes(type, rows.shape[1])), np.uint8)
     weights = None if importance is None else np.ascontiguousarray(importance, np.float32)
-    written = _quantizer(type)(
+    written = _quantizer(type, package_name)(
         int(type),
         rows.ctypes.data,
         out.ctypes.data,
@@ -73,51 +88,44 @@ def ggml_quantize(
 def ggml_quantize_or_die(
     type: GGMLType, rows: NDArray[np.float32], importance: NDArray[np.float32] | None = None
 ) -> NDArray[np.uint8] | None:
-    """The same in another process; None if ggml ended it."""
-    asked = _other_process()
-    asked.send((type, rows, importance))
-    answer: NDArray[np.uint8] | None = asked.recv()
-    return answer
+    """The same in a process of its own, unless all numbers are ordinary; None if ggml ended it."""
+    if _are_safe(rows) and (importance is None or _are_safe(importance)):
+        return ggml_quantize(type, rows, importance)
+    if type not in _workers:
+        _quantizer(type, _package(type))
+        _workers[type] = _start_worker(type)
+    pid, connection = _workers[type]
+    try:
+        connection.send((rows, importance))
+        blocks: NDArray[np.uint8] = connection.recv()
+    except (EOFError, ConnectionError):
+        os.waitpid(pid, 0)
+        del _workers[type]
+        return None
+    return blocks
 
 
-@cache
-def _other_process() -> Connection:
-    """A small process, for it is forked where ggml ends what it has forked: half of some tests' examples do."""
-    context = multiprocessing.get_context("spawn")
-    ours, its = context.Pipe()
-    context.Process(target=_serve, args=(its,), daemon=True).start()
-    return ours
+# A process for each type, with the type's tables, which answers until ggml ends it.
+_workers: dict[GGMLType, tuple[int, Connection]] = {}
 
 
-def _serve(asked: Connection) -> None:
-    """Answers with blocks, made in a fork for each type; with None if ggml ended that, and the next is another."""
-    forks: dict[GGMLType, tuple[int, Connection]] = {}
-    while True:
-        type, rows, importance = asked.recv()
-        if type not in forks:
-            _quantizer(type)
-            forks[type] = _forked()
-        child, fork = forks[type]
-        try:
-            fork.send((type, rows, importance))
-            asked.send(fork.recv())
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            os.waitpid(child, 0)
-            del forks[type]
-            asked.send(None)
-
-
-def _forked() -> tuple[int, Connection]:
-    ours, its = multiprocessing.Pipe()
-    child = os.fork()
-    if child:
+def _start_worker(type: GGMLType) -> tuple[int, Connection]:
+    ours, its = Pipe()
+    pid = os.fork()
+    if pid:
         its.close()
-        return child, ours
+        return pid, ours
     try:
         ours.close()
+        faulthandler.disable()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(1, 2)
         while True:
-            its.send(ggml_quantize(*its.recv()))
+            its.send(ggml_quantize(type, *its.recv()))
     finally:
         os._exit(1)
+
+
+def _are_safe(values: NDArray[np.float32]) -> bool:
+    magnitudes = np.abs(values[values != 0])
+    return bool(((magnitudes >= SAFE[0]) & (magnitudes <= SAFE[1])).all())

@@ -34,10 +34,29 @@ def assert_same_blocks(
     type: GGMLType, rows: NDArray[np.float32], importance: NDArray[np.float32] | None = None
 ) -> None:
     """The active level's blocks of `rows` are ggml's; where ggml ends itself, there are some."""
-    found = quantize(type, rows, importance)
+    _assert_same_blocks(type, rows, importance, [kernels.active()])
+
+
+def assert_same_blocks_at_every_level(
+    type: GGMLType, rows: NDArray[np.float32], importance: NDArray[np.float32] | None = None
+) -> None:
+    """The same of every level of this machine. ggml, which is much slower, is asked once."""
+    active = kernels.active()
+    try:
+        _assert_same_blocks(type, rows, importance, kernels.levels())
+    finally:
+        kernels.select(active)
+
+
+def _assert_same_blocks(
+    type: GGMLType, rows: NDArray[np.float32], importance: NDArray[np.float32] | None, levels: list[str]
+) -> None:
     expected = (ggml_quantize_or_die if type in ASSERTING else ggml_quantize)(type, rows, importance)
-    if expected is not None:
-        np.testing.assert_array_equal(found, expected)
-    elif len(rows) > 1:
+    for level in levels:
+        kernels.select(level)
+        found = quantize(type, rows, importance)
+        if expected is not None:
+            np.testing.assert_array_equal(found, expected, err_msg=level)
+    if expected is None and len(rows) > 1:
         for half in np.array_split(rows, 2):
-            assert_same_blocks(type, half, importance)
+            _assert_same_blocks(type, half, importance, levels)

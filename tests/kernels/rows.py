@@ -27,6 +27,21 @@ def _per_block(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.f
     return rng.standard_normal(shape) * np.repeat(factor, 16, axis=1)
 
 
+def _runs_of_zeros(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Many parts of 16 or 32 weights that are nothing but 0, of either sign, among others."""
+    kept = np.repeat(rng.random((shape[0], shape[1] // 16)) < 0.6, 16, axis=1)
+    return np.where(kept, rng.standard_normal(shape) * 0.02, rng.choice([-0.0, 0.0], shape))
+
+
+def _almost_empty(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Parts of 16 weights whose largest is one of those below which a quantizer takes a part to be empty, or next to it."""
+    limits = np.array([1e-15, 1e-12, 1e-8, 1e-7, 1e-30, 1.0], np.float32)
+    largest = rng.choice(np.concatenate([limits, np.nextafter(limits, 0), np.nextafter(limits, 2)]),
+                         (shape[0], shape[1] // 16))  # fmt: skip
+    rows = rng.choice([-1.0, 0.5, 1.0, 1.0], shape) * np.repeat(largest, 16, axis=1).astype(np.float64)
+    return rows * (rng.random(shape) < 0.8)
+
+
 def _bits(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float32]:
     return rng.integers(0, 1 << 32, shape, np.uint32).view(np.float32)
 
@@ -55,6 +70,8 @@ MAKERS: dict[str, Maker] = {
     "all magnitudes": lambda rng, shape: _mixed(rng, shape, -149, 127),
     "magnitudes by block": _per_block,
     "outliers": _outlier,
+    "runs of zeros": _runs_of_zeros,
+    "almost empty": _almost_empty,
     "random bits": _bits,
 }
 
@@ -65,6 +82,7 @@ IMPORTANCES: dict[str, Callable[[np.random.Generator, int], NDArray[np.floating]
     "zero": lambda rng, cols: np.zeros(cols),
     "spikes": lambda rng, cols: np.where(rng.random(cols) < 0.02, 1e4, 1e-6),
     "half zero": lambda rng, cols: rng.random(cols) * (rng.random(cols) < 0.5),
+    "runs of zeros": lambda rng, cols: rng.random(cols) * np.repeat(rng.random(cols // 16) < 0.6, 16),
     "all magnitudes": lambda rng, cols: np.exp2(rng.uniform(-140, 120, cols)),
 }
 

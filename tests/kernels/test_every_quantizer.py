@@ -2,17 +2,16 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from ours import assert_same_blocks, quantizable, quantize
+from ours import assert_same_blocks_at_every_level, quantizable, quantize
 from rows import IMPORTANCES, MAKERS, make_importance, make_rows
 
 from deepgguf import kernels
 from deepgguf.formats.gguf.types import GGMLType, block_of, row_bytes
 
-# `level` is the same for all examples of a test, so it need not be set up again for each.
-many = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = settings(deadline=None, max_examples=100)
 seeds = st.integers(0, 2**32 - 1)
 any_type = pytest.mark.parametrize("type", quantizable(), ids=lambda type: type.name)
 unweighted = pytest.mark.parametrize("type", quantizable(importance=False), ids=lambda type: type.name)
@@ -29,23 +28,23 @@ def signed_ties(largest: float) -> NDArray[np.float32]:
 
 @unweighted
 @pytest.mark.parametrize("kind", MAKERS)
-def test_rows_of_every_kind_become_ggmls_blocks(type: GGMLType, kind: str, level: str) -> None:
-    assert_same_blocks(type, make_rows(kind, 1, 24, 768))
+def test_rows_of_every_kind_become_ggmls_blocks(type: GGMLType, kind: str) -> None:
+    assert_same_blocks_at_every_level(type, make_rows(kind, 1, 24, 768))
 
 
 @any_type
 @pytest.mark.parametrize("kind", MAKERS)
-def test_rows_of_every_kind_with_importance_become_ggmls_blocks(type: GGMLType, kind: str, level: str) -> None:
+def test_rows_of_every_kind_with_importance_become_ggmls_blocks(type: GGMLType, kind: str) -> None:
     rows = make_rows(kind, 2, 6, 768)
     for importance in IMPORTANCES:
-        assert_same_blocks(type, rows, make_importance(importance, 3, 768))
+        assert_same_blocks_at_every_level(type, rows, make_importance(importance, 3, 768))
 
 
 @unweighted
 @many
 @given(kind=st.sampled_from(list(MAKERS)), seed=seeds, rows=st.integers(1, 5), blocks=st.integers(1, 9))
-def test_any_rows_become_ggmls_blocks(type: GGMLType, level: str, kind: str, seed: int, rows: int, blocks: int) -> None:
-    assert_same_blocks(type, make_rows(kind, seed, rows, block_of(type).weights * blocks))
+def test_any_rows_become_ggmls_blocks(type: GGMLType, kind: str, seed: int, rows: int, blocks: int) -> None:
+    assert_same_blocks_at_every_level(type, make_rows(kind, seed, rows, block_of(type).weights * blocks))
 
 
 @any_type
@@ -58,29 +57,27 @@ def test_any_rows_become_ggmls_blocks(type: GGMLType, level: str, kind: str, see
     blocks=st.integers(1, 3),
 )
 def test_any_rows_with_any_importance_become_ggmls_blocks(
-    type: GGMLType, level: str, kind: str, importance: str, seed: int, rows: int, blocks: int
+    type: GGMLType, kind: str, importance: str, seed: int, rows: int, blocks: int
 ) -> None:
     cols = block_of(type).weights * blocks
-    assert_same_blocks(type, make_rows(kind, seed, rows, cols), make_importance(importance, seed, cols))
+    assert_same_blocks_at_every_level(type, make_rows(kind, seed, rows, cols), make_importance(importance, seed, cols))
 
 
 @any_type
 @many
 @given(values=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=40), seed=seeds)
-def test_few_arbitrary_floats_in_any_order_become_ggmls_blocks(
-    type: GGMLType, level: str, values: list[float], seed: int
-) -> None:
+def test_few_arbitrary_floats_in_any_order_become_ggmls_blocks(type: GGMLType, values: list[float], seed: int) -> None:
     rows = np.random.default_rng(seed).choice(np.array(values, np.float32), (2, 512))
     if type in quantizable(importance=False):
-        assert_same_blocks(type, rows)
-    assert_same_blocks(type, rows, np.abs(rows[0]))
+        assert_same_blocks_at_every_level(type, rows)
+    assert_same_blocks_at_every_level(type, rows, np.abs(rows[0]))
 
 
 @any_type
-def test_of_two_largest_weights_the_first_decides(type: GGMLType, level: str) -> None:
+def test_of_two_largest_weights_the_first_decides(type: GGMLType) -> None:
     if type in quantizable(importance=False):
-        assert_same_blocks(type, signed_ties(1.5))
-    assert_same_blocks(type, signed_ties(1.5), make_importance("squares", 4, 256))
+        assert_same_blocks_at_every_level(type, signed_ties(1.5))
+    assert_same_blocks_at_every_level(type, signed_ties(1.5), make_importance("squares", 4, 256))
 
 
 @any_type

@@ -8,8 +8,8 @@ from deepgguf import kernels
 from deepgguf.formats.gguf.types import block_of, row_bytes
 
 
-def test_twenty_four_types_have_a_kernel():
-    assert len(quantizable()) == 24
+def test_twenty_five_types_have_a_kernel():
+    assert len(quantizable()) == 25
 
 
 @pytest.mark.parametrize("type", quantizable(), ids=lambda type: type.name)

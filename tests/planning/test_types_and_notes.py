@@ -16,11 +16,11 @@ def test_a_fallback_says_which_rows_do_not_fit_and_what_they_get_instead(checkpo
     assert found["blk.1.attn_q_a.weight"] == ""
 
 
-def test_rows_that_fit_no_type_say_so(tmp_path):
+def test_rows_that_fit_no_block_say_so(tmp_path):
     config = OCR | {"language_config": OCR["language_config"] | {"intermediate_size": 40}}
     folder = write_checkpoint(tmp_path / "x", config, weights(config))
     found = notes(folder, type="q8_0", target="llama.cpp")
-    assert found["blk.0.ffn_down.weight"] == "rows of 40 are not a multiple of 32: BF16 instead of Q8_0"
+    assert found["blk.0.ffn_down.weight"] == "rows of 40 are not a multiple of 32: F16 instead of Q8_0"
 
 
 def test_a_pattern_that_matches_no_tensor_is_warned_of(checkpoint):

@@ -63,14 +63,29 @@ def test_rows_that_are_not_a_multiple_of_256_fall_back(recipe, row, expected):
 
 @pytest.mark.parametrize("recipe", ["q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl"])
 @pytest.mark.parametrize("unquantized", [BF16, F16])
-def test_where_llama_quantize_has_no_fallback_the_tensor_stays_as_it_is(recipe, unquantized):
+def test_rows_that_are_not_a_multiple_of_32_become_f16(recipe, unquantized):
     result = first(recipe, tensor("blk.20.attn_q_a.weight", 8, 80, type=unquantized), OUTPUT)
-    assert result == TypedTensor("blk.20.attn_q_a.weight", unquantized, RECIPES[recipe].type, Origin.UNFIT)
+    assert result == TypedTensor("blk.20.attn_q_a.weight", F16, RECIPES[recipe].type, Origin.FALLBACK)
 
 
-def test_experts_whose_rows_do_not_fit_mxfp4_stay_as_they_are():
+def test_experts_whose_rows_do_not_fit_mxfp4_become_f16():
     result = first("mxfp4_moe", tensor("blk.20.ffn_up_exps.weight", 4, 8, 80), OUTPUT)
-    assert (result.type, result.wanted, result.origin) == (BF16, GGMLType.MXFP4, Origin.UNFIT)
+    assert (result.type, result.wanted, result.origin) == (F16, GGMLType.MXFP4, Origin.FALLBACK)
+
+
+def test_where_llama_quantize_has_no_fallback_the_tensor_is_named():
+    expected = (
+        "blk.20.attn_q_a.weight: rows of 96 are not a multiple of 128, and Q1_0 has no type to fall back to; choose "
+        "another type for it by `tensor_types`"
+    )
+    with pytest.raises(UsageError, match=f"^{expected}$"):
+        first("q1_0", tensor("blk.20.attn_q_a.weight", 8, 96), OUTPUT)
+
+
+def test_the_embedding_of_q1_0_is_q1_0_and_the_output_q6_k_where_rows_fit():
+    embedding, narrow = tensor("token_embd.weight", 64, 256), tensor("output.weight", 64, 64)
+    assert types("q1_0", embedding, tensor("output.weight", 64, 256)) == [GGMLType.Q1_0, GGMLType.Q6_K]
+    assert types("q1_0", narrow) == [GGMLType.Q8_0]
 
 
 def test_mxfp4_moe_gives_mxfp4_to_every_stack_and_q8_0_to_every_matrix():
@@ -289,7 +304,7 @@ def test_an_embeddings_entry_of_another_size_is_ignored():
 
 
 @given(
-    recipe=st.sampled_from(sorted(RECIPES.keys() - NEED_IMPORTANCE)),
+    recipe=st.sampled_from(sorted(RECIPES.keys() - NEED_IMPORTANCE - {"q1_0"})),
     row=st.integers(1, 2048),
     name=st.sampled_from(["attn_q_a", "attn_v", "attn_k", "attn_output", "ffn_down", "ffn_up", "attn_kv_b"]),
     layer=st.integers(0, 60),

@@ -47,7 +47,7 @@ def test_the_first_matching_pattern_counts():
     assert first_match(patterns, "token_embd.weight") is None
 
 
-@pytest.mark.parametrize("option", ["", "ffn_up", "=q8_0", "ffn_up=", "ffn_up=q9_0", "ffn_up=q1_0", "(=q8_0", "a{=q"])
+@pytest.mark.parametrize("option", ["", "ffn_up", "=q8_0", "ffn_up=", "ffn_up=q9_0", "ffn_up=q8_1", "(=q8_0", "a{=q"])
 def test_what_is_not_a_pattern_and_a_type_is_a_usage_error(option):
     with pytest.raises(UsageError):
         parse_tensor_type(option)

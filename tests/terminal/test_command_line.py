@@ -64,7 +64,8 @@ def test_json_has_the_digest_of_every_tensor_and_the_file_s_sha256(v3, tmp_path)
 
 def test_every_type_has_the_size_of_its_own_plan(v3):
     every = json.loads("".join(lines("plan", v3, "--type", "all", "--json")))
-    assert list(every) == [type for type in TYPES if type not in NEED_IMPORTANCE]
+    rows_do_not_fit = {"q1_0"}
+    assert list(every) == [type for type in TYPES if type not in NEED_IMPORTANCE | rows_do_not_fit]
     for type in ("auto", "f32", "q4_k_m", "iq4_xs"):
         assert every[type]["size"] == json.loads("".join(lines("plan", v3, "--type", type, "--json")))["size"]
 

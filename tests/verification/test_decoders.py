@@ -27,7 +27,7 @@ HALVES = {
     GGMLType.TQ2_0: (64,),
     GGMLType.IQ1_M: (),
 }
-OF_THE_PACKAGE = [type for type in QUANTIZED if type is not GGMLType.Q2_0]
+OF_THE_PACKAGE = [type for type in QUANTIZED if type not in (GGMLType.Q1_0, GGMLType.Q2_0)]
 
 
 def random_blocks(type: GGMLType, rows: int, cols: int, seed: int) -> np.ndarray:
@@ -91,7 +91,7 @@ def test_every_level_that_a_block_holds_is_listed(type):
     np.testing.assert_array_equal(np.unique(encoding_of(type).split(data, 1024).levels), encoding_of(type).levels)
 
 
-@pytest.mark.parametrize("type", [GGMLType.Q8_K, GGMLType.Q1_0, GGMLType.F64])
+@pytest.mark.parametrize("type", [GGMLType.Q8_K, GGMLType.Q8_1, GGMLType.F64])
 def test_a_type_that_is_only_read_in_headers_is_refused(type):
     with pytest.raises(ValueError, match="not among the types"):
         decode(type, np.zeros((1, row_bytes(type, 256)), np.uint8), 256)

@@ -17,7 +17,7 @@ QUANTIZED = sorted(WRITTEN - PLAIN)
 UNWEIGHTED_ONLY = {t for t in QUANTIZED if not encoding_of(t).takes_importance}
 THREE_LEVELS = {GGMLType.TQ1_0, GGMLType.TQ2_0}  # many weights are half a step from the nearest
 CHOSEN_TOGETHER = {t for t in QUANTIZED if encoding_of(t).chosen_together}
-BELOW_FOUR_BITS = CHOSEN_TOGETHER | THREE_LEVELS | {GGMLType.Q2_0}
+BELOW_FOUR_BITS = CHOSEN_TOGETHER | THREE_LEVELS | {GGMLType.Q1_0, GGMLType.Q2_0}
 SEARCHED_LEVELS = {GGMLType.Q4_0, GGMLType.Q4_1, GGMLType.Q5_0, GGMLType.Q5_1}
 A_BYTE_OF_CODES = {t: block_of(t).nbytes - 1 for t in QUANTIZED} | {
     GGMLType.Q2_K: 40,
@@ -108,7 +108,8 @@ def test_another_tensor_of_the_same_kind_is_found_in_many_weights(type):
 
 @each_type
 def test_another_tensor_of_the_same_kind_is_beyond_the_bound_of_the_whole(type):
-    assert relative_rms(type, ggml_encode(type, normal(seed=1)), normal(seed=2)) > 1.3
+    least = 1.25 if type is GGMLType.Q1_0 else 1.3  # signs alone leave out what is large in the other
+    assert relative_rms(type, ggml_encode(type, normal(seed=1)), normal(seed=2)) > least
 
 
 @each_type_of_single_levels

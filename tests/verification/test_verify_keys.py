@@ -136,7 +136,7 @@ def test_the_file_type_is_that_of_a_mixture_that_gives_every_tensor_its_type(sam
     def differences(number):
         return files.differences(files.header.keys | {"general.file_type": Value(ValueType.UINT32, number)})
 
-    types = {name: types_by(files.checkpoint, name) for name in RECIPES.keys() - NEED_IMPORTANCE}
+    types = {name: types_by(files.checkpoint, name) for name in RECIPES.keys() - NEED_IMPORTANCE - {"q1_0"}}
     alike = {RECIPES[name].file_type for name in types if types[name] == types[type]}
     assert {number for number in range(100) if not differences(number)} == alike
 

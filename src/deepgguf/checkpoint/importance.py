@@ -58,16 +58,19 @@ class ImportanceEntry(msgspec.Struct, frozen=True):
     def of_rows(self, length: int) -> "TensorImportance | None":
         """The importance of the matrices with rows of `length` that have this entry; None if it does not divide so.
 
-        A matrix has no data if its count is 0, or all its values are: other programs leave those of experts that their
-        text never reached at 0 in the older form, where llama-imatrix writes 1. No input of a matrix is always 0.
+        A matrix has no data if its count is 0, or all its values are (it is blank): other programs leave those of
+        experts that their text never reached at 0 in the older form, where llama-imatrix writes 1. No input of a matrix
+        is always 0.
         """
         run = self.size // len(self.counts)
         if run % length:
             return None
         starts = range(0, self.size, length)
-        counts = tuple(0 if self._empty(start, length) else self.counts[start // run] for start in starts)
+        counted = [self.counts[start // run] for start in starts]
+        blank = tuple(i for i, start in enumerate(starts) if counted[i] and self._empty(start, length))
+        counts = tuple(0 if i in blank else count for i, count in enumerate(counted))
         offsets = tuple(self.offset + 4 * start for start in starts)
-        return TensorImportance(self.name, length, offsets, counts, tuple(range(len(counts))))
+        return TensorImportance(self.name, length, offsets, counts, tuple(range(len(counts))), blank)
 
     def _empty(self, start: int, length: int) -> bool:
         return any(first <= start and start + length <= end for first, end in self.zeros)
@@ -78,7 +81,8 @@ class TensorImportance(msgspec.Struct, frozen=True):
 
     It is that of the entry `source`. Run i of its sums begins at byte `offsets[i]` of the file and is to be divided by
     `counts[i]`; without a count there are no data, and every column has the importance 1. `runs` has the run of every
-    matrix, or MEAN.
+    matrix, or MEAN; `blank` are those runs without data that the file does not count as such: nothing but 0, or
+    not there.
     """
 
     source: str
@@ -86,6 +90,7 @@ class TensorImportance(msgspec.Struct, frozen=True):
     offsets: tuple[int, ...]
     counts: tuple[int, ...]
     runs: tuple[int, ...]
+    blank: tuple[int, ...] = ()
 
     @property
     def unused(self) -> tuple[int, ...]:
@@ -98,8 +103,11 @@ class TensorImportance(msgspec.Struct, frozen=True):
         return tuple(i for i, run in enumerate(self.runs) if run == MEAN)
 
     def filled(self) -> "TensorImportance":
-        """The same with the mean of the other matrices for those without data."""
-        runs = tuple(run if self.counts[run] else MEAN for run in self.runs) if self.unused else self.runs
+        """The same with the mean of the other matrices for the blank ones.
+
+        Those that were not even counted keep equal weights, as llama-quantize has it.
+        """
+        runs = tuple(MEAN if run in self.blank else run for run in self.runs)
         return msgspec.structs.replace(self, runs=runs)
 
 

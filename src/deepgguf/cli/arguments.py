@@ -8,6 +8,7 @@ from deepgguf.choices import CHOICES_OF_A_FILE, Choices, RunChoices
 from deepgguf.cli import commands
 from deepgguf.cli.endings import EXIT_STATUSES
 from deepgguf.cli.flags import add_choices
+from deepgguf.cli.ollama import import_files
 from deepgguf.cli.others_flags import SAME, answer
 from deepgguf.samples.configs import KINDS
 from deepgguf.version import __version__
@@ -18,6 +19,15 @@ examples:
   deepgguf convert DeepSeek-V3 -o /models/ --type q4_k_m quantized on the way, no intermediate file
   deepgguf convert DeepSeek-V3 --target llama.cpp --split-max-size 48G
   deepgguf convert DeepSeek-OCR --target llama.cpp       writes the mmproj beside the model
+  deepgguf convert DeepSeek-OCR --ollama ocr             straight into Ollama: then `ollama run ocr`
+  deepgguf convert DeepSeek-OCR --print-modelfile        what Ollama would be told of the model
+"""
+
+_IMPORT = """\
+examples:
+  deepgguf ollama import V3-Q4_K_M.gguf v3               one file
+  deepgguf ollama import V3-00001-of-00009.gguf v3:q4    a split set by any of its files; they are joined
+  deepgguf ollama import ocr.gguf mmproj-ocr.gguf ocr    a model and its mmproj
 """
 
 _PLAN = """\
@@ -62,7 +72,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"deepgguf {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_convert, _add_plan, _add_inspect, _add_verify, _add_sample):
+    for add in (_add_convert, _add_plan, _add_inspect, _add_verify, _add_sample, _add_ollama):
         add(subparsers)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -105,7 +115,32 @@ def _add_convert(subparsers: Any) -> None:
     parser = _command(subparsers, "convert", commands.convert, "Convert a checkpoint to GGUF.", _CONVERT)
     _add_what(parser)
     add_choices(parser, RunChoices)
+    group = parser.add_argument_group("into Ollama")
+    group.add_argument("--ollama", metavar="NAME[:TAG]", help="make this model in Ollama, ready for `ollama run`")
+    _add_ollama_choices(group)
+    help = "print the Modelfile that goes with the files, and do nothing"
+    group.add_argument("--print-modelfile", action="store_true", help=help)
     _add_json(parser)
+
+
+def _add_ollama_choices(parser: argparse._ActionsContainer) -> None:
+    help = "write into Ollama's store, or send to its server (default: into the store, if that can be)"
+    parser.add_argument("--ollama-way", choices=("store", "api"), metavar="store|api", help=help)
+    help = "a Modelfile to go by, without its FROM, instead of what the model shows that it needs"
+    parser.add_argument("--modelfile", metavar="FILE", help=help)
+
+
+def _add_ollama(subparsers: Any) -> None:
+    parser = subparsers.add_parser("ollama", help="Bring GGUF files into Ollama.", description="GGUF files and Ollama.")
+    parser.set_defaults(parser=parser)
+    help = "Make a model in Ollama of GGUF files that are there."
+    below = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = _command(below, "import", import_files, help, _IMPORT)
+    command.add_argument("files", nargs="+", metavar="FILE.gguf", help="the model, and its mmproj if it sees pictures")
+    command.add_argument("name", metavar="NAME[:TAG]", help="what the model is to be called")
+    _add_ollama_choices(command)
+    add_choices(command, RunChoices, only=("overwrite",))
+    _add_json(command)
 
 
 def _add_plan(subparsers: Any) -> None:

@@ -20,9 +20,14 @@ def convert(options: argparse.Namespace) -> None:
     from deepgguf.terminal.progress import progress_of
     from deepgguf.terminal.run_command import run_command
 
+    if options.ollama or options.print_modelfile or options.modelfile or options.ollama_way:
+        from deepgguf.cli.ollama import convert_for_ollama
+
+        convert_for_ollama(options)
+        return
     how = given(options, RunChoices)
     api.run_settings(api.output_folder(options.output), **how)  # what makes no sense is said before the work
-    made = _plan(options)
+    made = planned(options)
     if options.json:
         for warning in made.warnings:
             complain(f"warning: {printable(warning, 1000)}")
@@ -47,7 +52,7 @@ def plan(options: argparse.Namespace) -> None:
     if options.type == "all":
         _plan_every_type(options, jobs)
         return
-    made = _plan(options)
+    made = planned(options)
     if options.json:
         from deepgguf.terminal.json_views import plan_view
         from deepgguf.terminal.run_command import run_command
@@ -80,7 +85,8 @@ def _plan_every_type(options: argparse.Namespace, jobs: int) -> None:
     print_page(plan_page.render_types(types, seconds, jobs))
 
 
-def _plan(options: argparse.Namespace) -> "Plan":
+def planned(options: argparse.Namespace) -> "Plan":
+    """The plan that the arguments ask for."""
     import msgspec
 
     from deepgguf import api

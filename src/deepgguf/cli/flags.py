@@ -11,7 +11,7 @@ from deepgguf.choices import Choices, ConversionChoices, Declared, RunChoices, d
 _FLAGS = {"tensor_types": "--tensor-type", "manifest": "--no-manifest", "measure_error": "--report-error"}
 _PLACES = {"source": "SRC", "path": "FILE.gguf", "folder": "DIR"}
 # What messages name besides the choices of a conversion.
-_NAMED = {"output", "shards", "sparse", "remake", *_PLACES}
+_NAMED = {"ollama", "ollama_way", "modelfile", "output", "shards", "sparse", "remake", *_PLACES}
 # A choice, but not a field that a file lacks, which msgspec puts between backticks too.
 _IN_A_MESSAGE = re.compile(r"(?<!required field )`(\w+)(?:=([^`]*))?`")
 

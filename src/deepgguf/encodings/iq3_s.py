@@ -18,6 +18,8 @@ class Iq3S(OfPoints, frozen=True):
     levels = with_signs(_MAGNITUDES)
     given_up = 4.0  # measured: 2.20
     largest_subscale = 31
+    # quantize_row_iq3_s_impl passes over a group of zeros without moving on where it writes.
+    weakness = "IQ3_S puts what follows 32 zeros in a block of 256 in another place"
 
     def groups(self, blocks: Bytes) -> Groups:
         """Steps and levels."""

@@ -75,6 +75,9 @@ class Quantized(Encoding, frozen=True):
     chosen_together: ClassVar[bool] = False
     """Whether levels are chosen several at a time, as a point of a lattice, so that each need not be the nearest."""
 
+    mean_as_step: ClassVar[bool] = False
+    """Whether a group's step is the mean of its magnitudes, so that every error is known."""
+
     given_up: ClassVar[float] = 0.5
     """How far beyond its levels a weight may be, over the block's largest weight; measured: 0.28."""
 
@@ -87,6 +90,9 @@ class Quantized(Encoding, frozen=True):
     The worst measured of types of four bits and more is 0.60, of weights whose outliers an importance matrix declares
     to be worth nothing; tensors that have nothing to do with each other have 1.4.
     """
+
+    weakness: ClassVar[str] = ""
+    """What the quantizer does badly by a fault of its own, which the bytes must have, for where errors are large."""
 
     @property
     def plain(self) -> GGMLType:

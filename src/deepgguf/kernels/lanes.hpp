@@ -35,6 +35,12 @@ typedef Ints Mask;  // a comparison's result: -1 where it holds, 0 where not
 DEEPGGUF_INLINE Floats splat(float value) { return value - Floats{}; }
 DEEPGGUF_INLINE Ints splat(int32_t value) { return value - Ints{}; }
 
+DEEPGGUF_INLINE Floats load(const float * from) {
+    Floats floats;
+    memcpy(&floats, from, sizeof floats);
+    return floats;
+}
+
 DEEPGGUF_INLINE Ints bits_of(Floats f) { return reinterpret_cast<Ints>(f); }
 DEEPGGUF_INLINE Floats float_of(Ints i) { return reinterpret_cast<Floats>(i); }
 

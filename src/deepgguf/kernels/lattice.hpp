@@ -55,6 +55,7 @@ template <class Points> struct Lattice {
 
     uint16_t code[Points::POINTS];
     int16_t place[CODES];  // a point's index, or for another vector -1 less the number of its lists
+    uint8_t vectors[CODES];  // of the list `open`: none for a point, 1, 2, or 3 for any more
     List all[LISTS];       // all that ggml looks at
     List open[LISTS];      // those that no other stands before
     uint16_t entries[Points::LISTED];
@@ -76,6 +77,7 @@ template <class Points> struct Lattice {
             const uint16_t vector = code_of(n);
             if (Points::SET[n / 64] >> n % 64 & 1) {
                 place[vector] = static_cast<int16_t>(points);
+                vectors[vector] = 0;
                 code[points++] = vector;
             } else {
                 others[lists] = vector;
@@ -133,6 +135,8 @@ template <class Points> struct Lattice {
         }
         all[number] = add(near, count);
         open[number] = add(near, keep_open(near, count, ladder(vector)));
+        const int needed = (open[number].count + LANES - 1) / LANES;
+        vectors[vector] = static_cast<uint8_t>(needed < 3 ? needed : 3);
     }
 
     // Drops the points that another one stands before: one that takes some of the same steps and no other. From values

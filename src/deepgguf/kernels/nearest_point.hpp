@@ -24,28 +24,49 @@ DEEPGGUF_INLINE uint32_t lanes_of(Mask mask) {
 #endif
 }
 
-// The smallest of the lanes, none of which is NaN.
-DEEPGGUF_INLINE float smallest_lane(Floats f) {
+// The smallest of the lanes, none of which is NaN, in every lane.
+DEEPGGUF_INLINE Floats smallest_everywhere(Floats f) {
 #if defined(__AVX2__)
     __m256 eight[LANES / 8];
     memcpy(eight, &f, sizeof f);
-    const __m256 both = _mm256_min_ps(eight[0], eight[LANES / 8 - 1]);
-    __m128 half = _mm_min_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1));
-    half = _mm_min_ps(half, _mm_movehl_ps(half, half));
-    return _mm_cvtss_f32(_mm_min_ss(half, _mm_movehdup_ps(half)));
+    __m256 both = _mm256_min_ps(eight[0], eight[LANES / 8 - 1]);
+    both = _mm256_min_ps(both, _mm256_permute2f128_ps(both, both, 1));
+    both = _mm256_min_ps(both, _mm256_permute_ps(both, 0x4E));
+    both = _mm256_min_ps(both, _mm256_permute_ps(both, 0xB1));
+    for (__m256 & part : eight) part = both;
+    memcpy(&f, eight, sizeof f);
+    return f;
 #else
     float lane[LANES];
     memcpy(lane, &f, sizeof lane);
     for (int k = 1; k < LANES; k++) lane[0] = lane[k] < lane[0] ? lane[k] : lane[0];
-    return lane[0];
+    return splat(lane[0]);
+#endif
+}
+
+// The same for two vectors at once.
+DEEPGGUF_INLINE void spread_smallest(Floats f[2]) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    const __m256 halves = _mm256_min_ps(_mm256_unpacklo_ps(f[0], f[1]), _mm256_unpackhi_ps(f[0], f[1]));
+    const __m256 both = _mm256_min_ps(halves, _mm256_permute2f128_ps(halves, halves, 1));
+    const __m256 pairs = _mm256_min_ps(both, _mm256_permute_ps(both, 0x4E));
+    f[0] = _mm256_moveldup_ps(pairs);
+    f[1] = _mm256_movehdup_ps(pairs);
+#else
+    f[0] = smallest_everywhere(f[0]);
+    f[1] = smallest_everywhere(f[1]);
 #endif
 }
 
 DEEPGGUF_INLINE Ints load_codes(const uint16_t * codes) {
+#if defined(__AVX2__) && !defined(__AVX512F__)  // one instruction, which GCC 12 does not find
+    return reinterpret_cast<Ints>(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(codes))));
+#else
     typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
     Halves halves;
     memcpy(&halves, codes, sizeof halves);
     return __builtin_convertvector(halves, Ints);
+#endif
 }
 
 // Something for each level: lane i is of level i, again and again. A vector is too short for eight levels where LANES is 4.
@@ -89,11 +110,6 @@ struct Target {
     const ByLevel * levels;
 };
 
-struct Found {
-    uint32_t code;
-    bool certain;  // no other comes within `doubt`
-};
-
 // The terms of all levels at a scale, by coordinate.
 template <class Points>
 DEEPGGUF_INLINE void set_terms(const Target & target, float scale, ByLevel terms[Points::COORDS]) {
@@ -114,89 +130,35 @@ template <class Points> DEEPGGUF_INLINE Floats errors_of(Ints codes, const ByLev
 // Vectors of the longest list.
 template <class Points> constexpr int longest() { return (Points::POINTS < 304 ? Points::POINTS : 304) / LANES + 1; }
 
-// The first of the smallest of `count` errors. Where none is less than FLT_MAX, ggml ends itself; here it is the first.
-DEEPGGUF_INLINE Found pick(const uint16_t * list, int count, const Floats * error, Floats best, float doubt) {
-    constexpr int AT_A_TIME = 64;
-    const float smallest = smallest_lane(best);
-    int within = 0, first = -1;
-    for (int start = 0; start < count && first < 0; start += AT_A_TIME) {
-        uint64_t near = 0, equal = 0;
-        for (int i = start; i < count && i < start + AT_A_TIME; i += LANES) {
-            near |= static_cast<uint64_t>(lanes_of(error[i / LANES] <= splat(smallest + doubt))) << (i - start);
-            equal |= static_cast<uint64_t>(lanes_of(error[i / LANES] == splat(smallest))) << (i - start);
-        }
-        if (count - start < AT_A_TIME) near &= (uint64_t(1) << (count - start)) - 1;
-        within += near == 0 ? 0 : (near & (near - 1)) == 0 ? 1 : 2;
-        if (equal) first = start + __builtin_ctzll(equal);
-    }
-    const int place = first < 0 ? 0 : first;
-    return {list[place], within == 1 && count <= AT_A_TIME};
-}
-
-// The same for one vector of errors.
-DEEPGGUF_INLINE Found pick(const uint16_t * list, int count, Floats error, float doubt) {
-    const float smallest = smallest_lane(smaller(error, splat(FLOAT_MAX)));
-    const uint32_t within = lanes_of(error <= splat(smallest + doubt)) & ((2u << (count - 1)) - 1u);
-    const auto place = static_cast<uint32_t>(__builtin_ctz(lanes_of(error == splat(smallest)) | 1u << LANES));
-    const uint32_t found = place < LANES ? place : 0;
-    return {list[found], within != 0 && (within & (within - 1)) == 0};
-}
-
-template <class Points>
-__attribute__((noinline)) static Found nearest_of_many(const uint16_t * list, int count, const Target & target, float scale,
-                                                       float doubt) {
+// The point of a list with the smallest error at a scale, the first of several. Where no error is less than FLT_MAX, ggml
+// ends itself; here it is the first point. SIZE: vectors of the list; 0 if that is known at run time only.
+template <class Points, int SIZE>
+DEEPGGUF_INLINE uint16_t nearest_of(const uint16_t * list, int count, const Target & target, float scale) {
+    const int vectors = SIZE ? SIZE : (count + LANES - 1) / LANES;
     ByLevel terms[Points::COORDS];
     set_terms<Points>(target, scale, terms);
-    Floats error[longest<Points>()], best = splat(FLOAT_MAX);
-    for (int i = 0; i < count; i += LANES) {
-        error[i / LANES] = errors_of<Points>(load_codes(list + i), terms);
-        best = smaller(error[i / LANES], best);
+    Floats error[SIZE ? SIZE : longest<Points>()], best = splat(FLOAT_MAX);
+    for (int p = 0; p < vectors; p++) {
+        error[p] = errors_of<Points>(load_codes(list + p * LANES), terms);
+        best = smaller(error[p], best);
     }
-    return pick(list, count, error, best, doubt);
+    best = smallest_everywhere(best);
+    if (SIZE) {
+        uint64_t equal = 0;
+        for (int p = 0; p < SIZE; p++) equal |= static_cast<uint64_t>(lanes_of(error[p] == best)) << p * LANES;
+        return list[equal ? __builtin_ctzll(equal) : 0];
+    }
+    for (int p = 0; p < vectors; p++) {
+        const uint32_t equal = lanes_of(error[p] == best);
+        if (equal) return list[p * LANES + __builtin_ctz(equal)];
+    }
+    return list[0];
 }
 
 template <class Points>
-static inline Found nearest_point(const uint16_t * list, int count, const Target & target, float scale, float doubt) {
-    if (count > LANES) return nearest_of_many<Points>(list, count, target, scale, doubt);
-    ByLevel terms[Points::COORDS];
-    set_terms<Points>(target, scale, terms);
-    return pick(list, count, errors_of<Points>(load_codes(list), terms), doubt);
-}
-
-// The error of one point, rounded a little differently.
-template <class Points> static inline float error_of(uint32_t code, const Target & target, float scale) {
-    float sum = 0.0f;
-    for (int j = 0; j < Points::COORDS; j++) {
-        const auto level = code >> Points::BITS * j & ((1u << Points::BITS) - 1u);
-        const float off = scale * static_cast<float>(2 * level + 1) - target.x[j];
-        sum += target.weight[j] * off * off;
-    }
-    return sum;
-}
-
-// The best points at two scales.
-template <class Points>
-static inline void nearest_points(const uint16_t * list, int count, const Target & target, float scale0, float scale1,
-                                  float doubt, Found found[2]) {
-    ByLevel terms0[Points::COORDS], terms1[Points::COORDS];
-    set_terms<Points>(target, scale0, terms0);
-    set_terms<Points>(target, scale1, terms1);
-    if (count > LANES) {
-        Floats error0[longest<Points>()], error1[longest<Points>()], best0 = splat(FLOAT_MAX), best1 = best0;
-        for (int i = 0; i < count; i += LANES) {
-            const Ints codes = load_codes(list + i);
-            error0[i / LANES] = errors_of<Points>(codes, terms0);
-            error1[i / LANES] = errors_of<Points>(codes, terms1);
-            best0 = smaller(error0[i / LANES], best0);
-            best1 = smaller(error1[i / LANES], best1);
-        }
-        found[0] = pick(list, count, error0, best0, doubt);
-        found[1] = pick(list, count, error1, best1, doubt);
-        return;
-    }
-    const Ints codes = load_codes(list);
-    found[0] = pick(list, count, errors_of<Points>(codes, terms0), doubt);
-    found[1] = pick(list, count, errors_of<Points>(codes, terms1), doubt);
+__attribute__((noinline)) static uint16_t nearest_point(const uint16_t * list, int count, const Target & target,
+                                                        float scale) {
+    return nearest_of<Points, 0>(list, count, target, scale);
 }
 
 }  // namespace DEEPGGUF_LEVEL

@@ -27,31 +27,32 @@ struct Iq2Xxs {
     static constexpr float STEP = 0.1f;
     static constexpr Again AGAIN = Again::ALL;
 
-    static void encode(const float * x, const float * importance, uint8_t * out) {
+    static void encode(const float * x, const float * importance, float squares, uint8_t * out) {
         Signed block;
-        weigh_by_importance(x, importance, sum_of_squares(x) / static_cast<float>(SUPERBLOCK), block.weight);
+        weigh_by_importance(x, importance, squares / static_cast<float>(SUPERBLOCK), block.weight);
         split_signs(x, block);
         make_signs_even(x, block);
-        float first[SUBBLOCKS], scale[SUBBLOCKS] = {}, largest = 0.0f;
+        float first[SUBBLOCKS], range[SUBBLOCKS];
         first_scales(block, first);
-        uint32_t words[2 * SUBBLOCKS] = {};
-        memset(out, 0, BYTES);
         for (int j = 0; j < SUBBLOCKS; j++) {
-            const float range = first[j] * 3.0f;
-            if (largest_of<SUBBLOCK>(block.x + SUBBLOCK * j) < NEGLIGIBLE || range <= 0.0f) continue;
-            Stored<4> stored;
-            fit_subblock<Iq2Xxs>(block, SUBBLOCK * j, range, first[j], block.signs + 4 * j, stored);
-            for (int k = 0; k < 4; k++) {
-                words[2 * j] |= stored.index[k] << 8 * k;
-                words[2 * j + 1] |= static_cast<uint32_t>(block.signs[4 * j + k]) << 7 * k;
-            }
-            scale[j] = stored.scale;
-            largest = largest > stored.scale ? largest : stored.scale;
+            range[j] = first[j] * 3.0f;
+            if (largest_of<SUBBLOCK>(block.x + SUBBLOCK * j) < NEGLIGIBLE || range[j] <= 0.0f) range[j] = 0.0f;
         }
+        Stored<Iq2Xxs> stored;
+        const float largest = fit_superblock<Iq2Xxs>(block, range, first, stored);
+        memset(out, 0, BYTES);
         if (largest == 0.0f) return;
         const Unit unit = unit_of(largest);
         store_half(out, unit.d);
-        for (int j = 0; j < SUBBLOCKS; j++) words[2 * j + 1] |= four_bit_scale(unit.inverse, scale[j]) << 28;
+        uint32_t words[2 * SUBBLOCKS] = {};
+        for (int j = 0; j < SUBBLOCKS; j++) {
+            words[2 * j + 1] = four_bit_scale(unit.inverse, stored.scale[j]) << 28;
+            if (range[j] == 0.0f) continue;
+            for (int k = 0; k < 4; k++) {
+                words[2 * j] |= stored.index[4 * j + k] << 8 * k;
+                words[2 * j + 1] |= static_cast<uint32_t>(block.signs[4 * j + k]) << 7 * k;
+            }
+        }
         memcpy(out + 2, words, sizeof words);
     }
 
@@ -81,6 +82,15 @@ inline void store_scales(uint8_t * out, float inverse, const float * scale) {
     }
 }
 
+// What VectorFit needs to know: the largest value of every sub-block, 0 for an empty one, and the scale for that.
+template <int N> inline void set_ranges(const Signed & block, float negligible, float * range, float * first) {
+    for (int j = 0; j < SUPERBLOCK / N; j++) {
+        const float max = largest_of<N>(block.x + N * j);
+        range[j] = max < negligible ? 0.0f : max;
+        first[j] = max / TOP;
+    }
+}
+
 // d; for each vector 9 bits of index and 7 signs; 8 bytes of scales.
 struct Iq2Xs {
     using Points = Iq2XsPoints;
@@ -88,30 +98,26 @@ struct Iq2Xs {
     static constexpr float STEP = 0.1f;
     static constexpr Again AGAIN = Again::OFF_LATTICE;
 
-    static void encode(const float * x, const float * importance, uint8_t * out) {
+    static void encode(const float * x, const float * importance, float squares, uint8_t * out) {
         Signed block;
-        weigh_by_importance(x, importance, sum_of_squares(x) / static_cast<float>(SUPERBLOCK), block.weight);
+        weigh_by_importance(x, importance, squares / static_cast<float>(SUPERBLOCK), block.weight);
         split_signs(x, block);
         make_signs_even(x, block);
-        float scale[SUBBLOCKS] = {}, largest = 0.0f;
-        uint16_t vectors[2 * SUBBLOCKS] = {};
+        float range[SUBBLOCKS], first[SUBBLOCKS];
+        set_ranges<SUBBLOCK>(block, NEGLIGIBLE, range, first);
+        Stored<Iq2Xs> stored;
+        const float largest = fit_superblock<Iq2Xs>(block, range, first, stored);
         memset(out, 0, BYTES);
-        for (int j = 0; j < SUBBLOCKS; j++) {
-            const float max = largest_of<SUBBLOCK>(block.x + SUBBLOCK * j);
-            if (max < NEGLIGIBLE) continue;
-            Stored<2> stored;
-            fit_subblock<Iq2Xs>(block, SUBBLOCK * j, max, max / TOP, block.signs + 2 * j, stored);
-            for (int k = 2 * j; k < 2 * j + 2; k++) {
-                vectors[k] = static_cast<uint16_t>(stored.index[k % 2] | static_cast<uint32_t>(block.signs[k]) << 9);
-            }
-            scale[j] = stored.scale;
-            largest = largest > stored.scale ? largest : stored.scale;
-        }
         if (largest == 0.0f) return;
+        uint16_t vectors[2 * SUBBLOCKS] = {};
+        for (int k = 0; k < 2 * SUBBLOCKS; k++) {
+            if (range[k / 2] == 0.0f) continue;
+            vectors[k] = static_cast<uint16_t>(stored.index[k] | static_cast<uint32_t>(block.signs[k]) << 9);
+        }
         const Unit unit = unit_of(largest);
         store_half(out, unit.d);
         memcpy(out + 2, vectors, sizeof vectors);
-        store_scales(out + 66, unit.inverse, scale);
+        store_scales(out + 66, unit.inverse, stored.scale);
     }
 };
 
@@ -123,34 +129,30 @@ struct Iq2S {
     static constexpr Again AGAIN = Again::OFF_LATTICE;
 
     // Where every scale is zero, the indices and signs that were found stay, as in ggml.
-    static void encode(const float * x, const float * importance, uint8_t * out) {
+    static void encode(const float * x, const float * importance, float squares, uint8_t * out) {
         Signed block;
-        weigh(x, importance, block.weight);
+        weigh(x, importance, squares, block.weight);
         split_signs(x, block);
-        float scale[SUBBLOCKS] = {}, largest = 0.0f;
+        float range[SUBBLOCKS], first[SUBBLOCKS];
+        set_ranges<SUBBLOCK>(block, NEGLIGIBLE, range, first);
+        Stored<Iq2S> stored;
+        const float largest = fit_superblock<Iq2S>(block, range, first, stored);
         uint8_t *indices = out + 2, *signs = out + 34, *high_bits = out + 66;
         memset(out, 0, BYTES);
-        for (int j = 0; j < SUBBLOCKS; j++) {
-            const float max = largest_of<SUBBLOCK>(block.x + SUBBLOCK * j);
-            if (max < NEGLIGIBLE) continue;
-            Stored<2> stored;
-            fit_subblock<Iq2S>(block, SUBBLOCK * j, max, max / TOP, block.signs + 2 * j, stored);
-            for (int k = 2 * j; k < 2 * j + 2; k++) {
-                indices[k] = static_cast<uint8_t>(stored.index[k % 2]);
-                high_bits[k / 4] = static_cast<uint8_t>(high_bits[k / 4] | stored.index[k % 2] >> 8 << 2 * (k % 4));
-                signs[k] = block.signs[k];
-            }
-            scale[j] = stored.scale;
-            largest = largest > stored.scale ? largest : stored.scale;
+        for (int k = 0; k < 2 * SUBBLOCKS; k++) {
+            if (range[k / 2] == 0.0f) continue;
+            indices[k] = static_cast<uint8_t>(stored.index[k]);
+            high_bits[k / 4] = static_cast<uint8_t>(high_bits[k / 4] | stored.index[k] >> 8 << 2 * (k % 4));
+            signs[k] = block.signs[k];
         }
         if (largest == 0.0f) return;
         const Unit unit = unit_of(largest);
         store_half(out, unit.d * SCALE_FACTOR);
-        store_scales(out + 74, unit.inverse, scale);
+        store_scales(out + 74, unit.inverse, stored.scale);
     }
 
-    static void weigh(const float * x, const float * importance, float * weight) {
-        const float mean_square = 2.0f * sum_of_squares(x) / static_cast<float>(SUPERBLOCK);
+    static void weigh(const float * x, const float * importance, float squares, float * weight) {
+        const float mean_square = 2.0f * squares / static_cast<float>(SUPERBLOCK);
         if (importance) return weigh_by_importance(x, importance, mean_square, weight);
         for (int i = 0; i < SUPERBLOCK; i++) weight[i] = 0.25f * mean_square + x[i] * x[i];
     }
@@ -159,14 +161,14 @@ struct Iq2S {
 }  // namespace
 
 void add_IQ2_XXS(Table & table) {
-    table.quantize[IQ2_XXS] = quantize_each<Iq2Xxs>;
+    table.quantize[IQ2_XXS] = quantize_by_squares<Iq2Xxs>;
     table.needs_importance[IQ2_XXS] = true;
 }
 void add_IQ2_XS(Table & table) {
-    table.quantize[IQ2_XS] = quantize_each<Iq2Xs>;
+    table.quantize[IQ2_XS] = quantize_by_squares<Iq2Xs>;
     table.needs_importance[IQ2_XS] = true;
 }
-void add_IQ2_S(Table & table) { table.quantize[IQ2_S] = quantize_each<Iq2S>; }
+void add_IQ2_S(Table & table) { table.quantize[IQ2_S] = quantize_by_squares<Iq2S>; }
 
 }  // namespace DEEPGGUF_LEVEL
 }  // namespace deepgguf

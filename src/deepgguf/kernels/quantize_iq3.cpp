@@ -10,11 +10,20 @@ namespace {
 constexpr int SUBBLOCK = 32, SUBBLOCKS = SUPERBLOCK / SUBBLOCK, VECTORS = SUBBLOCK / 4;
 constexpr float TOP = 15.0f;
 
-void weigh(const float * x, const float * importance, Signed & block) {
+void weigh(const float * x, const float * importance, float squares, Signed & block) {
     if (importance) {
-        weigh_by_importance(x, importance, 2.0f * sum_of_squares(x) / static_cast<float>(SUPERBLOCK), block.weight);
+        weigh_by_importance(x, importance, 2.0f * squares / static_cast<float>(SUPERBLOCK), block.weight);
     } else {
         for (int i = 0; i < SUPERBLOCK; i++) block.weight[i] = x[i] * x[i];
+    }
+}
+
+// What VectorFit needs to know: the largest value of every sub-block, 0 for an empty one, and the scale for that.
+void set_ranges(const Signed & block, float negligible, float * range, float * first) {
+    for (int j = 0; j < SUBBLOCKS; j++) {
+        const float max = largest_of<SUBBLOCK>(block.x + SUBBLOCK * j);
+        range[j] = max < negligible ? 0.0f : max;
+        first[j] = max / TOP;
     }
 }
 
@@ -25,32 +34,26 @@ struct Iq3Xxs {
     static constexpr float STEP = 0.2f, NEGLIGIBLE = 1e-8f, SCALE_FACTOR = 1.0125f;
     static constexpr Again AGAIN = Again::OFF_LATTICE;
 
-    static void encode(const float * x, const float * importance, uint8_t * out) {
+    static void encode(const float * x, const float * importance, float squares, uint8_t * out) {
         Signed block;
-        weigh(x, importance, block);
+        weigh(x, importance, squares, block);
         split_signs(x, block);
         make_signs_even(x, block);
-        float scale[SUBBLOCKS] = {}, largest = 0.0f;
-        uint32_t words[SUBBLOCKS] = {};
-        uint8_t * indices = out + 2;
+        float range[SUBBLOCKS], first[SUBBLOCKS];
+        set_ranges(block, NEGLIGIBLE, range, first);
+        Stored<Iq3Xxs> stored;
+        const float largest = fit_superblock<Iq3Xxs>(block, range, first, stored);
         memset(out, 0, BYTES);
-        for (int j = 0; j < SUBBLOCKS; j++) {
-            const float max = largest_of<SUBBLOCK>(block.x + SUBBLOCK * j);
-            if (max < NEGLIGIBLE) continue;
-            Stored<VECTORS> stored;
-            fit_subblock<Iq3Xxs>(block, SUBBLOCK * j, max, max / TOP, block.signs + 4 * j, stored);
-            for (int v = 0; v < VECTORS; v++) indices[VECTORS * j + v] = static_cast<uint8_t>(stored.index[v]);
-            for (int k = 0; k < 4; k++) words[j] |= static_cast<uint32_t>(block.signs[4 * j + k]) << 7 * k;
-            scale[j] = stored.scale;
-            largest = largest > stored.scale ? largest : stored.scale;
-        }
-        if (largest == 0.0f) {
-            memset(out, 0, BYTES);
-            return;
-        }
+        if (largest == 0.0f) return;
         const float d = largest / 31.0f, inverse = 1.0f / d;
         store_half(out, d * SCALE_FACTOR);
-        for (int j = 0; j < SUBBLOCKS; j++) words[j] |= four_bit_scale(inverse, scale[j]) << 28;
+        uint32_t words[SUBBLOCKS];
+        for (int j = 0; j < SUBBLOCKS; j++) {
+            words[j] = four_bit_scale(inverse, stored.scale[j]) << 28;
+            if (range[j] == 0.0f) continue;
+            for (int v = VECTORS * j; v < VECTORS * (j + 1); v++) out[2 + v] = static_cast<uint8_t>(stored.index[v]);
+            for (int k = 0; k < 4; k++) words[j] |= static_cast<uint32_t>(block.signs[4 * j + k]) << 7 * k;
+        }
         memcpy(out + 66, words, sizeof words);
     }
 };
@@ -64,32 +67,31 @@ struct Iq3S {
 
     // ggml does not move on to the next sub-block's indices and signs after one of zeros, but to its ninth bits and its
     // scale: what comes after 32 zeros decodes to something else. The bytes are the same here.
-    static void encode(const float * x, const float * importance, uint8_t * out) {
+    static void encode(const float * x, const float * importance, float squares, uint8_t * out) {
         Signed block;
-        weigh(x, importance, block);
+        weigh(x, importance, squares, block);
         split_signs(x, block);
-        float scale[SUBBLOCKS] = {}, largest = 0.0f;
+        float range[SUBBLOCKS], first[SUBBLOCKS];
+        set_ranges(block, 0.0f, range, first);
+        Stored<Iq3S> stored;
+        const float largest = fit_superblock<Iq3S>(block, range, first, stored);
         uint8_t *indices = out + 2, *ninth_bits = out + 66, *signs = out + 74, *scales = out + 106;
         memset(out, 0, BYTES);
         for (int j = 0; j < SUBBLOCKS; j++) {
-            const float max = largest_of<SUBBLOCK>(block.x + SUBBLOCK * j);
-            if (max == 0.0f) continue;
-            Stored<VECTORS> stored;
-            fit_subblock<Iq3S>(block, SUBBLOCK * j, max, max / TOP, block.signs + 4 * j, stored);
+            if (range[j] == 0.0f) continue;
             for (int v = 0; v < VECTORS; v++) {
-                *indices++ = static_cast<uint8_t>(stored.index[v]);
-                ninth_bits[j] = static_cast<uint8_t>(ninth_bits[j] | stored.index[v] >> 8 << v);
+                const uint32_t index = stored.index[VECTORS * j + v];
+                *indices++ = static_cast<uint8_t>(index);
+                ninth_bits[j] = static_cast<uint8_t>(ninth_bits[j] | index >> 8 << v);
             }
             memcpy(signs, block.signs + 4 * j, 4);
             signs += 4;
-            scale[j] = stored.scale;
-            largest = largest > stored.scale ? largest : stored.scale;
         }
         if (largest == 0.0f) return;
         const float d = largest / 31.0f, inverse = 1.0f / d;
         store_half(out, d * SCALE_FACTOR);
         for (int j = 0; j < SUBBLOCKS; j += 2) {
-            const uint32_t pair = four_bit_scale(inverse, scale[j]) | four_bit_scale(inverse, scale[j + 1]) << 4;
+            const uint32_t pair = four_bit_scale(inverse, stored.scale[j]) | four_bit_scale(inverse, stored.scale[j + 1]) << 4;
             scales[j / 2] = static_cast<uint8_t>(pair);
         }
     }
@@ -97,8 +99,8 @@ struct Iq3S {
 
 }  // namespace
 
-void add_IQ3_XXS(Table & table) { table.quantize[IQ3_XXS] = quantize_each<Iq3Xxs>; }
-void add_IQ3_S(Table & table) { table.quantize[IQ3_S] = quantize_each<Iq3S>; }
+void add_IQ3_XXS(Table & table) { table.quantize[IQ3_XXS] = quantize_by_squares<Iq3Xxs>; }
+void add_IQ3_S(Table & table) { table.quantize[IQ3_S] = quantize_by_squares<Iq3S>; }
 
 }  // namespace DEEPGGUF_LEVEL
 }  // namespace deepgguf

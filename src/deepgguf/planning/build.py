@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
+from deepgguf.checkpoint.importance import TensorImportance
 from deepgguf.choices import FileKind
 from deepgguf.encodings import PLAIN, encoding_of
 from deepgguf.encodings.encoding import Encoding
@@ -248,11 +249,18 @@ def _tensor(
 ) -> PlannedTensor:
     view = _flat(sourced) if info.type in PLAIN else sourced.output.view
     note = sourced.note or _note(typed, info.shape[-1])
-    importance = served[info.name].importance if typed.weighted else None
-    encoding = encoding_of(info.type)
-    if importance and isinstance(encoding, Quantized) and encoding.needs_importance:
-        importance = importance.filled()
+    importance = _importance(served[info.name].importance, encoding_of(info.type)) if typed.weighted else None
     return PlannedTensor(info, view, sourced.sources, sourced.plain_type, note, importance, target.direct)
+
+
+def _importance(found: TensorImportance | None, encoding: Encoding) -> TensorImportance | None:
+    """What is used of a tensor's importance: what is no more than near to it, a mean, only by a type that needs some.
+
+    The others have equal weights there, as llama-quantize gives them.
+    """
+    if found and isinstance(encoding, Quantized) and encoding.needs_importance:
+        return found.filled()
+    return None if found and found.averaged else found
 
 
 def _note(typed: TypedTensor, row: int) -> str:

@@ -77,4 +77,5 @@ def _of_experts(name: str, length: int, matrices: int, matrix: ImportanceMatrix)
         return None
     offsets = tuple(run.offsets[0] if run else 0 for run in runs)
     counts = tuple(run.counts[0] if run else 0 for run in runs)
-    return TensorImportance(name, length, offsets, counts, tuple(range(matrices)))
+    blank = tuple(i for i, run in enumerate(runs) if run is None or run.blank)
+    return TensorImportance(name, length, offsets, counts, tuple(range(matrices)), blank)

@@ -8,7 +8,7 @@ import msgspec
 from deepgguf.encodings import encoding_of
 from deepgguf.encodings.quantized import Quantized
 from deepgguf.errors import CheckpointError, UsageError
-from deepgguf.formats.gguf.types import GGMLType
+from deepgguf.formats.gguf.types import GGMLType, block_of
 from deepgguf.recipes.fallback import fitting_type
 from deepgguf.recipes.mixture import Place, mixture_type
 from deepgguf.recipes.patterns import Chooses, TypePattern, first_match
@@ -95,6 +95,10 @@ class TypeChoices(msgspec.Struct, frozen=True):
     leave_output: bool = False
 
 
+class UnfitError(UsageError):
+    """A mixture that cannot be made of this model, as rows fit neither its type nor one to fall back to."""
+
+
 class Origin(enum.Enum):
     """Where a tensor's type comes from."""
 
@@ -102,7 +106,6 @@ class Origin(enum.Enum):
     CHOSEN = "the user's choice"
     PINNED = "the target's exception"
     FALLBACK = "a fallback, because the wanted type does not fit the rows"
-    UNFIT = "unquantized, because no type fits the rows"
     KEPT = "unquantized by rule"
 
 
@@ -130,7 +133,8 @@ def choose_types(
     The result does not depend on the order: tensors are counted in llama-quantize's own.
 
     Raises:
-        UsageError: the recipe needs an importance matrix, and there is none or it lacks a tensor.
+        UsageError: the recipe needs an importance matrix, and there is none or it lacks a tensor; or a tensor's rows do
+            not fit its type, which has no fallback (UnfitError if that is the recipe's).
         CheckpointError: what the importance matrix has for a tensor does not have its size.
     """
     given = tuple(tensors)
@@ -192,7 +196,10 @@ def _asked_for(
 def _typed(tensor: TensorToType, wanted: GGMLType, origin: Origin, choices: TypeChoices) -> TypedTensor:
     fitting = fitting_type(wanted, tensor.row)
     if fitting is None:
-        return TypedTensor(tensor.name, tensor.type, wanted, Origin.UNFIT)
+        block = block_of(wanted).weights
+        found = f"rows of {tensor.row} are not a multiple of {block}, and {wanted.name} has no type to fall back to"
+        error = UnfitError if origin is Origin.RECIPE else UsageError
+        raise error(tensor.name, found, "choose another type for it by `tensor_types`")
     origin = origin if fitting is wanted else Origin.FALLBACK
     return TypedTensor(tensor.name, fitting, wanted, origin, _is_weighted(tensor, fitting, choices))
 

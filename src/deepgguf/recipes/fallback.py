@@ -4,6 +4,8 @@ from deepgguf.encodings import encoding_of
 from deepgguf.encodings.quantized import Quantized
 from deepgguf.formats.gguf.types import GGMLType, block_of
 
+_NARROWEST = 32  # weights in a block
+
 
 def fits(type: GGMLType, row: int) -> bool:
     """Whether a row of so many weights is a whole number of the type's blocks."""
@@ -11,15 +13,15 @@ def fits(type: GGMLType, row: int) -> bool:
 
 
 def fitting_type(wanted: GGMLType, row: int) -> GGMLType | None:
-    """The wanted type if it fits the row, else the type to fall back to; None where llama-quantize gives up.
+    """The wanted type if it fits the row, else that to fall back to; None where llama-quantize ends for want of one.
 
-    Rows that are not a multiple of 32 become F16 if a type of blocks of 256 was wanted; for a type of blocks of 32
-    llama-quantize knows no fallback, and ends.
+    That is F16 if the row is not a multiple of 32. Wider types without a narrower one (Q1_0, NVFP4) have no fallback
+    (llama-quant.cpp, tensor_type_fallback).
     """
     if fits(wanted, row):
         return wanted
     encoding = encoding_of(wanted)
     narrower = encoding.narrower if isinstance(encoding, Quantized) else None
-    if narrower is None:
+    if narrower is None and block_of(wanted).weights > _NARROWEST:
         return None
-    return narrower if fits(narrower, row) else GGMLType.F16
+    return narrower if narrower and fits(narrower, row) else GGMLType.F16

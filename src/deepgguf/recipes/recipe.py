@@ -25,7 +25,7 @@ class Recipe(msgspec.Struct, frozen=True):
 
 _NAMES = (
     "q4_0 q4_1 q8_0 q5_0 q5_1 q2_k q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m q6_k q2_k_s iq4_nl iq4_xs "
-    "mxfp4_moe iq1_s iq1_m iq2_xxs iq2_xs iq2_s iq2_m iq3_xxs iq3_xs iq3_s iq3_m tq1_0 tq2_0 q2_0"
+    "mxfp4_moe iq1_s iq1_m iq2_xxs iq2_xs iq2_s iq2_m iq3_xxs iq3_xs iq3_s iq3_m tq1_0 tq2_0 q1_0 q2_0"
 )
 _VARIANT = re.compile("_(S|M|L|MOE)$")  # of a type's mixtures
 _OF_ANOTHER_NAME = {

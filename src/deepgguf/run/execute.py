@@ -4,7 +4,6 @@ One coordinator, the caller's thread, consumes the results: tally, journal and p
 windows.
 """
 
-import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 from deepgguf.errors import ChangedError, CheckpointError, OutputError
 from deepgguf.executors.executor import Executor, Progress
+from deepgguf.executors.threads import Threads
 from deepgguf.formats.json_bytes import utf8_text
 from deepgguf.formats.manifest import Manifest
 from deepgguf.planning.identity import file_identity
@@ -59,6 +59,9 @@ def execute(
         opener = Opener(disk, settings, executor, progress, named=resumes_named(settings, jobs))
         for job in jobs:  # one by one into the list, so that those already open are closed if one cannot be
             runs.append(opener.open(job))
+            # Only of this process's own threads is it certain that what they wrote can be read here at once.
+            if settings.sha256 and isinstance(executor, Threads):
+                runs[-1].follow()
         disk.sync_folder(settings.folder)
         worker = stack.enter_context(closing(_worker(plan, disk, runs, settings, executor)))
         written = _make(plan, worker, executor, runs, progress)
@@ -161,7 +164,7 @@ def _finish(
     for run in runs:
         if run.part:
             run.part.complete()
-        sha256 = _sha256(run) if settings.sha256 else ""
+        sha256 = run.sha256() if settings.sha256 else ""
         reports.append(FileReport(run.paths.final, run.file.size, run.tally.results, sha256))
     plan.source.check_unchanged(plan.sources)
     for run, job, report in reversed([*zip(runs, jobs, reports, strict=True)]):
@@ -190,9 +193,3 @@ def _give_name(disk: Disk, run: FileRun, manifest: Manifest | None) -> None:
         else:
             disk.remove(run.paths.manifest)
             disk.remove(run.paths.manifest_part)
-
-
-def _sha256(run: FileRun) -> str:
-    path = run.paths.part if run.part else run.paths.final
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,5 +1,6 @@
 """One output file on its way: its part, its journal, and what is already there from an interrupted run."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
@@ -12,6 +13,7 @@ from deepgguf.formats.manifest import read_manifest
 from deepgguf.run.claims import read_pieces, verified_claims
 from deepgguf.run.disk import Disk, must_be_ours
 from deepgguf.run.file_job import FileJob
+from deepgguf.run.following_hash import FollowingHash
 from deepgguf.run.journal import Finished, Journal, JournalHeader, reopen_journal, start_journal
 from deepgguf.run.outputs import refuse_existing
 from deepgguf.run.part_file import PartFile, paddings, planned_header
@@ -35,6 +37,8 @@ class FileRun:
         self.resumed = 0
         self.recorded = 0
         self._pending: list[Finished] = []
+        self._hash: FollowingHash | None = None
+        self._next = 0  # the first piece that is not finished, as far as has been looked
 
     def resume(self, claimed: Mapping[int, Finished], executor: Executor, progress: Progress) -> None:
         """Counts as finished what the journal claims and the file holds; `resumed` is how many bytes that is."""
@@ -60,6 +64,23 @@ class FileRun:
             self.resumed += nbytes
         return [result.digest for result in self.tally.results] == [tensor.digest for tensor in manifest.tensors]
 
+    def follow(self) -> None:
+        """Has the SHA-256 of the file keep up with what is written of it from here on."""
+        if self.part:
+            self._hash = FollowingHash(self.part.fd, planned_header(self.file), self.file.size)
+
+    def sha256(self) -> str:
+        """The SHA-256 of the file, which is complete. OutputError if it cannot be read."""
+        path = self.paths.part if self.part else self.paths.final
+        try:
+            if self._hash:
+                return self._hash.hexdigest()
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            found = f"reading it to hash it failed: {error.strerror}"
+            raise OutputError(path, found, "check the disk, then run again with `resume=True`") from None
+
     @property
     def unfinished(self) -> int:
         """How many tensors have pieces that are still to be made."""
@@ -70,6 +91,15 @@ class FileRun:
         finished = Finished(result.number, result.digest, result.counts)
         self._pending.append(finished)
         self.tally.finish(finished, result.squares)
+        if self._hash:
+            self._hash.follow(self._whole())
+
+    def _whole(self) -> int:
+        """The byte up to which the file is whole from its beginning on."""
+        count = self.numbering.count
+        while self._next < count and self.tally.is_finished(self._next):
+            self._next += 1
+        return self.file.size if self._next == count else self.numbering.offset(self.numbering.place(self._next))
 
     def record(self) -> None:
         """Syncs the data written so far, then says so in the journal.
@@ -90,6 +120,8 @@ class FileRun:
 
     def close(self) -> None:
         """Closes part and journal."""
+        if self._hash:
+            self._hash.close()
         if self.part:
             self.part.close()
         if self._journal:

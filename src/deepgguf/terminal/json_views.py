@@ -1,6 +1,7 @@
 """Plans and reports as a script wants them: a tensor's sources are counted, long arrays shown as their length."""
 
 from deepgguf.formats.gguf.types import Value
+from deepgguf.ollama.request import OllamaReport
 from deepgguf.planning.machines import smallest_machine
 from deepgguf.planning.needs import memory_needed
 from deepgguf.planning.schema import Plan, PlannedFile, PlannedTensor
@@ -36,6 +37,17 @@ def report_view(plan: Plan, report: Report, run: str | None) -> dict[str, object
     largest = {type: _error(tensor) for type, tensor in report.largest_errors.items()}
     measured: dict[str, object] = {"quantization_error": errors, "largest_error": largest} if errors else {}
     return _head(plan, run) | recipe | work | report.counts._asdict() | {"files": files} | measured
+
+
+def ollama_view(report: OllamaReport) -> dict[str, object]:
+    """The model in Ollama: its name, the way that was taken, the SHA-256 of its files as they were given, a command."""
+    return {
+        "name": report.name,
+        "way": report.way,
+        "where": report.where,
+        "sha256": report.sha256,
+        "run": report.command,
+    }
 
 
 def _error(tensor: TensorResult) -> dict[str, object]:

@@ -45,4 +45,4 @@ def _show(total: int, what: str, done: list[int], stop: threading.Event) -> None
         task = progress.add_task(what, total=total)
         progress.tasks[0].start_time = began
         while not stop.wait(_REFRESH_SECONDS):
-            progress.update(task, completed=done[0])
+            progress.update(task, completed=done[0], total=max(total, done[0]))  # what is sent counts once more

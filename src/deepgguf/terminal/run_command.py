@@ -4,9 +4,12 @@ import os
 import re
 import shlex
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from deepgguf.formats.gguf.types import Value
+from deepgguf.ollama.modelfile import Modelfile
+from deepgguf.ollama.needs import Said, becomes_q8_0, modelfile_for
 from deepgguf.planning.schema import Plan, PlannedFile
 
 _PLAIN = frozenset(f"{string.ascii_letters}{string.digits}/._")
@@ -23,7 +26,7 @@ def run_command(plan: Plan, folder: Path) -> str | None:
     if len(text) < _files(plan) or plan.mtp == "only":
         return None
     if plan.target == "ollama":
-        return None if _breaks_a_line([*text, *mmproj]) else _ollama([*text, *mmproj])
+        return None if _breaks_a_line(text + mmproj) else _ollama(text + mmproj, _needs(plan))
     # llama.cpp takes the first file of a split set.
     return (
         _shell("llama-mtmd-cli", "-m", text[0], "--mmproj", *mmproj) if mmproj else _shell("llama-cli", "-m", text[0])
@@ -49,6 +52,8 @@ def how_to_run(plan: Plan, folder: Path) -> list[str]:
     lines = [f"run it: {command}"]
     if plan.mtp == "keep":
         lines.append(f"its MTP layers draft if asked to: {_shell(*_DRAFTING, '-m', text[0])}")
+    if plan.target == "ollama" and becomes_q8_0(_keys(plan)):
+        lines.append("Ollama makes Q8_0 of it, for it was FP8; --type q8_0 gives that at once, in half the space")
     if files > 1 and plan.target == "ollama":
         joined = _shell("llama-gguf-split", "--merge", text[0], _NUMBER.sub("", text[0]))
         lines.append(f"Ollama before 0.30 refuses a split set; join the files for it: {joined}")
@@ -64,13 +69,25 @@ def split_note(plan: Plan) -> str | None:
     return "Ollama loads a split set since 0.30, by a FROM for every file; `convert` prints the command"
 
 
-def _ollama(paths: Sequence[str]) -> str:
-    """Registers the model and runs it: one FROM for each file of a set or a pair, to the end of its line."""
+def _needs(plan: Plan) -> list[str]:
+    """The lines of a Modelfile without which chats would go wrong."""
+    needs = modelfile_for(_keys(plan), Said())
+    return Modelfile(template=needs.template, renderer=needs.renderer, parser=needs.parser).text(()).splitlines()
+
+
+def _keys(plan: Plan) -> Mapping[str, Value]:
+    return next(file.keys for file in plan.files if file.kind == "text")
+
+
+def _ollama(paths: Sequence[str], needs: Sequence[str]) -> str:
+    """Registers the model and runs it: one FROM for each file of a split set, each to the end of its line."""
     stem = _NUMBER.sub("", os.path.basename(paths[0])).removesuffix(".gguf")  # noqa: PTH119
     # What Ollama allows of a name: at most 80 of these characters, the first a letter or digit.
     name = re.sub(r"[^a-z0-9_.-]+", "-", stem.lower()).lstrip("-._")[:80] or "model"
     modelfile = _shell("printf", "FROM %s\\n", *paths)
-    return f"{modelfile} > Modelfile && ollama create {name} -f Modelfile && ollama run {name}"
+    more = _shell("printf", "%s\\n", *needs)
+    made = f"{modelfile} > Modelfile && {more} >> Modelfile" if needs else f"{modelfile} > Modelfile"
+    return f"{made} && ollama create {name} -f Modelfile && ollama run {name}"
 
 
 def _breaks_a_line(paths: Sequence[str]) -> bool:

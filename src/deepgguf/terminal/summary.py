@@ -1,20 +1,27 @@
 """What a conversion did, in a few lines."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from deepgguf.encodings import encoding_of
+from deepgguf.encodings.quantized import Quantized
 from deepgguf.errors import printable
+from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.planning.schema import Plan
-from deepgguf.run.result import Report
+from deepgguf.run.result import Report, TensorResult
 from deepgguf.terminal.plan_page import type_counts
 from deepgguf.terminal.run_command import how_to_run
 from deepgguf.terminal.sizes import duration, size
 
 
-def render(plan: Plan, folder: Path, report: Report) -> RenderableType:
-    """Files in `folder`, rate, types, what was dropped, NaN and Inf, warnings, and how to run the model."""
+def render(plan: Plan, folder: Path, report: Report, run: Sequence[str] = ()) -> RenderableType:
+    """Files in `folder`, rate, types, what was dropped, NaN and Inf, warnings, and how to run the model.
+
+    `run` are lines that say that otherwise than by the files.
+    """
     lines = [Text.assemble("wrote ", (printable(f.path), "bold"), f"  {f.size:,} bytes") for f in report.files]
     lines += [Text(f"wrote {printable(report.recipe)}  the types, for --recipe")] if report.recipe else []
     lines += [Text(f"sha256 {f.sha256}  {printable(f.path.name)}") for f in report.files if f.sha256]
@@ -36,7 +43,20 @@ def render(plan: Plan, folder: Path, report: Report) -> RenderableType:
         lines.append(Text(f"quantization error{of}, relative RMS, the largest of each type:"))
         for type, tensor in largest.items():
             lines.append(Text(f"  {type:7} {tensor.relative_rms:8.4%}  {printable(tensor.name)}"))
-    lines += [Text(f"warning: {printable(w, 1000)}", style="yellow") for w in plan.warnings]
+    warnings = (*plan.warnings, *filter(None, map(_too_large, largest.values())))
+    lines += [Text(f"warning: {printable(w, 1000)}", style="yellow") for w in warnings]
     # A command is copied: a line break that is not between its words would make it another.
-    lines += [Text(printable(line, 100_000), no_wrap=True, overflow="ignore") for line in how_to_run(plan, folder)]
+    lines += [
+        Text(printable(line, 100_000), no_wrap=True, overflow="ignore") for line in run or how_to_run(plan, folder)
+    ]
     return Group(*lines)
+
+
+def _too_large(tensor: TensorResult) -> str:
+    """A warning where a tensor lost more than its type should, and more than `verify` accepts."""
+    encoding = encoding_of(GGMLType[tensor.type])
+    assert isinstance(encoding, Quantized)
+    if tensor.relative_rms <= encoding.largest_rms:
+        return ""
+    fault = f": {encoding.weakness}" if encoding.weakness else ""
+    return f"{tensor.name} lost more than {tensor.type} should{fault}; give it another type"

@@ -13,6 +13,7 @@ weight the nearest of the levels that the scales make.
 - Where an importance matrix was used, Q4_0, Q4_1, Q5_0 and Q5_1 keep the levels of the search with a scale fitted
   afterwards, and weights that do not matter may get any level: only the bound by the largest weight remains.
 - The i-quants choose the levels of four or eight weights together, as a point near them: only that bound remains too.
+- Q1_0 does not search: its scale is the mean magnitude, and what the errors are follows.
 
 An exchanged expert, a transposed matrix or a wrong scale breaks the first rule in most weights, and a changed code in
 one. A block of nothing but zeros is right only where its weights are next to nothing, or an importance matrix declares
@@ -88,7 +89,10 @@ def _allowed_in_blocks(encoding: Quantized, data: Bytes, source: Floats, importa
     offset = np.zeros_like(step) if groups.offset is None else groups.offset[..., None].astype(np.float64)
     largest = np.abs(weights).reshape(-1, block).max(axis=1)[:, None, None]
     given_up = (_GIVEN_UP_WEIGHTED if importance else encoding.given_up) * largest + _underflow(encoding)
-    if encoding.chosen_together or (importance and encoding.level_from_search):
+    if encoding.mean_as_step:
+        mean: _Doubles = np.abs(weights).mean(axis=-1, keepdims=True)
+        allowed = np.abs(np.abs(weights) - mean) + _slack(encoding, weights, mean, offset)
+    elif encoding.chosen_together or (importance and encoding.level_from_search):
         allowed = np.broadcast_to(given_up, weights.shape)
     else:
         inside, beyond = _distances(encoding.levels, weights, step, offset)

@@ -73,7 +73,8 @@ class Mismatches:
         for source, squares in sorted(self._squares.items()):
             relative = squares.relative_rms
             if source not in self._first and not relative <= largest:
-                text = f"root mean square of the errors over that of the weights{self._advice}"
+                fault = f"; {encoding.weakness}" if isinstance(encoding, Quantized) and encoding.weakness else ""
+                text = f"root mean square of the errors over that of the weights{self._advice}{fault}"
                 yield Difference(self._where(source, -1), text, f"at most {largest}", f"{relative:.3g}")
 
     def _where(self, source: int, head: int) -> str:
