@@ -9,6 +9,8 @@ import pytest
 from hypothesis import settings
 
 from deepgguf.api import sample as make_sample
+from deepgguf.samples.kimi_configs import KINDS as KIMI_KINDS
+from deepgguf.samples.ocr_family_configs import KINDS as OCR_KINDS
 
 Checkpoint = Callable[[str], Path]
 
@@ -38,6 +40,7 @@ SAMPLES = {
     "v4-bf16": ("v4-bf16", {"shards": 2}),
     "v4-hf": ("v4-hf", {}),
     "v4-vision": ("v4-vision", {"shards": 3}),
+    **{kind: (kind, {"shards": 3, "scatter": True}) for kind in (*OCR_KINDS, *KIMI_KINDS)},
 }
 
 

@@ -13,7 +13,7 @@ ADAPTER = {"peft_type": "LORA", "base_model_name_or_path": "deepseek-ai/DeepSeek
 INDEX = "model.safetensors.index.json"
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 4302348768\n"
 WHOLE = "model.safetensors"
-OCR_2 = V3 | {"architectures": ["DeepseekOCR2ForCausalLM"], "model_type": "deepseek_ocr2"}
+OCR_3 = V3 | {"architectures": ["DeepseekOCR3ForCausalLM"], "model_type": "deepseek_ocr3"}
 
 Make = Callable[[Path], None]
 FOLDERS: dict[str, Make] = {}
@@ -211,8 +211,8 @@ def distill(at: Path) -> None:
 
 
 @folder
-def ocr_2(at: Path) -> None:
-    with_tensors(at, dict, OCR_2)
+def ocr_3(at: Path) -> None:
+    with_tensors(at, dict, OCR_3)
 
 
 @folder

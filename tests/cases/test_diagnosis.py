@@ -96,7 +96,7 @@ LINES: dict[tuple[str, str], tuple[str, str]] = {
         r".*\['Qwen2ForCausalLM'\].*",
         f"a Qwen model, as are DeepSeek-R1-Distill-Qwen .*: {LLAMACPP}",
     ),
-    ("f14", "ocr_2"): (r".*\['DeepseekOCR2ForCausalLM'\].*", f"DeepSeek-OCR-2 is not supported yet: {LLAMACPP}"),
+    ("f14", "ocr_3"): (r".*\['DeepseekOCR3ForCausalLM'\].*", f"this version of deepgguf .*: {LLAMACPP}"),
     ("f14", "no_architectures"): (".*architectures is None.*", ".*DeepseekV3ForCausalLM.*"),
     ("f15", "config_with_another_choice_of_experts"): (
         "tensor .*e_score_correction_bias: belongs to a choice of experts that config.json does not have",
@@ -131,7 +131,6 @@ def test_every_odd_folder_has_its_line():
         ("Qwen3ForCausalLM", "a Qwen model, as are"),
         ("LlamaForCausalLM", "a Llama model, as are DeepSeek-R1-Distill-Llama"),
         ("DeepseekV41ForCausalLM", "DeepSeek-V4.1 is not supported yet"),
-        ("DeepseekOCR2ForCausalLM", "DeepSeek-OCR-2 is not supported yet"),
         ("DeepseekForCausalLM", "the first DeepSeek-MoE is not supported"),
         ("DeepseekVLV2ForCausalLM", "DeepSeek-VL is not supported"),
         ("MultiModalityCausalLM", "Janus is not supported"),

@@ -119,8 +119,8 @@ def test_f4_a_wrapper_of_another_name_holds_the_model_that_its_text_config_names
 
 
 def test_f4_what_lies_within_a_deepseek_model_that_is_not_known_is_not_taken_for_all_of_it(tmp_path):
-    unknown = {"architectures": ["DeepseekOCR2ForCausalLM"], "language_config": V2}
-    with pytest.raises(CheckpointError, match="DeepSeek-OCR-2 is not supported yet"):
+    unknown = {"architectures": ["DeepseekOCR3ForCausalLM"], "language_config": V2}
+    with pytest.raises(CheckpointError, match="does not support this DeepSeek model"):
         plan(write_checkpoint(tmp_path / "x", unknown, weights(V2)))
 
 

@@ -25,18 +25,18 @@ _SERVE = Path(__file__).with_name("serve.py")
 _SECONDS = 600
 
 
-def log_probabilities(model: Path, *, exact: bool = False) -> NDArray[np.float64]:
-    """[10, 544]: of the token after each prefix of TOKENS, from the logits before sampling. `exact`: see `serve`."""
-    requests = [("handle_completions", completion(TOKENS[: i + 1])) for i in range(len(TOKENS))]
-    return np.stack([of_answer(answer)[0] for answer in serve(model, requests, exact=exact)])
+def log_probabilities(model: Path, *, exact: bool = False, vocabulary: int = VOCABULARY) -> NDArray[np.float64]:
+    """[10, tokens]: of the token after each prefix of TOKENS, from the logits before sampling. `exact`: see `serve`."""
+    requests = [("handle_completions", completion(TOKENS[: i + 1], vocabulary)) for i in range(len(TOKENS))]
+    return np.stack([of_answer(answer, vocabulary)[0] for answer in serve(model, requests, exact=exact)])
 
 
-def golden(name: str) -> NDArray[np.float64]:
-    """[10, 544]: the same of goldens/logits/NAME.npy."""
-    logits = np.load(GOLDENS / "logits" / f"{name}.npy").astype(np.float64)
-    assert logits.shape == (len(TOKENS), VOCABULARY)
-    logits -= logits.max(axis=1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+def golden(name: str, folder: str = "logits") -> NDArray[np.float64]:
+    """[10, tokens], or [tokens] after a picture: the same of NAME.npy in that folder of the goldens."""
+    logits = np.load(GOLDENS / folder / f"{name}.npy").astype(np.float64)
+    assert logits.shape[:-1] in ((len(TOKENS),), ())
+    logits -= logits.max(axis=-1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
 
 
 def distance(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
@@ -44,19 +44,19 @@ def distance(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     return float(np.abs(one - other).max())
 
 
-def completion(tokens: tuple[int, ...]) -> dict[str, object]:
+def completion(tokens: tuple[int, ...], vocabulary: int = VOCABULARY) -> dict[str, object]:
     """A request for one token after `tokens`."""
-    return {"prompt": list(tokens), "max_tokens": 1, "logprobs": VOCABULARY, **SAMPLING}
+    return {"prompt": list(tokens), "max_tokens": 1, "logprobs": vocabulary, **SAMPLING}
 
 
-def of_answer(answer: dict) -> NDArray[np.float64]:
-    """[generated tokens, 544]: the log-probabilities that an answer of the server holds, each there and once."""
+def of_answer(answer: dict, vocabulary: int = VOCABULARY) -> NDArray[np.float64]:
+    """[generated tokens, tokens]: the log-probabilities that an answer of the server holds, each there and once."""
     assert "choices" in answer, answer
     steps = answer["choices"][0]["logprobs"]["content"]
-    found = np.full((len(steps), VOCABULARY), np.nan)
+    found = np.full((len(steps), vocabulary), np.nan)
     for row, step in zip(found, steps, strict=True):
         assert step["id"] == CHOSEN
-        assert sorted(top["id"] for top in step["top_logprobs"]) == list(range(VOCABULARY))
+        assert sorted(top["id"] for top in step["top_logprobs"]) == list(range(vocabulary))
         row[[top["id"] for top in step["top_logprobs"]]] = [top["logprob"] for top in step["top_logprobs"]]
     return found
 
@@ -72,7 +72,7 @@ def serve(
     verbose: bool = False,
     exact: bool = False,
 ) -> list[dict]:
-    """The server's answers to `requests` (method of xllamacpp.Server, body), from a process of its own.
+    """The server's answers to `requests` (method of xllamacpp.Server or path, body), from a process of its own.
 
     `draft` has the MTP layers or the DSpark stages that draft what `model` then checks; it may be the same file.
     `verbose` answers to chats hold the prompt that was made of them. `exact`: keys and values stay F32, in the cache

@@ -9,6 +9,7 @@ is F32}
 import json
 import os
 import sys
+import urllib.request
 from pathlib import Path
 
 import xllamacpp
@@ -17,11 +18,21 @@ import xllamacpp
 def main() -> None:
     task = json.load(sys.stdin)
     server = xllamacpp.Server(_params(task))
-    answers = [getattr(server, method)(body) for method, body in task["requests"]]
+    answers = [_answer(server, method, body) for method, body in task["requests"]]
     Path(sys.argv[1]).write_text(json.dumps(answers), encoding="utf-8")
     sys.stdout.flush()
     # The answers are there; what the engine does with its threads afterwards is of no interest.
     os._exit(0)
+
+
+def _answer(server: xllamacpp.Server, method: str, body: dict) -> object:
+    """By a method of the class, or by HTTP what has none, as "/tokenize"."""
+    if not method.startswith("/"):
+        return getattr(server, method)(body)
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(server.listening_address + method, json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
 
 
 def _params(task: dict) -> xllamacpp.CommonParams:

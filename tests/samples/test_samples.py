@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from deepgguf.api import convert
 from deepgguf.api import sample as make_sample
+from deepgguf.checkpoint.nested_config import NESTS
 from deepgguf.errors import CheckpointError, OutputError, UsageError
 from deepgguf.formats.gguf.decode import read_header
 from deepgguf.samples.configs import KINDS
+from deepgguf.samples.kimi_configs import KINDS as KIMI_KINDS
 from deepgguf.samples.make import TOKENIZERS, sample_tensors
+from deepgguf.samples.ocr_family_configs import KINDS as OCR_KINDS
 from deepgguf.samples.recipe import elements, splitmix64
 from deepgguf.samples.shards import scattered, split
 from deepgguf.samples.tensors import Fill, SampleTensor
@@ -33,6 +36,7 @@ VARIANTS = {
     "v4-bf16": ("v4-bf16", 2, False),
     "v4-hf": ("v4-hf", 1, False),
     "v4-vision": ("v4-vision", 3, False),
+    **{kind: (kind, 3, True) for kind in (*OCR_KINDS, *KIMI_KINDS)},
 }
 
 
@@ -125,16 +129,20 @@ def test_another_tokenizer_is_copied_as_it_is(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("tokens", "vocabulary"), [(544, 544), (545, 545), (1000, 1000)])
-def test_the_vocabulary_grows_to_hold_another_tokenizer_s_tokens(tmp_path, kind, tokens, vocabulary):
+@pytest.mark.parametrize("tokens", [544, 545, 1000])
+def test_the_vocabulary_grows_to_hold_another_tokenizer_s_tokens(tmp_path, kind, tokens):
+    vocabulary = max(tokens, 768) if kind in KIMI_KINDS else tokens
     made = make_sample(kind, tmp_path / "out", tokenizer=tokenizer_of(tmp_path / "own", tokens))
     config = json.loads((made.folder / "config.json").read_text())
-    parts = [config, config["language_config"]] if kind == "ocr" else [config]
-    assert [part["vocab_size"] for part in parts] == [vocabulary] * len(parts)
+    parts = [part for part in (config, *(config.get(key, {}) for key in NESTS)) if "vocab_size" in part]
+    assert {part["vocab_size"] for part in parts} == {vocabulary}
     report = convert(made.folder, tmp_path / "out.gguf", only="text")
     header = read_header(report.files[0].path)
     assert len(header.keys["tokenizer.ggml.tokens"].value) == vocabulary
-    assert next(t.shape for t in header.tensors if t.name == "token_embd.weight") == (vocabulary, 256)
+    assert next(t.shape for t in header.tensors if t.name == "token_embd.weight") == (
+        vocabulary,
+        parts[-1]["hidden_size"],
+    )
 
 
 def test_a_damaged_tokenizer_is_refused_before_anything_is_written(tmp_path):

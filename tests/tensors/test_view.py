@@ -50,3 +50,16 @@ def test_reshaping_changes_nothing_but_the_shape(shape):
     view = View.whole((12, 2)).reshaped(shape)
     assert taken(view).tolist() == ROWS.reshape(shape).tolist()
     assert (view.taken, view.row_length, view.elements) == (12, 2, 24)
+
+
+def test_heads_of_pairs_for_x_and_y_by_turns_have_all_for_x_and_then_all_for_y():
+    view = View.paired_heads((20, 2), head_rows=8, rest=4)
+    first = [0, 1, 4, 5, 2, 3, 6, 7]
+    assert [view.source_row(row) for row in range(20)] == [*first, *(8 + row for row in first), 16, 17, 18, 19]
+    assert view.shape == (20, 2)
+
+
+def test_biases_of_such_heads_change_places_too():
+    view = View.paired_heads((8,), head_rows=4, rest=4)
+    assert (view.shape, view.cols, view.row_length) == ((8,), 1, 1)
+    assert [view.source_row(row) for row in range(8)] == [0, 1, 2, 3, 4, 5, 6, 7]

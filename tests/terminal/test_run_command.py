@@ -109,3 +109,11 @@ def test_an_mmproj_alone_cannot_be_run(checkpoint):
     assert how_to_run(planned, planned.folder) == [
         "an mmproj runs only together with its model: llama-mtmd-cli -m MODEL.gguf --mmproj ./mmproj-o.gguf"
     ]
+
+
+def test_ollama_is_given_the_model_and_what_it_sees_with(checkpoint, tmp_path):
+    plan = deepgguf.plan(checkpoint("ocr2"), target="ollama")
+    text, mmproj = (f"{tmp_path}/{file.name}" for file in plan.files)
+    command = run_command(plan, tmp_path)
+    assert command is not None
+    assert command.startswith(f"printf 'FROM %s\\n' {text} {mmproj} > Modelfile && ")

@@ -159,7 +159,6 @@ MODELS = (
         "this version of deepgguf does not support drafts for speculative decoding: convert the model itself",
     ),
     Sign(r"(?i)deepseek_?v4_?1.*", f"DeepSeek-V4.1 is not supported yet: {_LLAMACPP}"),
-    Sign(r"(?i)deepseek_?ocr_?2.*", f"DeepSeek-OCR-2 is not supported yet: {_LLAMACPP}"),
     Sign(r"(?i)deepseek_?vl.*", "DeepSeek-VL is not supported; of DeepSeek's models that see, DeepSeek-OCR and V4 are"),
     Sign(r"(?i)deepseek(ForCausalLM)?", f"the first DeepSeek-MoE is not supported: {_LLAMACPP}"),
     Sign(r"(?i)(janus|multi_?modality).*", f"Janus is not supported: {_LLAMACPP}"),

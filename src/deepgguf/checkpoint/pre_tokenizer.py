@@ -56,6 +56,10 @@ class PreTokenizer(msgspec.Struct, frozen=True):
     lost: bool = False
 
 
+# The pattern stands in the code of the tokenizer's class only (tokenization_kimi.py), which tells it by its name.
+OF_TIKTOKEN = PreTokenizer("kimi-k2", by_vocabulary=True)
+
+
 def recognize(pre_tokenizer: object, merges: Sequence[str]) -> PreTokenizer:
     """The pre-tokenizer that `pre_tokenizer` of tokenizer.json, or else the merges, tell."""
     patterns = list(_patterns(pre_tokenizer))

@@ -7,6 +7,7 @@ says what: every checkpoint has one, and whatever stands before `embed_tokens.we
 import re
 from collections.abc import Collection
 
+from deepgguf.checkpoint.tower_names import SIGN, released_name
 from deepgguf.errors import CheckpointError
 
 # Modules that hold one other module, whose names a tool leaves wherever it wrapped one: torch.compile
@@ -46,6 +47,8 @@ def renamed(names: Collection[str]) -> dict[str, str]:
     if body is not None:
         root = body.removesuffix(next(known for known in BODIES if body.endswith(known)))
         inner = [_without_prefix(name, root, body) for name in inner]
+    if SIGN in text:
+        inner = [released_name(name) for name in inner]
     if inner == list(names):
         return {}
     found = dict(zip(names, inner, strict=True))

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import msgspec
 
 from deepgguf.checkpoint.chat_templates import read_chat_templates
-from deepgguf.checkpoint.pre_tokenizer import PreTokenizer, recognize
+from deepgguf.checkpoint.nested_config import language_part
+from deepgguf.checkpoint.pre_tokenizer import OF_TIKTOKEN, PreTokenizer, recognize
 from deepgguf.checkpoint.special_tokens import SpecialTokens, read_special_tokens
 from deepgguf.checkpoint.tokenizer_files import read_tokenizer_files
 from deepgguf.checkpoint.vocabulary import read_merges, read_vocabulary
@@ -20,6 +21,7 @@ class Tokenizer(msgspec.Struct, frozen=True):
 
     `tokens[i]` is the text of id i, None where no file has one; `added` maps an added token's id to whether it is
     special; `merges` are pairs joined by one space. `chat_templates` go by name, that of the usual one being "default".
+    `tiktoken`: it was read from a tiktoken.model.
     """
 
     tokens: tuple[str | None, ...]
@@ -28,6 +30,7 @@ class Tokenizer(msgspec.Struct, frozen=True):
     pre: PreTokenizer
     special: SpecialTokens
     chat_templates: dict[str, str]
+    tiktoken: bool = False
 
 
 def read_tokenizer(files: Files, config: Mapping[str, object]) -> tuple[Tokenizer, tuple[str, ...]]:
@@ -36,7 +39,7 @@ def read_tokenizer(files: Files, config: Mapping[str, object]) -> tuple[Tokenize
 
     Raises CheckpointError if the tokenizer is missing, damaged or contradictory.
     """
-    raw, file_warnings = read_tokenizer_files(files)
+    raw, file_warnings = read_tokenizer_files(files, language_part(config).get("vocab_size"))
     tokens, added = read_vocabulary(raw)
     merges = read_merges(raw.tokenizer.model)
     special, special_warnings = read_special_tokens(raw, config, tokens)
@@ -44,8 +47,9 @@ def read_tokenizer(files: Files, config: Mapping[str, object]) -> tuple[Tokenize
         tokens=tokens,
         added=added | {id: True for id in special.ids.values() if id in added},
         merges=merges,
-        pre=recognize(raw.tokenizer.pre_tokenizer, merges),
+        pre=OF_TIKTOKEN if raw.tiktoken else recognize(raw.tokenizer.pre_tokenizer, merges),
         special=special,
         chat_templates=read_chat_templates(raw.config.chat_template, files),
+        tiktoken=raw.tiktoken,
     )
     return tokenizer, (*file_warnings, *special_warnings)

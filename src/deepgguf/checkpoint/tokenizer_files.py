@@ -1,8 +1,8 @@
 """The files of a tokenizer as they are, each with its fields.
 
-tokenizer.json is what transformers tokenizes by, and tokenizer_config.json decides keys: both must be sound.
-special_tokens_map.json, added_tokens.json and generation_config.json only add to them: one that cannot be used is a
-warning.
+tokenizer.json is what transformers tokenizes by (or tiktoken.model, where there is only that), and
+tokenizer_config.json decides keys: they must be sound. special_tokens_map.json, added_tokens.json and
+generation_config.json only add to them: one that cannot be used is a warning.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,14 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from deepgguf.checkpoint.tiktoken import (
+    TIKTOKEN,
+    TOKENIZER_CLASS,
+    added_tokens,
+    merges,
+    read_ranks,
+    text_of,
+)
 from deepgguf.errors import CheckpointError
 from deepgguf.files.files import Files
 from deepgguf.formats.json_text import LARGE_FILE, SMALL_FILE, read_json
@@ -107,25 +115,37 @@ class GenerationConfig(msgspec.Struct, frozen=True):
 
 
 class TokenizerFiles(msgspec.Struct, frozen=True):
-    """All of them; what is not there is as if it were empty. `added` has the texts of added_tokens.json."""
+    """All of them; what is not there is as if it were empty. `added` has the texts of added_tokens.json.
+
+    `tiktoken`: there is a tiktoken.model in place of tokenizer.json, and `tokenizer` is made of it.
+    """
 
     tokenizer: TokenizerJson
     config: TokenizerConfig
     special_map: SpecialTokens
     added: Mapping[str, Id]
     generation: GenerationConfig
+    tiktoken: bool = False
 
 
-def read_tokenizer_files(files: Files) -> tuple[TokenizerFiles, tuple[str, ...]]:
+def read_tokenizer_files(files: Files, vocab_size: object = None) -> tuple[TokenizerFiles, tuple[str, ...]]:
     """The files, and a warning for each that cannot be used and that engines can do without.
 
-    CheckpointError if tokenizer.json is missing, or it or tokenizer_config.json is damaged.
+    `vocab_size` is config.json's. CheckpointError if tokenizer.json is missing, or it or tokenizer_config.json is
+    damaged; so for a tiktoken.model, if that is there instead.
     """
     names = files.names()
+    if TOKENIZER not in names and TIKTOKEN in names and CONFIG in names:
+        config = _read(files, CONFIG, TokenizerConfig)
+        if config.tokenizer_class == TOKENIZER_CLASS:
+            return _of_tiktoken(files, config, vocab_size), ()
     if TOKENIZER not in names:
         tiktoken = next((name for name in names if "tiktoken" in name), None)
         has = f"there is only {tiktoken}, a tiktoken file" if tiktoken else "there is none"
-        raise CheckpointError(TOKENIZER, f"is required, and {has}", "add the tokenizer.json of this model")
+        advice = "add the tokenizer.json of this model"
+        if tiktoken:
+            advice += f", or, for Kimi's tokenizer, its tokenizer_config.json, whose class is {TOKENIZER_CLASS}"
+        raise CheckpointError(TOKENIZER, f"is required, and {has}", advice)
     tokenizer = _read(files, TOKENIZER, TokenizerJson, LARGE_FILE)
     if tokenizer.model.type != "BPE":
         found = f"model.type is {tokenizer.model.type!r}, expected 'BPE'"
@@ -144,6 +164,15 @@ def read_tokenizer_files(files: Files) -> tuple[TokenizerFiles, tuple[str, ...]]
     added = optional(ADDED, dict[str, Id], {})
     generation = optional(GENERATION, GenerationConfig, GenerationConfig())
     return TokenizerFiles(tokenizer, config, special_map, added, generation), tuple(warnings)
+
+
+def _of_tiktoken(files: Files, config: TokenizerConfig, vocab_size: object) -> TokenizerFiles:
+    """llama.cpp's converter looks into no file but config.json for the special tokens of such a tokenizer."""
+    ranks = read_ranks(files)
+    model = BpeModel("BPE", {text_of(token): rank for rank, token in enumerate(ranks)}, list(merges(ranks)))
+    added = [AddedToken(*token) for token in added_tokens(config.added_tokens_decoder, len(ranks), vocab_size)]
+    nameless = msgspec.structs.replace(config, **dict.fromkeys(SpecialTokens.__struct_fields__))
+    return TokenizerFiles(TokenizerJson(model, added), nameless, SpecialTokens(), {}, GenerationConfig(), tiktoken=True)
 
 
 def _read(files: Files, name: str, type: type[_T], cap: int = SMALL_FILE) -> _T:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from deepgguf.checkpoint.tokenizer_files import LARGEST_ID, TOKENIZER, AddedToken, BpeModel, TokenizerFiles
+from deepgguf.checkpoint.tokenizer_files import CONFIG, LARGEST_ID, TOKENIZER, AddedToken, BpeModel, TokenizerFiles
 from deepgguf.errors import CheckpointError, printable
 
 _MOST_HOLES = 1 << 20  # every one of them takes memory, and a number in a file costs nothing
@@ -32,7 +32,7 @@ def read_vocabulary(files: TokenizerFiles) -> tuple[tuple[str | None, ...], dict
             texts.add(token.content)
             added[token.id] = token.special
     _check_holes(by_id)
-    _check_distinct(by_id)
+    _check_distinct(by_id, CONFIG if files.tiktoken else TOKENIZER)
     return tuple(map(by_id.get, range(max(by_id) + 1))), added
 
 
@@ -56,7 +56,7 @@ def _check_holes(by_id: Mapping[int, str]) -> None:
     raise CheckpointError(TOKENIZER, found, "no tokenizer has so many holes; use the tokenizer.json of this model")
 
 
-def _check_distinct(by_id: Mapping[int, str]) -> None:
+def _check_distinct(by_id: Mapping[int, str], where: str) -> None:
     """llama.cpp aborts unless there are as many texts as ids (llama-vocab.cpp, load), and names an empty one itself."""
     texts = set(by_id.values())
     if len(texts) == len(by_id) and "" not in texts:
@@ -66,7 +66,7 @@ def _check_distinct(by_id: Mapping[int, str]) -> None:
         text = content or f"[EMPTY_{id}]"
         if text in ids:
             found = f"ids {ids[text]} and {id} have the same text, {printable(text)!r}"
-            raise CheckpointError(TOKENIZER, found, "llama.cpp aborts on such a vocabulary; give one another text")
+            raise CheckpointError(where, found, "llama.cpp aborts on such a vocabulary; give one another text")
         ids[text] = id
 
 

@@ -22,6 +22,13 @@ def known_families() -> dict[str, AnyFamily]:
     return {m.FAMILY.name: m.FAMILY for m in modules if hasattr(m, "FAMILY")}
 
 
+@cache
+def _named_otherwise() -> dict[str, AnyFamily]:
+    """Every family by its other architectures and model types."""
+    families = known_families().values()
+    return {name: family for family in families for name in (family.model_type, *family.also) if name}
+
+
 def find_family(config: JsonObject, where: str) -> AnyFamily:
     """The family that `config` (config.json) names; CheckpointError if deepgguf knows none of its names.
 
@@ -39,15 +46,16 @@ def find_family(config: JsonObject, where: str) -> AnyFamily:
 
 def _named_family(config: JsonObject) -> AnyFamily | None:
     """The outermost that is known; what lies within a DeepSeek model that is not is only a part of it."""
-    known = known_families()
-    by_type = {family.model_type: family for family in known.values() if family.model_type}
+    others = _named_otherwise()
+    known = others | known_families()
     for level in levels(config):
         names = _architectures(level)
         family = next((known[name] for name in map(_with_head, names) if name in known), None)
         if family or _any_deepseek(names):
-            return family
-        if str(level.get("model_type")) in by_type:
-            return by_type[str(level["model_type"])]
+            variant = known.get(str(level.get("model_type")))
+            return variant if family and variant and variant.variant_of == family.name else family
+        if str(level.get("model_type")) in others:
+            return others[str(level["model_type"])]
     return None
 
 

@@ -20,16 +20,17 @@ from deepgguf.models.family import Family, KeyFacts, TargetFile
 from deepgguf.models.language_keys import group_keys, size_keys
 from deepgguf.models.language_model import LanguageConfig, language_drop_reason, language_table, parse_language_config
 from deepgguf.models.llamacpp import llamacpp_general, llamacpp_target
+from deepgguf.models.ocr_forms import released_vision
 from deepgguf.models.ollama import ollama_target
 from deepgguf.models.picture_keys import channels
 from deepgguf.models.table import Row
 from deepgguf.models.tokenizer_keys import llamacpp_tokenizer_keys, ollama_tokenizer_keys
 from deepgguf.models.values import array, boolean, float32, present, string, uint32
-from deepgguf.models.vision_encoders import VisionConfig, vision_table
+from deepgguf.models.vision_encoders import VisionConfig, sam_keys, sam_limits, vision_table
 from deepgguf.recipes.choice import Exceptions
 
 # The nested language_config is one of DeepSeek-V2's class; DeepSeek-OCR turns MLA off and then has no such dimensions.
-_DEFAULTS: JsonObject = {
+DEFAULTS: JsonObject = {
     **deepseek_v2.DEFAULTS,
     "use_mla": False,
     "q_lora_rank": None,
@@ -38,6 +39,18 @@ _DEFAULTS: JsonObject = {
     "qk_rope_head_dim": 0,
     "v_head_dim": 0,
 }
+KEPT = Exceptions(kept_prefixes=("v.", "s.", "mm."))
+"""Ollama's one file is quantized like llama.cpp's of the language model."""
+_CLIP = (
+    "clip-l-14-224",
+    {
+        "num_attention_heads": "heads",
+        "image_size": "image_size",
+        "num_hidden_layers": "layers",
+        "patch_size": "patch_size",
+        "hidden_size": "width",
+    },
+)
 
 
 class OcrConfig(msgspec.Struct, frozen=True):
@@ -48,24 +61,32 @@ class OcrConfig(msgspec.Struct, frozen=True):
 
 
 def _parse(config: JsonObject, where: str) -> OcrConfig:
-    config = next((level for level in levels(config) if "vision_config" in level), config)
+    return parse(config, DEFAULTS, where)
+
+
+def parse(config: JsonObject, defaults: JsonObject, where: str) -> OcrConfig:
+    """What config.json says of both; absent fields of the language model take `defaults`."""
+    seeing = next((level for level in levels(config) if "vision_config" in level), config)
+    return OcrConfig(parse_language(seeing, defaults, where), _vision(seeing, where))
+
+
+def parse_language(config: JsonObject, defaults: JsonObject, where: str) -> LanguageConfig:
+    """The language model in the object within `config`; CheckpointError for one that the engines cannot run."""
     key, raw = nested(config) or ("language_config", config.get("language_config"))
     raw = json_object(raw, where, key)
-    language = parse_language_config(raw, _DEFAULTS, f"{where}: {key}")
+    language = parse_language_config(raw, defaults, f"{where}: {key}")
     if language.use_mla:
         raise CheckpointError(where, f"{key}.use_mla is true, expected false", "no engine runs this variant")
     if language.scaling or language.rope_theta not in (None, 10000.0):
         found = f"{key} has rope_theta {language.rope_theta:g}{' and rope_scaling' if language.scaling else ''}"
         reason = "the engines rotate DeepSeek-OCR by these alone (deepseek2.cpp)"
         raise CheckpointError(where, f"{found}, expected 10000 without scaling", reason)
-    return OcrConfig(language, _vision(config, where))
+    return language
 
 
 def _vision(config: JsonObject, where: str) -> VisionConfig:
-    raw = json_object(config.get("vision_config"), where, "vision_config")
-    width = json_object(raw.get("width"), where, "vision_config.width")
-    encoders = {"clip": width.get("clip-l-14-224"), "sam": width.get("sam_vit_b")}
-    return to_config({**raw, **encoders}, {}, VisionConfig, f"{where}: vision_config")
+    vision, sam, clip = released_vision(config, _CLIP, where)
+    return to_config({**vision, "sam": sam, "clip": clip}, {}, VisionConfig, f"{where}: vision_config")
 
 
 def _table(c: OcrConfig, mtp_layers: int) -> Iterator[Row]:
@@ -77,7 +98,7 @@ def _drop_reason(c: OcrConfig, name: str) -> str | None:
     return language_drop_reason(c.language, name)
 
 
-def _ollama_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
+def ollama_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
     """The keys of Ollama's converter, and those that its engine has to guess otherwise (size_keys, vocab_size)."""
     c, vision = config.language, config.vision
     general = {"architecture": string(facts.architecture), "quantization_version": uint32(2)}
@@ -99,9 +120,13 @@ def _ollama_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
     return present(general, "general.") | present(own, f"{facts.architecture}.") | tokenizer
 
 
-def _llamacpp_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
+def llamacpp_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
+    """Those of the language model."""
+    return language_keys(config.language, facts)
+
+
+def language_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
     """As llama.cpp's converter writes them; rope.dimension_count 0 (no MLA, so no rope part of a head) is intended."""
-    c = config.language
     own = {
         **size_keys(c),
         **group_keys(c),
@@ -113,7 +138,7 @@ def _llamacpp_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
     return llamacpp_general(facts, "model") | present(own, f"{facts.architecture}.") | tokenizer
 
 
-def _mmproj_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
+def mmproj_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
     """What clip.cpp reads. feed_forward_length is 4 x heads: upstream's quirk, not the MLP's width."""
     clip, sam = config.vision.clip, config.vision.sam
     own = {
@@ -134,9 +159,7 @@ def _mmproj_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
         "vision.window_size": uint32(14),
         "vision.preproc_min_tiles": uint32(2),
         "vision.preproc_max_tiles": uint32(9),
-        "vision.sam.block_count": uint32(sam.layers),
-        "vision.sam.embedding_length": uint32(sam.width),
-        "vision.sam.head_count": uint32(sam.heads),
+        **sam_keys(sam),
     }
     return llamacpp_general(facts, "mmproj") | present(own, f"{facts.architecture}.")
 
@@ -145,24 +168,24 @@ def _limits(c: OcrConfig) -> tuple[str, ...]:
     return tuple(unread_limits(c.language))
 
 
-def _llamacpp_limits(c: OcrConfig) -> tuple[str, ...]:
-    """clip.cpp builds SAM with 12 blocks, whatever the file says."""
-    layers = c.vision.sam.layers
-    return () if layers == 12 else (f"llama.cpp builds SAM with 12 blocks; this one has {layers}",)
+def llamacpp_limits(c: OcrConfig) -> tuple[str, ...]:
+    """What clip.cpp has built in."""
+    return sam_limits(c.vision.sam)
 
 
 _LLAMACPP_FILES: dict[FileKind, TargetFile[OcrConfig]] = {
-    "text": TargetFile("deepseek2-ocr", _llamacpp_keys),
-    "mmproj": TargetFile("clip", _mmproj_keys),
+    "text": TargetFile("deepseek2-ocr", llamacpp_keys),
+    "mmproj": TargetFile("clip", mmproj_keys),
 }
 FAMILY = Family(
     name="DeepseekOCRForCausalLM",
     parse=_parse,
     table=_table,
     drop_reason=_drop_reason,
+    limits=_limits,
     targets={
-        "ollama": ollama_target(TargetFile("deepseekocr", _ollama_keys), Exceptions(kept_prefixes=("v.", "s.", "mm."))),
-        "llama.cpp": llamacpp_target(_LLAMACPP_FILES, _llamacpp_limits),
+        "ollama": ollama_target(TargetFile("deepseekocr", ollama_keys), KEPT),
+        "llama.cpp": llamacpp_target(_LLAMACPP_FILES, llamacpp_limits),
     },
     chat_template=lambda config: bundled_templates.OCR,
 )

@@ -7,7 +7,7 @@ from deepgguf.formats.gguf.types import GGMLType, Value, ValueType
 from deepgguf.models.config_schema import JsonObject
 from deepgguf.models.engine_limits import engine_limits
 from deepgguf.models.family import Family, KeyFacts, TargetFile
-from deepgguf.models.language_keys import gating_function, group_keys, rope_keys, size_keys
+from deepgguf.models.language_keys import beta_keys, gating_function, group_keys, rope_keys, size_keys
 from deepgguf.models.language_model import (
     LanguageConfig,
     language_mtp_layers,
@@ -40,6 +40,8 @@ DEFAULTS: JsonObject = {
 
 # Ollama keeps the narrow attention projections at Q8_0 in its two Q4_K mixtures (llama-quant.cpp of its fork).
 _Q8_ATTENTION = Pin(("q4_k_s", "q4_k_m"), TypePattern(r"attn_(q_a|q_b|kv_a_mqa|k_b|v_b)\.weight", GGMLType.Q8_0))
+
+NARROW = Exceptions(pins=(_Q8_ATTENTION,))
 
 
 def _parse(config: JsonObject, where: str) -> LanguageConfig:
@@ -76,7 +78,6 @@ def ollama_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
 def llamacpp_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
     """MLA as attention with one KV head (deepseek2.cpp): keys of rank + rope dimensions, values of rank."""
     rank = c.kv_lora_rank or 0
-    betas = c.scaling.betas if c.scaling and c.scaling.type == "yarn" else (None, None)
     own = {
         **size_keys(c),
         "block_count": uint32(c.num_hidden_layers + facts.mtp_layers),
@@ -94,8 +95,7 @@ def llamacpp_keys(c: LanguageConfig, facts: KeyFacts) -> dict[str, Value]:
         "expert_weights_norm": boolean(c.norm_topk_prob or None),
         "expert_weights_scale": float32(c.routed_scaling_factor),
         "rope.dimension_count": uint32(c.qk_rope_head_dim),
-        "rope.scaling.yarn_beta_fast": float32(betas[0]),
-        "rope.scaling.yarn_beta_slow": float32(betas[1]),
+        **beta_keys(c),
         "nextn_predict_layers": uint32(facts.mtp_layers or None),
     }
     tokenizer = llamacpp_tokenizer_keys(facts.checkpoint.tokenizer, c.vocab_size)
@@ -122,7 +122,7 @@ FAMILY = Family(
     table=language_table,
     drop_reason=text_drop_reason,
     targets={
-        "ollama": ollama_target(TargetFile("deepseek2", ollama_keys), Exceptions(pins=(_Q8_ATTENTION,))),
+        "ollama": ollama_target(TargetFile("deepseek2", ollama_keys), NARROW),
         "llama.cpp": llamacpp_target({"text": TargetFile("deepseek2", llamacpp_keys)}, mtp=("drop", "keep", "only")),
     },
     limits=_limits,

@@ -16,6 +16,7 @@ from deepgguf.models.storage import CHOSEN, F32, MATRIX, widest
 from deepgguf.models.table import Output, Row
 from deepgguf.recipes.choice import NO_EXCEPTIONS, Exceptions
 from deepgguf.recipes.fallback import fits
+from deepgguf.tensors.source_tensor import SourceTensor
 
 C = TypeVar("C")  # a family's config struct
 
@@ -88,9 +89,11 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     multi-token prediction; `mtp_layers(config)` is how many config.json promises. `drop_reason(config, name)` says why
     another tensor is left out, or None if it is unknown. `limits(config)`: sentences about what no engine can do with
     the model; `prompt_limits(tokenizer)`: how its prompts will differ from what it learned. `model_type` is the other
-    name in config.json, empty where other models share it. `pre` is the pre-tokenizer of the models that have been
-    published, `chat_template(config)` what the model was trained on if it ships none. `draft_table(config)`: the
-    tensors of a model that the same checkpoint holds to draft for this one.
+    name in config.json, empty where other models share it; `also` are further architectures and model types of the same
+    model. One that is `variant_of` another has that one's architecture in its config.json, and its own name as the
+    model_type. `measured(config, tensors)` is the config with what only the checkpoint's tensors say. `pre` is the
+    pre-tokenizer of the models that have been published, `chat_template(config)` what the model was trained on if it
+    ships none. `draft_table(config)`: the tensors of a model that the same checkpoint holds to draft for this one.
     """
 
     name: str
@@ -100,6 +103,9 @@ class Family(msgspec.Struct, Generic[C], frozen=True):
     targets: Mapping[str, Target[C]]
     limits: Callable[[C], tuple[str, ...]] = lambda config: ()
     model_type: str = ""
+    also: tuple[str, ...] = ()
+    variant_of: str = ""
+    measured: Callable[[C, Mapping[str, SourceTensor]], C] = lambda config, tensors: config
     mtp_layers: Callable[[C], int] = lambda config: 0
     prompt_limits: Callable[[Tokenizer], tuple[str, ...]] = lambda tokenizer: ()
     pre: str = "deepseek-v3"

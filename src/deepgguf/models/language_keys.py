@@ -30,6 +30,12 @@ def rope_keys(c: LanguageConfig) -> dict[str, Value | None]:
     }
 
 
+def beta_keys(c: LanguageConfig) -> dict[str, Value | None]:
+    """Between which frequencies YaRN fades; no key without it."""
+    betas = c.scaling.betas if c.scaling and c.scaling.type == "yarn" else (None, None)
+    return {"rope.scaling.yarn_beta_fast": float32(betas[0]), "rope.scaling.yarn_beta_slow": float32(betas[1])}
+
+
 def size_keys(c: LanguageConfig) -> dict[str, Value | None]:
     """Counts and widths (llama-arch.cpp, LLM_KV_NAMES; without the architecture's name before them)."""
     return {

@@ -78,7 +78,7 @@ def read_model(checkpoint: Checkpoint, selection: Selection) -> Model:
     said = checkpoint.config
     if checkpoint.own_head and HEAD in reasons:
         said = with_language_field(said, "tie_word_embeddings", True)
-    config = family.parse(said, _CONFIG)
+    config = family.measured(family.parse(said, _CONFIG), tensors)
     _check_tool(checkpoint)
     if selection.draft:
         return Model(family, config, _draft(family, config, seen))

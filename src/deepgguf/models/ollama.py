@@ -1,6 +1,6 @@
 """What all files for Ollama share: types."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.models.family import C, Target, TargetFile
@@ -17,6 +17,10 @@ _PLAIN: Mapping[str, Mapping[GGMLType, GGMLType]] = {
 _FILE_TYPES = {F32: 1, F16: 1, BF16: 1, **PACKED_FILE_TYPES}
 
 
-def ollama_target(text: TargetFile[C], exceptions: Exceptions = NO_EXCEPTIONS) -> Target[C]:
+def ollama_target(
+    text: TargetFile[C],
+    exceptions: Exceptions = NO_EXCEPTIONS,
+    limits: Callable[[C], tuple[str, ...]] = lambda config: (),
+) -> Target[C]:
     """A target with one file, run by Ollama."""
-    return Target({"text": text}, _PLAIN, _FILE_TYPES, exceptions)
+    return Target({"text": text}, _PLAIN, _FILE_TYPES, exceptions, limits)

@@ -56,6 +56,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
     `outputs`: what each target makes of it; nothing, where it is left out. With `experts`, the row stands for a tensor
     of every expert; "{}" in `source` is the expert's number. Their outputs are stacked along a new first dimension.
+    With `members` it stands for a tensor of each, "{}" being its name; their rows follow each other in the outputs.
     An `optional` tensor may be missing, and then is not in the files either: the engines take another in its place.
     `form` is how its sources are read, where their dtype does not say that. `beside` is a tensor of the same
     shape whose rows continue this one's in the outputs.
@@ -66,6 +67,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     shape: Shape
     outputs: Mapping[str, tuple[Output, ...]]
     experts: int = 0
+    members: tuple[str, ...] = ()
     part: Part = Part.TRUNK
     optional: bool = False
     form: Encoding | None = None
@@ -74,10 +76,10 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     @property
     def sources(self) -> Iterator[str]:
         """The names in the checkpoint, by expert."""
-        if not self.experts:
+        if not self.experts and not self.members:
             return iter((self.source,))
         before, after = self.source.split("{}")
-        return (f"{before}{expert}{after}" for expert in range(self.experts))
+        return (f"{before}{one}{after}" for one in self.members or range(self.experts))
 
     @property
     def names(self) -> Iterator[str]:
@@ -88,4 +90,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
     def output_shape(self, output: Output) -> Shape:
         """The shape of one of its outputs, row-major."""
+        if self.members:
+            rows, *others = output.view.shape
+            return (len(self.members) * rows, *others)
         return (self.experts, *output.view.shape) if self.experts else output.view.shape

@@ -73,20 +73,20 @@ def _complete(tokenizer: Tokenizer, padding: Mapping[int, str], vocab_size: int)
 
 
 def _check_size(tokenizer: Tokenizer, vocab_size: int) -> None:
-    count = len(tokenizer.tokens)
+    count, where = len(tokenizer.tokens), "tokenizer_config.json" if tokenizer.tiktoken else "tokenizer.json"
     beyond = [id for id in range(vocab_size, count) if tokenizer.tokens[id] is not None]
     if beyond and all(id in tokenizer.added for id in beyond):
         named = ", ".join(f"{printable(tokenizer.tokens[id])!r} ({id})" for id in beyond[:_SHOWN])
         more = f" and {len(beyond) - _SHOWN} more" if len(beyond) > _SHOWN else ""
         found = f"{count} tokens, but config.json has vocab_size {vocab_size}: tokens were added and the embedding was "
         advice = "remove them from the tokenizer, or save the model again after model.resize_token_embeddings"
-        raise CheckpointError("tokenizer.json", f"{found}not resized, namely {named}{more}", advice)
+        raise CheckpointError(where, f"{found}not resized, namely {named}{more}", advice)
     if beyond:
         found = f"{count} tokens, but config.json has vocab_size {vocab_size}"
-        raise CheckpointError("tokenizer.json", found, "the tokenizer belongs to another model")
+        raise CheckpointError(where, found, "the tokenizer belongs to another model")
     if vocab_size - count > _MOST_PADDING:
         found = f"{count} tokens, {vocab_size - count} fewer than config.json's vocab_size {vocab_size}"
-        raise CheckpointError("tokenizer.json", found, "the tokenizer belongs to another model")
+        raise CheckpointError(where, found, "the tokenizer belongs to another model")
 
 
 def _added_type(tokenizer: Tokenizer, id: int) -> TokenType | None:
@@ -95,8 +95,10 @@ def _added_type(tokenizer: Tokenizer, id: int) -> TokenType | None:
 
 
 def _llamacpp_type(tokenizer: Tokenizer, id: int, content: str) -> TokenType:
+    """Of a tiktoken.model its converter takes all added tokens for control tokens (conversion/deepseek.py)."""
     kind = _added_type(tokenizer, id)
-    return TokenType.CONTROL if kind is TokenType.USER_DEFINED and _looks_special(content) else kind or TokenType.NORMAL
+    control = kind is TokenType.USER_DEFINED and (tokenizer.tiktoken or _looks_special(content))
+    return TokenType.CONTROL if control else kind or TokenType.NORMAL
 
 
 def _looks_special(content: str) -> bool:

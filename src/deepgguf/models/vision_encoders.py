@@ -1,4 +1,4 @@
-"""The two vision encoders of DeepSeek-OCR, SAM and CLIP, and the projector behind them.
+"""The two vision encoders of DeepSeek-OCR, SAM and CLIP, and the projector behind them; SAM is DeepSeek-OCR-2's too.
 
 Shapes: deepencoder.py of deepseek-ai/DeepSeek-OCR (arXiv 2510.18234, section 3.2).
 """
@@ -8,9 +8,11 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
+from deepgguf.formats.gguf.types import Value
 from deepgguf.models.config_schema import NotNegative, Positive
 from deepgguf.models.storage import ALWAYS_F32, MATRIX, PATCH, VISION
 from deepgguf.models.table import Kind, Output, Row
+from deepgguf.models.values import uint32
 from deepgguf.tensors.view import Shape, View
 
 # deepencoder.py builds SAM with these, whatever the config says.
@@ -22,13 +24,14 @@ _TwoChannels = Annotated[tuple[Positive, ...], msgspec.Meta(min_length=2, max_le
 
 
 class ClipConfig(msgspec.Struct, frozen=True):
-    """`vision_config.width.clip-l-14-224`."""
+    """`vision_config.width.clip-l-14-224`. `apart`: queries, keys and values are projected by three matrices."""
 
     heads: Positive
     image_size: Positive
     layers: Positive
     patch_size: Positive
     width: Positive
+    apart: bool = False
 
 
 class SamConfig(msgspec.Struct, frozen=True):
@@ -82,26 +85,33 @@ class _Module(NamedTuple):
 
 def vision_table(v: VisionConfig, hidden_size: int) -> Iterator[Row]:
     """Every tensor of the projector, SAM and CLIP; `hidden_size` is the language model's width."""
-    yield from _projector(v, hidden_size)
-    yield from _sam(v)
+    yield _MODEL.row(Kind.VECTOR, (hidden_size,), "image_newline", "image_newline", "image_newline")
+    yield from projector_table((hidden_size, v.projector_input))
+    yield from sam_table(v.sam, v.image_size)
     yield from _clip(v.clip)
 
 
-def _projector(v: VisionConfig, hidden_size: int) -> Iterator[Row]:
-    """For llama.cpp view_seperator becomes a matrix of one row, as the engine reads it."""
-    model, vector = _Module("model.", "mm.", "v."), (hidden_size,)
-    yield model.row(Kind.VECTOR, vector, "image_newline", "image_newline", "image_newline")
-    separator = model.row(Kind.VECTOR, vector, "view_seperator", "view_seperator", "view_seperator")
+_MODEL = _Module("model.", "mm.", "v.")
+
+
+def projector_table(shape: tuple[int, int]) -> Iterator[Row]:
+    """The projector, of `shape` [width of the language model, features], and what stands between views.
+
+    For llama.cpp view_seperator becomes a matrix of one row, as the engine reads it.
+    """
+    hidden_size, _ = shape
+    separator = _MODEL.row(Kind.VECTOR, (hidden_size,), "view_seperator", "view_seperator", "view_seperator")
     (theirs,) = separator.outputs["llama.cpp"]
     matrix = msgspec.structs.replace(theirs, view=theirs.view.reshaped((1, hidden_size)))
     yield msgspec.structs.replace(separator, outputs={**separator.outputs, "llama.cpp": (matrix,)})
     projector = _Module("model.projector.", "mm.", "mm.model.")
-    yield from projector.layer(Kind.MATRIX, (hidden_size, v.projector_input), "layers", "layers", "fc")
+    yield from projector.layer(Kind.MATRIX, shape, "layers", "layers", "fc")
 
 
-def _sam(v: VisionConfig) -> Iterator[Row]:
-    sam, at = v.sam, _Module("model.sam_model.", "s.", "v.sam.")
-    grid, (middle, last) = v.image_size // SAM_PATCH, sam.downsample_channels
+def sam_table(sam: SamConfig, image_size: int) -> Iterator[Row]:
+    """Every tensor of SAM and of the convolutions behind it, for pictures of `image_size` pixels a side."""
+    at = _Module("model.sam_model.", "s.", "v.sam.")
+    grid, (middle, last) = image_size // SAM_PATCH, sam.downsample_channels
     yield at.row(Kind.POSITIONS, (1, grid, grid, sam.width), "pos_embed", "position_embd", "pos_embd.weight")
     patch = (sam.width, 3, SAM_PATCH, SAM_PATCH)
     yield from at.layer(Kind.PATCH, patch, "patch_embed.proj", "patch_embd", "patch_embd")
@@ -143,14 +153,30 @@ def _clip(clip: ClipConfig) -> Iterator[Row]:
     yield at.row(Kind.POSITIONS, table, "embeddings.position_embedding.weight", name, name)
     yield from at.layer(Kind.NORM, (width,), "pre_layrnorm", "pre_layrnorm", "pre_ln")
     for block in range(clip.layers):
-        yield from _clip_block(width, block)
+        yield from _clip_block(width, block, apart=clip.apart)
 
 
-def _clip_block(width: int, block: int) -> Iterator[Row]:
+def _clip_block(width: int, block: int, *, apart: bool) -> Iterator[Row]:
     at = _Module(f"model.vision_model.transformer.layers.{block}.", f"v.blk.{block}.", f"v.blk.{block}.")
     yield from at.layer(Kind.NORM, (width,), "layer_norm1", "layer_norm1", "ln1")
-    yield from at.layer(Kind.MATRIX, (3 * width, width), "self_attn.qkv_proj", "self_attn.qkv_proj", "attn_qkv")
+    rows, source, members = (width, "{}_proj", ("q", "k", "v")) if apart else (3 * width, "qkv_proj", ())
+    for row in at.layer(Kind.MATRIX, (rows, width), f"self_attn.{source}", "self_attn.qkv_proj", "attn_qkv"):
+        yield msgspec.structs.replace(row, members=members)
     yield from at.layer(Kind.MATRIX, (width, width), "self_attn.out_proj", "self_attn.out_proj", "attn_out")
     yield from at.layer(Kind.NORM, (width,), "layer_norm2", "layer_norm2", "ln2")
     yield from at.layer(Kind.MATRIX, (4 * width, width), "mlp.fc1", "mlp.fc1", "ffn_up")
     yield from at.layer(Kind.MATRIX, (width, 4 * width), "mlp.fc2", "mlp.fc2", "ffn_down")
+
+
+def sam_keys(sam: SamConfig) -> dict[str, Value | None]:
+    """What clip.cpp reads of SAM, without "clip." before it."""
+    return {
+        "vision.sam.block_count": uint32(sam.layers),
+        "vision.sam.embedding_length": uint32(sam.width),
+        "vision.sam.head_count": uint32(sam.heads),
+    }
+
+
+def sam_limits(sam: SamConfig) -> tuple[str, ...]:
+    """clip.cpp builds SAM with 12 blocks, whatever the file says."""
+    return () if sam.layers == 12 else (f"llama.cpp builds SAM with 12 blocks; this one has {sam.layers}",)

@@ -60,6 +60,12 @@ class _Sourced(msgspec.Struct, frozen=True):
         return forms_of(self.sources)
 
     @property
+    def experts(self) -> int:
+        """Of how many it is the stack; 0 for one, or if it is of none."""
+        stacked = len(self.sources) > 1 and len(self.shape) > len(self.output.view.shape)
+        return len(self.sources) if stacked else 0
+
+    @property
     def weights(self) -> int:
         return self.output.view.elements * len(self.sources)
 
@@ -278,7 +284,7 @@ def _flat(sourced: _Sourced) -> View:
 def _main_type(sourced: Sequence[_Sourced]) -> GGMLType:
     """The unquantized type of most weights; of those in experts, where there are any."""
     weights: Counter[GGMLType] = Counter()
-    for s in [s for s in sourced if len(s.sources) > 1] or sourced:
+    for s in [s for s in sourced if s.experts] or sourced:
         weights[s.plain_type] += s.weights
     return weights.most_common(1)[0][0]
 
@@ -288,7 +294,7 @@ def _parameters(sourced: Iterable[_Sourced]) -> tuple[int, int, int, int]:
     total = expert = experts = 0
     for s in sourced:
         total += s.weights
-        if len(s.sources) > 1:
-            expert += s.weights // len(s.sources)
-            experts = len(s.sources)
+        if s.experts:
+            expert += s.weights // s.experts
+            experts = s.experts
     return total, total - expert * experts, expert, experts

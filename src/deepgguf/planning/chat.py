@@ -73,7 +73,7 @@ def _special_token_warnings(tokenizer: Tokenizer) -> Iterator[str]:
             "the file has no BOS token, so that engines take another one: no file of the checkpoint names one; "
             f"{_GIVE} bos_token"
         )
-    elif special.add_bos is None:
+    elif special.add_bos is None and not tokenizer.tiktoken:  # none of those does
         yield (f"nothing says whether a prompt begins with BOS, so that engines add none: {_GIVE} add_bos_token")
 
 

@@ -1,6 +1,7 @@
 """The configurations of the samples: the JSON of config.json and its companions, the keys in the files' order."""
 
 import copy
+import json
 from typing import Any
 
 from deepgguf.errors import UsageError
@@ -8,10 +9,14 @@ from deepgguf.samples.deepseek_v4_configs import GENERATION as V4_GENERATION
 from deepgguf.samples.deepseek_v4_configs import SEEDS as V4_SEEDS
 from deepgguf.samples.deepseek_v4_configs import SIZES as V4_SIZES
 from deepgguf.samples.deepseek_v4_configs import v4_config
+from deepgguf.samples.kimi_configs import KINDS as KIMI_KINDS
+from deepgguf.samples.kimi_configs import kimi_config, kimi_files
+from deepgguf.samples.ocr_family_configs import KINDS as OCR_KINDS
+from deepgguf.samples.ocr_family_configs import ocr_config, ocr_files
 
 JSON = dict[str, Any]
 
-KINDS = ("v3", "v3-fp8", "v3-tied", "v2-lite", "ocr", "v32", "v32-bf16", *V4_SEEDS)
+KINDS = ("v3", "v3-fp8", "v3-tied", "v2-lite", "ocr", "v32", "v32-bf16", *V4_SEEDS, *OCR_KINDS, *KIMI_KINDS)
 SIZES = ("sample", "bench", "full", "flash", "pro")
 
 GENERATION_CONFIG: JSON = {"_from_model_config": True, "bos_token_id": 0, "eos_token_id": 1}
@@ -303,7 +308,7 @@ def config(kind: str, size: str, tokens: int = 0) -> JSON:
         found = f"exists in the size {' or '.join(map(repr, sizes))} only, not {size!r}"
         raise UsageError(kind, found, f"choose {', '.join(others)}")
     content = copy.deepcopy(_content(kind, size))
-    for section in (content, content.get("language_config", {})):
+    for section in (content, content.get("language_config", {}), content.get("text_config", {})):
         section.update({key: max(size, tokens) for key, size in section.items() if key == "vocab_size"})
     return content
 
@@ -316,10 +321,20 @@ def _content(kind: str, size: str) -> JSON:
         return dict(sorted(changed.items()))
     if kind in V4_SEEDS:
         return v4_config(kind, size)
+    if kind in OCR_KINDS:
+        return ocr_config(kind)
+    if kind in KIMI_KINDS:
+        return kimi_config(kind)
     return _OCR if kind == "ocr" else _V2_LITE
 
 
-def companions(kind: str, content: JSON) -> dict[str, JSON]:
-    """The JSON files of a checkpoint whose config.json is `content`, but for the index and the tokenizer, by name."""
+def companions(kind: str, content: JSON) -> dict[str, str]:
+    """The text of the JSON files of a checkpoint whose config.json is `content`, without index and tokenizer."""
+    if kind in OCR_KINDS:
+        return ocr_files(kind, content)
+    if kind in KIMI_KINDS:
+        return kimi_files(kind, content)
     files = {"config.json": content, "generation_config.json": _GENERATION.get(kind, GENERATION_CONFIG)}
-    return files | {"processor_config.json": OCR_PROCESSOR_CONFIG} if kind == "ocr" else files
+    if kind == "ocr":
+        files["processor_config.json"] = OCR_PROCESSOR_CONFIG
+    return {name: json.dumps(file, ensure_ascii=False, indent=1) for name, file in files.items()}

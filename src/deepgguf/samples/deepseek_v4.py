@@ -14,7 +14,7 @@ from deepgguf.models.deepseek_v4_table import row_of, table
 from deepgguf.models.table import Kind, Row
 from deepgguf.samples.deepseek_v4_configs import JSON, SEEDS, WITH_STAGES
 from deepgguf.samples.recipe import elements, random_numbers, to_bf16, unit
-from deepgguf.samples.tensors import Fill, Own, SampleTensor
+from deepgguf.samples.tensors import Fill, Own, SampleTensor, by_expert
 
 Elements = npt.NDArray[Any]
 
@@ -135,7 +135,7 @@ def v4_tensors(kind: str, content: JSON, *, seed: int | None = None, wide: bool 
     seed = SEEDS[kind] if seed is None else seed
     found = [
         msgspec.structs.replace(tensor, seed=seed)
-        for row, name in _by_expert(rows)
+        for row, name in by_expert(rows)
         for tensor in _stored(row, name, kind, config, wide=wide)
     ]
     if kind in ("v4-bf16", "v4-hf"):
@@ -156,21 +156,6 @@ def _with_unused_biases(rows: Iterable[Row], c: DeepseekV4Config) -> Iterator[Ro
             unused = f"{row.source}_vl"
         if unused:
             yield row_of(c, unused, Kind.ROUTER_BIAS, (c.n_routed_experts,), "")
-
-
-def _by_expert(rows: list[Row]) -> Iterator[tuple[Row, str]]:
-    """Every tensor with its row: all of an expert, then all of the next."""
-    position = 0
-    while position < len(rows):
-        last = position + 1
-        while rows[position].experts and last < len(rows) and rows[last].experts:
-            last += 1
-        for expert in range(max(1, rows[position].experts)):
-            for row in rows[position:last]:
-                for name in (row.source.replace("{}", str(expert)), row.beside):
-                    if name:
-                        yield row, name
-        position = last
 
 
 def _stored(row: Row, name: str, kind: str, c: DeepseekV4Config, *, wide: bool) -> Iterator[SampleTensor]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,15 +14,25 @@ import msgspec
 from deepgguf.checkpoint.tokenizer import read_tokenizer
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.files.local import LocalFiles
-from deepgguf.samples.configs import JSON, companions, config
+from deepgguf.samples.configs import companions, config
 from deepgguf.samples.deepseek_v4 import v4_tensors
 from deepgguf.samples.deepseek_v4_configs import SEEDS as V4_SEEDS
+from deepgguf.samples.kimi import kimi_tensors
+from deepgguf.samples.kimi_configs import KINDS as KIMI_KINDS
+from deepgguf.samples.kimi_configs import tokenizer_files
+from deepgguf.samples.ocr_family import ocr_tensors
+from deepgguf.samples.ocr_family_configs import KINDS as OCR_KINDS
 from deepgguf.samples.recipe import elements
 from deepgguf.samples.shards import Shard, index, scattered, split
 from deepgguf.samples.tensors import SampleTensor, tensors_of
 
 TOKENIZERS = Path(__file__).parent / "tokenizers"
-_TOKENIZERS = {"v2-lite": "sample-v2", **dict.fromkeys(V4_SEEDS, "sample-v4")}
+_TOKENIZERS = {
+    "v2-lite": "sample-v2",
+    **dict.fromkeys(V4_SEEDS, "sample-v4"),
+    **dict.fromkeys(OCR_KINDS, "sample-ocr"),
+}
+_TIKTOKEN = TOKENIZERS / "sample-kimi" / "tiktoken.model"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 # With these, no choice of tokens or experts is nearly a tie on the prompt of the tests, which rounding would decide.
@@ -69,16 +80,21 @@ def make_sample(kind: str, folder: Path, form: Form, tokenizer: Path | None = No
 
     `kind` is one of `KINDS`: v3 (BF16), v3-fp8 (scales for blocks of 128 × 128), v3-tied (tied embeddings), v2-lite,
     ocr, v32 (FP8, as released), v32-bf16, v4 (FP4 and FP8, as released), v4-dspark, v4-base, v4-bf16, v4-hf (as
-    transformers saves it), v4-vision (Vision-Exp). `tokenizer` is a folder with tokenizer.json and
-    tokenizer_config.json, by default one with 516 entries or somewhat more; the vocabulary grows to hold its tokens.
+    transformers saves it), v4-vision (Vision-Exp), ocr2 and unlimited-ocr (with -resaved and -hf as transformers saves
+    them), kimi-k2 (FP8), kimi-k2-thinking and kimi-k25 (INT4 experts), moonlight. `tokenizer` is a folder with
+    tokenizer.json and tokenizer_config.json, by default one with 516 entries or somewhat more (Kimi's has a
+    tiktoken.model); the vocabulary grows to hold its tokens.
 
     Memory is bounded by the headers plus some MB. UsageError: an argument that makes no sense, a folder that holds
     anything. CheckpointError: the tokenizer is damaged. OutputError: writing failed, or the disk has less space than is
     needed.
     """
-    copies = _tokenizer_files(tokenizer or TOKENIZERS / _TOKENIZERS.get(kind, "sample-v3"))
+    copies = (
+        [_TIKTOKEN] if kind in KIMI_KINDS and not tokenizer else _tokenizer_files(tokenizer or _own_tokenizer(kind))
+    )
     tokens = len(read_tokenizer(LocalFiles(tokenizer), {})[0].tokens) if tokenizer else 0
     files = companions(kind, config(kind, form.size, tokens))
+    files |= tokenizer_files(kind) if copies == [_TIKTOKEN] else {}
     tensors = sample_tensors(kind, form.size, tokens)
     shards = split(scattered(tensors) if form.scatter else tensors, form.shards, 5 if kind in SEEDS else 6)
     try:
@@ -89,11 +105,11 @@ def make_sample(kind: str, folder: Path, form: Form, tokenizer: Path | None = No
         for source in copies:
             shutil.copyfile(source, folder / source.name)
         for name, content in files.items():
-            _write_json(folder / name, content)
+            _write(folder / name, content)
         for shard in shards:
             _write_shard(folder, shard, form.sparse)
         if len(shards) > 1:
-            _write_json(folder / "model.safetensors.index.json", index(shards))
+            _write(folder / "model.safetensors.index.json", json.dumps(index(shards), ensure_ascii=False, indent=1))
     except OSError as error:
         found = error.strerror or str(error)
         raise OutputError(error.filename or folder, found, "remove the folder and repeat") from error
@@ -107,6 +123,10 @@ def sample_tensors(kind: str, size: str, tokens: int = 0) -> list[SampleTensor]:
     """
     if kind in V4_SEEDS:
         return v4_tensors(kind, config(kind, size, tokens))
+    if kind in KIMI_KINDS:
+        return kimi_tensors(kind, config(kind, size, tokens))
+    if kind in OCR_KINDS:
+        return ocr_tensors(kind, config(re.sub("-(hf|resaved)$", "", kind), size, tokens))
     # V3's MTP layer is dropped by default, so that one expert stands for all in the small checkpoints.
     one = size == "sample" and kind not in SEEDS
     return list(tensors_of(config(kind, size, tokens), mtp_experts=1 if one else None, seed=SEEDS.get(kind, 0)))
@@ -142,8 +162,12 @@ def _write_pieces(fd: int, shard: Shard, first: int) -> None:
             data, offset = data[written:], offset + written
 
 
-def _write_json(path: Path, content: JSON) -> None:
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8", newline="")
+def _write(path: Path, content: str) -> None:
+    path.write_text(content, encoding="utf-8", newline="")
+
+
+def _own_tokenizer(kind: str) -> Path:
+    return TOKENIZERS / _TOKENIZERS.get(kind, "sample-v3")
 
 
 def _tokenizer_files(folder: Path) -> list[Path]:

@@ -97,6 +97,29 @@ class Numbers(msgspec.Struct, frozen=True):
         return next(named, _FILLS.get(row.kind, Fill.WEIGHT))
 
 
+NO_NUMBERS = Numbers()
+
+
+def fill_of(row: Row) -> Fill:
+    """The usual fill of a tensor that is not FP8."""
+    return NO_NUMBERS.of(row)
+
+
+def by_expert(rows: list[Row]) -> Iterator[tuple[Row, str]]:
+    """Every tensor with its row: all of an expert, then all of the next."""
+    position = 0
+    while position < len(rows):
+        last = position + 1
+        while rows[position].experts and last < len(rows) and rows[last].experts:
+            last += 1
+        for expert in range(max(1, rows[position].experts)):
+            for row in rows[position:last]:
+                for name in (row.source.replace("{}", str(expert)), row.beside):
+                    if name:
+                        yield row, name
+        position = last
+
+
 _NUMBERS = {
     "DeepseekV32ForCausalLM": Numbers(
         Fill.POWER_SCALE,
@@ -118,18 +141,20 @@ def tensors_of(config: dict[str, Any], mtp_experts: int | None = None, seed: int
     family = find_family(config, "config.json")
     rows = family.table(family.parse(config, "config.json"), config.get("num_nextn_predict_layers", 0))
     block = (config.get("quantization_config") or {}).get("weight_block_size")
-    numbers = _NUMBERS.get(family.name, Numbers())
+    numbers = _NUMBERS.get(family.name, NO_NUMBERS)
     for experts, alike in groupby(rows, key=lambda row: row.experts):
         group = list(alike)
         if experts and group[0].part is Part.MTP and mtp_experts is not None:
             experts = mtp_experts
         for expert in range(max(1, experts)):
             for row in group:
-                for tensor in _with_scales(row, row.source.replace("{}", str(expert)), block, numbers):
+                for tensor in with_scales(row, row.source.replace("{}", str(expert)), block, numbers):
                     yield msgspec.structs.replace(tensor, seed=seed) if seed else tensor
 
 
-def _with_scales(row: Row, name: str, block: tuple[int, int] | None, numbers: Numbers) -> Iterator[SampleTensor]:
+def with_scales(
+    row: Row, name: str, block: tuple[int, int] | None, numbers: Numbers = NO_NUMBERS
+) -> Iterator[SampleTensor]:
     """A matrix that an FP8 checkpoint quantizes is followed there by its scales, one per block."""
     if block is None or row.kind is not Kind.LINEAR:
         yield SampleTensor(name, row.shape, numbers.of(row))

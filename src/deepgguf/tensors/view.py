@@ -17,6 +17,8 @@ class View(msgspec.Struct, frozen=True, gc=False):
 
     `form` is the shape that the result is given, row-major; empty for (groups, rows, columns). Of every `head_rows`
     rows taken, the last `woven` are two halves in the source, and alternate in the result: 0, half, 1, half + 1, …
+    More generally, they are runs of `run` rows, `outer` times as many as there are in between, and these two change
+    places: (outer, inner, run) becomes (inner, outer, run). The last `rest` rows of all stay where they are.
     """
 
     groups: int
@@ -28,6 +30,9 @@ class View(msgspec.Struct, frozen=True, gc=False):
     form: Shape = ()
     head_rows: int = 0
     woven: int = 0
+    outer: int = 2
+    run: int = 1
+    rest: int = 0
 
     @classmethod
     def whole(cls, shape: Shape) -> Self:
@@ -46,16 +51,26 @@ class View(msgspec.Struct, frozen=True, gc=False):
         """All of a matrix (heads x rows per head, columns), the last `woven` rows of every head woven."""
         return msgspec.structs.replace(cls.whole(shape), head_rows=shape[0] // heads, woven=woven)
 
+    @classmethod
+    def paired_heads(cls, shape: Shape, head_rows: int, rest: int) -> Self:
+        """All of a tensor (rows x others): heads of `head_rows` rows that are (n, 2, 2) become (2, n, 2); the last
+        `rest` rows stay.
+        """
+        whole = cls(1, shape[0], prod(shape[1:]), 0, shape[0], form=shape)
+        places = {"head_rows": head_rows, "woven": head_rows, "outer": head_rows // 4, "run": 2, "rest": rest}
+        return msgspec.structs.replace(whole, **places)
+
     def source_row(self, row: int) -> int:
         """Which of the rows taken of a group becomes its row number `row`."""
-        if not self.woven:
+        if not self.woven or row >= self.taken - self.rest:
             return row
         head, within = row - row % self.head_rows, row % self.head_rows
         plain = self.head_rows - self.woven
         if within < plain:
             return row
-        pair, second = divmod(within - plain, 2)
-        return head + plain + pair + second * (self.woven // 2)
+        inner, rest = divmod(within - plain, self.outer * self.run)
+        outer, run = divmod(rest, self.run)
+        return head + plain + (outer * (self.woven // self.outer // self.run) + inner) * self.run + run
 
     def reshaped(self, shape: Shape) -> Self:
         """The same elements in the same order, as a tensor of this shape."""

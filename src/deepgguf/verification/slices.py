@@ -101,6 +101,8 @@ def _stretches(view: View, step: int) -> Iterator[tuple[int, int, int]]:
 
 def _woven(view: View) -> NDArray[np.int64]:
     """[taken]: the source row of every row."""
-    heads = np.arange(view.taken).reshape(-1, view.head_rows)
-    plain, first, second = np.split(heads, [-view.woven, -view.woven // 2], axis=1)
-    return np.hstack([plain, np.stack([first, second], axis=2).reshape(len(heads), -1)]).reshape(-1)
+    rows = np.arange(view.taken)
+    heads, rest = np.split(rows, [view.taken - view.rest])
+    plain, woven = np.split(heads.reshape(-1, view.head_rows), [-view.woven], axis=1)
+    turned = woven.reshape(len(woven), view.outer, -1, view.run).swapaxes(1, 2).reshape(len(woven), -1)
+    return np.concatenate([np.hstack([plain, turned]).reshape(-1), rest])
