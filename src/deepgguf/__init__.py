@@ -3,6 +3,7 @@
     plan(source, ...)             what a conversion would write, drop and need; nothing is written
     plan(source, ...).run()       carries it out
     convert(source, output, ...)  both
+    quantize(source, output, ...) makes a GGUF file of a GGUF file, in other types
     inspect(path)                 what a GGUF file says of itself
     verify(path, source)          raises an error unless it is what its source makes
     compare(path, source)         the same, but returns all differences
@@ -17,8 +18,19 @@ from deepgguf.version import __version__
 TYPE_CHECKING = False  # importing typing takes longer than starting Python, and the command line is not yet ready then
 
 if TYPE_CHECKING:
-    from deepgguf.api import Plan, compare, convert, inspect, plan, plan_every_type, sample, verify
-    from deepgguf.choices import Choices, ConversionChoices, RunChoices
+    from deepgguf.api import (
+        Plan,
+        compare,
+        convert,
+        inspect,
+        plan,
+        plan_every_type,
+        plan_quantize,
+        quantize,
+        sample,
+        verify,
+    )
+    from deepgguf.choices import Choices, ConversionChoices, QuantizationChoices, QuantizeChoices, RunChoices
     from deepgguf.encodings.encoding import Counts, Squares
     from deepgguf.errors import (
         ChangedError,
@@ -49,16 +61,17 @@ if TYPE_CHECKING:
 __all__ = [
     "ChangedError", "CheckpointError", "Choices", "ConversionChoices", "Counts", "DeepggufError", "Description",
     "Difference", "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files", "GGUFError",
-    "KeyDescription", "NonFiniteError", "OutputError", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor", "Report",
-    "RunChoices", "SampleSummary", "SourceCheck", "Squares", "TensorDescription", "TensorResult", "Threads",
-    "TypeDescription", "UsageError", "Verification", "VerificationError", "VerifiedFile", "__version__", "compare",
-    "convert", "inspect", "plan", "plan_every_type", "sample", "verify",
+    "KeyDescription", "NonFiniteError", "OutputError", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor",
+    "QuantizationChoices", "QuantizeChoices", "Report", "RunChoices", "SampleSummary", "SourceCheck", "Squares",
+    "TensorDescription", "TensorResult", "Threads", "TypeDescription", "UsageError", "Verification",
+    "VerificationError", "VerifiedFile", "__version__", "compare", "convert", "inspect", "plan", "plan_every_type",
+    "plan_quantize", "quantize", "sample", "verify",
 ]  # fmt: skip
 
 # Imported when first used: `import deepgguf` costs nothing.
 _HOMES = {
-    "deepgguf.api": "Plan compare convert inspect plan plan_every_type sample verify",
-    "deepgguf.choices": "Choices ConversionChoices RunChoices",
+    "deepgguf.api": "Plan compare convert inspect plan plan_every_type plan_quantize quantize sample verify",
+    "deepgguf.choices": "Choices ConversionChoices QuantizationChoices QuantizeChoices RunChoices",
     "deepgguf.errors": "ChangedError CheckpointError DeepggufError GGUFError NonFiniteError OutputError UsageError"
     " VerificationError",
     "deepgguf.formats.gguf.describe": "Description FileDescription KeyDescription TensorDescription TypeDescription",

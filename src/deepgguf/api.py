@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import read_checkpoint
+from deepgguf.checkpoint.gguf_source import read_gguf_source
 from deepgguf.choices import (
     CHOICES_OF_A_FILE,
+    CHOICES_OF_QUANTIZE,
     Choices,
     ConversionChoices,
+    QuantizationChoices,
+    QuantizeChoices,
     RunChoices,
     StrPath,
     checked,
@@ -24,6 +28,7 @@ from deepgguf.executors.executor import Executor, Progress
 from deepgguf.executors.threads import Threads, available_processors
 from deepgguf.files.files import Files
 from deepgguf.files.find import find_files
+from deepgguf.files.local import named_file
 from deepgguf.fitting.fit import fit
 from deepgguf.fitting.write import is_free, recipe_path, write_recipe
 from deepgguf.formats.gguf.describe import Description, describe
@@ -31,6 +36,7 @@ from deepgguf.formats.gguf.split_set import read_split_set
 from deepgguf.planning.build import build_plan
 from deepgguf.planning.options import TYPES
 from deepgguf.planning.parse_options import parse_given, parse_options
+from deepgguf.planning.quantize_gguf import plan_gguf
 from deepgguf.planning.schema import Plan as PlannedConversion
 from deepgguf.planning.totals import PlanTotals, totals
 from deepgguf.recipes.recipe import NEED_IMPORTANCE
@@ -143,12 +149,58 @@ def convert(
 
     The choices are those of `plan` and of `Plan.run`, as are `executor`, `progress`, the report and the errors.
     """
+    what, how = _apart(choices)
+    run_settings(output_folder(output), **how)  # what makes no sense is said before the work
+    return plan(source, output, executor=executor, **what).run(executor=executor, progress=progress, **how)
+
+
+@checked
+def plan_quantize(source: StrPath, output: StrPath | None = None, **choices: Unpack[QuantizeChoices]) -> Plan:
+    """What quantizing the GGUF file `source`, or the split set that it belongs to, would do; nothing is written.
+
+    `output` is as for `plan`. The types are those of llama-quantize, and so are the bytes. The choices are those of
+    `deepgguf.choices.CHOICES_OF_QUANTIZE`:
+
+        deepgguf.plan_quantize("DeepSeek-V3-BF16.gguf", type="q4_k_m").run(jobs=4)
+
+    Without `target` the file is for the engine whose layout the source has. Raises UsageError for choices that make no
+    sense, for another architecture than deepgguf knows, and for weights that are quantized already unless
+    `allow_requantize`; GGUFError for a source that is no sound GGUF, OutputError if something cannot be read.
+    """
+    chosen = complete(choices, QuantizeChoices)
+    for name in choices:
+        if name not in CHOICES_OF_QUANTIZE:
+            raise UsageError(f"`{name}`", "has no meaning for a GGUF file as the source", "leave it out")
+    options = parse_options(chosen, _file_name(output))
+    files, name = named_file(source, "a GGUF file")
+    with files:
+        made = plan_gguf(read_gguf_source(files, name), options, choices.get("target"))
+    return Plan(**msgspec.structs.asdict(made), folder=output_folder(output))
+
+
+@checked
+def quantize(
+    source: StrPath,
+    output: StrPath | None = None,
+    *,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    **choices: Unpack[QuantizationChoices],
+) -> Report:
+    """Quantizes the GGUF file `source` to `output`: plans it as `plan_quantize`, and carries the plan out.
+
+    `executor`, `progress`, the report and the errors are those of `Plan.run`.
+    """
+    what, how = _apart(choices)
+    run_settings(output_folder(output), **how)  # what makes no sense is said before the work
+    return plan_quantize(source, output, **what).run(executor=executor, progress=progress, **how)
+
+
+def _apart(choices: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The choices that decide the bytes, and those of how they are made."""
     of_the_run = declared(RunChoices)
     how = {name: choice for name, choice in choices.items() if name in of_the_run}
-    what = {name: choice for name, choice in choices.items() if name not in of_the_run}
-    run_settings(output_folder(output), **how)  # type: ignore[arg-type]  # what makes no sense is said before the work
-    made = plan(source, output, executor=executor, **what)  # type: ignore[arg-type]
-    return made.run(executor=executor, progress=progress, **how)  # type: ignore[arg-type]
+    return {name: choice for name, choice in choices.items() if name not in of_the_run}, how
 
 
 @checked

@@ -105,6 +105,20 @@ class RunChoices(TypedDict, total=False):
     sha256: Annotated[bool, Choice("report the SHA-256 of each file too, which reads it again", default=False)]
 
 
+class QuantizeChoices(Choices, total=False):
+    """What decides the bytes of a file that is made of a GGUF file: those of CHOICES_OF_QUANTIZE, and two more.
+
+    `keep_split` makes as many files as the source has.
+    """
+
+    allow_requantize: Annotated[bool, Choice("quantize again what is quantized already", default=False)]
+    keep_split: Annotated[bool, Choice("write as many files as there are, each with the same tensors", default=False)]
+
+
+class QuantizationChoices(QuantizeChoices, RunChoices, total=False):
+    """All that `deepgguf.quantize` takes."""
+
+
 class ConversionChoices(Choices, RunChoices, total=False):
     """All that `deepgguf.convert` takes: what decides the bytes, and how they are made."""
 
@@ -115,6 +129,14 @@ CHOICES_OF_A_FILE = (
     "pre", "chat_template",
 )  # fmt: skip
 """What a finished file may need to be told again of its conversion; the rest (names, how it was split) it shows."""
+
+
+CHOICES_OF_QUANTIZE = (
+    "type", "recipe", "target", "split_max_size", "split_max_tensors", "imatrix", "include_weights", "exclude_weights",
+    "tensor_types", "tensor_type_file", "output_tensor_type", "token_embedding_type", "pure", "leave_output_tensor",
+    "override_kv", "allow_requantize", "keep_split",
+)  # fmt: skip
+"""What may be chosen of a file that is made of a GGUF file; the rest is as its source has it."""
 
 
 class Declared(NamedTuple):

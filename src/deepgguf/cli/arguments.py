@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from deepgguf.choices import CHOICES_OF_A_FILE, Choices, RunChoices
+from deepgguf.choices import CHOICES_OF_A_FILE, CHOICES_OF_QUANTIZE, Choices, QuantizeChoices, RunChoices
 from deepgguf.cli import commands
 from deepgguf.cli.endings import EXIT_STATUSES
 from deepgguf.cli.flags import add_choices
@@ -25,6 +25,14 @@ examples:
   deepgguf plan DeepSeek-V3                  what would be written, dropped, needed
   deepgguf plan DeepSeek-V3 --type q4_k_m --json
   deepgguf plan DeepSeek-V3 --type all       every type with its size
+"""
+
+_QUANTIZE = """\
+examples:
+  deepgguf quantize DeepSeek-V3-BF16.gguf --type q4_k_m
+  deepgguf quantize V3-BF16-00001-of-00030.gguf --type q4_k_m --keep-split -o /models/
+  deepgguf quantize V3-BF16.gguf --type iq2_xxs --imatrix imatrix.gguf --dry-run
+  deepgguf quantize V3-Q8_0.gguf --type q4_k_m --allow-requantize
 """
 
 _INSPECT = """\
@@ -62,7 +70,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"deepgguf {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_convert, _add_plan, _add_inspect, _add_verify, _add_sample):
+    for add in (_add_convert, _add_plan, _add_quantize, _add_inspect, _add_verify, _add_sample):
         add(subparsers)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -112,6 +120,19 @@ def _add_plan(subparsers: Any) -> None:
     parser = _command(subparsers, "plan", commands.plan, "Show what convert would do; nothing is written.", _PLAN)
     _add_what(parser)
     add_choices(parser, RunChoices, only=("jobs",))
+    _add_json(parser)
+
+
+def _add_quantize(subparsers: Any) -> None:
+    help = "Quantize a GGUF file, with llama-quantize's bytes."
+    parser = _command(subparsers, "quantize", commands.quantize, help, _QUANTIZE)
+    parser.add_argument("source", metavar="IN.gguf", help="a GGUF file, or any file of a split set")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", help="a file or folder (default: NAME-TYPE.gguf in the current one)"
+    )
+    add_choices(parser, QuantizeChoices, only=CHOICES_OF_QUANTIZE)
+    parser.add_argument("--dry-run", action="store_true", help="show what would be written, and write nothing")
+    add_choices(parser, RunChoices)
     _add_json(parser)
 
 

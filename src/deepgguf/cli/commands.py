@@ -3,26 +3,46 @@
 import argparse
 import gc
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from deepgguf.choices import Choices, RunChoices
+from deepgguf.choices import Choices, QuantizeChoices, RunChoices
 from deepgguf.cli.flags import given, in_flags
 from deepgguf.cli.output import complain, print_json, print_page, to_stdout
 from deepgguf.errors import UsageError, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from deepgguf.api import Plan
 
 
 def convert(options: argparse.Namespace) -> None:
     """`deepgguf convert`."""
     from deepgguf import api
-    from deepgguf.terminal.progress import progress_of
-    from deepgguf.terminal.run_command import run_command
 
     how = given(options, RunChoices)
     api.run_settings(api.output_folder(options.output), **how)  # what makes no sense is said before the work
-    made = _plan(options)
+    _run(_plan(options, api.plan, Choices), options, how)
+
+
+def quantize(options: argparse.Namespace) -> None:
+    """`deepgguf quantize`."""
+    from deepgguf import api
+
+    how = given(options, RunChoices)
+    jobs = api.run_settings(api.output_folder(options.output), **how)[1].jobs
+    made = _plan(options, api.plan_quantize, QuantizeChoices)
+    if options.dry_run:
+        _show(made, options, jobs)
+    else:
+        _run(made, options, how)
+
+
+def _run(made: "Plan", options: argparse.Namespace, how: dict[str, Any]) -> None:
+    """Carries the plan out, and says what came of it."""
+    from deepgguf.terminal.progress import progress_of
+    from deepgguf.terminal.run_command import run_command
+
     if options.json:
         for warning in made.warnings:
             complain(f"warning: {printable(warning, 1000)}")
@@ -47,7 +67,11 @@ def plan(options: argparse.Namespace) -> None:
     if options.type == "all":
         _plan_every_type(options, jobs)
         return
-    made = _plan(options)
+    _show(_plan(options, api.plan, Choices), options, jobs)
+
+
+def _show(made: "Plan", options: argparse.Namespace, jobs: int) -> None:
+    """The plan as a page or as JSON."""
     if options.json:
         from deepgguf.terminal.json_views import plan_view
         from deepgguf.terminal.run_command import run_command
@@ -80,16 +104,14 @@ def _plan_every_type(options: argparse.Namespace, jobs: int) -> None:
     print_page(plan_page.render_types(types, seconds, jobs))
 
 
-def _plan(options: argparse.Namespace) -> "Plan":
+def _plan(options: argparse.Namespace, plan: "Callable[..., Plan]", of: type[Choices]) -> "Plan":
     import msgspec
-
-    from deepgguf import api
 
     # A plan is a few hundred thousand objects that all live to the end: looking for garbage among them finds none, not
     # now and not when the process ends.
     gc.disable()
     try:
-        made = api.plan(options.source, options.output, **given(options, Choices))
+        made = plan(options.source, options.output, **given(options, of))
         gc.freeze()
         return msgspec.structs.replace(made, warnings=tuple(map(in_flags, made.warnings)))
     finally:

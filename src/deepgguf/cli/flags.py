@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from deepgguf.choices import Choices, ConversionChoices, Declared, RunChoices, declared
+from deepgguf.choices import Choices, Declared, QuantizationChoices, RunChoices, declared
 
 # Flags that are not the choice's own name, and arguments that have none.
 _FLAGS = {"tensor_types": "--tensor-type", "manifest": "--no-manifest", "measure_error": "--report-error"}
@@ -37,7 +37,7 @@ def given(options: argparse.Namespace, of: type[Choices | RunChoices]) -> dict[s
 
 def in_flags(message: str) -> str:
     """A message of the library, with flags where it names choices: `type="bf16"` becomes --type bf16."""
-    known = declared(ConversionChoices).keys() | _NAMED
+    known = declared(QuantizationChoices).keys() | _NAMED
 
     def flag(match: re.Match[str]) -> str:
         name, value = match[1], (match[2] or "").strip('"')

@@ -1,5 +1,7 @@
 """What the user may ask for, checked as far as no checkpoint is needed."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from deepgguf.checkpoint.importance import ImportanceMatrix
@@ -8,6 +10,7 @@ from deepgguf.choices import FileKind, Mtp, Target
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.planning.key_overrides import KeyOverride
+from deepgguf.recipes.choice import TypeChoices
 from deepgguf.recipes.patterns import Chooses
 from deepgguf.recipes.recipe import RECIPES, Recipe
 
@@ -26,7 +29,7 @@ class Options(msgspec.Struct, frozen=True):
     """A conversion's choices, parsed; see `choices.Choices`.
 
     `type` is one of TYPES, that of a recipe file its base; `recipe_name` is what that is called. `output` is the name
-    of the text file. `split_max_size` is in bytes.
+    of the text file. `split_max_size` is in bytes. `allow_requantize` and `keep_split` are for GGUF files as sources.
     """
 
     target: Target = "ollama"
@@ -47,6 +50,8 @@ class Options(msgspec.Struct, frozen=True):
     override_kv: tuple[KeyOverride, ...] = ()
     pre: str | None = None
     chat_template: str | None = None
+    allow_requantize: bool = False
+    keep_split: bool = False
 
     @property
     def recipe(self) -> Recipe | None:
@@ -66,6 +71,19 @@ class Options(msgspec.Struct, frozen=True):
     def of_type(self, type: str) -> "Options":
         """The same for another type, without what only quantized files have if it is not quantized."""
         return msgspec.structs.replace(self, type=type, **({} if type in RECIPES else _QUANTIZED_ONLY))
+
+
+def type_choices(options: Options, recipe: Recipe, importance: Mapping[str, int] | None) -> TypeChoices:
+    """What the options say of types; `importance` as there."""
+    return TypeChoices(
+        recipe=recipe,
+        patterns=options.tensor_types,
+        output_type=options.output_tensor_type,
+        token_embedding_type=options.token_embedding_type,
+        importance=importance,
+        pure=options.pure,
+        leave_output=options.leave_output_tensor,
+    )
 
 
 def check_options(options: Options) -> None:

@@ -8,7 +8,7 @@ import msgspec
 from deepgguf.encodings import encoding_of
 from deepgguf.encodings.quantized import Quantized
 from deepgguf.errors import CheckpointError, UsageError
-from deepgguf.formats.gguf.types import GGMLType
+from deepgguf.formats.gguf.types import GGMLType, block_of
 from deepgguf.recipes.fallback import fitting_type
 from deepgguf.recipes.mixture import Place, mixture_type
 from deepgguf.recipes.patterns import Chooses, TypePattern, first_match
@@ -117,6 +117,13 @@ class TypedTensor(msgspec.Struct, frozen=True):
     wanted: GGMLType
     origin: Origin
     weighted: bool = False
+
+    def note(self, row: int) -> str:
+        """Why a tensor of rows of so many weights has another type than its recipe's; empty where it has not."""
+        if self.type is not self.wanted:
+            block = block_of(self.wanted).weights
+            return f"rows of {row} are not a multiple of {block}: {self.type.name} instead of {self.wanted.name}"
+        return self.origin.value if self.origin in (Origin.PINNED, Origin.CHOSEN) else ""
 
 
 def choose_types(

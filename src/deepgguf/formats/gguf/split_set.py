@@ -5,6 +5,7 @@ of the model; every file has its own number, the number of files and the number 
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from deepgguf.errors import GGUFError, printable
@@ -25,15 +26,25 @@ def read_split_set(path: str | os.PathLike[str], *, forks: bool = False) -> tupl
     Any file of the set may be given; `forks` as for `read_header`. Raises GGUFError for a missing file, naming it, and
     for files that contradict each other; and what `read_header` raises.
     """
-    given = read_header(path, forks=forks)
+    folder = Path(path).parent
+    return read_whole_set(
+        read_header(path, forks=forks),
+        lambda name: read_header(folder / name, forks=forks),
+        lambda name: os.path.lexists(folder / name),
+    )
+
+
+def read_whole_set(
+    given: GGUFHeader, read: Callable[[str], GGUFHeader], exists: Callable[[str], bool]
+) -> tuple[GGUFHeader, ...]:
+    """As `read_split_set`, of files beside the one with the header `given`, wherever they are, by their names."""
     count = 1 if "split.count" not in given.keys else _number(given, "split.count", ValueType.UINT16)
     if count <= 1:
         return (given,)
     names = _file_names(given, count)
-    folder = Path(given.path).parent
-    _check_present(folder, names)
+    _check_present(Path(given.path).parent, names, exists)
     own = Path(given.path).name
-    headers = tuple(given if name == own else read_header(folder / name, forks=forks) for name in names)
+    headers = tuple(given if name == own else read(name) for name in names)
     for number, header in enumerate(headers):
         _check_number(header, number, count)
     _check_tensors(headers)
@@ -63,8 +74,8 @@ def _file_names(given: GGUFHeader, count: int) -> list[str]:
     return [split_path(prefix, other, count) for other in range(count)]
 
 
-def _check_present(folder: Path, names: list[str]) -> None:
-    missing = [name for name in names if not os.path.lexists(folder / name)]
+def _check_present(folder: Path, names: list[str], exists: Callable[[str], bool]) -> None:
+    missing = [name for name in names if not exists(name)]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         found = f"this file of a split set of {len(names)} is missing{more}"
