@@ -78,6 +78,38 @@ def test_a_quantized_gguf_becomes_what_llama_quantize_makes_of_it_if_that_is_all
     assert_made(golden, tmp_path / "x.gguf")
 
 
+@pytest.mark.parametrize("type", ["f32", "f16", "bf16", "copy"])
+def test_an_unquantized_type_gives_what_llama_quantize_gives(type, gguf, tmp_path):
+    quantize(gguf("v3-bf16", "llama.cpp"), tmp_path / "x.gguf", type=type, jobs=2)
+    assert_made(GOLDENS / "options" / f"{type}.json", tmp_path / "x.gguf")
+
+
+@pytest.fixture(scope="module")
+def split_set(checkpoint, tmp_path_factory):
+    """The files that the goldens of split sets were made of."""
+    output = tmp_path_factory.mktemp("split") / "v3.gguf"
+    report = convert(checkpoint("v3-bf16"), output, target="llama.cpp", split_max_tensors=20, jobs=2)
+    return [file.path for file in report.files]
+
+
+@pytest.mark.parametrize("given", [0, 2], ids=["first", "last"])
+def test_a_split_set_becomes_one_file_whichever_of_its_files_is_given(given, split_set, tmp_path):
+    quantize(split_set[given], tmp_path / "x.gguf", type="q4_k_m", jobs=2)
+    assert_made(GOLDENS / "options" / "split-input-joined-Q4_K_M.json", tmp_path / "x.gguf")
+
+
+def test_a_split_set_that_is_kept_becomes_one_of_the_same_tensors(split_set, tmp_path):
+    report = quantize(split_set[0], tmp_path / "x.gguf", type="q4_k_m", keep_split=True, jobs=2)
+    names = [f"x-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
+    assert [file.path.name for file in report.files] == names
+    for name in names:
+        written = describe_written(tmp_path / name)
+        expected = read_golden("options", f"keep-split-Q4_K_M-{name[2:-5]}")
+        assert written.tensors == expected.tensors
+        assert list(written.keys)[-5:] == list(expected.keys)[-5:]
+        assert {key: written.keys[key] for key in list(expected.keys)[-5:]} == dict(list(expected.keys.items())[-5:])
+
+
 def test_no_golden_is_left_out():
     counts = {folder: len(goldens(folder)) for folder in ("quantized", "imatrix", "quantized-ollama", "requantized")}
     assert counts == {"quantized": 55, "imatrix": 47, "quantized-ollama": 22, "requantized": 9}

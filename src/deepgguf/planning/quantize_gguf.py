@@ -33,7 +33,8 @@ _ARCHITECTURE = "general.architecture"
 # What says how the source's bytes were laid out, and nothing of the model.
 LAYOUT_KEYS = ("general.alignment", "split.no", "split.count", "split.tensors.count")
 
-TYPES = (*PLAIN_TYPES, *RECIPES)
+COPY = "copy"
+TYPES = (COPY, *PLAIN_TYPES, *RECIPES)
 _SPLIT = re.compile(r"-\d{5}-of-\d{5}$")
 _TYPE = re.compile(rf"[-.]({'|'.join(type.name for type in FileType)})$", re.IGNORECASE)
 
@@ -47,7 +48,9 @@ class Engine(NamedTuple):
 
 
 def plan_gguf(source: GGUFSource, options: Options, engine: str | None = None) -> Plan:
-    """The plan of quantizing `source`; `engine` is the one it is for, None for what its layout shows.
+    """The plan of quantizing `source`, or with the type "copy" of joining its files.
+
+    `engine` is the one that the file is for, None for the one whose layout it has.
 
     UsageError for choices that make no sense, for a model or a tensor that is not quantized here, and for weights that
     are quantized already unless that is allowed.
@@ -107,17 +110,24 @@ def _check(options: Options) -> None:
     if options.type not in TYPES:
         found = "is missing" if options.type == "auto" else f"{options.type!r} is no type to quantize to"
         raise UsageError("`type`", found, f"choose from {', '.join(TYPES)}")
-    check_options(options)
+    check_options(options if options.type != COPY else options.of_type("auto"))
     if options.keep_split and (options.split_max_size or options.split_max_tensors):
         raise UsageError("`keep_split`", "contradicts `split_max_size` and `split_max_tensors`", "give one of them")
 
 
 def _keys(source: GGUFSource, options: Options) -> dict[str, Value]:
     """As llama-quantize has them: in their order, but what it sets comes last."""
-    number = options.recipe.file_type if options.recipe else FileType[options.type.upper()].value
-    own = {QUANTIZATION_VERSION: Value(ValueType.UINT32, 2), FILE_TYPE: Value(ValueType.UINT32, number)}
+    own = {QUANTIZATION_VERSION: Value(ValueType.UINT32, 2), FILE_TYPE: _file_type(source, options)}
     kept = {name: value for name, value in source.keys.items() if name not in own and name not in LAYOUT_KEYS}
     return _last(kept | own, options.override_kv)
+
+
+def _file_type(source: GGUFSource, options: Options) -> Value:
+    """A copy's is its source's."""
+    if options.type == COPY:
+        return source.keys.get(FILE_TYPE, Value(ValueType.UINT32, FileType.F32.value))
+    number = options.recipe.file_type if options.recipe else FileType[options.type.upper()].value
+    return Value(ValueType.UINT32, number)
 
 
 def _last(keys: dict[str, Value], overrides: Sequence[KeyOverride]) -> dict[str, Value]:
@@ -168,11 +178,10 @@ def _types(
     engine: Engine,
 ) -> tuple[TypedTensor, ...]:  # fmt: skip
     tensors = [TensorToType(tensor.name, tensor.shape, type_of(tensor)) for tensor in given]
-    plain = options.plain_type
-    if plain is not None:
-        types = [plain if allows_quantization(tensor) else tensor.type for tensor in tensors]
+    if options.recipe is None:
+        plain = options.plain_type
+        types = [plain if plain is not None and allows_quantization(tensor) else tensor.type for tensor in tensors]
         return tuple(TypedTensor(t.name, type, type, Origin.KEPT) for t, type in zip(tensors, types, strict=True))
-    assert options.recipe is not None
     sizes = {name: one.size for name, one in served.items() if one.size} if options.importance else None
     facts = _facts(keys, engine.target.files[engine.kind].architecture)
     return choose_types(facts, tensors, type_choices(options, options.recipe, sizes), engine.target.exceptions)
