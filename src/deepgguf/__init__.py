@@ -4,6 +4,7 @@
     plan(source, ...).run()       carries it out
     convert(source, output, ...)  both
     quantize(source, output, ...) makes a GGUF file of a GGUF file, in other types
+    merge(path, output), split(path, output, ...)  join a split set, or make one
     inspect(path)                 what a GGUF file says of itself
     verify(path, source)          raises an error unless it is what its source makes
     compare(path, source)         the same, but returns all differences
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
         compare,
         convert,
         inspect,
+        merge,
         plan,
         plan_every_type,
         plan_quantize,
         quantize,
         sample,
+        split,
         verify,
     )
     from deepgguf.choices import Choices, ConversionChoices, QuantizationChoices, QuantizeChoices, RunChoices
@@ -64,13 +67,14 @@ __all__ = [
     "KeyDescription", "NonFiniteError", "OutputError", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor",
     "QuantizationChoices", "QuantizeChoices", "Report", "RunChoices", "SampleSummary", "SourceCheck", "Squares",
     "TensorDescription", "TensorResult", "Threads", "TypeDescription", "UsageError", "Verification",
-    "VerificationError", "VerifiedFile", "__version__", "compare", "convert", "inspect", "plan", "plan_every_type",
-    "plan_quantize", "quantize", "sample", "verify",
+    "VerificationError", "VerifiedFile", "__version__", "compare", "convert", "inspect", "merge", "plan",
+    "plan_every_type", "plan_quantize", "quantize", "sample", "split", "verify",
 ]  # fmt: skip
 
 # Imported when first used: `import deepgguf` costs nothing.
 _HOMES = {
-    "deepgguf.api": "Plan compare convert inspect plan plan_every_type plan_quantize quantize sample verify",
+    "deepgguf.api": "Plan compare convert inspect merge plan plan_every_type plan_quantize quantize sample split"
+    " verify",
     "deepgguf.choices": "Choices ConversionChoices QuantizationChoices QuantizeChoices RunChoices",
     "deepgguf.errors": "ChangedError CheckpointError DeepggufError GGUFError NonFiniteError OutputError UsageError"
     " VerificationError",

@@ -1,14 +1,15 @@
 """The public functions: paths and choices in, plans, reports and descriptions out."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import read_checkpoint
-from deepgguf.checkpoint.gguf_source import read_gguf_source
+from deepgguf.checkpoint.gguf_source import GGUFSource, read_gguf_source
 from deepgguf.choices import (
     CHOICES_OF_A_FILE,
     CHOICES_OF_QUANTIZE,
@@ -33,10 +34,11 @@ from deepgguf.fitting.fit import fit
 from deepgguf.fitting.write import is_free, recipe_path, write_recipe
 from deepgguf.formats.gguf.describe import Description, describe
 from deepgguf.formats.gguf.split_set import read_split_set
+from deepgguf.planning.arrange_gguf import Limits, plan_merge, plan_split
 from deepgguf.planning.build import build_plan
 from deepgguf.planning.options import TYPES
 from deepgguf.planning.parse_options import parse_given, parse_options
-from deepgguf.planning.quantize_gguf import plan_gguf
+from deepgguf.planning.quantize_gguf import plan_gguf, stem_of
 from deepgguf.planning.schema import Plan as PlannedConversion
 from deepgguf.planning.totals import PlanTotals, totals
 from deepgguf.recipes.recipe import NEED_IMPORTANCE
@@ -172,9 +174,8 @@ def plan_quantize(source: StrPath, output: StrPath | None = None, **choices: Unp
         if name not in CHOICES_OF_QUANTIZE:
             raise UsageError(f"`{name}`", "has no meaning for a GGUF file as the source", "leave it out")
     options = parse_options(chosen, _file_name(output))
-    files, name = named_file(source, "a GGUF file")
-    with files:
-        made = plan_gguf(read_gguf_source(files, name), options, choices.get("target"))
+    with _gguf(source) as found:
+        made = plan_gguf(found, options, choices.get("target"))
     return Plan(**msgspec.structs.asdict(made), folder=output_folder(output))
 
 
@@ -194,6 +195,66 @@ def quantize(
     what, how = _apart(choices)
     run_settings(output_folder(output), **how)  # what makes no sense is said before the work
     return plan_quantize(source, output, **what).run(executor=executor, progress=progress, **how)
+
+
+@checked
+def merge(
+    source: StrPath,
+    output: StrPath | None = None,
+    *,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    **choices: Unpack[RunChoices],
+) -> Report:
+    """Joins the split set that the GGUF file `source` belongs to, with the bytes of llama-gguf-split.
+
+    The default name is the set's without numbers, in the current folder. Raises UsageError if `source` belongs to no
+    set, GGUFError if the set is not sound or not whole, and what `Plan.run` raises.
+    """
+    with _gguf(source) as found:
+        made = plan_merge(found, _file_name(output) or f"{stem_of(found.name, typed=True)}.gguf")
+    return _carry_out(made, output, executor, progress, choices)
+
+
+@checked
+def split(
+    source: StrPath,
+    output: StrPath | None = None,
+    *,
+    split_max_size: int | str | None = None,
+    split_max_tensors: int | None = None,
+    no_tensor_first_split: bool = False,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    **choices: Unpack[RunChoices],
+) -> Report:
+    """Splits the GGUF file `source`, or splits a set anew, with the bytes of llama-gguf-split.
+
+    Files hold at most `split_max_tensors` tensors, 128 without a limit, and `split_max_size` bytes of data; with
+    `no_tensor_first_split` the first has keys only. `output` names them: NAME.gguf for NAME-00001-of-00002.gguf.
+    Raises UsageError for a tensor that is larger than `split_max_size`, GGUFError, and what `Plan.run` raises.
+    """
+    size = None if split_max_size is None else parse_size(split_max_size)
+    with _gguf(source) as found:
+        name = _file_name(output) or f"{stem_of(found.name, typed=True)}.gguf"
+        made = plan_split(found, name, Limits(size, split_max_tensors, no_tensor_first_split))
+    return _carry_out(made, output, executor, progress, choices)
+
+
+@contextmanager
+def _gguf(source: StrPath) -> Iterator[GGUFSource]:
+    files, name = named_file(source, "a GGUF file")
+    with files:
+        yield read_gguf_source(files, name)
+
+
+def _carry_out(
+    made: PlannedConversion, output: StrPath | None, executor: Executor | None, progress: Progress | None,
+    choices: RunChoices,
+) -> Report:  # fmt: skip
+    """Runs the plan; what the source holds is not judged where it is only copied."""
+    whole = Plan(**msgspec.structs.asdict(made), folder=output_folder(output))
+    return whole.run(executor=executor, progress=progress, **{**choices, "allow_nonfinite": True})  # type: ignore[arg-type]
 
 
 def _apart(choices: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

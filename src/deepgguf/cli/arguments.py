@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from deepgguf.choices import CHOICES_OF_A_FILE, CHOICES_OF_QUANTIZE, Choices, QuantizeChoices, RunChoices
-from deepgguf.cli import commands
+from deepgguf.cli import commands, gguf_commands
 from deepgguf.cli.endings import EXIT_STATUSES
 from deepgguf.cli.flags import add_choices
 from deepgguf.cli.others_flags import SAME, answer
@@ -33,6 +33,17 @@ examples:
   deepgguf quantize V3-BF16-00001-of-00030.gguf --type q4_k_m --keep-split -o /models/
   deepgguf quantize V3-BF16.gguf --type iq2_xxs --imatrix imatrix.gguf --dry-run
   deepgguf quantize V3-Q8_0.gguf --type q4_k_m --allow-requantize
+"""
+
+_MERGE = """\
+examples:
+  deepgguf merge V3-Q4_K_M-00001-of-00009.gguf          writes V3-Q4_K_M.gguf
+"""
+
+_SPLIT = """\
+examples:
+  deepgguf split V3-Q4_K_M.gguf --split-max-size 48G     writes V3-Q4_K_M-00001-of-00009.gguf and so on
+  deepgguf split V3-Q4_K_M.gguf --split-max-tensors 128 --no-tensor-first-split
 """
 
 _INSPECT = """\
@@ -70,7 +81,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"deepgguf {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_convert, _add_plan, _add_quantize, _add_inspect, _add_verify, _add_sample):
+    for add in (_add_convert, _add_plan, _add_quantize, _add_merge, _add_split, _add_inspect, _add_verify, _add_sample):
         add(subparsers)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -134,6 +145,28 @@ def _add_quantize(subparsers: Any) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show what would be written, and write nothing")
     add_choices(parser, RunChoices)
     _add_json(parser)
+
+
+def _add_copy(subparsers: Any, name: str, run: Callable[[argparse.Namespace], None], about: tuple[str, str]) -> Any:
+    """A command that copies the tensors of a GGUF file as they are."""
+    parser = _command(subparsers, name, run, *about)
+    parser.add_argument("source", metavar="IN.gguf", help="a GGUF file, or any file of a split set")
+    parser.add_argument("-o", "--output", metavar="OUT", help="a file or folder (default: in the current one)")
+    add_choices(parser, RunChoices, only=("jobs", "overwrite", "resume", "restart", "manifest", "sha256"))
+    _add_json(parser)
+    return parser
+
+
+def _add_merge(subparsers: Any) -> None:
+    help = "Join a split set to one GGUF file, with llama-gguf-split's bytes."
+    _add_copy(subparsers, "merge", gguf_commands.merge, (help, _MERGE))
+
+
+def _add_split(subparsers: Any) -> None:
+    help = "Split a GGUF file, with llama-gguf-split's bytes."
+    parser = _add_copy(subparsers, "split", gguf_commands.split, (help, _SPLIT))
+    add_choices(parser, Choices, only=("split_max_size", "split_max_tensors"))
+    parser.add_argument("--no-tensor-first-split", action="store_true", help="write a first file of keys only")
 
 
 def _add_inspect(subparsers: Any) -> None:

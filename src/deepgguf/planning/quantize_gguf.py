@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from math import prod
 from typing import NamedTuple
 
 from deepgguf.checkpoint.gguf_source import GGUFSource
@@ -15,6 +14,8 @@ from deepgguf.formats.gguf.types import FileType, GGMLType, TensorInfo, Value, V
 from deepgguf.models import known_families
 from deepgguf.models.family import AnyTarget
 from deepgguf.models.table import Output
+from deepgguf.planning.arrange_gguf import LAYOUT_KEYS
+from deepgguf.planning.carried import matrices, stored_type, whole_view, written_shape
 from deepgguf.planning.importance import Served, importance_of, weights_by
 from deepgguf.planning.key_overrides import KeyOverride, overridden, override_warnings
 from deepgguf.planning.options import PLAIN_TYPES, Options, check_options, type_choices
@@ -26,12 +27,9 @@ from deepgguf.recipes.choice import Origin, TypedTensor, allows_quantization, ch
 from deepgguf.recipes.recipe import RECIPES
 from deepgguf.recipes.tensor import ModelFacts, TensorToType, visiting_key
 from deepgguf.tensors.source_tensor import SourceTensor
-from deepgguf.tensors.view import Shape, View
 
 FILE_TYPE, QUANTIZATION_VERSION = "general.file_type", "general.quantization_version"
 _ARCHITECTURE = "general.architecture"
-# What says how the source's bytes were laid out, and nothing of the model.
-LAYOUT_KEYS = ("general.alignment", "split.no", "split.count", "split.tensors.count")
 
 COPY = "copy"
 TYPES = (COPY, *PLAIN_TYPES, *RECIPES)
@@ -143,14 +141,14 @@ def _files(
     given = [tensor for tensors in stored for tensor in tensors]
     if not options.keep_split:
         given.sort(key=lambda tensor: visiting_key(TensorToType(tensor.name, (), GGMLType.F32)))
-    views = [_written_shape(tensor.shape) for tensor in given]
+    shapes = [written_shape(tensor.shape) for tensor in given]
     matrix = options.importance
     served = {
-        tensor.name: importance_of(Output(tensor.name, _matrices(shape), ""), shape, matrix) if matrix else Served()
-        for tensor, shape in zip(given, views, strict=True)
+        tensor.name: importance_of(Output(tensor.name, matrices(shape), ""), shape, matrix) if matrix else Served()
+        for tensor, shape in zip(given, shapes, strict=True)
     }
     typed = _types(given, keys, options, served, engine)
-    infos = lay_out((t.name, t.type, shape) for t, shape in zip(typed, views, strict=True))
+    infos = lay_out((t.name, t.type, shape) for t, shape in zip(typed, shapes, strict=True))
     tensors = tuple(_tensor(s, t, info, served) for s, t, info in zip(given, typed, infos, strict=True))
     if options.recipe and matrix:
         for name, value in matrix.keys().items():
@@ -163,9 +161,10 @@ def _files(
     return split_file(whole, options.split_max_size, options.split_max_tensors)
 
 
-def stem_of(name: str) -> str:
-    """A file's name without its number in a split set, its suffix and its type: "DeepSeek-V3" of many."""
-    return _TYPE.sub("", _SPLIT.sub("", name.removesuffix(".gguf"))) or name
+def stem_of(name: str, *, typed: bool = False) -> str:
+    """A file's name without its suffix and its number in a split set, and without its type unless `typed`."""
+    stem = _SPLIT.sub("", name.removesuffix(".gguf"))
+    return (stem if typed else _TYPE.sub("", stem)) or name
 
 
 def _groups(tensors: Sequence[PlannedTensor], counts: Sequence[int]) -> list[tuple[PlannedTensor, ...]]:
@@ -177,7 +176,7 @@ def _types(
     given: Sequence[SourceTensor], keys: Mapping[str, Value], options: Options, served: Mapping[str, Served],
     engine: Engine,
 ) -> tuple[TypedTensor, ...]:  # fmt: skip
-    tensors = [TensorToType(tensor.name, tensor.shape, type_of(tensor)) for tensor in given]
+    tensors = [TensorToType(tensor.name, tensor.shape, stored_type(tensor)) for tensor in given]
     if options.recipe is None:
         plain = options.plain_type
         types = [plain if plain is not None and allows_quantization(tensor) else tensor.type for tensor in tensors]
@@ -202,46 +201,29 @@ def _facts(keys: Mapping[str, Value], architecture: str) -> ModelFacts:
     )
 
 
-def type_of(tensor: SourceTensor) -> GGMLType:
-    """The type in which a GGUF holds the tensor."""
-    type = tensor.encoding.type
-    assert type is not None
-    return type
-
-
-def _written_shape(shape: Shape) -> Shape:
-    """Without the leading ones, which ggml's writer does not count (ggml.c, ggml_n_dims)."""
-    first = next((i for i, size in enumerate(shape) if size > 1), len(shape) - 1)
-    return shape[first:]
-
-
-def _matrices(shape: Shape) -> View:
-    """A stack of matrices, each of which an importance matrix has columns for."""
-    if len(shape) < 3:
-        return View.whole(shape)
-    rows, cols = shape[-2:]
-    return View(prod(shape[:-2]), rows, cols, 0, rows, form=shape)
-
-
 def _tensor(source: SourceTensor, typed: TypedTensor, info: TensorInfo, served: Mapping[str, Served]) -> PlannedTensor:
-    stored, view = type_of(source), _matrices(info.shape)
-    if {stored, info.type} <= PLAIN:  # every weight stands alone, so any run of them will do as a piece
-        view = View(1, view.elements, 1, 0, view.elements)
+    stored = stored_type(source)
     importance = weights_by(served[info.name], info.type) if typed.weighted else None
+    view = whole_view(info.shape, {stored, info.type})
     return PlannedTensor(info, view, (source,), stored, typed.note(info.shape[-1]), importance)
 
 
 def _requantized(files: Sequence[PlannedFile], *, allowed: bool) -> Iterator[str]:
     """A sentence for every two types; UsageError unless `allowed`."""
-    found: Counter[tuple[str, str]] = Counter()
+    twice: Counter[tuple[str, str]] = Counter()
     for tensor in (tensor for file in files for tensor in file.tensors):
         before, after = tensor.plain_type, tensor.info.type
         if before is after or before in PLAIN:
             continue
+        if before is GGMLType.I32:
+            found = f"holds numbers ({before.name}), which cannot become weights of {after.name}"
+            raise UsageError(
+                f"tensor {tensor.info.name}", found, "no DeepSeek model has such a tensor: convert it again"
+            )
         if not allowed:
             text = f"is {before.name} already, and quantizing it to {after.name} again loses more than from BF16"
             advice = "give a file in BF16, or `allow_requantize=True`"
             raise UsageError(f"tensor {tensor.info.name}", text, advice)
-        found[before.name, after.name] += 1
-    for (before_name, after_name), count in found.items():
+        twice[before.name, after.name] += 1
+    for (before_name, after_name), count in twice.items():
         yield f"{count:,} tensors are quantized a second time, {before_name} to {after_name}, which a BF16 file avoids"
