@@ -5,6 +5,8 @@
     convert(source, output, ...)  both
     quantize(source, output, ...) makes a GGUF file of a GGUF file, in other types
     merge(path, output), split(path, output, ...)  join a split set, or make one
+    doctor(path)                  what an engine will stumble over in a GGUF file, and what mends it
+    patch(path, output, ...)      other keys for a GGUF file, in place or in a new one; undo_patch takes it back
     inspect(path)                 what a GGUF file says of itself
     verify(path, source)          raises an error unless it is what its source makes
     compare(path, source)         the same, but returns all differences
@@ -20,20 +22,32 @@ TYPE_CHECKING = False  # importing typing takes longer than starting Python, and
 
 if TYPE_CHECKING:
     from deepgguf.api import (
+        Patched,
         Plan,
         compare,
         convert,
+        doctor,
         inspect,
         merge,
+        patch,
         plan,
         plan_every_type,
         plan_quantize,
         quantize,
         sample,
         split,
+        undo_patch,
         verify,
     )
-    from deepgguf.choices import Choices, ConversionChoices, QuantizationChoices, QuantizeChoices, RunChoices
+    from deepgguf.choices import (
+        Choices,
+        ConversionChoices,
+        PatchChoices,
+        PatchingChoices,
+        QuantizationChoices,
+        QuantizeChoices,
+        RunChoices,
+    )
     from deepgguf.encodings.encoding import Counts, Squares
     from deepgguf.errors import (
         ChangedError,
@@ -55,6 +69,7 @@ if TYPE_CHECKING:
         TensorDescription,
         TypeDescription,
     )
+    from deepgguf.planning.doctor import Finding
     from deepgguf.planning.schema import Dropped, PlannedFile, PlannedTensor
     from deepgguf.planning.totals import PlanTotals
     from deepgguf.run.result import FileReport, Report, TensorResult
@@ -63,19 +78,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChangedError", "CheckpointError", "Choices", "ConversionChoices", "Counts", "DeepggufError", "Description",
-    "Difference", "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files", "GGUFError",
-    "KeyDescription", "NonFiniteError", "OutputError", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor",
-    "QuantizationChoices", "QuantizeChoices", "Report", "RunChoices", "SampleSummary", "SourceCheck", "Squares",
-    "TensorDescription", "TensorResult", "Threads", "TypeDescription", "UsageError", "Verification",
-    "VerificationError", "VerifiedFile", "__version__", "compare", "convert", "inspect", "merge", "plan",
-    "plan_every_type", "plan_quantize", "quantize", "sample", "split", "verify",
+    "Difference", "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files", "Finding",
+    "GGUFError", "KeyDescription", "NonFiniteError", "OutputError", "PatchChoices", "Patched", "PatchingChoices",
+    "Plan", "PlanTotals", "PlannedFile", "PlannedTensor", "QuantizationChoices", "QuantizeChoices", "Report",
+    "RunChoices", "SampleSummary", "SourceCheck", "Squares", "TensorDescription", "TensorResult", "Threads",
+    "TypeDescription", "UsageError", "Verification", "VerificationError", "VerifiedFile", "__version__", "compare",
+    "convert", "doctor", "inspect", "merge", "patch", "plan", "plan_every_type", "plan_quantize", "quantize",
+    "sample", "split", "undo_patch", "verify",
 ]  # fmt: skip
 
 # Imported when first used: `import deepgguf` costs nothing.
 _HOMES = {
-    "deepgguf.api": "Plan compare convert inspect merge plan plan_every_type plan_quantize quantize sample split"
-    " verify",
-    "deepgguf.choices": "Choices ConversionChoices QuantizationChoices QuantizeChoices RunChoices",
+    "deepgguf.api": "Patched Plan compare convert doctor inspect merge patch plan plan_every_type plan_quantize"
+    " quantize sample split undo_patch verify",
+    "deepgguf.choices": "Choices ConversionChoices PatchChoices PatchingChoices QuantizationChoices QuantizeChoices"
+    " RunChoices",
     "deepgguf.errors": "ChangedError CheckpointError DeepggufError GGUFError NonFiniteError OutputError UsageError"
     " VerificationError",
     "deepgguf.formats.gguf.describe": "Description FileDescription KeyDescription TensorDescription TypeDescription",
@@ -83,6 +100,7 @@ _HOMES = {
     "deepgguf.executors.executor": "Executor",
     "deepgguf.executors.threads": "Threads",
     "deepgguf.files.files": "FileFacts Files",
+    "deepgguf.planning.doctor": "Finding",
     "deepgguf.planning.schema": "Dropped PlannedFile PlannedTensor",
     "deepgguf.planning.totals": "PlanTotals",
     "deepgguf.run.result": "FileReport Report TensorResult",

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import msgspec
 
-from deepgguf.checkpoint.checkpoint import read_checkpoint
+from deepgguf.checkpoint.checkpoint import read_checkpoint, read_small_files
 from deepgguf.checkpoint.gguf_source import GGUFSource, read_gguf_source
 from deepgguf.choices import (
     CHOICES_OF_A_FILE,
     CHOICES_OF_QUANTIZE,
     Choices,
     ConversionChoices,
+    PatchChoices,
+    PatchingChoices,
     QuantizationChoices,
     QuantizeChoices,
     RunChoices,
@@ -36,14 +38,18 @@ from deepgguf.formats.gguf.describe import Description, describe
 from deepgguf.formats.gguf.split_set import read_split_set
 from deepgguf.planning.arrange_gguf import Limits, plan_merge, plan_split
 from deepgguf.planning.build import build_plan
+from deepgguf.planning.doctor import Finding, examine
 from deepgguf.planning.options import TYPES
 from deepgguf.planning.parse_options import parse_given, parse_options
+from deepgguf.planning.parse_patch import parse_patch
+from deepgguf.planning.patch_gguf import header_in_place, plan_patch
 from deepgguf.planning.quantize_gguf import plan_gguf, stem_of
 from deepgguf.planning.schema import Plan as PlannedConversion
 from deepgguf.planning.totals import PlanTotals, totals
 from deepgguf.recipes.recipe import NEED_IMPORTANCE
 from deepgguf.recipes.recipe_file import spell_recipe
 from deepgguf.run.execute import execute
+from deepgguf.run.header_in_place import replace_header, undo_header
 from deepgguf.run.result import Report
 from deepgguf.run.settings import Settings
 
@@ -241,6 +247,70 @@ def split(
     return _carry_out(made, output, executor, progress, choices)
 
 
+class Patched(msgspec.Struct, frozen=True):
+    """What `patch` did: its files, the keys that were set or removed, and where an old header is kept."""
+
+    files: tuple[Path, ...]
+    keys: tuple[str, ...]
+    undo: Path | None = None
+
+
+@checked
+def doctor(path: StrPath) -> tuple[Finding, ...]:
+    """What an engine will stumble over in the GGUF file `path`, or its set, and the choices of `patch` that mend it.
+
+    Raises GGUFError for what is no sound GGUF, UsageError if there is no such file, OutputError if it cannot be read.
+    """
+    with _gguf(path) as found:
+        return examine(found)
+
+
+@checked
+def patch(
+    source: StrPath,
+    output: StrPath | None = None,
+    *,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    **choices: Unpack[PatchingChoices],
+) -> Patched:
+    """Gives the GGUF file `source` other keys, without touching weights; see `deepgguf.PatchChoices`.
+
+    Without `output` the header is replaced in place, if the new one has room there: FILE.gguf.undo keeps the old one
+    for `undo_patch`, and a file that a crash leaves half patched does not load. With `output` a new file, or set, is
+    written as by `Plan.run`.
+
+    Raises UsageError if there is no room, or nothing to do; GGUFError, CheckpointError for the checkpoint's files;
+    OutputError if reading or writing failed.
+    """
+    what, how = _apart(choices)
+    chosen = complete(what, PatchChoices)
+    small = None
+    if chosen["checkpoint"] is not None:
+        with find_files(chosen["checkpoint"]) as files:
+            small = read_small_files(files)
+    with _gguf(source) as found:
+        asked = parse_patch(found, chosen, small)
+        keys = (*asked.set, *asked.removed)
+        if output is None:
+            run_settings(Path(), **how)
+            path = Path(source).parent / found.sources[0].name
+            undo = replace_header(path, header_in_place(found, asked))
+            return Patched((path,), keys, undo)
+        made = plan_patch(found, asked, _file_name(output) or found.name)
+    report = _carry_out(made, output, executor, progress, how)
+    return Patched(tuple(file.path for file in report.files), keys)
+
+
+@checked
+def undo_patch(path: StrPath) -> None:
+    """Brings back the header that `patch` replaced in the file `path`, and removes the undo file.
+
+    Raises UsageError if there is none, GGUFError if it is another file's, OutputError if reading or writing failed.
+    """
+    undo_header(Path(path))
+
+
 @contextmanager
 def _gguf(source: StrPath) -> Iterator[GGUFSource]:
     files, name = named_file(source, "a GGUF file")
@@ -250,11 +320,11 @@ def _gguf(source: StrPath) -> Iterator[GGUFSource]:
 
 def _carry_out(
     made: PlannedConversion, output: StrPath | None, executor: Executor | None, progress: Progress | None,
-    choices: RunChoices,
+    choices: Mapping[str, Any],
 ) -> Report:  # fmt: skip
     """Runs the plan; what the source holds is not judged where it is only copied."""
     whole = Plan(**msgspec.structs.asdict(made), folder=output_folder(output))
-    return whole.run(executor=executor, progress=progress, **{**choices, "allow_nonfinite": True})  # type: ignore[arg-type]
+    return whole.run(executor=executor, progress=progress, **{**choices, "allow_nonfinite": True})
 
 
 def _apart(choices: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

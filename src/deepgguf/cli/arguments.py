@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from deepgguf.choices import CHOICES_OF_A_FILE, CHOICES_OF_QUANTIZE, Choices, QuantizeChoices, RunChoices
+from deepgguf.choices import CHOICES_OF_A_FILE, CHOICES_OF_QUANTIZE, Choices, PatchChoices, QuantizeChoices, RunChoices
 from deepgguf.cli import commands, gguf_commands
 from deepgguf.cli.endings import EXIT_STATUSES
 from deepgguf.cli.flags import add_choices
@@ -46,6 +46,20 @@ examples:
   deepgguf split V3-Q4_K_M.gguf --split-max-tensors 128 --no-tensor-first-split
 """
 
+_PATCH = """\
+examples:
+  deepgguf patch V3.gguf --mend -o V3-mended.gguf        all that `deepgguf doctor V3.gguf` can mend
+  deepgguf patch V3.gguf --from DeepSeek-V3 -o new.gguf  groups of experts, special tokens, chat template
+  deepgguf patch V3.gguf --pre deepseek-v3               in place; V3.gguf.undo keeps the old header
+  deepgguf patch V3.gguf --undo
+"""
+
+_DOCTOR = """\
+examples:
+  deepgguf doctor V3.gguf
+  deepgguf doctor V3-00001-of-00009.gguf --json
+"""
+
 _INSPECT = """\
 examples:
   deepgguf inspect model.gguf
@@ -81,7 +95,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"deepgguf {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_convert, _add_plan, _add_quantize, _add_merge, _add_split, _add_inspect, _add_verify, _add_sample):
+    for add in (
+        _add_convert,
+        _add_plan,
+        _add_quantize,
+        _add_merge,
+        _add_split,
+        _add_patch,
+        _add_doctor,
+        _add_inspect,
+        _add_verify,
+        _add_sample,
+    ):
         add(subparsers)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -167,6 +192,22 @@ def _add_split(subparsers: Any) -> None:
     parser = _add_copy(subparsers, "split", gguf_commands.split, (help, _SPLIT))
     add_choices(parser, Choices, only=("split_max_size", "split_max_tensors"))
     parser.add_argument("--no-tensor-first-split", action="store_true", help="write a first file of keys only")
+
+
+def _add_patch(subparsers: Any) -> None:
+    help = "Change keys of a GGUF file, in place or into a new one; weights stay."
+    parser = _add_copy(subparsers, "patch", gguf_commands.patch, (help, _PATCH))
+    parser.add_argument(
+        "--undo", action="store_true", help="bring back the header that was there before a patch in place"
+    )
+    add_choices(parser, PatchChoices)
+
+
+def _add_doctor(subparsers: Any) -> None:
+    help = "Say what an engine will stumble over in a GGUF file, and what mends it."
+    parser = _command(subparsers, "doctor", gguf_commands.doctor, help, _DOCTOR)
+    parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any file of a split set")
+    _add_json(parser)
 
 
 def _add_inspect(subparsers: Any) -> None:

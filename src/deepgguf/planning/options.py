@@ -86,15 +86,20 @@ def type_choices(options: Options, recipe: Recipe, importance: Mapping[str, int]
     )
 
 
+def check_pre(name: str) -> None:
+    """UsageError for a pre-tokenizer that llama.cpp does not have."""
+    if name not in KNOWN_NAMES:
+        found = f"llama.cpp knows no pre-tokenizer {name!r}, and loads no file with it"
+        advice = f"choose {', '.join(PATTERNS.values())}, or another name of its llama-vocab.cpp"
+        raise UsageError("`pre`", found, advice)
+
+
 def check_options(options: Options) -> None:
     """UsageError for an unknown type, or a combination that makes no sense."""
     if options.type not in TYPES:
         raise UsageError("`type`", f"{options.type!r} is unknown", f"choose from {', '.join(TYPES)}")
-    if options.pre is not None and options.pre not in KNOWN_NAMES:
-        found = f"llama.cpp knows no pre-tokenizer {options.pre!r}, and loads no file with it"
-        raise UsageError(
-            "`pre`", found, f"choose {', '.join(PATTERNS.values())}, or another name of its llama-vocab.cpp"
-        )
+    if options.pre is not None:
+        check_pre(options.pre)
     if options.recipe is None:
         for name, nothing in _QUANTIZED_ONLY.items():
             if getattr(options, name) != nothing:
