@@ -1,10 +1,10 @@
 """What Ollama's own conversion lacks, patched in: the engine computes what the original model computes."""
 
 import pytest
+from test_ollama_layout import BOUND, GROUP_KEYS
 
 from deepgguf.api import convert, patch
 from engine import distance, golden, log_probabilities
-from test_ollama_layout import BOUND, GROUP_KEYS
 
 
 @pytest.fixture(scope="module")
