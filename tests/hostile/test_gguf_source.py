@@ -10,7 +10,6 @@ from command import digest, names, refused, run_deepgguf, start_deepgguf
 from gguf_bytes import STRING, UINT32, gguf, key, tensor, text, u32
 from small_sources import MANY, architecture, source
 
-
 COMMANDS = {
     "quantize": ("--type", "q8_0", "-o", "out.gguf"),
     "merge": ("-o", "out.gguf"),
