@@ -313,6 +313,8 @@ def undo_patch(path: StrPath) -> None:
 
 @contextmanager
 def _gguf(source: StrPath) -> Iterator[GGUFSource]:
+    if _is_folder(source):
+        raise UsageError(source, "a folder, not a GGUF file", "name a file; a checkpoint's folder is for `convert`")
     files, name = named_file(source, "a GGUF file")
     with files:
         yield read_gguf_source(files, name)

@@ -49,6 +49,11 @@ def test_row_121_a_file_that_is_not_there_is_named(tmp_path, command):
     assert "no such file" in line
 
 
+@pytest.mark.parametrize("command", ["quantize", "patch", "doctor"])
+def test_row_121_a_folder_is_for_convert(tmp_path, command):
+    assert "is for `convert`" in refused(*run(command, tmp_path, tmp_path), folder=tmp_path, status=2)
+
+
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
