@@ -164,7 +164,7 @@ def differences(one: Golden, other: Golden) -> list[str]:
 
 
 def main() -> int:
-    from conftest import SAMPLES
+    from golden_samples import SAMPLES
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 import deepgguf
-from deepgguf.choices import ConversionChoices, declared
+from deepgguf.choices import ConversionChoices, PatchChoices, QuantizationChoices, declared
 from deepgguf.errors import DeepggufError
 from deepgguf.files.local import LocalFiles
 
@@ -58,6 +58,8 @@ def results(checkpoint, tmp_path_factory) -> list[object]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OLLAMA_MODELS", str(folder / "models"))
         into_ollama = planned.to_ollama("v3", way="store")
+    found = deepgguf.doctor(folder / "v3.gguf")
+    patched = deepgguf.patch(folder / "v3.gguf", folder / "patched.gguf", split_kv_b=True)
     return [
         planned,
         report,
@@ -65,6 +67,8 @@ def results(checkpoint, tmp_path_factory) -> list[object]:
         every_type,
         sample,
         deepgguf.inspect(folder / "v3.gguf"),
+        found,
+        patched,
         difference,
         into_ollama,
         planned.modelfile(),
@@ -225,8 +229,11 @@ def test_a_choice_that_does_not_exist_is_a_type_error(checkpoint, call):
         call(checkpoint("v2-lite"), typ="q8_0")
 
 
+ALL = (ConversionChoices, QuantizationChoices, PatchChoices)
+
+
 def test_every_choice_is_declared_with_a_line_of_help():
-    assert all(entry.choice.help for entry in declared(ConversionChoices).values())
+    assert all(entry.choice.help for of in ALL for entry in declared(of).values())
 
 
 def test_every_error_is_a_deepgguf_error(tmp_path):

@@ -3,6 +3,10 @@
     plan(source, ...)             what a conversion would write, drop and need; nothing is written
     plan(source, ...).run()       carries it out
     convert(source, output, ...)  both
+    quantize(source, output, ...) makes a GGUF file of a GGUF file, in other types
+    merge(path, output), split(path, output, ...)  join a split set, or make one
+    doctor(path)                  what an engine will stumble over in a GGUF file, and what mends it
+    patch(path, output, ...)      other keys for a GGUF file, in place or in a new one; undo_patch takes it back
     inspect(path)                 what a GGUF file says of itself
     verify(path, source)          raises an error unless it is what its source makes
     plan(source, ...).to_ollama(name)  makes a model of it that `ollama run` starts
@@ -19,8 +23,34 @@ from deepgguf.version import __version__
 TYPE_CHECKING = False  # importing typing takes longer than starting Python, and the command line is not yet ready then
 
 if TYPE_CHECKING:
-    from deepgguf.api import Plan, compare, convert, import_to_ollama, inspect, plan, plan_every_type, sample, verify
-    from deepgguf.choices import Choices, ConversionChoices, RunChoices
+    from deepgguf.api import (
+        Patched,
+        Plan,
+        compare,
+        convert,
+        doctor,
+        import_to_ollama,
+        inspect,
+        merge,
+        patch,
+        plan,
+        plan_every_type,
+        plan_quantize,
+        quantize,
+        sample,
+        split,
+        undo_patch,
+        verify,
+    )
+    from deepgguf.choices import (
+        Choices,
+        ConversionChoices,
+        PatchChoices,
+        PatchingChoices,
+        QuantizationChoices,
+        QuantizeChoices,
+        RunChoices,
+    )
     from deepgguf.encodings.encoding import Counts, Squares
     from deepgguf.errors import (
         ChangedError,
@@ -44,6 +74,7 @@ if TYPE_CHECKING:
     )
     from deepgguf.ollama.modelfile import Modelfile
     from deepgguf.ollama.request import OllamaReport
+    from deepgguf.planning.doctor import Finding
     from deepgguf.planning.schema import Dropped, PlannedFile, PlannedTensor
     from deepgguf.planning.totals import PlanTotals
     from deepgguf.run.address import S3Address
@@ -53,18 +84,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChangedError", "CheckpointError", "Choices", "ConversionChoices", "Counts", "DeepggufError", "Description",
-    "Difference", "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files", "GGUFError",
-    "KeyDescription", "Modelfile", "NonFiniteError", "OllamaReport", "OutputError", "Plan", "PlanTotals",
-    "PlannedFile", "PlannedTensor", "Report", "RunChoices", "S3Address", "SampleSummary", "SourceCheck", "Squares",
-    "TensorDescription", "TensorResult", "Threads", "TypeDescription", "UsageError", "Verification",
-    "VerificationError", "VerifiedFile", "__version__", "compare", "convert", "import_to_ollama", "inspect", "plan",
-    "plan_every_type", "sample", "verify",
+    "Difference", "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files", "Finding", "GGUFError",
+    "KeyDescription", "Modelfile", "NonFiniteError", "OllamaReport", "OutputError", "PatchChoices", "Patched",
+    "PatchingChoices", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor", "QuantizationChoices", "QuantizeChoices",
+    "Report", "RunChoices", "S3Address", "SampleSummary", "SourceCheck", "Squares", "TensorDescription",
+    "TensorResult", "Threads", "TypeDescription", "UsageError", "Verification", "VerificationError", "VerifiedFile",
+    "__version__", "compare", "convert", "doctor", "import_to_ollama", "inspect", "merge", "patch", "plan",
+    "plan_every_type", "plan_quantize", "quantize", "sample", "split", "undo_patch", "verify",
 ]  # fmt: skip
 
 # Imported when first used: `import deepgguf` costs nothing.
 _HOMES = {
-    "deepgguf.api": "Plan compare convert import_to_ollama inspect plan plan_every_type sample verify",
-    "deepgguf.choices": "Choices ConversionChoices RunChoices",
+    "deepgguf.api": "Patched Plan compare convert doctor import_to_ollama inspect merge patch plan plan_every_type"
+    " plan_quantize quantize sample split undo_patch verify",
+    "deepgguf.choices": "Choices ConversionChoices PatchChoices PatchingChoices QuantizationChoices QuantizeChoices"
+    " RunChoices",
     "deepgguf.errors": "ChangedError CheckpointError DeepggufError GGUFError NonFiniteError OutputError UsageError"
     " VerificationError",
     "deepgguf.formats.gguf.describe": "Description FileDescription KeyDescription TensorDescription TypeDescription",
@@ -74,6 +108,7 @@ _HOMES = {
     "deepgguf.files.files": "FileFacts Files",
     "deepgguf.ollama.modelfile": "Modelfile",
     "deepgguf.ollama.request": "OllamaReport",
+    "deepgguf.planning.doctor": "Finding",
     "deepgguf.planning.schema": "Dropped PlannedFile PlannedTensor",
     "deepgguf.planning.totals": "PlanTotals",
     "deepgguf.run.address": "S3Address",

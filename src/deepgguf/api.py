@@ -1,18 +1,24 @@
 """The public functions: paths and choices in, plans, reports and descriptions out."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import msgspec
 
-from deepgguf.checkpoint.checkpoint import read_checkpoint
+from deepgguf.checkpoint.checkpoint import read_checkpoint, read_small_files
+from deepgguf.checkpoint.gguf_source import GGUFSource, read_gguf_source
 from deepgguf.choices import (
     CHOICES_OF_A_FILE,
+    CHOICES_OF_QUANTIZE,
     Choices,
     ConversionChoices,
+    PatchChoices,
+    PatchingChoices,
+    QuantizationChoices,
+    QuantizeChoices,
     RunChoices,
     StrPath,
     checked,
@@ -24,15 +30,20 @@ from deepgguf.errors import UsageError, VerificationError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.executors.threads import Threads, available_processors
 from deepgguf.files.files import Files
-from deepgguf.files.find import find_files, is_address
+from deepgguf.files.find import find_file, find_files, is_address
 from deepgguf.fitting.fit import fit
 from deepgguf.fitting.write import is_free, recipe_path, write_recipe
 from deepgguf.formats.gguf.describe import Description, describe
 from deepgguf.formats.gguf.split_set import read_split_set
 from deepgguf.ollama.request import OllamaReport, Say, Way
+from deepgguf.planning.arrange_gguf import Limits, plan_merge, plan_split
 from deepgguf.planning.build import build_plan
+from deepgguf.planning.doctor import Finding, examine
 from deepgguf.planning.options import TYPES
 from deepgguf.planning.parse_options import parse_given, parse_options
+from deepgguf.planning.parse_patch import parse_patch
+from deepgguf.planning.patch_gguf import header_in_place, plan_patch
+from deepgguf.planning.quantize_gguf import plan_gguf, stem_of
 from deepgguf.planning.schema import Plan as PlannedConversion
 from deepgguf.planning.totals import PlanTotals, totals
 from deepgguf.recipes.choice import UnfitError
@@ -40,6 +51,7 @@ from deepgguf.recipes.recipe import NEED_IMPORTANCE
 from deepgguf.recipes.recipe_file import spell_recipe
 from deepgguf.run.address import Place, parse_output
 from deepgguf.run.execute import execute
+from deepgguf.run.header_in_place import replace_header, undo_header
 from deepgguf.run.result import Report
 from deepgguf.run.settings import Settings
 
@@ -239,12 +251,184 @@ def convert(
 
     The choices are those of `plan` and of `Plan.run`, as are all other arguments, the report and the errors.
     """
+    what, how = _apart(choices)
+    run_settings(output_folder(output), **how)  # what makes no sense is said before the work
+    made = plan(source, output, executor=executor, cache=cache, **what)
+    return made.run(executor=executor, progress=progress, **how)
+
+
+@checked
+def plan_quantize(source: StrPath, output: StrPath | None = None, **choices: Unpack[QuantizeChoices]) -> Plan:
+    """What quantizing the GGUF file `source`, or the split set that it belongs to, would do; nothing is written.
+
+    `output` is as for `plan`. The types are those of llama-quantize, and so are the bytes. The choices are those of
+    `deepgguf.choices.CHOICES_OF_QUANTIZE`:
+
+        deepgguf.plan_quantize("DeepSeek-V3-BF16.gguf", type="q4_k_m").run(jobs=4)
+
+    Without `target` the file is for the engine whose layout the source has. Raises UsageError for choices that make no
+    sense, for another architecture than deepgguf knows, and for weights that are quantized already unless
+    `allow_requantize`; GGUFError for a source that is no sound GGUF, OutputError if something cannot be read.
+    """
+    chosen = complete(choices, QuantizeChoices)
+    for name in choices:
+        if name not in CHOICES_OF_QUANTIZE:
+            raise UsageError(f"`{name}`", "has no meaning for a GGUF file as the source", "leave it out")
+    options = parse_options(chosen, _file_name(output))
+    with _gguf(source) as found:
+        made = plan_gguf(found, options, choices.get("target"))
+    return Plan(**msgspec.structs.asdict(made), folder=output_folder(output))
+
+
+@checked
+def quantize(
+    source: StrPath,
+    output: StrPath | None = None,
+    *,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    **choices: Unpack[QuantizationChoices],
+) -> Report:
+    """Quantizes the GGUF file `source` to `output`: plans it as `plan_quantize`, and carries the plan out.
+
+    `executor`, `progress`, the report and the errors are those of `Plan.run`.
+    """
+    what, how = _apart(choices)
+    run_settings(output_folder(output), **how)  # what makes no sense is said before the work
+    return plan_quantize(source, output, **what).run(executor=executor, progress=progress, **how)
+
+
+@checked
+def merge(
+    source: StrPath,
+    output: StrPath | None = None,
+    *,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    **choices: Unpack[RunChoices],
+) -> Report:
+    """Joins the split set that the GGUF file `source` belongs to, with the bytes of llama-gguf-split.
+
+    The default name is the set's without numbers, in the current folder. Raises UsageError if `source` belongs to no
+    set, GGUFError if the set is not sound or not whole, and what `Plan.run` raises.
+    """
+    with _gguf(source) as found:
+        made = plan_merge(found, _file_name(output) or f"{stem_of(found.name, typed=True)}.gguf")
+    return _carry_out(made, output, executor, progress, choices)
+
+
+@checked
+def split(
+    source: StrPath,
+    output: StrPath | None = None,
+    *,
+    split_max_size: int | str | None = None,
+    split_max_tensors: int | None = None,
+    no_tensor_first_split: bool = False,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    **choices: Unpack[RunChoices],
+) -> Report:
+    """Splits the GGUF file `source`, or splits a set anew, with the bytes of llama-gguf-split.
+
+    Files hold at most `split_max_tensors` tensors, 128 without a limit, and `split_max_size` bytes of data; with
+    `no_tensor_first_split` the first has keys only. `output` names them: NAME.gguf for NAME-00001-of-00002.gguf.
+    Raises UsageError for a tensor that is larger than `split_max_size`, GGUFError, and what `Plan.run` raises.
+    """
+    size = None if split_max_size is None else parse_size(split_max_size)
+    with _gguf(source) as found:
+        name = _file_name(output) or f"{stem_of(found.name, typed=True)}.gguf"
+        made = plan_split(found, name, Limits(size, split_max_tensors, no_tensor_first_split))
+    return _carry_out(made, output, executor, progress, choices)
+
+
+class Patched(msgspec.Struct, frozen=True):
+    """What `patch` did: its files, the keys that were set or removed, and where an old header is kept."""
+
+    files: tuple[Place, ...]
+    keys: tuple[str, ...]
+    undo: Path | None = None
+
+
+@checked
+def doctor(path: StrPath) -> tuple[Finding, ...]:
+    """What an engine will stumble over in the GGUF file `path`, or its set, and the choices of `patch` that mend it.
+
+    Raises GGUFError for what is no sound GGUF, UsageError if there is no such file, OutputError if it cannot be read.
+    """
+    with _gguf(path) as found:
+        return examine(found)
+
+
+@checked
+def patch(
+    source: StrPath,
+    output: StrPath | None = None,
+    *,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    **choices: Unpack[PatchingChoices],
+) -> Patched:
+    """Gives the GGUF file `source` other keys, without touching weights; see `deepgguf.PatchChoices`.
+
+    Without `output` the header is replaced in place, if the new one has room there: FILE.gguf.undo keeps the old one
+    for `undo_patch`, and a file that a crash leaves half patched does not load. With `output` a new file, or set, is
+    written as by `Plan.run`.
+
+    Raises UsageError if there is no room, or nothing to do; GGUFError, CheckpointError for the checkpoint's files;
+    OutputError if reading or writing failed.
+    """
+    what, how = _apart(choices)
+    chosen = complete(what, PatchChoices)
+    small = None
+    if chosen["checkpoint"] is not None:
+        with find_files(chosen["checkpoint"]) as files:
+            small = read_small_files(files)
+    with _gguf(source) as found:
+        asked = parse_patch(found, chosen, small)
+        keys = (*asked.set, *asked.removed)
+        if output is None:
+            run_settings(Path(), **how)
+            path = Path(source).parent / found.sources[0].name
+            undo = replace_header(path, header_in_place(found, asked))
+            return Patched((path,), keys, undo)
+        made = plan_patch(found, asked, _file_name(output) or found.name)
+    report = _carry_out(made, output, executor, progress, how)
+    return Patched(tuple(file.path for file in report.files), keys)
+
+
+@checked
+def undo_patch(path: StrPath) -> None:
+    """Brings back the header that `patch` replaced in the file `path`, and removes the undo file.
+
+    Raises UsageError if there is none, GGUFError if it is another file's, OutputError if reading or writing failed.
+    """
+    undo_header(Path(path))
+
+
+@contextmanager
+def _gguf(source: StrPath) -> Iterator[GGUFSource]:
+    if _is_folder(source):
+        raise UsageError(source, "a folder, not a GGUF file", "name a file; a checkpoint's folder is for `convert`")
+    files, name = find_file(source, "a GGUF file")
+    with files:
+        yield read_gguf_source(files, name)
+
+
+def _carry_out(
+    made: PlannedConversion, output: StrPath | None, executor: Executor | None, progress: Progress | None,
+    choices: Mapping[str, Any],
+) -> Report:  # fmt: skip
+    """Runs the plan; what the source holds is not judged where it is only copied."""
+    whole = Plan(**msgspec.structs.asdict(made), folder=output_folder(output))
+    return whole.run(executor=executor, progress=progress, **{**choices, "allow_nonfinite": True})
+
+
+def _apart(choices: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The choices that decide the bytes, and those of how they are made."""
     of_the_run = declared(RunChoices)
     how = {name: choice for name, choice in choices.items() if name in of_the_run}
-    what = {name: choice for name, choice in choices.items() if name not in of_the_run}
-    run_settings(output_folder(output), **how)  # type: ignore[arg-type]  # what makes no sense is said before the work
-    made = plan(source, output, executor=executor, cache=cache, **what)  # type: ignore[arg-type]
-    return made.run(executor=executor, progress=progress, **how)  # type: ignore[arg-type]
+    return {name: choice for name, choice in choices.items() if name not in of_the_run}, how
 
 
 @checked

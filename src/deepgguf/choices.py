@@ -107,9 +107,48 @@ class RunChoices(TypedDict, total=False):
     sha256: Annotated[bool, Choice("report the SHA-256 of each file too, which reads it again", default=False)]
 
 
+class QuantizeChoices(Choices, total=False):
+    """What decides the bytes of a file that is made of a GGUF file: those of CHOICES_OF_QUANTIZE, and two more.
+
+    `keep_split` makes as many files as the source has.
+    """
+
+    allow_requantize: Annotated[bool, Choice("quantize again what is quantized already", default=False)]
+    keep_split: Annotated[bool, Choice("write as many files as there are, each with the same tensors", default=False)]
+
+
+class QuantizationChoices(QuantizeChoices, RunChoices, total=False):
+    """All that `deepgguf.quantize` takes."""
+
+
+class PatchChoices(TypedDict, total=False):
+    """What is to become of a GGUF file whose weights stay: keys that are set or removed, attention that is cut.
+
+    `checkpoint` is a folder or an address with config.json and the tokenizer's files; what these say of groups of
+    experts, special tokens and the chat template is set. `mend` is all that `doctor` finds and can mend.
+    """
+
+    mend: Annotated[bool, Choice("mend what `deepgguf doctor` finds", default=False)]
+    checkpoint: Annotated[StrPath | None, Choice("set what the small files of a checkpoint say, and this lacks", "SRC")]
+    override_kv: Annotated[
+        str | Sequence[str], Choice("set a key of the file; int, float, bool or str", "KEY=TYPE:VALUE", ())
+    ]
+    remove_key: Annotated[str | Sequence[str], Choice("remove a key", "KEY", ())]
+    pre: Annotated[str | None, Choice("the pre-tokenizer by llama.cpp's name, such as deepseek-v3", "NAME")]
+    chat_template: Annotated[StrPath | None, Choice("a chat template in Jinja", "FILE")]
+    architecture: Annotated[str | None, Choice("another name for the architecture, and for its keys", "NAME")]
+    split_kv_b: Annotated[bool, Choice("cut attn_kv_b into attn_k_b and attn_v_b, into a new file", default=False)]
+
+
+class PatchingChoices(PatchChoices, RunChoices, total=False):
+    """All that `deepgguf.patch` takes."""
+
+
 class ConversionChoices(Choices, RunChoices, total=False):
     """All that `deepgguf.convert` takes: what decides the bytes, and how they are made."""
 
+
+AnyChoices = type[Choices] | type[RunChoices] | type[PatchChoices]
 
 CHOICES_OF_A_FILE = (
     "target", "type", "recipe", "drop", "imatrix", "include_weights", "exclude_weights", "tensor_types",
@@ -117,6 +156,14 @@ CHOICES_OF_A_FILE = (
     "pre", "chat_template",
 )  # fmt: skip
 """What a finished file may need to be told again of its conversion; the rest (names, how it was split) it shows."""
+
+
+CHOICES_OF_QUANTIZE = (
+    "type", "recipe", "target", "split_max_size", "split_max_tensors", "imatrix", "include_weights", "exclude_weights",
+    "tensor_types", "tensor_type_file", "output_tensor_type", "token_embedding_type", "pure", "leave_output_tensor",
+    "override_kv", "allow_requantize", "keep_split",
+)  # fmt: skip
+"""What may be chosen of a file that is made of a GGUF file; the rest is as its source has it."""
 
 
 class Declared(NamedTuple):
@@ -128,7 +175,7 @@ class Declared(NamedTuple):
     allowed: tuple[str, ...]
 
 
-def declared(choices: type[Choices] | type[RunChoices]) -> dict[str, Declared]:
+def declared(choices: AnyChoices) -> dict[str, Declared]:
     """The declaration of every choice, by name."""
     found = {}
     for name, hint in get_type_hints(choices, include_extras=True).items():
@@ -138,7 +185,7 @@ def declared(choices: type[Choices] | type[RunChoices]) -> dict[str, Declared]:
     return found
 
 
-def complete(choices: Mapping[str, Any], of: type[Choices] | type[RunChoices]) -> dict[str, Any]:
+def complete(choices: Mapping[str, Any], of: AnyChoices) -> dict[str, Any]:
     """The choices with the defaults of those that were not made.
 
     TypeError for a name that is not declared, as Python has it; UsageError for a value that is not allowed.

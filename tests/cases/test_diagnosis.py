@@ -182,7 +182,9 @@ def test_f21_a_misspelled_folder_is_told_which_there_is(tmp_path, typed):
 
 def test_f21_a_gguf_file_is_told_that_it_needs_no_conversion(tmp_path):
     (tmp_path / "x.gguf").write_bytes(b"GGUF")
-    assert line(tmp_path / "x.gguf").endswith("; a GGUF file needs no conversion: run it as it is")
+    assert line(tmp_path / "x.gguf").endswith(
+        "; a GGUF file needs no conversion: run it as it is, or give it to `quantize`"
+    )
 
 
 @pytest.mark.parametrize(

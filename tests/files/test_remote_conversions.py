@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 import deepgguf
-from conftest import Checkpoint
 from golden import describe_written, read_golden
+from golden_samples import Checkpoint
 from web_server import COMMIT, MODEL, web_of
 
 SAMPLES = ("v3-fp8", "v2-lite", "ocr")

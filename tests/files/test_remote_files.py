@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import deepgguf
-from conftest import Checkpoint
 from deepgguf.errors import GGUFError, OutputError, UsageError
 from deepgguf.files.find import find_file
+from golden_samples import Checkpoint
 from web_server import COMMIT, MODEL, Web, web_of
 
 IMATRIX = Path(__file__).parent.parent / "goldens" / "imatrix" / "imatrix-v2-lite.gguf"

@@ -1,9 +1,9 @@
 import pytest
 
 import deepgguf
-from conftest import Checkpoint
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.decode import read_header
+from golden_samples import Checkpoint
 from web_server import MODEL, web_of
 
 

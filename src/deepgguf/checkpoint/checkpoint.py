@@ -91,6 +91,26 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
     )
 
 
+def read_small_files(files: Files) -> Checkpoint:
+    """A checkpoint's config, tokenizer and card, without its shards; CheckpointError as for `read_checkpoint`."""
+    if _CONFIG not in files.names():
+        raise no_config(files)
+    config = _read_object(files, _CONFIG)
+    card, card_warnings = read_model_card(files)
+    tokenizer, warnings = read_tokenizer(files, config)
+    return Checkpoint(
+        files=files,
+        name=files.checkpoint_name,
+        config=config,
+        processor=_processor(files),
+        generation=_generation(files),
+        shards=Shards((), {}),
+        tokenizer=tokenizer,
+        card=card,
+        warnings=(*card_warnings, *warnings),
+    )
+
+
 def _read_object(files: Files, name: str) -> dict[str, object]:
     value = read_json(files, name, SMALL_FILE)
     if not isinstance(value, dict):

@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from deepgguf.choices import CHOICES_OF_A_FILE, Choices, RunChoices
-from deepgguf.cli import commands
+from deepgguf.choices import CHOICES_OF_A_FILE, CHOICES_OF_QUANTIZE, Choices, PatchChoices, QuantizeChoices, RunChoices
+from deepgguf.cli import commands, gguf_commands
 from deepgguf.cli.endings import EXIT_STATUSES
 from deepgguf.cli.flags import add_choices
 from deepgguf.cli.ollama import import_files
@@ -41,6 +41,39 @@ examples:
   deepgguf plan DeepSeek-V3 --type q4_k_m --json
   deepgguf plan DeepSeek-V3 --type all       every type with its size
   deepgguf plan hf:deepseek-ai/DeepSeek-V3@v1.0
+"""
+
+_QUANTIZE = """\
+examples:
+  deepgguf quantize DeepSeek-V3-BF16.gguf --type q4_k_m
+  deepgguf quantize V3-BF16-00001-of-00030.gguf --type q4_k_m --keep-split -o /models/
+  deepgguf quantize V3-BF16.gguf --type iq2_xxs --imatrix imatrix.gguf --dry-run
+  deepgguf quantize V3-Q8_0.gguf --type q4_k_m --allow-requantize
+"""
+
+_MERGE = """\
+examples:
+  deepgguf merge V3-Q4_K_M-00001-of-00009.gguf          writes V3-Q4_K_M.gguf
+"""
+
+_SPLIT = """\
+examples:
+  deepgguf split V3-Q4_K_M.gguf --split-max-size 48G     writes V3-Q4_K_M-00001-of-00009.gguf and so on
+  deepgguf split V3-Q4_K_M.gguf --split-max-tensors 128 --no-tensor-first-split
+"""
+
+_PATCH = """\
+examples:
+  deepgguf patch V3.gguf --mend -o V3-mended.gguf        all that `deepgguf doctor V3.gguf` can mend
+  deepgguf patch V3.gguf --from DeepSeek-V3 -o new.gguf  groups of experts, special tokens, chat template
+  deepgguf patch V3.gguf --pre deepseek-v3               in place; V3.gguf.undo keeps the old header
+  deepgguf patch V3.gguf --undo
+"""
+
+_DOCTOR = """\
+examples:
+  deepgguf doctor V3.gguf
+  deepgguf doctor V3-00001-of-00009.gguf --json
 """
 
 _INSPECT = """\
@@ -80,7 +113,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"deepgguf {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_convert, _add_plan, _add_inspect, _add_verify, _add_sample, _add_ollama):
+    for add in (
+        _add_convert,
+        _add_plan,
+        _add_quantize,
+        _add_merge,
+        _add_split,
+        _add_patch,
+        _add_doctor,
+        _add_inspect,
+        _add_verify,
+        _add_sample,
+        _add_ollama,
+    ):
         add(subparsers)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -165,6 +210,57 @@ def _add_plan(subparsers: Any) -> None:
     parser = _command(subparsers, "plan", commands.plan, "Show what convert would do; nothing is written.", _PLAN)
     _add_what(parser)
     add_choices(parser, RunChoices, only=("jobs",))
+    _add_json(parser)
+
+
+def _add_quantize(subparsers: Any) -> None:
+    help = "Quantize a GGUF file, with llama-quantize's bytes."
+    parser = _command(subparsers, "quantize", commands.quantize, help, _QUANTIZE)
+    parser.add_argument("source", metavar="IN.gguf", help="a GGUF file, or any file of a split set")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", help="a file or folder (default: NAME-TYPE.gguf in the current one)"
+    )
+    add_choices(parser, QuantizeChoices, only=CHOICES_OF_QUANTIZE)
+    parser.add_argument("--dry-run", action="store_true", help="show what would be written, and write nothing")
+    add_choices(parser, RunChoices)
+    _add_json(parser)
+
+
+def _add_copy(subparsers: Any, name: str, run: Callable[[argparse.Namespace], None], about: tuple[str, str]) -> Any:
+    """A command that copies the tensors of a GGUF file as they are."""
+    parser = _command(subparsers, name, run, *about)
+    parser.add_argument("source", metavar="IN.gguf", help="a GGUF file, or any file of a split set")
+    parser.add_argument("-o", "--output", metavar="OUT", help="a file or folder (default: in the current one)")
+    add_choices(parser, RunChoices, only=("jobs", "overwrite", "resume", "restart", "manifest", "sha256"))
+    _add_json(parser)
+    return parser
+
+
+def _add_merge(subparsers: Any) -> None:
+    help = "Join a split set to one GGUF file, with llama-gguf-split's bytes."
+    _add_copy(subparsers, "merge", gguf_commands.merge, (help, _MERGE))
+
+
+def _add_split(subparsers: Any) -> None:
+    help = "Split a GGUF file, with llama-gguf-split's bytes."
+    parser = _add_copy(subparsers, "split", gguf_commands.split, (help, _SPLIT))
+    add_choices(parser, Choices, only=("split_max_size", "split_max_tensors"))
+    parser.add_argument("--no-tensor-first-split", action="store_true", help="write a first file of keys only")
+
+
+def _add_patch(subparsers: Any) -> None:
+    help = "Change keys of a GGUF file, in place or into a new one; weights stay."
+    parser = _add_copy(subparsers, "patch", gguf_commands.patch, (help, _PATCH))
+    parser.add_argument(
+        "--undo", action="store_true", help="bring back the header that was there before a patch in place"
+    )
+    add_choices(parser, PatchChoices)
+
+
+def _add_doctor(subparsers: Any) -> None:
+    help = "Say what an engine will stumble over in a GGUF file, and what mends it."
+    parser = _command(subparsers, "doctor", gguf_commands.doctor, help, _DOCTOR)
+    parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any file of a split set")
     _add_json(parser)
 
 

@@ -3,22 +3,22 @@
 import argparse
 import gc
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from deepgguf.choices import Choices, RunChoices
+from deepgguf.choices import Choices, QuantizeChoices, RunChoices
 from deepgguf.cli.flags import given, in_flags
 from deepgguf.cli.output import complain, print_json, print_page, to_stdout
 from deepgguf.errors import UsageError, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from deepgguf.api import Plan
 
 
 def convert(options: argparse.Namespace) -> None:
     """`deepgguf convert`."""
     from deepgguf import api
-    from deepgguf.terminal.progress import progress_of
-    from deepgguf.terminal.run_command import run_command
 
     if options.ollama or options.print_modelfile or options.modelfile or options.ollama_way:
         from deepgguf.cli.ollama import convert_for_ollama
@@ -27,7 +27,27 @@ def convert(options: argparse.Namespace) -> None:
         return
     how = given(options, RunChoices)
     api.run_settings(api.output_folder(options.output), **how)  # what makes no sense is said before the work
-    made = planned(options)
+    _run(planned(options), options, how)
+
+
+def quantize(options: argparse.Namespace) -> None:
+    """`deepgguf quantize`."""
+    from deepgguf import api
+
+    how = given(options, RunChoices)
+    jobs = api.run_settings(api.output_folder(options.output), **how)[1].jobs
+    made = _plan(lambda: api.plan_quantize(options.source, options.output, **given(options, QuantizeChoices)))
+    if options.dry_run:
+        _show(made, options, jobs)
+    else:
+        _run(made, options, how)
+
+
+def _run(made: "Plan", options: argparse.Namespace, how: dict[str, Any]) -> None:
+    """Carries the plan out, and says what came of it."""
+    from deepgguf.terminal.progress import progress_of
+    from deepgguf.terminal.run_command import run_command
+
     if options.json:
         for warning in made.warnings:
             complain(f"warning: {printable(warning, 1000)}")
@@ -52,7 +72,11 @@ def plan(options: argparse.Namespace) -> None:
     if options.type == "all":
         _plan_every_type(options, jobs)
         return
-    made = planned(options)
+    _show(planned(options), options, jobs)
+
+
+def _show(made: "Plan", options: argparse.Namespace, jobs: int) -> None:
+    """The plan as a page or as JSON."""
     from deepgguf.terminal import room
 
     needed = room.memory(made, made.folder, jobs)
@@ -88,15 +112,20 @@ def _plan_every_type(options: argparse.Namespace, jobs: int) -> None:
 
 def planned(options: argparse.Namespace) -> "Plan":
     """The plan that the arguments ask for."""
-    import msgspec
-
     from deepgguf import api
+
+    return _plan(lambda: api.plan(options.source, options.output, cache=options.cache, **given(options, Choices)))
+
+
+def _plan(make: "Callable[[], Plan]") -> "Plan":
+    """The plan that `make` makes, with the words of the command line in its warnings."""
+    import msgspec
 
     # A plan is a few hundred thousand objects that all live to the end: looking for garbage among them finds none, not
     # now and not when the process ends.
     gc.disable()
     try:
-        made = api.plan(options.source, options.output, cache=options.cache, **given(options, Choices))
+        made = make()
         gc.freeze()
         return msgspec.structs.replace(made, warnings=tuple(map(in_flags, made.warnings)))
     finally:

@@ -5,19 +5,24 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from deepgguf.choices import Choices, ConversionChoices, Declared, RunChoices, declared
+from deepgguf.choices import AnyChoices, Declared, PatchChoices, QuantizationChoices, declared
 
 # Flags that are not the choice's own name, and arguments that have none.
-_FLAGS = {"tensor_types": "--tensor-type", "manifest": "--no-manifest", "measure_error": "--report-error"}
+_FLAGS = {
+    "tensor_types": "--tensor-type",
+    "manifest": "--no-manifest",
+    "measure_error": "--report-error",
+    "checkpoint": "--from",
+}
 _PLACES = {"source": "SRC", "path": "FILE.gguf", "folder": "DIR"}
 # What messages name besides the choices of a conversion.
-_NAMED = {"ollama", "ollama_way", "modelfile", "output", "cache", "shards", "sparse", "remake", *_PLACES}
+_NAMED = {"ollama", "ollama_way", "modelfile", "output", "cache", "shards", "sparse", "remake", "undo", *_PLACES}
 # A choice, but not a field that a file lacks, which msgspec puts between backticks too.
 _IN_A_MESSAGE = re.compile(r"(?<!required field )`(\w+)(?:=([^`]*))?`")
 
 
 def add_choices(
-    parser: argparse._ActionsContainer, of: type[Choices | RunChoices], only: Collection[str] = (), *,
+    parser: argparse._ActionsContainer, of: AnyChoices, only: Collection[str] = (), *,
     defaults: bool = True,
 ) -> None:  # fmt: skip
     """An option for every choice, or for those in `only`; what is not given is None, and left to the library.
@@ -26,10 +31,10 @@ def add_choices(
     """
     for name, entry in declared(of).items():
         if not only or name in only:
-            parser.add_argument(_flag(name), dest=name, help=_help(entry, defaults=defaults), **_how(entry))
+            parser.add_argument(flag_of(name), dest=name, help=_help(entry, defaults=defaults), **_how(entry))
 
 
-def given(options: argparse.Namespace, of: type[Choices | RunChoices]) -> dict[str, Any]:
+def given(options: argparse.Namespace, of: AnyChoices) -> dict[str, Any]:
     """The choices that were made on the command line."""
     found = {name: getattr(options, name, None) for name in declared(of)}
     return {name: value for name, value in found.items() if value is not None}
@@ -37,18 +42,19 @@ def given(options: argparse.Namespace, of: type[Choices | RunChoices]) -> dict[s
 
 def in_flags(message: str) -> str:
     """A message of the library, with flags where it names choices: `type="bf16"` becomes --type bf16."""
-    known = declared(ConversionChoices).keys() | _NAMED
+    known = declared(QuantizationChoices).keys() | declared(PatchChoices).keys() | _NAMED
 
     def flag(match: re.Match[str]) -> str:
         name, value = match[1], (match[2] or "").strip('"')
         if name not in known:
             return match[0]
-        return _flag(name) + ("" if value in ("", "True", "False") else f" {value}")
+        return flag_of(name) + ("" if value in ("", "True", "False") else f" {value}")
 
     return _IN_A_MESSAGE.sub(flag, message)
 
 
-def _flag(name: str) -> str:
+def flag_of(name: str) -> str:
+    """The flag of a choice."""
     return (_FLAGS | _PLACES).get(name, f"--{name.replace('_', '-')}")
 
 

@@ -17,6 +17,13 @@ class I32(Plain, frozen=True):
     type = GGMLType.I32
     element = "<i4"
 
+    def decode(self, stored: Stored, type: GGMLType, out: Bytes) -> Counts:
+        """Copied, as numbers are no weights: a GGUF source has them in the type that files have."""
+        if type is not self.type:
+            raise ValueError(f"{stored.tensor}: {self.type.name} cannot become {type.name}")
+        (out[:],) = stored.blobs
+        return Counts()
+
 
 class ExpertIds(Encoding, frozen=True):
     """I64, each from 0 to below `experts`: another one makes the engine abort (ggml-cpu, mul_mat_id)."""

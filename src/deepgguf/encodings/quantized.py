@@ -125,6 +125,12 @@ class Quantized(Encoding, frozen=True):
         """Rows of `cols` weights, float32 [n], into the bytes of their blocks; `importance`: float32 [cols]."""
         kernels.quantize(floats, cols, self.type, importance, out, row_bytes(self.type, cols))
 
+    def odd_blocks(self, blocks: Bytes) -> int:
+        """How many of `blocks`, uint8 [n], have a scale that is NaN or infinite (ggml_validate_row_data)."""
+        rows = blocks.reshape(-1, block_of(self.type).nbytes)
+        odd = [rows[:, at + 1] & 0x7C == 0x7C for at in self.f16_scales]  # all bits of the exponent
+        return int(np.logical_or.reduce(odd).sum()) if odd else 0
+
     def too_large(self, floats: Floats, out: Bytes) -> int | None:
         """The first of `floats`, by its place, whose block `out` holds an infinite scale, though all are finite."""
         if not self.f16_scales:

@@ -16,7 +16,7 @@ from deepgguf.files.files import Buffer, FileFacts, Files, changed, flat, gone
 from deepgguf.files.hub_cache import blobs_folder, folder_name, hub_repository, snapshot_folder
 from deepgguf.files.regular_file import NOT_THERE, OpenFile, open_regular, unreadable
 
-_GGUF = "a GGUF file needs no conversion: run it as it is"
+_GGUF = "a GGUF file needs no conversion: run it as it is, or give it to `quantize`"
 _WANTED = "give the folder that holds config.json and the safetensors files"
 
 

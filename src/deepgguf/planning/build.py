@@ -7,25 +7,23 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
-from deepgguf.checkpoint.importance import TensorImportance
 from deepgguf.choices import FileKind
-from deepgguf.encodings import PLAIN, encoding_of
+from deepgguf.encodings import PLAIN
 from deepgguf.encodings.encoding import Encoding
 from deepgguf.encodings.fp8 import Fp8
 from deepgguf.encodings.plain import Plain
-from deepgguf.encodings.quantized import Quantized
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.encode import lay_out
-from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value, ValueType, block_of
+from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value, ValueType
 from deepgguf.models.family import AnyTarget, KeyFacts
 from deepgguf.models.match import Matched, Model, Selection, read_model
 from deepgguf.models.mtp import mtp_warnings, require_mtp
 from deepgguf.models.storage import exact_type
 from deepgguf.models.table import Output
 from deepgguf.planning.chat import chat_warnings, with_what_it_lacks
-from deepgguf.planning.importance import Served, importance_of
+from deepgguf.planning.importance import Served, importance_of, weights_by
 from deepgguf.planning.key_overrides import overridden, override_warnings
-from deepgguf.planning.options import SOURCE, Options, check_options
+from deepgguf.planning.options import SOURCE, Options, check_options, type_choices
 from deepgguf.planning.schema import Dropped, Plan, PlannedFile, PlannedTensor, forms_of
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.planning.split import split_file
@@ -37,7 +35,7 @@ from deepgguf.planning.warnings import (
     pattern_warnings,
     rounding_warnings,
 )
-from deepgguf.recipes.choice import Origin, TypeChoices, TypedTensor, choose_types
+from deepgguf.recipes.choice import Origin, TypedTensor, choose_types
 from deepgguf.recipes.tensor import ModelFacts, TensorToType
 from deepgguf.tensors.source_tensor import SourceTensor
 from deepgguf.tensors.view import View
@@ -223,15 +221,8 @@ def _types(
     plain = [TensorToType(s.output.name, s.shape, s.plain_type) for s in sourced]
     if options.recipe is None:
         return tuple(TypedTensor(t.name, t.type, t.type, Origin.KEPT) for t in plain)
-    choices = TypeChoices(
-        recipe=options.recipe,
-        patterns=options.tensor_types,
-        output_type=options.output_tensor_type,
-        token_embedding_type=options.token_embedding_type,
-        importance={name: one.size for name, one in served.items() if one.size} if options.importance else None,
-        pure=options.pure,
-        leave_output=options.leave_output_tensor,
-    )
+    sizes = {name: one.size for name, one in served.items() if one.size} if options.importance else None
+    choices = type_choices(options, options.recipe, sizes)
     architecture = target.files["text"].architecture
     facts = ModelFacts(*(_number(keys, f"{architecture}.{name}") for name in _FACTS))
     return choose_types(facts, plain, choices, target.exceptions)
@@ -250,27 +241,9 @@ def _tensor(
     sourced: _Sourced, typed: TypedTensor, info: TensorInfo, served: Mapping[str, Served], target: AnyTarget
 ) -> PlannedTensor:
     view = _flat(sourced) if info.type in PLAIN else sourced.output.view
-    note = sourced.note or _note(typed, info.shape[-1])
-    importance = _importance(served[info.name].importance, encoding_of(info.type)) if typed.weighted else None
+    note = sourced.note or typed.note(info.shape[-1])
+    importance = weights_by(served[info.name], info.type) if typed.weighted else None
     return PlannedTensor(info, view, sourced.sources, sourced.plain_type, note, importance, target.direct)
-
-
-def _importance(found: TensorImportance | None, encoding: Encoding) -> TensorImportance | None:
-    """What is used of a tensor's importance: what is no more than near to it, a mean, only by a type that needs some.
-
-    The others have equal weights there, as llama-quantize gives them.
-    """
-    if found and isinstance(encoding, Quantized) and encoding.needs_importance:
-        return found.filled()
-    return None if found and found.averaged else found
-
-
-def _note(typed: TypedTensor, row: int) -> str:
-    """Why a tensor has another type than its recipe's."""
-    if typed.type is not typed.wanted:
-        block = block_of(typed.wanted).weights
-        return f"rows of {row} are not a multiple of {block}: {typed.type.name} instead of {typed.wanted.name}"
-    return typed.origin.value if typed.origin in (Origin.PINNED, Origin.CHOSEN) else ""
 
 
 def _flat(sourced: _Sourced) -> View:

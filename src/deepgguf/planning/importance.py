@@ -8,6 +8,9 @@ from math import prod
 import msgspec
 
 from deepgguf.checkpoint.importance import MEAN, ImportanceEntry, ImportanceMatrix, TensorImportance
+from deepgguf.encodings import encoding_of
+from deepgguf.encodings.quantized import Quantized
+from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.models.table import Output
 from deepgguf.tensors.view import Shape
 
@@ -44,6 +47,17 @@ def importance_of(output: Output, shape: Shape, matrix: ImportanceMatrix) -> Ser
     if own is None or (output.view.groups > 1 and own.size == length):  # heads were counted as one, or only the first
         return Served()
     return Served(own.size)
+
+
+def weights_by(served: Served, type: GGMLType) -> TensorImportance | None:
+    """What a tensor is quantized to `type` by: what is no more than near to it, a mean, only if the type needs some.
+
+    The others have equal weights there, as llama-quantize gives them.
+    """
+    found, encoding = served.importance, encoding_of(type)
+    if found and isinstance(encoding, Quantized) and encoding.needs_importance:
+        return found.filled()
+    return None if found and found.averaged else found
 
 
 def _entries(name: str, matrix: ImportanceMatrix) -> Iterator[ImportanceEntry]:

@@ -1,5 +1,7 @@
 """What the user may ask for, checked as far as no checkpoint is needed."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from deepgguf.checkpoint.importance import ImportanceMatrix
@@ -8,6 +10,7 @@ from deepgguf.choices import FileKind, Mtp, Target
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.planning.key_overrides import KeyOverride
+from deepgguf.recipes.choice import TypeChoices
 from deepgguf.recipes.patterns import Chooses
 from deepgguf.recipes.recipe import RECIPES, Recipe
 
@@ -25,9 +28,9 @@ _QUANTIZED_ONLY = {
 class Options(msgspec.Struct, frozen=True):
     """A conversion's choices, parsed; see `choices.Choices`.
 
-    `type` is one of TYPES, that of a recipe file its base; `recipe_name` is what that is called. `like`
-    are the names of the tensors of a published file, where types are as there. `output` is the name
-    of the text file. `split_max_size` is in bytes.
+    `type` is one of TYPES, that of a recipe file its base; `recipe_name` is what that is called. `like` are the names
+    of the tensors of a published file, where types are as there. `output` is the name of the text file.
+    `split_max_size` is in bytes. `allow_requantize` and `keep_split` are for GGUF files as sources.
     """
 
     target: Target = "ollama"
@@ -49,6 +52,8 @@ class Options(msgspec.Struct, frozen=True):
     override_kv: tuple[KeyOverride, ...] = ()
     pre: str | None = None
     chat_template: str | None = None
+    allow_requantize: bool = False
+    keep_split: bool = False
 
     @property
     def recipe(self) -> Recipe | None:
@@ -70,15 +75,33 @@ class Options(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, type=type, **({} if type in RECIPES else _QUANTIZED_ONLY))
 
 
+def type_choices(options: Options, recipe: Recipe, importance: Mapping[str, int] | None) -> TypeChoices:
+    """What the options say of types; `importance` as there."""
+    return TypeChoices(
+        recipe=recipe,
+        patterns=options.tensor_types,
+        output_type=options.output_tensor_type,
+        token_embedding_type=options.token_embedding_type,
+        importance=importance,
+        pure=options.pure,
+        leave_output=options.leave_output_tensor,
+    )
+
+
+def check_pre(name: str) -> None:
+    """UsageError for a pre-tokenizer that llama.cpp does not have."""
+    if name not in KNOWN_NAMES:
+        found = f"llama.cpp knows no pre-tokenizer {name!r}, and loads no file with it"
+        advice = f"choose {', '.join(PATTERNS.values())}, or another name of its llama-vocab.cpp"
+        raise UsageError("`pre`", found, advice)
+
+
 def check_options(options: Options) -> None:
     """UsageError for an unknown type, or a combination that makes no sense."""
     if options.type not in TYPES:
         raise UsageError("`type`", f"{options.type!r} is unknown", f"choose from {', '.join(TYPES)}")
-    if options.pre is not None and options.pre not in KNOWN_NAMES:
-        found = f"llama.cpp knows no pre-tokenizer {options.pre!r}, and loads no file with it"
-        raise UsageError(
-            "`pre`", found, f"choose {', '.join(PATTERNS.values())}, or another name of its llama-vocab.cpp"
-        )
+    if options.pre is not None:
+        check_pre(options.pre)
     if options.recipe is None:
         for name, nothing in _QUANTIZED_ONLY.items():
             if getattr(options, name) != nothing:

@@ -22,7 +22,8 @@ def split_file(file: PlannedFile, max_size: int | None, max_tensors: int | None)
     """
     if not max_size and not max_tensors:
         return [file]
-    return cut_file(file, list(_groups(file, max_size, max_tensors)))
+    # The first header has all keys and could have all tensors; the others are smaller.
+    return cut_file(file, list(tensor_groups(file, max_size, max_tensors, header=file.data_offset)))
 
 
 def cut_file(file: PlannedFile, groups: Sequence[tuple[PlannedTensor, ...]]) -> list[PlannedFile]:
@@ -31,14 +32,16 @@ def cut_file(file: PlannedFile, groups: Sequence[tuple[PlannedTensor, ...]]) -> 
     return [_cut(file, stem, i, len(groups), tensors) for i, tensors in enumerate(groups)]
 
 
-def _groups(file: PlannedFile, max_size: int | None, max_tensors: int | None) -> Iterator[tuple[PlannedTensor, ...]]:
+def tensor_groups(
+    file: PlannedFile, max_size: int | None, max_tensors: int | None, *, header: int
+) -> Iterator[tuple[PlannedTensor, ...]]:
+    """The tensors of each file, of which `header` bytes are counted too; errors as for `split_file`."""
     group: list[PlannedTensor] = []
-    # The first header has all keys and could have all tensors; the others are smaller.
-    size = header = file.data_offset
+    size = header
     for tensor in file.tensors:
         nbytes = padded(tensor.info.nbytes)
         if max_size and header + nbytes > max_size:
-            found = f"{max_size} bytes are too few for {tensor.info.name}: {header + nbytes} with the header"
+            found = f"{max_size} bytes are too few for {tensor.info.name}: {header + nbytes} are needed"
             raise UsageError("`split_max_size`", found, "a tensor is never cut; allow larger files")
         if group and ((max_size and size + nbytes > max_size) or (max_tensors and len(group) >= max_tensors)):
             yield tuple(group)

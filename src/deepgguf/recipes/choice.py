@@ -121,6 +121,13 @@ class TypedTensor(msgspec.Struct, frozen=True):
     origin: Origin
     weighted: bool = False
 
+    def note(self, row: int) -> str:
+        """Why a tensor of rows of so many weights has another type than its recipe's; empty where it has not."""
+        if self.type is not self.wanted:
+            block = block_of(self.wanted).weights
+            return f"rows of {row} are not a multiple of {block}: {self.type.name} instead of {self.wanted.name}"
+        return self.origin.value if self.origin in (Origin.PINNED, Origin.CHOSEN) else ""
+
 
 def choose_types(
     facts: ModelFacts,

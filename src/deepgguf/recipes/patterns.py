@@ -89,11 +89,7 @@ def parse_name_patterns(patterns: str | Sequence[str]) -> tuple[str, ...]:
     """One or several regular expressions for names of the checkpoint's tensors; UsageError for what is none."""
     found = (patterns,) if isinstance(patterns, str) else tuple(patterns)
     for pattern in found:
-        try:
-            re.compile(pattern)
-        except (re.error, OverflowError, RecursionError) as error:
-            invalid = f"{pattern!r} is not a regular expression: {error}"
-            raise UsageError("`drop`", invalid, "a part of the name is enough, without *") from None
+        _check_compiles(pattern, pattern, "`drop`", "a part of the name is enough, without *")
         if not pattern:
             raise UsageError("`drop`", "is empty, which every name matches", "give a part of the names")
     return found
@@ -124,11 +120,15 @@ def _checked(pattern: str, where: str) -> str:
     if found:
         differently = f"{pattern!r} holds {found.group()!r}, which llama-quantize reads differently"
         raise UsageError(where, differently, "write a simpler one")
+    _check_compiles(lowered, pattern, where, "escape what is meant literally")
+    return lowered
+
+
+def _check_compiles(expression: str, given: str, where: str, advice: str) -> None:
+    """UsageError for what is no regular expression, or is another in later versions of Python."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", FutureWarning)  # a class such as [a--b], whose meaning Python will change
-            re.compile(lowered, re.ASCII)
+            re.compile(expression, re.ASCII)
     except (re.error, OverflowError, RecursionError, FutureWarning) as error:
-        invalid = f"{pattern!r} is not a regular expression: {error}"
-        raise UsageError(where, invalid, "escape what is meant literally") from None
-    return lowered
+        raise UsageError(where, f"{given!r} is not a regular expression: {error}", advice) from None

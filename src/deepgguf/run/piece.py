@@ -50,7 +50,9 @@ def make_piece(
         return Made(out, counts)
     if share.output.repacks(share.source.encoding):
         work.repack(out)
-        return Made(out, Counts())
+        # Scales of a checkpoint are looked at by its form; a GGUF's blocks have passed through nothing yet.
+        odd = target.odd_blocks(out) if isinstance(share.source.encoding, Quantized) else 0
+        return Made(out, Counts(nan=odd))
     counts, floats = work.floats()
     _quantize(share, piece, floats, importance, out)
     if not sum(counts):

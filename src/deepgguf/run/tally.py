@@ -69,8 +69,10 @@ class Tally:
         if not counts.nan and not counts.inf:
             return
         found = f"{counts.nan} weights are NaN and {counts.inf} infinite"
-        if type not in PLAIN:
+        if type not in PLAIN and planned.plain_type is type:
+            found = f"{counts.nan} blocks of {type.name} have a scale that is NaN or infinite"
+        elif type not in PLAIN:
             raise NonFiniteError(where, f"{found}, which {type.name} cannot hold", 'choose `type="bf16"`')
         if not self._allow:
-            advice = "the checkpoint is damaged; `allow_nonfinite=True` converts it as it is"
+            advice = "the source is damaged; `allow_nonfinite=True` converts it as it is"
             raise NonFiniteError(where, found, advice)

@@ -5,6 +5,7 @@ of the model; every file has its own number, the number of files and the number 
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -29,13 +30,20 @@ def read_split_set(path: str | os.PathLike[str], *, forks: bool = False) -> tupl
     for files that contradict each other; and what `read_header` raises.
     """
     place, own = _place_of(path)
-    given = place.read(own, forks)
+    return read_whole_set(place.read(own, forks), lambda name: place.read(name, forks), place.has)
+
+
+def read_whole_set(
+    given: GGUFHeader, read: Callable[[str], GGUFHeader], exists: Callable[[str], bool]
+) -> tuple[GGUFHeader, ...]:
+    """As `read_split_set`, of files beside the one with the header `given`, wherever they are, by their names."""
     count = 1 if "split.count" not in given.keys else _number(given, "split.count", ValueType.UINT16)
     if count <= 1:
         return (given,)
     names = _file_names(given, count)
-    _check_present(place, names)
-    headers = tuple(given if name == own else place.read(name, forks) for name in names)
+    own = Path(given.path).name
+    _check_present(given.path.removesuffix(own), names, exists)
+    headers = tuple(given if name == own else read(name) for name in names)
     for number, header in enumerate(headers):
         _check_number(header, number, count)
     _check_tensors(headers)
@@ -129,12 +137,12 @@ def _file_names(given: GGUFHeader, count: int) -> list[str]:
     return [split_path(prefix, other, count) for other in range(count)]
 
 
-def _check_present(place: "_Place", names: list[str]) -> None:
-    missing = [name for name in names if not place.has(name)]
+def _check_present(folder: str, names: list[str], exists: Callable[[str], bool]) -> None:
+    missing = [name for name in names if not exists(name)]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         found = f"this file of a split set of {len(names)} is missing{more}"
-        raise GGUFError(place.path(missing[0]), found, "fetch it into the folder of the others")
+        raise GGUFError(folder + missing[0], found, "fetch it into the folder of the others")
 
 
 def _check_number(header: GGUFHeader, number: int, count: int) -> None:

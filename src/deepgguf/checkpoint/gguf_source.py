@@ -1,0 +1,63 @@
+"""A GGUF file, or a split set, as a source: its headers, and its tensors as they are stored."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from deepgguf.encodings import encoding_of
+from deepgguf.errors import UsageError
+from deepgguf.files.files import FileFacts, Files
+from deepgguf.formats.gguf.decode import decode_header
+from deepgguf.formats.gguf.split_set import read_whole_set
+from deepgguf.formats.gguf.types import GGUFHeader, TensorInfo, Value
+from deepgguf.tensors.source_tensor import Blob, SourceTensor
+
+
+class GGUFSource(msgspec.Struct, frozen=True):
+    """The files of a model in their order, with their headers. `name` is that of the file that was given."""
+
+    name: str
+    files: Files
+    sources: tuple[FileFacts, ...]
+    headers: tuple[GGUFHeader, ...]
+
+    @property
+    def keys(self) -> dict[str, Value]:
+        """The model's, which are in the first file."""
+        return self.headers[0].keys
+
+    def tensors(self) -> list[list[SourceTensor]]:
+        """Those of every file, in the order of their data; UsageError for a type that deepgguf does not read."""
+        return [
+            [_source_tensor(info, number, header) for info in header.tensors]
+            for number, header in enumerate(self.headers)
+        ]
+
+
+def read_gguf_source(files: Files, name: str) -> GGUFSource:
+    """The model that the file `name` holds, or begins.
+
+    GGUFError for what is no sound GGUF or a set that is not whole; CheckpointError, OutputError if it cannot be read.
+    """
+    facts: dict[str, FileFacts] = {}
+
+    def read(name: str) -> GGUFHeader:
+        facts[name] = files.facts(name)
+        return decode_header(_reader(files, facts[name]), facts[name].size, name)
+
+    names = frozenset(files.names())
+    headers = read_whole_set(read(name), read, names.__contains__)
+    return GGUFSource(name, files, tuple(facts[header.path] for header in headers), headers)
+
+
+def _reader(files: Files, file: FileFacts) -> Callable[[int, int], bytes]:
+    return lambda offset, length: files.read(file, offset, min(length, file.size - offset)).tobytes()
+
+
+def _source_tensor(info: TensorInfo, number: int, header: GGUFHeader) -> SourceTensor:
+    try:
+        encoding = encoding_of(info.type)
+    except ValueError:
+        found = f"tensor {info.name} is {info.type.name}, whose weights deepgguf does not read"
+        raise UsageError(header.path, found, "give a file in BF16, F16 or F32") from None
+    return SourceTensor(info.name, info.shape, encoding, (Blob(number, header.data_offset + info.offset, info.nbytes),))

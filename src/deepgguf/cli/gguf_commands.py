@@ -1,0 +1,86 @@
+"""The commands that make GGUF files of GGUF files without touching weights; as in `commands`."""
+
+import argparse
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from deepgguf.choices import PatchChoices, RunChoices
+from deepgguf.cli.flags import flag_of, given, in_flags
+from deepgguf.cli.output import print_json, to_stdout
+from deepgguf.errors import printable
+
+if TYPE_CHECKING:
+    from deepgguf.run.result import Report
+
+
+def merge(options: argparse.Namespace) -> None:
+    """`deepgguf merge`."""
+    from deepgguf import api
+
+    _copy(options, api.merge)
+
+
+def split(options: argparse.Namespace) -> None:
+    """`deepgguf split`."""
+    from deepgguf import api
+
+    limits = ("split_max_size", "split_max_tensors", "no_tensor_first_split")
+    _copy(options, api.split, **{name: getattr(options, name) for name in limits})
+
+
+def patch(options: argparse.Namespace) -> None:
+    """`deepgguf patch`."""
+    from deepgguf import api
+
+    if options.undo:
+        api.undo_patch(options.source)
+        to_stdout(f"{printable(options.source)}: has its old header again\n")
+        return
+    choices = given(options, PatchChoices) | given(options, RunChoices)
+    made = api.patch(options.source, options.output, **choices)
+    if options.json:
+        undo = str(made.undo) if made.undo else None
+        print_json({"files": [str(path) for path in made.files], "keys": made.keys, "undo": undo})
+        return
+    lines = [f"wrote {printable(path)}" for path in made.files]
+    lines += [f"changed {printable(key)}" for key in made.keys]
+    lines += [f"the old header is in {printable(made.undo)}; bring it back with --undo"] if made.undo else []
+    to_stdout("".join(f"{line}\n" for line in lines))
+
+
+def doctor(options: argparse.Namespace) -> None:
+    """`deepgguf doctor`."""
+    from deepgguf import api
+
+    found = api.doctor(options.file)
+    if options.json:
+        print_json(found)
+        return
+    name = printable(options.file)
+    if not found:
+        to_stdout(f"{name}: nothing that an engine would stumble over was found\n")
+    for finding in found:
+        mend = (
+            f"deepgguf patch {shlex.quote(name)} {_flags(finding.mend)}" if finding.mend else in_flags(finding.advice)
+        )
+        to_stdout(f"{printable(finding.found, 1000)}\n  mend it: {mend}\n")
+
+
+def _flags(mend: "Mapping[str, Sequence[str]]") -> str:
+    """The choices of `patch` as they are written on a command line."""
+    words = [word for name, values in mend.items() for value in values or ("",) for word in (flag_of(name), value)]
+    return " ".join(shlex.quote(word) for word in words if word)
+
+
+def _copy(options: argparse.Namespace, make: "Callable[..., Report]", **how: object) -> None:
+    from deepgguf.formats.gguf.split_set import read_split_set
+    from deepgguf.terminal.progress import progress_of
+
+    total = sum(tensor.nbytes for header in read_split_set(options.source) for tensor in header.tensors)
+    with progress_of(total, printable(options.source)) as progress:
+        report = make(options.source, options.output, progress=progress, **how, **given(options, RunChoices))
+    if options.json:
+        print_json({"files": [{"path": str(file.path), "size": file.size} for file in report.files]})
+        return
+    to_stdout("".join(f"wrote {printable(file.path)}  {file.size:,} bytes\n" for file in report.files))
