@@ -26,9 +26,8 @@ def run(arguments: Sequence[str] | None) -> int:
 def _carry_out(arguments: Sequence[str] | None) -> int:
     try:
         options = parse(arguments)
-    except SystemExit as ended:  # wrong usage, or help; what argparse says is still to be flushed
-        to_stderr("")
-        to_stdout("")
+    except SystemExit as ended:  # what argparse says is still to be flushed: wrong usage, or help
+        (to_stderr if ended.code else to_stdout)("")
         return int(ended.code or 0)
     import deepgguf.api  # noqa: F401 - every command needs it; until it is there, a signal ends the process
 
