@@ -20,8 +20,8 @@ from deepgguf.run.s3.parts import part_bytes
 from faulty_proxy import Fault, faulty_proxy
 from tiny_checkpoint import V3, stored, weights, write_checkpoint
 
-TWICE = 2 * parts.CONNECTIONS * PART
-"""The parts that were under way: when a run was ended, and when its journal was last written."""
+TWICE = 4 * parts.CONNECTIONS * PART
+"""The parts that were under way when a run was ended, and those that were uploaded while its journal was last written."""
 
 
 @pytest.fixture(scope="module", autouse=True)
