@@ -87,9 +87,9 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         Raises CheckpointError (then nothing is left), ChangedError or OutputError (then the run can be resumed),
         UsageError.
         """
-        settings, threads = run_settings(self.folder, **choices)
+        settings, executor = self._settings(executor, choices)
         keep_recipe = self._recipe(settings)
-        return keep_recipe(execute(self, settings, executor or threads, progress=progress or _no_progress))
+        return keep_recipe(execute(self, settings, executor, progress=progress or _no_progress))
 
     @checked
     def to_ollama(

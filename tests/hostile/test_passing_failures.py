@@ -2,10 +2,12 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from test_output import LEFT, NAME, digest, names, resumed, started_slowly, with
 
 import deepgguf
 from deepgguf.api import sample
+from deepgguf.executors.threads import _Crew
 from deepgguf.run import worker
 
 SHARDS = 12
@@ -117,14 +120,27 @@ def test_row_84_more_shards_than_files_that_may_be_open_are_converted_and_verifi
         assert (outcome.status, outcome.stderr) == (0, "")
 
 
+def waits_for_threads() -> bool:
+    """Whether the main thread is where it lets its threads come to an end, and has handled what came before."""
+    frame: FrameType | None = sys._current_frames()[threading.main_thread().ident or 0]
+    calls = []
+    while frame:
+        calls.append(frame.f_code)
+        frame = frame.f_back
+    return calls[0].co_name == "wait" and _Crew.end.__code__ in calls
+
+
 def test_row_89_after_several_interrupts_nothing_is_written_any_more(source, out, undisturbed, monkeypatch):
     at_work, make_piece, in_a_row = set(), worker.make_piece, threading.Lock()
+    sent = []
 
     def interrupted(*arguments: Any) -> Any:
         at_work.add(threading.get_ident())
         with in_a_row:  # not two at once, of which the second would find the first being handled
             for _ in range(3):
-                os.kill(os.getpid(), signal.SIGINT)  # raises KeyboardInterrupt in the main thread, each time
+                while sent and not waits_for_threads():
+                    time.sleep(0.001)
+                sent.append(os.kill(os.getpid(), signal.SIGINT))  # KeyboardInterrupt in the main thread, each time
                 time.sleep(0.02)
         time.sleep(1)  # the interrupts are over, the piece is not
         at_work.discard(threading.get_ident())

@@ -4,6 +4,7 @@ import pickle
 import resource
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -68,9 +69,11 @@ def reads_a_shards_header(task: object) -> bool:
 
 
 @contextmanager
-def open_files(most: int) -> Iterator[None]:
+def open_files(more: int) -> Iterator[None]:
+    """Room for so many files besides those that this process has open, other tests' among them."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, before[1]))
+    last = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (last + 1 + more, before[1]))
     try:
         yield
     finally:
