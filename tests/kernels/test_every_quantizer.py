@@ -12,6 +12,7 @@ from deepgguf import kernels
 from deepgguf.formats.gguf.types import GGMLType, block_of, row_bytes
 
 many = settings(deadline=None, max_examples=100)
+some = settings(deadline=None, max_examples=30)  # half of these end ggml, which then has to be started anew
 seeds = st.integers(0, 2**32 - 1)
 any_type = pytest.mark.parametrize("type", quantizable(), ids=lambda type: type.name)
 unweighted = pytest.mark.parametrize("type", quantizable(importance=False), ids=lambda type: type.name)
@@ -64,7 +65,7 @@ def test_any_rows_with_any_importance_become_ggmls_blocks(
 
 
 @any_type
-@many
+@some
 @given(values=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=40), seed=seeds)
 def test_few_arbitrary_floats_in_any_order_become_ggmls_blocks(type: GGMLType, values: list[float], seed: int) -> None:
     rows = np.random.default_rng(seed).choice(np.array(values, np.float32), (2, 512))
