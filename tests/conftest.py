@@ -10,15 +10,22 @@ from hypothesis import settings
 from deepgguf.api import sample as make_sample
 from golden_samples import SAMPLES, Checkpoint
 
-# Tests send signals, and a caller in the background (nohup, a shell's &) may have had them ignored.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
 # No test asks the Hub itself; some have a server of their own that speaks as it does.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 settings.register_profile("any machine", deadline=None)  # no test measures time
 settings.load_profile("any machine")
+
+
+def pytest_runtest_setup() -> None:
+    """Signals do what they do in a new Python, for tests send some.
+
+    A caller in the background (nohup, a shell's &) may have had them ignored, and commands that another test called in
+    this process leave them to end the process at once.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
