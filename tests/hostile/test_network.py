@@ -31,7 +31,7 @@ DATA = np.random.default_rng(1).bytes(3_000_000)
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
     """Waits are short, and nobody's settings count."""
-    for module in ("remote", "hub"):
+    for module in ("network_files", "hub"):
         monkeypatch.setattr(f"deepgguf.files.network.{module}.PATIENCE", QUICK)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))

@@ -6,25 +6,17 @@ role. A bucket that is read without credentials is a public one.
 
 import os
 import re
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from deepgguf.errors import ChangedError, CheckpointError, OutputError, UsageError
 from deepgguf.files.cloud_address import parse_cloud_address
-from deepgguf.files.files import Buffer, FileFacts, Files, ReadByNumber, changed, flat, gone
-from deepgguf.files.network.blocks import HELD, SMALL, Blocks
-from deepgguf.files.network.kept import Keeper
+from deepgguf.files.files import FileFacts, changed, gone
+from deepgguf.files.network.network_files import Filling, NetworkFiles
 from deepgguf.files.network.patience import PATIENCE
-from deepgguf.files.network.read_ahead import ReadAhead
-from deepgguf.files.network.remote import Filling
-from deepgguf.files.network.trouble import NOT_NOW, Insistence, Tries, Trouble
-from deepgguf.files.traffic import Meter, Traffic
+from deepgguf.files.network.trouble import NOT_NOW, Tries, Trouble
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
@@ -121,37 +113,26 @@ def open_file(address: str) -> tuple["CloudFiles", str]:
     return CloudFiles(folder), name
 
 
-class CloudFiles(Files):
+class CloudFiles(NetworkFiles):
     """The objects directly below an address; a version is an entity tag, which every request for bytes names too."""
-
-    whole_windows = True
-    connections = 8
-    held = HELD
 
     def __init__(self, address: str) -> None:
         """Connects to nothing yet. UsageError if it is no address, or without the packages that it takes."""
-        scheme, bucket, prefix = parse_cloud_address(address)
+        self._scheme, self._bucket, self._prefix = parse_cloud_address(address)
         require_extra(address)
-        self.__setstate__((scheme, bucket, prefix, None))
+        super().__init__(PATIENCE)
 
-    def __getstate__(self) -> tuple[str, str, str, str | None]:
-        """What is pickled: the address, and where to keep what is read. Credentials are looked for where it is read."""
-        return self._scheme, self._bucket, self._prefix, self._cache
-
-    def __setstate__(self, state: tuple[str, str, str, str | None]) -> None:
-        """Starts with no connection."""
-        self._scheme, self._bucket, self._prefix, self._cache = state
-        model = "--".join(("models", self._scheme, self._bucket, *self._prefix.split("/")))
-        self._keeper = Keeper(self._cache, model, "cloud") if self._cache else None
-        self._meter, self._lock = Meter(), threading.Lock()
-        self._insistence = Insistence(PATIENCE, self._meter)
-        self._start()
+    def __reduce__(self) -> tuple[type["CloudFiles"], tuple[str], str | None]:
+        """Sent elsewhere, it looks for credentials there."""
+        return type(self), (self.place,), self._cache
 
     def _start(self) -> None:
         """Nothing open, nothing known."""
         self._opened: ObjectStore | None = None
-        self._ahead, self._blocks = ReadAhead(self._precisely), Blocks(self._precisely)
-        self._insistence.resume()
+        super()._start()
+
+    def _kept_as(self) -> tuple[str, str]:
+        return "--".join(("models", self._scheme, self._bucket, *self._prefix.split("/"))), "cloud"
 
     def __eq__(self, other: object) -> bool:
         """Whether both have the same address; a plan is a value, its source too."""
@@ -165,11 +146,6 @@ class CloudFiles(Files):
     def place(self) -> str:
         """The address, without a slash at its end."""
         return f"{self._scheme}://{self._key_below(self._bucket, self._prefix)}"
-
-    @property
-    def traffic(self) -> Traffic:
-        """What was read so far."""
-        return self._meter.traffic()
 
     @property
     def checkpoint_name(self) -> str:
@@ -196,50 +172,12 @@ class CloudFiles(Files):
         key = self._key(name)
         return self._until_done(name, lambda _: _facts(name, obstore.head(self._store(), key)))
 
-    def readinto(self, file: FileFacts, offset: int, buffer: Buffer) -> None:
-        """Reads these bytes and no other by one request, unless they are few; as many as it takes if it breaks off."""
-        view = flat(buffer)
-        if len(view) < SMALL and offset + len(view) <= file.size:
-            self._blocks.readinto(file, offset, view)
-        else:
-            self._precisely(file, offset, view)
-
-    def read(self, file: FileFacts, offset: int, nbytes: int) -> NDArray[np.uint8]:
-        """As `Files.read`; of what is read in order, more and more is read ahead."""
-        buffer = np.empty(nbytes, np.uint8)
-        self._ahead.readinto(file, offset, flat(buffer))
-        return buffer
-
-    def by_number(self, numbered: Sequence[FileFacts]) -> ReadByNumber:
-        """As `Files.by_number`, and as `read`."""
-        return lambda number, offset, buffer: self._ahead.readinto(numbered[number], offset, flat(buffer))
-
-    def keep_in(self, folder: str | os.PathLike[str]) -> None:
-        """See `Files.keep_in`."""
-        self.__setstate__((self._scheme, self._bucket, self._prefix, os.fspath(folder)))
-
-    def abandon(self) -> None:
-        """Ends what other threads wait for."""
-        self._insistence.abandon()
-
-    def close(self) -> None:
-        """Forgets connections, and what was read."""
-        if self._keeper:
-            self._keeper.close()
-        self._start()
-
-    def _precisely(self, file: FileFacts, offset: int, view: memoryview) -> None:
-        if offset + len(view) > file.size:
-            raise changed(file)
-        if not view or (self._keeper and self._keeper.read(file, offset, view)):
-            return
-        filling = Filling(view, offset)
+    def _fill(self, file: FileFacts, filling: Filling) -> None:
+        """See `NetworkFiles._fill`."""
         try:
             self._until_done(file.name, lambda tries: self._filled(file, filling, tries))
         except CheckpointError as error:
             raise error if isinstance(error, ChangedError) else gone(error) from None
-        if self._keeper:
-            self._keeper.keep(file, offset, view)
 
     def _filled(self, file: FileFacts, filling: Filling, tries: Tries) -> None:
         """What is missing, by one request for the version that `file` says. ChangedError for bytes of another."""

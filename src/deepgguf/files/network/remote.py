@@ -3,28 +3,19 @@
 What a kind of server says of its files is in the modules `http` and `hub`.
 """
 
-import os
 import re
-import threading
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 from urllib.parse import urljoin
 
-import numpy as np
-from numpy.typing import NDArray
-
 from deepgguf.errors import CheckpointError, DeepggufError, OutputError
-from deepgguf.files.files import Buffer, FileFacts, Files, ReadByNumber, changed, flat, gone
-from deepgguf.files.network.blocks import HELD, SMALL, Blocks
+from deepgguf.files.files import FileFacts, changed, gone
 from deepgguf.files.network.gate import Gate
 from deepgguf.files.network.http_client import Client, Exchange, Headers, origin_of
-from deepgguf.files.network.kept import Keeper
-from deepgguf.files.network.patience import PATIENCE, Patience
-from deepgguf.files.network.read_ahead import ReadAhead
-from deepgguf.files.network.trouble import NOT_NOW, Insistence, Tries, Trouble, status_trouble
-from deepgguf.files.traffic import Meter, Traffic
+from deepgguf.files.network.network_files import Filling, NetworkFiles
+from deepgguf.files.network.trouble import NOT_NOW, Tries, Trouble, status_trouble
 
 MOVED = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 10
@@ -41,51 +32,18 @@ class Place(NamedTuple):
     url: str
 
 
-class Filling:
-    """A buffer, and how far it has been filled with a file's bytes from `offset`."""
-
-    def __init__(self, view: memoryview, offset: int) -> None:
-        self._view, self._offset, self.done = view, offset, 0
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """First and last byte of the file that are missing."""
-        return self._offset + self.done, self._offset + len(self._view) - 1
-
-    def rest(self, most: int) -> memoryview:
-        """What is not yet filled, `most` bytes of it."""
-        return self._view[self.done : self.done + most]
-
-
-class RemoteFiles(Files):
-    """Files that HTTP requests reach, 8 at a time besides those that are worked on; nothing of them is kept here."""
-
-    whole_windows = True
-    connections = 8
-    held = HELD
-
-    def __init__(self, patience: Patience | None = None) -> None:
-        self._patience = patience or PATIENCE
-        self._meter, self._lock = Meter(), threading.Lock()
-        self._insistence = Insistence(self._patience, self._meter)
-        self._cache: str | None = None
-        self._keeper: Keeper | None = None
-        self._start()
+class RemoteFiles(NetworkFiles):
+    """Files that HTTP requests reach."""
 
     def _start(self) -> None:
         """Nothing open, nothing known."""
         self._client, self._gate = Client(self._patience.stall), Gate(self.connections)
         self._places: dict[str, Place] = {}
-        self._ahead, self._blocks = ReadAhead(self._precisely), Blocks(self._precisely)
-        self._insistence.resume()
+        super()._start()
 
     @abstractmethod
     def _address(self, name: str) -> str:
         """Where to ask for a file. CheckpointError for a name that is none of the checkpoint's."""
-
-    @abstractmethod
-    def _kept_as(self) -> tuple[str, str]:
-        """By which names of a model and a commit what was read is kept."""
 
     @abstractmethod
     def _described(self, name: str, status: int, headers: Headers) -> FileFacts | None:
@@ -99,11 +57,6 @@ class RemoteFiles(Files):
         """Headers for the host of `_address` alone."""
         return {}
 
-    @property
-    def traffic(self) -> Traffic:
-        """What was read so far."""
-        return self._meter.traffic()
-
     def facts(self, name: str) -> FileFacts:
         """Size and version, as the server has them now."""
         address = self._address(name)
@@ -112,54 +65,19 @@ class RemoteFiles(Files):
             self._places[name] = place
         return place.facts
 
-    def readinto(self, file: FileFacts, offset: int, buffer: Buffer) -> None:
-        """Reads these bytes and no other by one request, unless they are few; as many as it takes if it breaks off."""
-        view = flat(buffer)
-        if len(view) < SMALL and offset + len(view) <= file.size:
-            self._blocks.readinto(file, offset, view)
-        else:
-            self._precisely(file, offset, view)
-
-    def read(self, file: FileFacts, offset: int, nbytes: int) -> NDArray[np.uint8]:
-        """As `Files.read`; of what is read in order, more and more is read ahead."""
-        buffer = np.empty(nbytes, np.uint8)
-        self._ahead.readinto(file, offset, flat(buffer))
-        return buffer
-
-    def by_number(self, numbered: Sequence[FileFacts]) -> ReadByNumber:
-        """As `Files.by_number`, and as `read`."""
-        return lambda number, offset, buffer: self._ahead.readinto(numbered[number], offset, flat(buffer))
-
-    def keep_in(self, folder: str | os.PathLike[str]) -> None:
-        """See `Files.keep_in`."""
-        self.__setstate__(os.fspath(folder))
-
-    def __setstate__(self, cache: str | None) -> None:
-        """Where to keep what is read; arrived elsewhere, it keeps it there."""
-        self._cache = cache
-        self._keeper = Keeper(cache, *self._kept_as()) if cache else None
-
     def abandon(self) -> None:
-        """Ends what other threads read."""
-        self._insistence.abandon()
+        """Ends what other threads read, too."""
+        super().abandon()
         self._client.abandon()
 
     def close(self) -> None:
         """Closes connections, and forgets where files are."""
         self._client.close()
-        if self._keeper:
-            self._keeper.close()
-        self._start()
+        super().close()
 
-    def _precisely(self, file: FileFacts, offset: int, view: memoryview) -> None:
-        if offset + len(view) > file.size:
-            raise changed(file)
-        if not view or (self._keeper and self._keeper.read(file, offset, view)):
-            return
-        filling = Filling(view, offset)
+    def _fill(self, file: FileFacts, filling: Filling) -> None:
+        """See `NetworkFiles._fill`."""
         self._insistence.until_done(file.name, lambda tries: self._filled(file, filling, tries))
-        if self._keeper:
-            self._keeper.keep(file, offset, view)
 
     def _filled(self, file: FileFacts, filling: Filling, tries: Tries) -> None:
         """What is missing, by one request."""
