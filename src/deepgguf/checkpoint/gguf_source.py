@@ -12,6 +12,8 @@ from deepgguf.formats.gguf.split_set import read_whole_set
 from deepgguf.formats.gguf.types import GGUFHeader, TensorInfo, Value
 from deepgguf.tensors.source_tensor import Blob, SourceTensor
 
+ARCHITECTURE = "general.architecture"
+
 
 class GGUFSource(msgspec.Struct, frozen=True):
     """The files of a model in their order, with their headers. `name` is that of the file that was given."""
@@ -25,6 +27,17 @@ class GGUFSource(msgspec.Struct, frozen=True):
     def keys(self) -> dict[str, Value]:
         """The model's, which are in the first file."""
         return self.headers[0].keys
+
+    @property
+    def architecture(self) -> str:
+        """What the file calls the model's architecture; "" if it does not say."""
+        value = self.keys.get(ARCHITECTURE)
+        return str(value.value) if value else ""
+
+    def number(self, name: str) -> int | None:
+        """The architecture's key of that name, if it is a whole number."""
+        value = self.keys.get(f"{self.architecture}.{name}")
+        return value.value if value and isinstance(value.value, int) and not isinstance(value.value, bool) else None
 
     def tensors(self) -> list[list[SourceTensor]]:
         """Those of every file, in the order of their data; UsageError for a type that deepgguf does not read."""

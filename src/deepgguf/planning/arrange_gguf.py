@@ -53,12 +53,11 @@ def plan_split(source: GGUFSource, name: str, limits: Limits) -> Plan:
 
 def arranged(source: GGUFSource, files: Sequence[PlannedFile]) -> Plan:
     """The plan of files that hold what `source` holds."""
-    architecture = source.keys.get("general.architecture")
     return Plan(
         source=source.files,
         name=source.name,
         target="llama.cpp",
-        architecture=str(architecture.value) if architecture else "",
+        architecture=source.architecture,
         type="copy",
         sources=source.sources,
         files=tuple(files),

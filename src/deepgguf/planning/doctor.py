@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 
 from deepgguf.checkpoint.chat_template import broken_template
-from deepgguf.checkpoint.gguf_source import GGUFSource
+from deepgguf.checkpoint.gguf_source import ARCHITECTURE, GGUFSource
 from deepgguf.checkpoint.pre_tokenizer import KNOWN_NAMES
 from deepgguf.encodings import PLAIN, encoding_of
 from deepgguf.models import known_families
-from deepgguf.planning.patch_gguf import ARCHITECTURE, number_of
 
 _PRE, _TOKENS, _TEMPLATE = "tokenizer.ggml.pre", "tokenizer.ggml.tokens", "tokenizer.chat_template"
 _EOS = "tokenizer.ggml.eos_token_id"
@@ -47,7 +46,7 @@ def examine(source: GGUFSource) -> tuple[Finding, ...]:
 
 
 def _unknown_architecture(source: GGUFSource) -> Iterator[Finding]:
-    name = _architecture(source)
+    name = source.architecture
     known = {
         file.architecture
         for family in known_families().values()
@@ -62,7 +61,7 @@ def _unknown_architecture(source: GGUFSource) -> Iterator[Finding]:
 
 
 def _missing_sizes(source: GGUFSource) -> Iterator[Finding]:
-    name = _architecture(source)
+    name = source.architecture
     if not name.startswith("deepseek"):
         return
     missing = [key for key in _NEEDED if f"{name}.{key}" not in source.keys]
@@ -72,14 +71,14 @@ def _missing_sizes(source: GGUFSource) -> Iterator[Finding]:
 
 def _groups(source: GGUFSource) -> Iterator[Finding]:
     """DeepSeek-V3, section 2.1.2; docs/differences.md, the first."""
-    name, experts = _architecture(source), number_of(source, "expert_count")
+    name, experts = source.architecture, source.number("expert_count")
     if name != "deepseek2" or not experts:
         return
-    groups, used = number_of(source, "expert_group_count"), number_of(source, "expert_group_used_count")
+    groups, used = source.number("expert_group_count"), source.number("expert_group_used_count")
     if groups and groups > 1 and (used is None or used >= groups):
         found = f"{used or 'no'} of {groups} groups of experts are used, on which the engine aborts"
         yield Finding(found, _group_keys(name, 1, 1))
-    sizes = (number_of(source, "block_count") or 0, number_of(source, "embedding_length") or 0, experts)
+    sizes = (source.number("block_count") or 0, source.number("embedding_length") or 0, experts)
     if groups is not None or not _scored_by_sigmoid(source):
         return
     found = "the keys for groups of experts are missing: the engine chooses among all experts, and tokens go to others"
@@ -101,7 +100,7 @@ def _scored_by_sigmoid(source: GGUFSource) -> bool:
 
 def _zeros(source: GGUFSource) -> Iterator[Finding]:
     """Keys that Ollama's converter writes for what a model lacks (docs/differences.md, the fourth)."""
-    name = _architecture(source)
+    name = source.architecture
     for key, nothing in (("attention.q_lora_rank", 0), ("rope.scaling.type", ""), ("rope.scaling.factor", 0)):
         value = source.keys.get(f"{name}.{key}")
         if value is not None and value.value == nothing:
@@ -111,7 +110,7 @@ def _zeros(source: GGUFSource) -> Iterator[Finding]:
 
 def _unsplit_attention(source: GGUFSource) -> Iterator[Finding]:
     unsplit = [t for header in source.headers for t in header.tensors if t.name.endswith("attn_kv_b.weight")]
-    if not unsplit or f"{_architecture(source)}.attention.key_length_mla" in source.keys:
+    if not unsplit or f"{source.architecture}.attention.key_length_mla" in source.keys:
         return
     found = (
         "attn_kv_b is not cut into attn_k_b and attn_v_b: the engine runs without latent attention, and its cache is"
@@ -165,11 +164,6 @@ def _unread_types(source: GGUFSource) -> Iterator[Finding]:
                 found = f"{tensor.name} is {tensor.type.name}, which deepgguf can neither decode nor copy"
                 yield Finding(found, advice="keep the file as it is")
                 return
-
-
-def _architecture(source: GGUFSource) -> str:
-    value = source.keys.get(ARCHITECTURE)
-    return str(value.value) if value else ""
 
 
 _CHECKS: tuple[Callable[[GGUFSource], Iterator[Finding]], ...] = (

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import Checkpoint
-from deepgguf.checkpoint.gguf_source import GGUFSource
+from deepgguf.checkpoint.gguf_source import ARCHITECTURE, GGUFSource
 from deepgguf.encodings import PLAIN
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.encode import encode_header, lay_out
@@ -24,7 +24,6 @@ from deepgguf.planning.split import cut_file
 from deepgguf.tensors.source_tensor import SourceTensor
 from deepgguf.tensors.view import View
 
-ARCHITECTURE = "general.architecture"
 ROOM = "deep.room"
 """A key that fills what a header has left, so that the data stay where they are."""
 
@@ -83,7 +82,7 @@ def patched_keys(source: GGUFSource, patch: Patch) -> dict[str, Value]:
         keys |= _split_keys(keys)
     if patch.architecture is None:
         return keys
-    old = f"{_architecture(source)}."
+    old = f"{source.architecture}."
     new = {_renamed(key, old, f"{patch.architecture}."): value for key, value in keys.items()}
     return new | {ARCHITECTURE: Value(ValueType.STRING, patch.architecture)}
 
@@ -98,7 +97,7 @@ def checkpoint_keys(source: GGUFSource, checkpoint: Checkpoint) -> dict[str, Val
     family = find_family(checkpoint.config, "config.json")
     config = family.parse(checkpoint.config, "config.json")
     complete = with_what_it_lacks(checkpoint, Model(family, config, Matched((), {})), Options())
-    layers = number_of(source, "nextn_predict_layers") or 0
+    layers = source.number("nextn_predict_layers") or 0
     keys = (
         family.targets[engine.name]
         .files[engine.kind]
@@ -112,22 +111,11 @@ def checkpoint_keys(source: GGUFSource, checkpoint: Checkpoint) -> dict[str, Val
     return {key: value for key, value in keys.items() if _is_wanted(key, value, source, file.architecture)}
 
 
-def number_of(source: GGUFSource, name: str) -> int | None:
-    """The architecture's key of that name, if it is a whole number."""
-    value = source.keys.get(f"{_architecture(source)}.{name}")
-    return value.value if value and isinstance(value.value, int) and not isinstance(value.value, bool) else None
-
-
 def _is_wanted(key: str, value: Value, source: GGUFSource, architecture: str) -> bool:
     has = source.keys.get(key)
     if key.startswith(_TOKENIZER) or (key.startswith("tokenizer.") and key.endswith(_TOKEN_IDS)):
         return has is None or has.value != value.value
     return has is None and key.startswith(f"{architecture}.")
-
-
-def _architecture(source: GGUFSource) -> str:
-    value = source.keys.get(ARCHITECTURE)
-    return str(value.value) if value else ""
 
 
 def _renamed(key: str, old: str, new: str) -> str:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from deepgguf.checkpoint.gguf_source import GGUFSource
+from deepgguf.checkpoint.gguf_source import ARCHITECTURE, GGUFSource
 from deepgguf.choices import FileKind
 from deepgguf.encodings import PLAIN
 from deepgguf.errors import UsageError
@@ -29,7 +29,6 @@ from deepgguf.recipes.tensor import ModelFacts, TensorToType, visiting_key
 from deepgguf.tensors.source_tensor import SourceTensor
 
 FILE_TYPE, QUANTIZATION_VERSION = "general.file_type", "general.quantization_version"
-_ARCHITECTURE = "general.architecture"
 
 COPY = "copy"
 TYPES = (COPY, *PLAIN_TYPES, *RECIPES)
@@ -85,7 +84,7 @@ def engine_of(source: GGUFSource, asked: str | None) -> Engine:
 
     UsageError for an architecture that deepgguf does not know, an mmproj, or one that `asked` has no files of.
     """
-    value = source.keys.get(_ARCHITECTURE)
+    value = source.keys.get(ARCHITECTURE)
     architecture = value.value if value else None
     engines: dict[str, Engine] = {}
     known: set[str] = set()
@@ -97,7 +96,7 @@ def engine_of(source: GGUFSource, asked: str | None) -> Engine:
                     engines.setdefault(name, Engine(name, target, kind))
     if not engines:
         expected = f"expected one of {', '.join(sorted(known))}{f' for {asked}' if asked else ''}"
-        raise UsageError(source.name, f"{_ARCHITECTURE} is {architecture!r}, {expected}", "use llama-quantize for it")
+        raise UsageError(source.name, f"{ARCHITECTURE} is {architecture!r}, {expected}", "use llama-quantize for it")
     if any(engine.kind == "mmproj" for engine in engines.values()):
         raise UsageError(source.name, "an mmproj, which no engine runs quantized", "give the file of the model itself")
     unsplit = any(tensor.name.endswith("attn_kv_b.weight") for header in source.headers for tensor in header.tensors)
