@@ -16,6 +16,11 @@ _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # such bytes as Python has them
 _REF_CAP = 256  # bytes; a revision's hash has 40
 
 
+def cached_as(model: str) -> str:
+    """What the folder of ORGANIZATION/NAME is called in the cache."""
+    return _PREFIX + model.replace("/", "--")
+
+
 def snapshot_folder(path: Path) -> Path:
     """The folder that holds the files: of a model's folder in the cache the snapshot that refs/main names, or the only
     one; any other folder is itself.
@@ -27,7 +32,7 @@ def snapshot_folder(path: Path) -> Path:
     main = path / "refs" / "main"
     snapshots = sorted(p for p in (path / "snapshots").iterdir() if p.is_dir())
     if os.path.lexists(main):
-        revision = _revision(main)
+        revision = read_ref(main)
         found_there = [p for p in snapshots if p.name == revision]
         if not found_there:
             raise UsageError(path, f"refs/main names the snapshot {revision}, which is not there", "download it again")
@@ -39,12 +44,14 @@ def snapshot_folder(path: Path) -> Path:
     return snapshots[0]
 
 
-def _revision(main: Path) -> str:
-    opened = open_regular(str(main), "refs/main")
+def read_ref(ref: Path) -> str:
+    """The commit that a file of the folder refs names. CheckpointError if it is none."""
+    name = f"refs/{ref.name}"
+    opened = open_regular(str(ref), name)
     try:
         return os.pread(opened.fd, _REF_CAP, 0).decode("ascii").strip()
     except (OSError, UnicodeDecodeError):
-        raise CheckpointError("refs/main", "is not a revision's hash", "download the checkpoint again") from None
+        raise CheckpointError(name, "is not a revision's hash", "download the checkpoint again") from None
 
 
 def folder_name(folder: Path) -> str:

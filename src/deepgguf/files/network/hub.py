@@ -12,6 +12,7 @@ from urllib.parse import quote, urljoin
 
 from deepgguf.errors import CheckpointError, DeepggufError, OutputError, UsageError
 from deepgguf.files.files import FileFacts, Files
+from deepgguf.files.hub_cache import cached_as, read_ref
 from deepgguf.files.hub_name import HubName, parse_file, parse_model
 from deepgguf.files.local import LocalFiles
 from deepgguf.files.network.http_client import Headers, origin_of
@@ -74,7 +75,7 @@ class HubFiles(RemoteFiles):
         return sorted({f"{folder}/{name.partition('/')[0]}" for name in inside})
 
     def _kept_as(self) -> tuple[str, str]:
-        return f"models--{self._model.replace('/', '--')}", self._commit
+        return cached_as(self._model), self._commit
 
     def _address(self, name: str) -> str:
         from huggingface_hub import constants
@@ -137,7 +138,7 @@ def _opened(named: HubName, wanted: Sequence[str] = ()) -> Files:
     except ImportError:
         advice = f"`pip install 'deepgguf[hub]'`, or `hf download {named.model} --local-dir …` and give that folder"
         raise UsageError(named.address, "needs huggingface_hub, which is not installed", advice) from None
-    cached = Path(constants.HF_HUB_CACHE, f"models--{named.model.replace('/', '--')}")
+    cached = Path(constants.HF_HUB_CACHE, cached_as(named.model))
     if constants.HF_HUB_OFFLINE:
         return _offline(named, cached)
     info = _listed(named)
@@ -159,7 +160,7 @@ def _offline(named: HubName, cached: Path) -> Files:
     """What the cache has, without asking whether it is whole."""
     revision = named.revision or "main"
     ref = cached / "refs" / revision
-    commit = ref.read_text().strip() if ref.is_file() else revision
+    commit = read_ref(ref) if ref.is_file() else revision
     snapshot = cached / "snapshots" / commit
     if not snapshot.is_dir():
         found = "HF_HUB_OFFLINE is set, and the Hub's cache does not have it"
