@@ -60,9 +60,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoint:
     """What `files` hold, the headers of shards read by `executor`. CheckpointError if anything is wrong with it."""
-    if _CONFIG not in files.names():
-        raise no_config(files)
-    config = _read_object(files, _CONFIG)
+    config = _read_config(files)
     card, card_warnings = read_model_card(files)
     quantization = declared_quantization(config, _optional(files, MODELOPT), _base_model(card))
     hidden_size = language_part(config).get("hidden_size")
@@ -93,9 +91,7 @@ def read_checkpoint(files: Files, executor: Executor | None = None) -> Checkpoin
 
 def read_small_files(files: Files) -> Checkpoint:
     """A checkpoint's config, tokenizer and card, without its shards; CheckpointError as for `read_checkpoint`."""
-    if _CONFIG not in files.names():
-        raise no_config(files)
-    config = _read_object(files, _CONFIG)
+    config = _read_config(files)
     card, card_warnings = read_model_card(files)
     tokenizer, warnings = read_tokenizer(files, config)
     return Checkpoint(
@@ -109,6 +105,12 @@ def read_small_files(files: Files) -> Checkpoint:
         card=card,
         warnings=(*card_warnings, *warnings),
     )
+
+
+def _read_config(files: Files) -> dict[str, object]:
+    if _CONFIG not in files.names():
+        raise no_config(files)
+    return _read_object(files, _CONFIG)
 
 
 def _read_object(files: Files, name: str) -> dict[str, object]:

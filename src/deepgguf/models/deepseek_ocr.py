@@ -22,7 +22,7 @@ from deepgguf.models.language_model import LanguageConfig, language_drop_reason,
 from deepgguf.models.llamacpp import llamacpp_general, llamacpp_target
 from deepgguf.models.ocr_forms import released_vision
 from deepgguf.models.ollama import ollama_target
-from deepgguf.models.picture_keys import channels
+from deepgguf.models.picture_keys import colour_keys
 from deepgguf.models.table import Row
 from deepgguf.models.tokenizer_keys import llamacpp_tokenizer_keys, ollama_tokenizer_keys
 from deepgguf.models.values import array, boolean, float32, present, string, uint32
@@ -153,8 +153,7 @@ def mmproj_keys(config: OcrConfig, facts: KeyFacts) -> dict[str, Value]:
         "vision.block_count": uint32(clip.layers),
         "vision.attention.head_count": uint32(clip.heads),
         "vision.attention.layer_norm_epsilon": float32(1e-6),
-        "vision.image_mean": channels(facts, "image_mean"),
-        "vision.image_std": channels(facts, "image_std"),
+        **colour_keys(facts),
         "vision.projector.scale_factor": uint32(1),
         "vision.window_size": uint32(14),
         "vision.preproc_min_tiles": uint32(2),

@@ -20,7 +20,7 @@ from deepgguf.models.family import Family, KeyFacts, TargetFile
 from deepgguf.models.language_model import LanguageConfig, language_drop_reason, language_table
 from deepgguf.models.llamacpp import llamacpp_general, llamacpp_target
 from deepgguf.models.ocr_forms import released_vision
-from deepgguf.models.picture_keys import channels
+from deepgguf.models.picture_keys import colour_keys
 from deepgguf.models.storage import ALWAYS_F32, MATRIX
 from deepgguf.models.table import Kind, Output, Row
 from deepgguf.models.values import boolean, float32, present, string, uint32
@@ -156,8 +156,7 @@ def _mmproj_keys(c: Ocr2Config, facts: KeyFacts) -> dict[str, Value]:
         "vision.attention.head_count": uint32(c.encoder.heads),
         "vision.attention.head_count_kv": uint32(c.encoder.kv_heads),
         "vision.attention.layer_norm_epsilon": float32(c.encoder.eps),
-        "vision.image_mean": channels(facts, "image_mean"),
-        "vision.image_std": channels(facts, "image_std"),
+        **colour_keys(facts),
         "vision.window_size": uint32(14),
         "vision.preproc_min_tiles": uint32(2),
         "vision.preproc_max_tiles": uint32(6),

@@ -12,7 +12,7 @@ from deepgguf.formats.gguf.types import Value
 from deepgguf.models.config_schema import JsonObject, NotNegative, Positive, PositiveFloat, to_config
 from deepgguf.models.family import KeyFacts
 from deepgguf.models.llamacpp import llamacpp_general
-from deepgguf.models.picture_keys import channels
+from deepgguf.models.picture_keys import colour_keys
 from deepgguf.models.storage import ALWAYS_F32, MATRIX, PATCH
 from deepgguf.models.table import Kind, Output, Row
 from deepgguf.models.values import boolean, float32, present, string, uint32
@@ -101,8 +101,7 @@ def mmproj_keys(v: Vision, hidden_size: int, facts: KeyFacts) -> dict[str, Value
         "vision.block_count": uint32(v.n_layers),
         "vision.attention.head_count": uint32(v.n_heads),
         "vision.attention.layer_norm_epsilon": float32(_EPSILON),
-        "vision.image_mean": channels(facts, "image_mean"),
-        "vision.image_std": channels(facts, "image_std"),
+        **colour_keys(facts),
         "vision.image_min_pixels": uint32(v.min_pixels),
         "vision.projector.scale_factor": uint32(v.downsample_ratio),
     }

@@ -19,7 +19,7 @@ from deepgguf.models.family import Family, KeyFacts, TargetFile
 from deepgguf.models.language_model import LanguageConfig, language_drop_reason, language_table
 from deepgguf.models.llamacpp import llamacpp_general, llamacpp_target
 from deepgguf.models.ollama import ollama_target
-from deepgguf.models.picture_keys import channels, processor_number
+from deepgguf.models.picture_keys import colour_keys, processor_number
 from deepgguf.models.storage import ALWAYS_F32, MATRIX, PATCH
 from deepgguf.models.table import Kind, Output, Row
 from deepgguf.models.values import boolean, float32, present, string, uint32
@@ -136,8 +136,7 @@ def _mmproj_keys(c: K25Config, facts: KeyFacts) -> dict[str, Value]:
         "vision.block_count": uint32(v.vt_num_hidden_layers),
         "vision.attention.head_count": uint32(v.vt_num_attention_heads),
         "vision.attention.layer_norm_epsilon": float32(v.projector_ln_eps),
-        "vision.image_mean": channels(facts, "image_mean"),
-        "vision.image_std": channels(facts, "image_std"),
+        **colour_keys(facts),
         "vision.projector.scale_factor": uint32(v.merge_kernel_size[0]),
         "vision.image_min_pixels": uint32(_FEWEST_PATCHES * v.patch_size**2),
         "vision.image_max_pixels": uint32(processor_number(facts, "in_patch_limit", _MOST_PATCHES) * v.patch_size**2),

@@ -11,8 +11,13 @@ _WITHIN = ("image_processor", "media_proc_cfg")  # where transformers 5 and Kimi
 _HALF = [0.5, 0.5, 0.5]
 
 
-def channels(facts: KeyFacts, key: str) -> Value | None:
-    """Three numbers, one per colour; one half each where the config has none. CheckpointError for anything else."""
+def colour_keys(facts: KeyFacts) -> dict[str, Value | None]:
+    """How the numbers of each colour are brought around zero. CheckpointError for what is not one for each of three."""
+    return {f"vision.{key}": _channels(facts, key) for key in ("image_mean", "image_std")}
+
+
+def _channels(facts: KeyFacts, key: str) -> Value | None:
+    """Three numbers, one per colour; one half each where the config has none."""
     values = _said(facts).get(key, _HALF)
     if not (isinstance(values, list) and len(values) == 3 and all(type(v) in (int, float) for v in values)):
         raise CheckpointError("processor_config.json", f"{key} is {values!r}, expected three numbers")

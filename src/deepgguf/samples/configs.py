@@ -12,6 +12,7 @@ from deepgguf.samples.deepseek_v4_configs import v4_config
 from deepgguf.samples.kimi_configs import KINDS as KIMI_KINDS
 from deepgguf.samples.kimi_configs import kimi_config, kimi_files
 from deepgguf.samples.ocr_family_configs import KINDS as OCR_KINDS
+from deepgguf.samples.ocr_family_configs import PROCESSOR as OCR_PROCESSOR
 from deepgguf.samples.ocr_family_configs import ocr_config, ocr_files
 
 JSON = dict[str, Any]
@@ -270,23 +271,6 @@ _OCR: JSON = {
     "vocab_size": 544,
 }
 
-OCR_PROCESSOR_CONFIG: JSON = {
-    "add_special_token": False,
-    "candidate_resolutions": [[1024, 1024]],
-    "downsample_ratio": 4,
-    "ignore_id": -100,
-    "image_mean": [0.5, 0.5, 0.5],
-    "image_std": [0.5, 0.5, 0.5],
-    "image_token": "<image>",
-    "mask_prompt": False,
-    "normalize": True,
-    "pad_token": "<｜▁pad▁｜>",
-    "patch_size": 16,
-    "processor_class": "DeepseekVLV2Processor",
-    "sft_format": "deepseek",
-}
-
-
 _GENERATION = dict.fromkeys(_V32_KINDS, _SAMPLING_CONFIG) | dict.fromkeys(V4_SEEDS, V4_GENERATION)
 
 # The kinds that exist in several sizes, each with what every size changes.
@@ -336,5 +320,5 @@ def companions(kind: str, content: JSON) -> dict[str, str]:
         return kimi_files(kind, content)
     files = {"config.json": content, "generation_config.json": _GENERATION.get(kind, GENERATION_CONFIG)}
     if kind == "ocr":
-        files["processor_config.json"] = OCR_PROCESSOR_CONFIG
+        files["processor_config.json"] = OCR_PROCESSOR
     return {name: json.dumps(file, ensure_ascii=False, indent=1) for name, file in files.items()}

@@ -127,7 +127,7 @@ _UNLIMITED: JSON = _OCR2 | {
         "sliding_window_size": 128,
     },
 }
-_PROCESSOR: JSON = {
+PROCESSOR: JSON = {
     "add_special_token": False,
     "candidate_resolutions": [[1024, 1024]],
     "downsample_ratio": 4,
@@ -259,7 +259,7 @@ def _clip(clip: JSON) -> JSON:
 def ocr_files(kind: str, content: JSON) -> dict[str, str]:
     """The text of config.json, with this content, and of processor_config.json."""
     ocr2 = kind.startswith("ocr2")
-    processor = _PROCESSOR if ocr2 else _PROCESSOR | _OF_UNLIMITED
+    processor = PROCESSOR if ocr2 else PROCESSOR | _OF_UNLIMITED
     if "vision_config" in content and "sam_config" in content["vision_config"]:
         processor = _processor_of_transformers("DeepseekOcr2" if ocr2 else "UnlimitedOcr", ocr2=ocr2)
     return {
