@@ -4,10 +4,13 @@ import shutil
 from hashlib import sha256
 from pathlib import Path
 
+import gguf
+import numpy as np
 import pytest
 from stores import check_whole, files_of, manifest_of, model_digest
 
 import deepgguf
+from deepgguf.formats.gguf.decode import read_header
 from deepgguf.run.disk import Disk
 
 
@@ -41,6 +44,25 @@ def test_a_split_set_becomes_the_file_that_it_was_cut_from(server, shards, whole
     assert report.sha256 == {"split.gguf": digest(whole)}
     assert model_digest(server.models.root, "v2") == digest(whole)
     check_whole(server.models.root)
+
+
+def test_a_split_set_of_another_alignment_becomes_a_file_of_the_usual_one(server, tmp_path):
+    for number in range(2):
+        writer = gguf.GGUFWriter(tmp_path / f"wide-0000{number + 1}-of-00002.gguf", "deepseek2")
+        writer.add_custom_alignment(64)
+        writer.add_uint16("split.no", number)
+        writer.add_uint16("split.count", 2)
+        writer.add_int32("split.tensors.count", 4)
+        for name in ("a", "b"):
+            writer.add_tensor(f"{name}{number}", np.full(8, number, np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    report = deepgguf.import_to_ollama([tmp_path / "wide-00001-of-00002.gguf"], "wide")
+    blob = server.models.root / "blobs" / f"sha256-{report.sha256['wide.gguf']}"
+    assert [t.offset for t in read_header(blob).tensors] == [0, 32, 64, 96]
+    assert [t.data.tolist() for t in gguf.GGUFReader(blob).tensors] == [[0.0] * 8] * 2 + [[1.0] * 8] * 2
 
 
 def test_a_split_set_is_sent_file_by_file(remote, shards):

@@ -1,14 +1,11 @@
 """A GGUF file, or a split set, as a source: its headers, and its tensors as they are stored."""
 
-from collections.abc import Callable
-
 import msgspec
 
 from deepgguf.encodings import encoding_of
 from deepgguf.errors import UsageError
 from deepgguf.files.files import FileFacts, Files
-from deepgguf.formats.gguf.decode import decode_header
-from deepgguf.formats.gguf.split_set import read_whole_set
+from deepgguf.formats.gguf.split_set import read_header_among, read_whole_set
 from deepgguf.formats.gguf.types import GGUFHeader, TensorInfo, Value
 from deepgguf.tensors.source_tensor import Blob, SourceTensor
 
@@ -56,15 +53,11 @@ def read_gguf_source(files: Files, name: str) -> GGUFSource:
 
     def read(name: str) -> GGUFHeader:
         facts[name] = files.facts(name)
-        return decode_header(_reader(files, facts[name]), facts[name].size, name)
+        return read_header_among(files, facts[name], name)
 
     names = frozenset(files.names())
     headers = read_whole_set(read(name), read, names.__contains__)
     return GGUFSource(name, files, tuple(facts[header.path] for header in headers), headers)
-
-
-def _reader(files: Files, file: FileFacts) -> Callable[[int, int], bytes]:
-    return lambda offset, length: files.read(file, offset, min(length, file.size - offset)).tobytes()
 
 
 def _source_tensor(info: TensorInfo, number: int, header: GGUFHeader) -> SourceTensor:

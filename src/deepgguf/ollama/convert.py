@@ -10,6 +10,7 @@ import msgspec
 
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.executor import Executor, Progress
+from deepgguf.formats.gguf.split_set import SPLIT_COUNT
 from deepgguf.formats.gguf.types import GGUFHeader
 from deepgguf.formats.manifest import Manifest, manifest_path, read_manifest
 from deepgguf.ollama.copying import sha256_of
@@ -35,7 +36,7 @@ def refuse_incomplete(plan: Plan) -> None:
     if kinds.count("text") != 1 or set(kinds) - {"text", "mmproj"} or plan.mtp == "only":
         found = f"the plan has {len(kinds)} files ({', '.join(sorted(set(kinds)))})"
         raise UsageError("`ollama`", f"{found}, and {_WHOLE}", "leave out what splits it or takes only a part")
-    if "split.count" in plan.files[0].keys:
+    if SPLIT_COUNT in plan.files[0].keys:
         raise UsageError("`split_max_size`", f"contradicts `ollama`: {_WHOLE}", "leave it out")
 
 

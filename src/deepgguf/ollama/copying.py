@@ -1,6 +1,6 @@
 """GGUF files that are there already, copied into the store and hashed on the way; a split set becomes one file.
 
-Joining is llama-gguf-split's `--merge`: the keys of the first file without `split.*`, all tensors in order.
+Joining is llama-gguf-split's `--merge`: all tensors in order, and the keys of the first file but those of the layout.
 """
 
 import hashlib
@@ -12,13 +12,13 @@ import msgspec
 
 from deepgguf.errors import GGUFError, OutputError
 from deepgguf.executors.executor import Progress
-from deepgguf.formats.gguf.encode import encode_header, lay_out
-from deepgguf.formats.gguf.types import GGUFHeader
+from deepgguf.formats.gguf.encode import encode_header, lay_out, padded
+from deepgguf.formats.gguf.split_set import LAYOUT_KEYS
+from deepgguf.formats.gguf.types import ALIGNMENT, GGUFHeader
 from deepgguf.ollama.layers import StoredFile
 from deepgguf.run.disk import Disk, must_be_at, must_be_ours
 
 _RUN = 4 << 20  # bytes at a time
-_SPLIT = ("split.no", "split.count", "split.tensors.count")
 
 
 class _Range(msgspec.Struct, frozen=True):
@@ -37,11 +37,11 @@ def joined(headers: Sequence[GGUFHeader]) -> GGUFHeader:
     first = headers[0]
     if any(header.alignment != headers[0].alignment or header.fork_tensors for header in headers):
         raise GGUFError(first.path, "its set cannot be joined here", "join it by `llama-gguf-split --merge`")
-    keys = {name: value for name, value in first.keys.items() if name not in _SPLIT}
+    keys = {name: value for name, value in first.keys.items() if name not in LAYOUT_KEYS}
     tensors = lay_out((t.name, t.type, t.shape) for header in headers for t in header.tensors)
     start = len(encode_header(keys, tensors))
-    size = start + _padded(tensors[-1].offset + tensors[-1].nbytes, first.alignment) if tensors else start
-    return GGUFHeader(first.path, first.version, first.alignment, start, keys, tensors, size)
+    size = start + padded(tensors[-1].offset + tensors[-1].nbytes) if tensors else start
+    return GGUFHeader(first.path, first.version, ALIGNMENT, start, keys, tensors, size)
 
 
 def copy_in(
@@ -112,7 +112,3 @@ def _read(what: _Range) -> Iterator[bytes]:
         raise OutputError(what.path, f"reading it failed: {error.strerror}", "check the disk, then try again") from None
     if what.zeros:
         yield bytes(what.zeros)
-
-
-def _padded(size: int, alignment: int) -> int:
-    return -(-size // alignment) * alignment

@@ -8,7 +8,7 @@ import msgspec
 from deepgguf.choices import StrPath
 from deepgguf.errors import UsageError
 from deepgguf.executors.executor import Progress
-from deepgguf.formats.gguf.split_set import read_split_set
+from deepgguf.formats.gguf.split_set import read_split_set, unsplit_stem
 from deepgguf.formats.gguf.types import GGUFHeader, Value, ValueType
 from deepgguf.ollama.copying import copy_in, joined, sha256_of
 from deepgguf.ollama.layers import is_projector, stays_as_sent
@@ -28,7 +28,7 @@ class GivenFile(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """What that file is called: of a split set, the name without the numbers."""
         name = Path(self.headers[0].path).name
-        return name if len(self.headers) == 1 else f"{name[: -len('-00001-of-00002.gguf')]}.gguf"
+        return name if len(self.headers) == 1 else f"{unsplit_stem(name)}.gguf"
 
     @property
     def paths(self) -> list[Path]:

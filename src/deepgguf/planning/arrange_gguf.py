@@ -7,15 +7,12 @@ import msgspec
 from deepgguf.checkpoint.gguf_source import GGUFSource
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.encode import lay_out
+from deepgguf.formats.gguf.split_set import ALIGNMENT_KEY, LAYOUT_KEYS, SPLIT_COUNT
 from deepgguf.formats.gguf.types import Value, ValueType
 from deepgguf.planning.carried import carried, stored_type, written_shape
 from deepgguf.planning.schema import Plan, PlannedFile
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.planning.split import cut_file, tensor_groups
-
-ALIGNMENT_KEY, NUMBER, COUNT, TENSORS = "general.alignment", "split.no", "split.count", "split.tensors.count"
-LAYOUT_KEYS = (ALIGNMENT_KEY, NUMBER, COUNT, TENSORS)
-"""What says how a file's bytes are laid out, and nothing of the model."""
 
 _MOST_TENSORS = 128
 
@@ -30,10 +27,12 @@ class Limits(msgspec.Struct, frozen=True):
 
 def plan_merge(source: GGUFSource, name: str) -> Plan:
     """The plan of one file of all files of a set; UsageError for a file that belongs to none."""
-    if COUNT not in source.keys:
-        raise UsageError(source.name, f"has no key {COUNT}, so it is no file of a split set", "it is whole already")
-    keys = {key: value for key, value in source.keys.items() if key not in (ALIGNMENT_KEY, COUNT)}
-    keys[COUNT] = Value(ValueType.UINT16, 0)  # by which gguf-split marks what it has joined
+    if SPLIT_COUNT not in source.keys:
+        raise UsageError(
+            source.name, f"has no key {SPLIT_COUNT}, so it is no file of a split set", "it is whole already"
+        )
+    keys = {key: value for key, value in source.keys.items() if key not in (ALIGNMENT_KEY, SPLIT_COUNT)}
+    keys[SPLIT_COUNT] = Value(ValueType.UINT16, 0)  # by which gguf-split marks what it has joined
     return arranged(source, [_whole(source, keys, name)])
 
 
@@ -75,5 +74,5 @@ def _whole(source: GGUFSource, keys: dict[str, Value], name: str) -> PlannedFile
 def _count_last(file: PlannedFile) -> PlannedFile:
     """gguf-split sets the number of files when it knows it, and what is set comes last."""
     keys = dict(file.keys)
-    keys[COUNT] = keys.pop(COUNT)
+    keys[SPLIT_COUNT] = keys.pop(SPLIT_COUNT)
     return msgspec.structs.replace(file, keys=keys)

@@ -9,11 +9,12 @@ from deepgguf.checkpoint.gguf_source import ARCHITECTURE, GGUFSource
 from deepgguf.encodings import PLAIN
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.encode import encode_header, lay_out
+from deepgguf.formats.gguf.split_set import LAYOUT_KEYS
 from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value, ValueType
 from deepgguf.models import find_family
 from deepgguf.models.family import KeyFacts
 from deepgguf.models.match import Matched, Model
-from deepgguf.planning.arrange_gguf import LAYOUT_KEYS, arranged
+from deepgguf.planning.arrange_gguf import arranged
 from deepgguf.planning.carried import carried, stored_type, written_shape
 from deepgguf.planning.chat import with_what_it_lacks
 from deepgguf.planning.options import Options

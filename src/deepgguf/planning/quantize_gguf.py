@@ -10,11 +10,11 @@ from deepgguf.choices import FileKind
 from deepgguf.encodings import PLAIN
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.encode import lay_out
+from deepgguf.formats.gguf.split_set import LAYOUT_KEYS, unsplit_stem
 from deepgguf.formats.gguf.types import FileType, GGMLType, TensorInfo, Value, ValueType
 from deepgguf.models import known_families
 from deepgguf.models.family import AnyTarget
 from deepgguf.models.table import Output
-from deepgguf.planning.arrange_gguf import LAYOUT_KEYS
 from deepgguf.planning.carried import matrices, stored_type, whole_view, written_shape
 from deepgguf.planning.importance import Served, importance_of, weights_by
 from deepgguf.planning.key_overrides import KeyOverride, overridden, override_warnings
@@ -32,7 +32,6 @@ FILE_TYPE, QUANTIZATION_VERSION = "general.file_type", "general.quantization_ver
 
 COPY = "copy"
 TYPES = (COPY, *PLAIN_TYPES, *RECIPES)
-_SPLIT = re.compile(r"-\d{5}-of-\d{5}$")
 _TYPE = re.compile(rf"[-.]({'|'.join(type.name for type in FileType)})$", re.IGNORECASE)
 
 
@@ -162,7 +161,7 @@ def _files(
 
 def stem_of(name: str, *, typed: bool = False) -> str:
     """A file's name without its suffix and its number in a split set, and without its type unless `typed`."""
-    stem = _SPLIT.sub("", name.removesuffix(".gguf"))
+    stem = unsplit_stem(name)
     return (stem if typed else _TYPE.sub("", stem)) or name
 
 

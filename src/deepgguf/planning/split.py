@@ -9,7 +9,7 @@ import msgspec
 
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.encode import lay_out, padded
-from deepgguf.formats.gguf.split_set import split_path
+from deepgguf.formats.gguf.split_set import SPLIT_COUNT, SPLIT_NUMBER, SPLIT_TENSORS, split_path
 from deepgguf.formats.gguf.types import Value, ValueType
 from deepgguf.planning.schema import PlannedFile, PlannedTensor
 from deepgguf.planning.sized_file import sized_file
@@ -55,8 +55,8 @@ def _cut(file: PlannedFile, stem: str, index: int, count: int, tensors: tuple[Pl
     infos = lay_out((t.info.name, t.info.type, t.info.shape) for t in tensors)
     placed = tuple(msgspec.structs.replace(t, info=info) for t, info in zip(tensors, infos, strict=True))
     keys = (file.keys if index == 0 else {}) | {
-        "split.no": Value(ValueType.UINT16, index),
-        "split.count": Value(ValueType.UINT16, count),
-        "split.tensors.count": Value(ValueType.INT32, len(file.tensors)),
+        SPLIT_NUMBER: Value(ValueType.UINT16, index),
+        SPLIT_COUNT: Value(ValueType.UINT16, count),
+        SPLIT_TENSORS: Value(ValueType.INT32, len(file.tensors)),
     }
     return sized_file(split_path(stem, index, count), file.kind, keys, placed)

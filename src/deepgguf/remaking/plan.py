@@ -10,6 +10,7 @@ from deepgguf.checkpoint.checkpoint import Checkpoint
 from deepgguf.checkpoint.pre_tokenizer import KNOWN_NAMES
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.encode import encode_header
+from deepgguf.formats.gguf.split_set import SPLIT_COUNT
 from deepgguf.formats.gguf.types import GGUFHeader, Value
 from deepgguf.formats.manifest import manifest_path
 from deepgguf.models.match import Model, Selection, read_model
@@ -168,7 +169,7 @@ def _with_its_word(file: PlannedFile, header: GGUFHeader, key: str) -> PlannedFi
 
 def _split(file: PlannedFile, headers: Sequence[GGUFHeader]) -> list[PlannedFile]:
     """As many files as there are, each with as many tensors; what is left over goes into the last."""
-    if "split.count" not in headers[0].keys:
+    if SPLIT_COUNT not in headers[0].keys:
         return [file]
     ends = [*accumulate(len(header.tensors) for header in headers[:-1]), len(file.tensors)]
     return cut_file(file, [file.tensors[start:end] for start, end in pairwise((0, *ends))])

@@ -6,6 +6,7 @@ import shlex
 import string
 from collections.abc import Mapping, Sequence
 
+from deepgguf.formats.gguf.split_set import SPLIT_COUNT
 from deepgguf.formats.gguf.types import Value
 from deepgguf.ollama.modelfile import Modelfile
 from deepgguf.ollama.needs import Said, becomes_q8_0, modelfile_for
@@ -122,6 +123,6 @@ def _files(plan: Plan) -> int:
 
 
 def _count(file: PlannedFile) -> int:
-    count = file.keys["split.count"].value if "split.count" in file.keys else 1
+    count = file.keys[SPLIT_COUNT].value if SPLIT_COUNT in file.keys else 1
     assert isinstance(count, int)
     return count

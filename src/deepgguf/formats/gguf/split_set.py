@@ -5,22 +5,34 @@ of the model; every file has its own number, the number of files and the number 
 """
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from deepgguf.errors import CheckpointError, GGUFError, UsageError, printable
-from deepgguf.files.files import Files
+from deepgguf.files.files import FileFacts, Files
 from deepgguf.files.find import find_file, is_address
 from deepgguf.formats.gguf.decode import decode_header, read_header
 from deepgguf.formats.gguf.types import GGUFHeader, ValueType
 
+SPLIT_NUMBER, SPLIT_COUNT, SPLIT_TENSORS = "split.no", "split.count", "split.tensors.count"
+ALIGNMENT_KEY = "general.alignment"
+LAYOUT_KEYS = (ALIGNMENT_KEY, SPLIT_NUMBER, SPLIT_COUNT, SPLIT_TENSORS)
+"""What says how a file's bytes are laid out, and nothing of the model."""
+
+_NUMBERED = re.compile(r"-\d{5}-of-\d{5}$")
 _ADVICE = "fetch or split the set again"
 
 
 def split_path(prefix: str, number: int, count: int) -> str:
     """The name of file `number` (from 0) of `count`, with `prefix` before it (llama.cpp, llama_split_path)."""
     return f"{prefix}-{number + 1:05d}-of-{count:05d}.gguf"
+
+
+def unsplit_stem(name: str) -> str:
+    """A file's name without its suffix, and without the number that `split_path` gives it."""
+    return _NUMBERED.sub("", name.removesuffix(".gguf"))
 
 
 def read_split_set(path: str | os.PathLike[str], *, forks: bool = False) -> tuple[GGUFHeader, ...]:
@@ -37,7 +49,7 @@ def read_whole_set(
     given: GGUFHeader, read: Callable[[str], GGUFHeader], exists: Callable[[str], bool]
 ) -> tuple[GGUFHeader, ...]:
     """As `read_split_set`, of files beside the one with the header `given`, wherever they are, by their names."""
-    count = 1 if "split.count" not in given.keys else _number(given, "split.count", ValueType.UINT16)
+    count = 1 if SPLIT_COUNT not in given.keys else _number(given, SPLIT_COUNT, ValueType.UINT16)
     if count <= 1:
         return (given,)
     names = _file_names(given, count)
@@ -50,11 +62,17 @@ def read_whole_set(
     return headers
 
 
+def read_header_among(files: Files, file: FileFacts, path: str, *, forks: bool = False) -> GGUFHeader:
+    """The header of one of `files`, called `path` in messages; `forks` and GGUFError as for `read_header`."""
+
+    def read(offset: int, length: int) -> bytes:
+        return files.read(file, offset, max(0, min(length, file.size - offset))).tobytes()
+
+    return decode_header(read, file.size, path, forks=forks)
+
+
 class _Place(Protocol):
     """Where the files of a set lie beside each other."""
-
-    def path(self, name: str) -> str | Path:
-        """What a file is called in messages."""
 
     def has(self, name: str) -> bool:
         """Whether it is there."""
@@ -65,9 +83,6 @@ class _Place(Protocol):
 
 class _Folder(NamedTuple):
     folder: Path
-
-    def path(self, name: str) -> Path:
-        return self.folder / name
 
     def has(self, name: str) -> bool:
         return os.path.lexists(self.folder / name)
@@ -83,9 +98,6 @@ class _Address(NamedTuple):
     prefix: str
     address: str
 
-    def path(self, name: str) -> str:
-        return self.address + name
-
     def has(self, name: str) -> bool:
         try:
             return bool(self.files.facts(self.prefix + name))
@@ -96,12 +108,8 @@ class _Address(NamedTuple):
         try:
             file = self.files.facts(self.prefix + name)
         except CheckpointError as error:
-            raise UsageError(self.path(name), error.found, error.advice) from None
-
-        def read(offset: int, length: int) -> bytes:
-            return self.files.read(file, offset, max(0, min(length, file.size - offset))).tobytes()
-
-        return decode_header(read, file.size, self.path(name), forks=forks)
+            raise UsageError(self.address + name, error.found, error.advice) from None
+        return read_header_among(self.files, file, self.address + name, forks=forks)
 
 
 def _place_of(path: str | os.PathLike[str]) -> tuple[_Place, str]:
@@ -125,9 +133,11 @@ def _number(header: GGUFHeader, key: str, type: ValueType) -> int:
 
 def _file_names(given: GGUFHeader, count: int) -> list[str]:
     """The names under which llama.cpp looks for the files of the set, beside the one that was given."""
-    number = _number(given, "split.no", ValueType.UINT16)
+    number = _number(given, SPLIT_NUMBER, ValueType.UINT16)
     if number >= count:
-        raise GGUFError(given.path, f"split.no is {number}, and split.count {count}; they count from 0", _ADVICE)
+        raise GGUFError(
+            given.path, f"{SPLIT_NUMBER} is {number}, and {SPLIT_COUNT} {count}; they count from 0", _ADVICE
+        )
     name = Path(given.path).name
     suffix = split_path("", number, count)
     prefix = name.removesuffix(suffix)
@@ -146,12 +156,12 @@ def _check_present(folder: str, names: list[str], exists: Callable[[str], bool])
 
 
 def _check_number(header: GGUFHeader, number: int, count: int) -> None:
-    stated = _number(header, "split.no", ValueType.UINT16)
+    stated = _number(header, SPLIT_NUMBER, ValueType.UINT16)
     if stated != number:
-        raise GGUFError(header.path, f"split.no is {stated}, and by its name the file has {number}", _ADVICE)
-    stated = _number(header, "split.count", ValueType.UINT16)
+        raise GGUFError(header.path, f"{SPLIT_NUMBER} is {stated}, and by its name the file has {number}", _ADVICE)
+    stated = _number(header, SPLIT_COUNT, ValueType.UINT16)
     if stated != count:
-        raise GGUFError(header.path, f"split.count is {stated}, and {count} in another file of the set", _ADVICE)
+        raise GGUFError(header.path, f"{SPLIT_COUNT} is {stated}, and {count} in another file of the set", _ADVICE)
 
 
 def _check_tensors(headers: tuple[GGUFHeader, ...]) -> None:
@@ -163,6 +173,6 @@ def _check_tensors(headers: tuple[GGUFHeader, ...]) -> None:
                 raise GGUFError(header.path, f"tensor {shown} is also in {owners[tensor.name]}", _ADVICE)
             owners[tensor.name] = header.path
     for header in headers:
-        stated = _number(header, "split.tensors.count", ValueType.INT32)
+        stated = _number(header, SPLIT_TENSORS, ValueType.INT32)
         if stated != len(owners):
-            raise GGUFError(header.path, f"split.tensors.count is {stated}, and the set has {len(owners)}", _ADVICE)
+            raise GGUFError(header.path, f"{SPLIT_TENSORS} is {stated}, and the set has {len(owners)}", _ADVICE)
