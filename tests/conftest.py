@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from deepgguf.api import convert, patch
 from deepgguf.api import sample as make_sample
-from golden_samples import SAMPLES, Checkpoint
+from golden_samples import GROUP_KEYS, SAMPLES, Checkpoint
 
 # No test asks the Hub itself; some have a server of their own that speaks as it does.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -41,3 +42,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
         return made[name]
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def ollamas(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """V3 as Ollama 0.30 converts it: without keys for groups of experts (tests/test_patch.py compares it)."""
+    folder = tmp_path_factory.mktemp("ollamas")
+    convert(checkpoint("v3-bf16"), folder / "all.gguf", target="ollama", jobs=2)
+    patch(folder / "all.gguf", folder / "v3.gguf", remove_key=GROUP_KEYS)
+    return folder / "v3.gguf"

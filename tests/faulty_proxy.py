@@ -9,6 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import pytest
+
+from cloud_server import Cloud, environment
+from serving import serving
+
 
 class Request(NamedTuple):
     """A request as it came; `nbytes` is the length of its body, `number` counts from 1."""
@@ -49,6 +54,15 @@ class Proxy:
     def uploaded(self) -> int:
         """The bytes of all parts that were sent."""
         return sum(request.nbytes for request in self.requests if request.is_part)
+
+
+@contextmanager
+def proxy_before(cloud: Cloud) -> Iterator[Proxy]:
+    """A proxy to a cloud, which the environment of this process names instead of that."""
+    with faulty_proxy(cloud.url) as proxy, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(proxy.url).items():
+            patch.setenv(name, value)
+        yield proxy
 
 
 @contextmanager
@@ -110,9 +124,5 @@ def faulty_proxy(upstream: str) -> Iterator[Proxy]:
 
     server = Server(("127.0.0.1", 0), Handler)
     proxy = Proxy(f"http://127.0.0.1:{server.server_address[1]}")
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with serving(server):
         yield proxy
-    finally:
-        server.shutdown()
-        server.server_close()

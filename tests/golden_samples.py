@@ -9,6 +9,9 @@ from deepgguf.samples.ocr_family_configs import KINDS as OCR_KINDS
 Checkpoint = Callable[[str], Path]
 """The fixture `checkpoint`: the folder of a checkpoint by its golden's name, for example `checkpoint("v3-fp8")`."""
 
+GROUP_KEYS = ("deepseek2.expert_group_count", "deepseek2.expert_group_used_count")
+"""What Ollama's own conversions of V3 lack."""
+
 # The arguments with which the goldens' checkpoints were made.
 SAMPLES = {
     "v3-bf16": ("v3", {"shards": 2}),

@@ -15,8 +15,7 @@ from deepgguf.planning.patch_gguf import Patch, header_in_place
 from deepgguf.run.disk import Disk
 from deepgguf.run.header_in_place import replace_header
 from golden import describe_written, read_golden
-
-GROUPS = ("deepseek2.expert_group_count", "deepseek2.expert_group_used_count")
+from golden_samples import GROUP_KEYS
 
 
 class EndsBefore(Disk):
@@ -37,15 +36,6 @@ def source_of(path):
     return read_gguf_source(*named_file(path, "a GGUF file"))
 
 
-@pytest.fixture(scope="module")
-def ollamas(checkpoint, tmp_path_factory):
-    """V3 as Ollama 0.30 converts it: without keys for groups of experts."""
-    folder = tmp_path_factory.mktemp("ollamas")
-    convert(checkpoint("v3-bf16"), folder / "all.gguf", target="ollama", jobs=2)
-    patch(folder / "all.gguf", folder / "v3.gguf", remove_key=GROUPS)
-    return folder / "v3.gguf"
-
-
 @pytest.fixture
 def own(ollamas, tmp_path):
     return shutil.copy(ollamas, tmp_path / "own.gguf")
@@ -60,8 +50,8 @@ def test_the_file_as_ollama_makes_it_has_ollamas_keys_and_tensors(ollamas):
 def test_the_checkpoints_small_files_bring_the_groups_of_experts_and_nothing_else(ollamas, checkpoint, tmp_path):
     made = patch(ollamas, tmp_path / "x.gguf", checkpoint=checkpoint("v3-bf16"))
     written = describe_written(tmp_path / "x.gguf")
-    assert made.keys == GROUPS
-    assert {key: written.keys[key][1] for key in GROUPS} == {GROUPS[0]: 3, GROUPS[1]: 1}
+    assert made.keys == GROUP_KEYS
+    assert {key: written.keys[key][1] for key in GROUP_KEYS} == {GROUP_KEYS[0]: 3, GROUP_KEYS[1]: 1}
     assert written.tensors == describe_written(ollamas).tensors
 
 
@@ -111,7 +101,7 @@ def test_keys_that_go_leave_room_for_keys_that_come(own):
     own.with_name("own.gguf.undo").unlink()
     patch(own, override_kv=["deepseek2.expert_group_count=int:3", "deepseek2.expert_group_used_count=int:1"])
     header = read_header(own)
-    assert [header.keys[key].value for key in GROUPS] == [3, 1]
+    assert [header.keys[key].value for key in GROUP_KEYS] == [3, 1]
     assert header.data_offset == offset
 
 
@@ -207,12 +197,12 @@ def test_the_doctor_has_nothing_to_say_of_a_conversion_for_llamacpp(checkpoint, 
 
 DAMAGE = {
     "released without groups": (
-        {"remove_key": GROUPS, "override_kv": [f"deepseek2.{key}" for key in ("block_count=int:61", "embedding_length=int:7168", "expert_count=int:256")]},
-        {"override_kv": (f"{GROUPS[0]}=int:8", f"{GROUPS[1]}=int:4")},
+        {"remove_key": GROUP_KEYS, "override_kv": [f"deepseek2.{key}" for key in ("block_count=int:61", "embedding_length=int:7168", "expert_count=int:256")]},
+        {"override_kv": (f"{GROUP_KEYS[0]}=int:8", f"{GROUP_KEYS[1]}=int:4")},
     ),
     "as many groups used as there are": (
-        {"override_kv": [f"{GROUPS[1]}=int:3"]},
-        {"override_kv": (f"{GROUPS[0]}=int:1", f"{GROUPS[1]}=int:1")},
+        {"override_kv": [f"{GROUP_KEYS[1]}=int:3"]},
+        {"override_kv": (f"{GROUP_KEYS[0]}=int:1", f"{GROUP_KEYS[1]}=int:1")},
     ),
     "no end": (
         {"remove_key": "tokenizer.ggml.eos_token_id"},

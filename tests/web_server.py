@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
 MODEL, COMMIT, MAIN = "deepseek-ai/DeepSeek-V3", "0123456789abcdef0123456789abcdef01234567", "main"
 TOKEN = "hf_of_a_test"
 
@@ -379,3 +381,11 @@ def web_of(place: Path, **how: Any) -> Iterator[Web]:
     }
     with Web(files, **how) as web:
         yield web
+
+
+def speak_for_the_hub(patch: pytest.MonkeyPatch, web: Web, cache: object = None) -> None:
+    """Has huggingface_hub ask `web`, and look into the cache `cache`, if that is given."""
+    patch.setattr("huggingface_hub.constants.ENDPOINT", web.host())
+    patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    if cache is not None:
+        patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))

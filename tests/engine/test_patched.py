@@ -1,19 +1,9 @@
 """What Ollama's own conversion lacks, patched in: the engine computes what the original model computes."""
 
-import pytest
-from test_ollama_layout import BOUND, GROUP_KEYS
+from test_ollama_layout import BOUND
 
-from deepgguf.api import convert, patch
+from deepgguf.api import patch
 from engine import distance, golden, log_probabilities
-
-
-@pytest.fixture(scope="module")
-def ollamas(checkpoint, tmp_path_factory):
-    """V3 as Ollama 0.30 converts it: without keys for groups of experts (tests/test_patch.py compares it)."""
-    folder = tmp_path_factory.mktemp("ollamas")
-    convert(checkpoint("v3-bf16"), folder / "all.gguf", target="ollama", jobs=2)
-    patch(folder / "all.gguf", folder / "v3.gguf", remove_key=GROUP_KEYS)
-    return folder / "v3.gguf"
 
 
 def test_patched_with_the_groups_of_experts_it_computes_what_the_original_does(ollamas, checkpoint, tmp_path):

@@ -4,13 +4,14 @@ https://learn.microsoft.com/en-us/rest/api/storageservices/list-blobs
 """
 
 import hashlib
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from serving import serving
 
 CONTAINER = "models"
 
@@ -92,9 +93,5 @@ def azure_server() -> Iterator[Azure]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     azure = Azure(f"http://127.0.0.1:{server.server_address[1]}")
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with serving(server):
         yield azure
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -8,14 +8,14 @@ from azure_server import CONTAINER, azure_server
 from conformance import Conformance
 
 import deepgguf
-from cloud_server import BUCKET, cloud_server, environment
+from cloud_server import BUCKET, cloud_server
 from deepgguf.cli import main
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.files.find import find_file, find_files
 from deepgguf.files.network import clouds
 from deepgguf.files.network.clouds import CloudFiles
 from deepgguf.files.network.patience import Patience
-from faulty_proxy import Fault, faulty_proxy
+from faulty_proxy import Fault, proxy_before
 
 PATIENCE = Patience(attempts=5, first=0.0, stall=5.0)
 
@@ -101,10 +101,8 @@ def test_a_file_is_verified_against_a_bucket(cloud, checkpoint, tmp_path):
 
 
 @pytest.fixture
-def proxy(cloud, monkeypatch):
-    with faulty_proxy(cloud.url) as proxy:
-        for name, value in environment(proxy.url).items():
-            monkeypatch.setenv(name, value)
+def proxy(cloud):
+    with proxy_before(cloud) as proxy:
         yield proxy
 
 

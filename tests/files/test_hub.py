@@ -11,7 +11,7 @@ from deepgguf.errors import UsageError
 from deepgguf.files.local import LocalFiles
 from deepgguf.files.network.hub import HubFiles, open_folder
 from deepgguf.files.network.patience import Patience
-from web_server import COMMIT, MODEL, Web, web_of
+from web_server import COMMIT, MODEL, Web, speak_for_the_hub, web_of
 
 QUICK = Patience(attempts=4, first=0.01, longest=0.02, asked=1, stall=1)
 
@@ -20,9 +20,7 @@ class TestHubFiles(Conformance):
     @pytest.fixture
     def made(self, monkeypatch, tmp_path):
         with Web(CONTENTS) as self.web:
-            monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", self.web.host())
-            monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-            monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+            speak_for_the_hub(monkeypatch, self.web, tmp_path)
             with HubFiles(MODEL, COMMIT, list(CONTENTS), QUICK) as files:
                 yield files
 
@@ -36,9 +34,7 @@ class TestHubFiles(Conformance):
 @pytest.fixture
 def web(monkeypatch, tmp_path):
     with Web(CONTENTS | {"more/a.jinja": b"A"}) as served:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", served.host())
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        speak_for_the_hub(monkeypatch, served, tmp_path)
         yield served
 
 
@@ -98,9 +94,7 @@ def test_what_is_no_name_of_a_model_is_refused_with_the_form(web, address):
 
 def test_a_plan_takes_at_most_two_requests_for_a_shard(checkpoint, monkeypatch):
     with web_of(checkpoint("v3-fp8")) as web:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", web.host())
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "/nonexistent")
+        speak_for_the_hub(monkeypatch, web, "/nonexistent")
         deepgguf.plan(f"hf:{MODEL}")
         asked = Counter(urlsplit(asked.path).path.rpartition("/")[2] for asked in web.log)
     shards = {name: times for name, times in asked.items() if name.endswith(".safetensors")}

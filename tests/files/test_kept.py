@@ -10,7 +10,7 @@ from deepgguf.errors import ChangedError, OutputError, UsageError
 from deepgguf.files.local import LocalFiles
 from deepgguf.files.network.http import HttpFiles
 from deepgguf.files.network.hub import HubFiles
-from web_server import COMMIT, MODEL, Web, web_of
+from web_server import COMMIT, MODEL, Web, speak_for_the_hub, web_of
 
 MODEL_FOLDER = "models--deepseek-ai--DeepSeek-V3"
 
@@ -19,9 +19,7 @@ class TestKeptFiles(Conformance):
     @pytest.fixture
     def made(self, monkeypatch, tmp_path):
         with Web(CONTENTS) as self.web:
-            monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", self.web.host())
-            monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-            monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
+            speak_for_the_hub(monkeypatch, self.web, tmp_path / "none")
             with HubFiles(MODEL, COMMIT, list(CONTENTS)) as files:
                 files.keep_in(tmp_path / "cache")
                 yield files
@@ -110,9 +108,7 @@ def test_a_cache_that_cannot_be_written_ends_the_run(web, tmp_path):
 def test_a_conversion_is_repeated_without_reading_weights_again(checkpoint, monkeypatch, tmp_path):
     cache = tmp_path / "cache"
     with web_of(checkpoint("v2-lite")) as web:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", web.host())
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
+        speak_for_the_hub(monkeypatch, web, tmp_path / "none")
         first = deepgguf.convert(f"hf:{MODEL}", tmp_path / "first.gguf", cache=cache).files[0].path
         web.log.clear()
         second = deepgguf.convert(f"hf:{MODEL}", tmp_path / "second.gguf", cache=cache).files[0].path

@@ -7,7 +7,7 @@ import pytest
 import deepgguf
 from golden import describe_written, read_golden
 from golden_samples import Checkpoint
-from web_server import COMMIT, MODEL, web_of
+from web_server import COMMIT, MODEL, speak_for_the_hub, web_of
 
 SAMPLES = ("v3-fp8", "v2-lite", "ocr")
 
@@ -15,9 +15,7 @@ SAMPLES = ("v3-fp8", "v2-lite", "ocr")
 @pytest.fixture(params=SAMPLES)
 def served(request, checkpoint: Checkpoint, monkeypatch, tmp_path):
     with web_of(checkpoint(request.param), folder=request.param) as web:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", web.host())
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
+        speak_for_the_hub(monkeypatch, web, tmp_path / "none")
         yield request.param, web, checkpoint(request.param)
 
 

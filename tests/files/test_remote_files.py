@@ -11,7 +11,7 @@ import deepgguf
 from deepgguf.errors import GGUFError, OutputError, UsageError
 from deepgguf.files.find import find_file
 from golden_samples import Checkpoint
-from web_server import COMMIT, MODEL, Web, web_of
+from web_server import COMMIT, MODEL, Web, speak_for_the_hub, web_of
 
 IMATRIX = Path(__file__).parent.parent / "goldens" / "imatrix" / "imatrix-v2-lite.gguf"
 
@@ -30,9 +30,7 @@ def converted(checkpoint: Checkpoint, tmp_path):
 def web(converted, monkeypatch, tmp_path):
     shutil.copy(IMATRIX, converted.parent / "imatrix.gguf")
     with web_of(converted.parent) as served:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", served.host())
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
+        speak_for_the_hub(monkeypatch, served, tmp_path / "none")
         yield served
 
 

@@ -4,7 +4,7 @@ import deepgguf
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.decode import read_header
 from golden_samples import Checkpoint
-from web_server import MODEL, web_of
+from web_server import MODEL, speak_for_the_hub, web_of
 
 
 def types(plan) -> dict[str, str]:
@@ -69,8 +69,7 @@ def test_a_file_that_is_not_there_is_named(checkpoint, tmp_path):
 def test_of_a_published_file_on_the_hub_the_header_alone_is_read(checkpoint, published, monkeypatch):
     near = deepgguf.plan(checkpoint("v3-fp8"), target="llama.cpp", like=published)
     with web_of(published.parent) as web:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", web.host())
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        speak_for_the_hub(monkeypatch, web)
         far = deepgguf.plan(checkpoint("v3-fp8"), target="llama.cpp", like=f"hf:{MODEL}/published.gguf")
         assert web.sent["bytes"] < published.stat().st_size
     assert types(far) == types(near)

@@ -11,13 +11,13 @@ from s3_conversions import PART, begun, killed_when, small_parts
 from test_executors import Far
 
 import deepgguf
-from cloud_server import BUCKET, cloud_server, environment
+from cloud_server import BUCKET, cloud_server
 from deepgguf.cli import main
 from deepgguf.errors import CheckpointError, OutputError, UsageError
 from deepgguf.run.address import S3Address, parse_output
 from deepgguf.run.s3 import parts
 from deepgguf.run.s3.parts import part_bytes
-from faulty_proxy import Fault, faulty_proxy
+from faulty_proxy import Fault, proxy_before
 from tiny_checkpoint import V3, stored, weights, write_checkpoint
 
 TWICE = 4 * parts.CONNECTIONS * PART
@@ -35,10 +35,8 @@ def cloud():
 
 
 @pytest.fixture
-def proxy(cloud, monkeypatch):
-    with faulty_proxy(cloud.url) as proxy:
-        for name, value in environment(proxy.url).items():
-            monkeypatch.setenv(name, value)
+def proxy(cloud):
+    with proxy_before(cloud) as proxy:
         yield proxy
 
 
