@@ -141,6 +141,21 @@ def test_f7_what_is_stored_plainly_is_plain_whatever_the_config_s_ignore_list_sa
     assert deepgguf.verify(tmp_path / "x.gguf", folder).differences == ()
 
 
+@pytest.mark.parametrize("type", ["f32", "source"])
+def test_f7_experts_of_one_layer_may_be_packed_and_plain(tmp_path, type):
+    config, make = FORMS["ct-int4-g32"]
+    as_coded, as_floats = coded(make)
+    plain = "model.layers.1.mlp.experts.1.up_proj"
+    mixed = {name: t for name, t in as_coded.items() if not name.startswith(plain)}
+    mixed[f"{plain}.weight"] = as_floats[f"{plain}.weight"]
+    folder, exact = source(tmp_path, mixed, config), write_checkpoint(tmp_path / "exact", CONFIG, as_floats)
+    deepgguf.convert(folder, tmp_path / "x.gguf", type=type)
+    deepgguf.convert(exact, tmp_path / "y.gguf", type="f32")
+    stack = "blk.1.ffn_up_exps.weight"
+    assert contents(tmp_path / "x.gguf")[stack] == contents(tmp_path / "y.gguf")[stack]
+    assert deepgguf.verify(tmp_path / "x.gguf", folder).differences == ()
+
+
 LEFT_OVER = {
     "bitsandbytes": {"quant_method": "bitsandbytes", "load_in_4bit": True},
     "gptq": {"quant_method": "gptq", "bits": 4},

@@ -98,6 +98,9 @@ def one_layer(tensors, config, **changed) -> SourceTensor:
         ("ct-int4-g32", {"weight": ("BF16", (8, 64))}, "x.weight: is there twice, as it is and as x.weight_packed"),
         ("ct-int4-g32", {"weight_g_idx": ("I32", (64,))}, r"quantized by compressed-tensors \(columns in the order"),
         ("ct-int4-g32", {"weight_packed": ("I32", (8, 8, 1))}, r"packed integers of shape \[8, 8, 1\]"),
+        ("ct-int4-g32", {"weight_shape": None}, "x.weight_packed: packed integers, but there is no x.weight_shape"),
+        ("ct-int4-g32", {"weight_shape": ("I32", (3,))}, r"I32 of shape \[3\], expected two numbers of I32 or I64"),
+        ("ct-int4-g32", {"weight_shape": ("F32", (2,))}, r"F32 of shape \[2\], expected two numbers of I32 or I64"),
         ("ct-int4-g16-asymmetric", {"weight_zero_point": None}, "asymmetric, but there is no weight_zero_point"),
         ("ct-int4-g16-asymmetric", {"weight_zero_point": ("I32", (2, 4))}, r"expected I32 of shape \[1, 4\]"),
         ("ct-int8-asymmetric", {"weight_zero_point": None}, "asymmetric, but there is no weight_zero_point"),
@@ -137,7 +140,7 @@ def test_a_scale_that_no_quantizer_makes_is_an_error_that_names_it(name, part, n
     config, make = FORMS[name]
     coded = make(np.random.default_rng(0), 8, 64)
     tensor, out = one_layer(coded.tensors, config), np.empty(8 * 64 * 4, np.uint8)
-    order = [part for part in coded.tensors if part != "weight_shape"]
+    order = list(coded.tensors)
     for bits, error in ((nan, NonFiniteError), (zero, CheckpointError)):
         blobs = [np.frombuffer(coded.tensors[part].data, np.uint8).copy() for part in order]
         if bits is not None:
@@ -161,6 +164,29 @@ def test_an_nvfp4_group_of_zeros_may_have_a_scale_of_zero():
     assert not out.view(np.float32)[:16].any()
 
 
+@pytest.mark.parametrize("said", [[8, 128], [16, 64], [64, 8]])
+@pytest.mark.parametrize("dtype", ["I32", "I64"])
+def test_a_shape_that_is_not_that_of_the_packed_weights_is_an_error_that_names_it(said, dtype):
+    config, make = FORMS["ct-int4-g32"]
+    coded = make(np.random.default_rng(0), 8, 64)
+    tensor = one_layer(coded.tensors, config, weight_shape=(dtype, (2,)))
+    stored = {**coded.tensors, "weight_shape": coded.tensors["weight_shape"]._replace(data=integers(dtype, said))}
+    stored = stored_rows([np.frombuffer(t.data, np.uint8) for t in stored.values()])
+    out = np.empty(8 * 64 * 4, np.uint8)
+    for work in (
+        lambda: tensor.encoding.decode(stored, GGMLType.F32, out),
+        lambda: tensor.encoding.repack(stored, out[: 8 * 36]),
+    ):
+        with pytest.raises(
+            CheckpointError, match=rf"tensor x\.weight_shape: says \[{said[0]}, {said[1]}\], but weight_packed"
+        ):
+            work()
+
+
+def integers(dtype: str, values: list[int]) -> bytes:
+    return np.array(values, {"I32": "<i4", "I64": "<i8"}[dtype]).tobytes()
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_made_up_weights_stand_for_what_the_format_s_page_says(name):
     config, make = FORMS[name]
@@ -168,10 +194,8 @@ def test_made_up_weights_stand_for_what_the_format_s_page_says(name):
     tensor = one_layer(coded.tensors, config)
     assert isinstance(tensor.encoding, Scaled)
     assert tensor.shape == (24, 256)
-    order = [part for part in coded.tensors if part != "weight_shape"]
-    stored = stored_rows([np.frombuffer(coded.tensors[part].data, np.uint8) for part in order])._replace(
-        rows=24, cols=256
-    )
+    blobs = [np.frombuffer(t.data, np.uint8) for t in coded.tensors.values()]
+    stored = stored_rows(blobs)._replace(rows=24, cols=256)
     assert tensor.encoding.values(stored, Buffers()).tobytes() == coded.weights.astype(np.float32).tobytes()
 
 
@@ -180,7 +204,7 @@ def test_decoding_takes_no_more_memory_than_the_plan_counts(name):
     config, make = FORMS[name]
     coded, rows, cols = make(np.random.default_rng(2), 64, 2048), 64, 2048
     encoding = one_layer(coded.tensors, config).encoding
-    blobs = tuple(np.frombuffer(t.data, np.uint8) for part, t in coded.tensors.items() if part != "weight_shape")
+    blobs = tuple(np.frombuffer(t.data, np.uint8) for t in coded.tensors.values())
     out = np.empty(2 * rows * cols, np.uint8)
     tracemalloc.start()
     encoding.decode(Stored("x.weight", 0, rows, cols, blobs), GGMLType.BF16, out)

@@ -23,7 +23,7 @@ _BASE_MODEL = "base_model"
 
 _ACTIVATIONS = "static scales of activations, which engines do not use"
 _CACHE = ("q_scale", "k_scale", "v_scale", "kv_scale", "prob_scale", "prob_output_scale", "kv_cache_scale")
-_PACKED_SHAPE = "shapes of packed weights, which follow from their sizes"
+_PACKED_SHAPE = "shapes of packed weights, beside weights that are not"
 _NOT_WEIGHTS = {
     **dict.fromkeys(("input_scale", "output_scale", "input_global_scale", "output_global_scale"), _ACTIVATIONS),
     **dict.fromkeys(("input_scale_inv", "act_scale", "activation_scale", "input_zero_point"), _ACTIVATIONS),

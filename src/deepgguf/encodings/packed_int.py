@@ -1,7 +1,8 @@
 """Packed integers: 4 or 8 bits in words of 32, with scales, as compressed-tensors stores them (pack-quantized).
 
 compressed_tensors/compressors/pack_quantized, pack_to_int32: fields stand lowest first; what is signed is stored plus
-half its range. Zero points are packed along the rows, weights along the columns.
+half its range. Zero points are packed along the rows, weights along the columns. weight_shape says how many of the
+fields in words are weights; the library and llama.cpp (conversion/base.py, dequant_packed) read no layer without.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,27 +28,35 @@ from deepgguf.encodings.scaled import (
 from deepgguf.errors import CheckpointError
 from deepgguf.executors.buffers import Buffers
 from deepgguf.formats.gguf.types import GGMLType
-from deepgguf.formats.safetensors import TensorHeader
+from deepgguf.formats.safetensors import DTYPE_BITS, TensorHeader
 
 _WORD = 32
+_SIDES = {"I32": "<i4", "I64": "<i8"}
+"""What weight_shape is stored as: by Kimi-K2.5, by the library."""
 
 
 class PackedInt(Scaled, frozen=True):
-    """(field − zero) × scale; the zero is packed likewise if `zeros`, and half the range of `bits` otherwise."""
+    """(field − zero) × scale; the zero is packed likewise if `zeros`, and half the range of `bits` otherwise.
+
+    `shape` is the weights', which the numbers of weight_shape, of dtype `sides`, must be.
+    """
 
     dtype = "I32"
-    claims = (Claim("weight_packed", ("I32",), ("weight_scale", "weight_zero_point")),)
+    claims = (Claim("weight_packed", ("I32",), ("weight_scale", "weight_shape", "weight_zero_point")),)
     kind = "packed integers"
     scale_dtypes = FLOAT_SCALES
 
     bits: int = 4
     zeros: bool = False
+    shape: tuple[int, int] = (0, 0)
+    sides: str = "I32"
 
     @classmethod
     def describe(
         cls, weights: TensorHeader, beside: Sequence[TensorHeader], quantization: Mapping[str, object]
     ) -> "PackedInt":
-        """CheckpointError if scales or zeros do not fit, or config.json does not say of how many bits the weights are.
+        """CheckpointError if scales or zeros do not fit, there is no weight_shape, or config.json does not say of how
+        many bits the weights are.
 
         3, 5, 6 and 7 bits, which the library packs across words, are refused.
         """
@@ -57,7 +66,8 @@ class PackedInt(Scaled, frozen=True):
         if bits not in (4, 8) or not isinstance(bits, int):
             found = f"quantization_config has num_bits {bits!r} for {weights.name}, expected 4 or 8"
             raise CheckpointError("config.json", found, "compare it with the original's")
-        block = _block(scales, (weights.shape[0], weights.shape[1] * _WORD // bits), quantization)
+        shape = weights.shape[0], weights.shape[1] * _WORD // bits
+        block = _block(scales, shape, quantization)
         check_dtype(scales, cls.scale_dtypes)
         zeros = next((header for header in beside if header.name.endswith("weight_zero_point")), None)
         if zeros:
@@ -65,7 +75,7 @@ class PackedInt(Scaled, frozen=True):
         elif quantization.get("symmetric") is False:
             found = "config.json calls it asymmetric, but there is no weight_zero_point beside it"
             raise CheckpointError(f"tensor {weights.name}", found)
-        return cls(block, scales.dtype, "weight_scale", bits, zeros is not None)
+        return cls(block, scales.dtype, "weight_scale", bits, zeros is not None, shape, _sides(weights, beside))
 
     @property
     def packs_as(self) -> GGMLType | None:
@@ -105,11 +115,23 @@ class PackedInt(Scaled, frozen=True):
         return -(-cols // self._fields) * 4
 
     def ranges(self, cols: int, first: int, rows: int) -> tuple[Range, ...]:
-        """The rows' words, their scales, and the words that their zeros are in."""
+        """The rows' words, their scales, the weights' shape, and the words that their zeros are in."""
         codes, scales = super().ranges(cols, first, rows)
+        always = codes, scales, Range(0, 2 * DTYPE_BITS[self.sides] // 8)
+        if not self.zeros:
+            return always
         top, bottom = first // self._fields, (first + rows - 1) // self._fields
         row = self.across(cols) * 4
-        return (codes, scales, Range(top * row, (bottom - top + 1) * row)) if self.zeros else (codes, scales)
+        return *always, Range(top * row, (bottom - top + 1) * row)
+
+    def checked_scales(self, stored: Stored) -> Floats:
+        """See there; CheckpointError too if weight_shape is another than that of words and scales."""
+        said = stored.blobs[2].view(_SIDES[self.sides]).tolist()
+        if said != [*self.shape]:
+            found = f"says {said}, but weight_packed beside it is of {list(self.shape)}"
+            where = f"tensor {stored.tensor.removesuffix('weight')}weight_shape"
+            raise CheckpointError(where, found, "compare the shard's checksum with the original's")
+        return super().checked_scales(stored)
 
     def levels(self, stored: Stored, buffers: Buffers) -> Floats:
         """The fields without their zeros."""
@@ -125,7 +147,7 @@ class PackedInt(Scaled, frozen=True):
 
     def _zero_points(self, stored: Stored) -> Floats:
         """[rows, groups]: field r mod n of word r // n is row r's, n being the fields in a word."""
-        words = stored.blobs[2].view("<u4").reshape(-1, self.across(stored.cols))
+        words = stored.blobs[3].view("<u4").reshape(-1, self.across(stored.cols))
         rows = stored.first + np.arange(stored.rows)
         shifts = (self.bits * (rows % self._fields)).astype(np.uint32)[:, None]
         fields = words[rows // self._fields - stored.first // self._fields] >> shifts & ((1 << self.bits) - 1)
@@ -141,6 +163,20 @@ def _block(scales: TensorHeader, shape: tuple[int, int], quantization: Mapping[s
     block = declared_block(quantization) or (1, max(1, shape[1] // scales.shape[-1]))
     check_grid(scales, shape, block)
     return block
+
+
+def _sides(weights: TensorHeader, beside: Sequence[TensorHeader]) -> str:
+    """The dtype of weight_shape; CheckpointError unless it is there, and two numbers."""
+    shape = next((header for header in beside if header.name.endswith("weight_shape")), None)
+    if shape is None:
+        name = weights.name.replace("weight_packed", "weight_shape")
+        found = f"packed integers, but there is no {name} in any shard"
+        advice = "download the shard that has it, or compare with the original checkpoint"
+        raise CheckpointError(f"tensor {weights.name}", found, advice)
+    if shape.dtype not in _SIDES or shape.shape != (2,):
+        found = f"{shape.dtype} of shape {list(shape.shape)}, expected two numbers of I32 or I64"
+        raise CheckpointError(f"tensor {shape.name}", found)
+    return shape.dtype
 
 
 def _check_zeros(zeros: TensorHeader, weights: TensorHeader, scales: TensorHeader, bits: int, block: Block) -> None:
