@@ -115,3 +115,44 @@ def test_a_tokenizer_json_beside_it_is_taken_instead(checkpoint, tmp_path):
 
 def test_kimis_prompts_are_not_warned_of(checkpoint):
     assert not [text for text in plan(checkpoint("kimi-k2")).warnings if "BOS" in text or "pre-tokenizer" in text]
+
+
+# llama.cpp, unicode.cpp, above unicode_regex_split_custom_kimi_k2.
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]"
+BEFORE, AFTER = r"[^\r\n\p{L}\p{N}]?", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+WORDS = [rf"{BEFORE}{UPPER}*{LOWER}+{AFTER}", rf"{BEFORE}{UPPER}+{LOWER}*{AFTER}"]
+OTHERS = [r"\p{N}{1,3}", r" ?[^\s\p{L}\p{N}]+[\r\n]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"]
+PARTS = ", ".join(f'r"""{part}"""' for part in [r"[\p{Han}]+", *WORDS, *OTHERS])
+
+
+@pytest.fixture
+def split_by(checkpoint, tmp_path):
+    """`split_by(expression)`: Kimi-K2 with code that assigns it to pat_str, as the plan warns of it."""
+
+    def warned(expression: str, **chosen: str) -> list[str]:
+        folder = shutil.copytree(checkpoint("kimi-k2"), tmp_path / "x")
+        code = f"import tiktoken\n\n\nclass TikTokenTokenizer:\n    pat_str: str\n    pat_str = {expression}\n"
+        (folder / "tokenization_kimi.py").write_text(code)
+        return [text for text in plan(folder, **chosen).warnings if "pre-tokenizer" in text]
+
+    return warned
+
+
+@pytest.mark.parametrize("expression", [f'"|".join([{PARTS}])', f'"|".join(({PARTS}))'])
+def test_the_pattern_that_engines_have_is_known_in_the_tokenizers_code(expression, split_by):
+    assert split_by(expression) == []
+
+
+@pytest.mark.parametrize(
+    "expression", [r'"|".join([r"\w+"])', f'"".join([{PARTS}])', f'"|".join([{PARTS}, OTHER])', "PATTERN", "''"]
+)
+def test_another_pattern_in_the_tokenizers_code_is_warned_of(expression, split_by):
+    (found,) = split_by(expression)
+    assert found.startswith("tokenization_kimi.py: its pre-tokenizer (SHA-256 ")
+    assert found.endswith(
+        "kimi-k2 is written instead, so check how some text is tokenized, or choose another with `pre`"
+    )
+
+
+def test_a_pre_tokenizer_that_was_chosen_is_not_warned_of(split_by):
+    assert split_by("'other'", pre="gpt-4o") == []

@@ -1,4 +1,4 @@
-"""Rows 110 to 113: damaged tiktoken files, absurd ones, special tokens that overlap, and the code beside them."""
+"""Rows 110 to 114: damaged tiktoken files, absurd ones, special tokens that overlap, and the code beside them."""
 
 import base64
 import os
@@ -162,3 +162,29 @@ def test_row_113_another_class_is_not_taken_for_this_one(folder):
         "tokenizer.json: is required, and there is only tiktoken.model, a tiktoken file; add the tokenizer.json of this "
         "model, or, for Kimi's tokenizer, its tokenizer_config.json, whose class is TikTokenTokenizer"
     )
+
+
+CODE = "tokenization_kimi.py"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [b"class", b"\xff", b"x = '\0'", b"pat_str = a" + b".b" * 60_000, b"pat_str = " + b"-" * 60_000, b"#" * 300_000],
+)
+def test_row_114_code_that_cannot_be_read_is_a_warning(code, folder):
+    put(folder / CODE, code)
+    (found,) = [text for text in planned(folder)["warnings"] if text.startswith(f"{CODE}: ")]
+    assert found.endswith("; so nothing tells whether engines split text as the model does")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("nowhere"), os.mkdir])
+def test_row_114_what_is_no_file_of_code_does_not_hang(make, folder):
+    (folder / CODE).unlink()
+    make(folder / CODE)
+    assert planned(folder)["files"]
+
+
+@pytest.mark.parametrize("auto_map", [None, 3, "x", {"AutoTokenizer": []}, {"AutoTokenizer": ["../../etc/x.Y", None]}])
+def test_row_114_an_auto_map_that_names_no_file_of_the_checkpoint_is_nothing(auto_map, folder):
+    edit_json(folder / CONFIG, lambda config: config.update(auto_map=auto_map))
+    assert not [text for text in planned(folder)["warnings"] if "pre-tokenizer" in text or ".py" in text]

@@ -1,4 +1,4 @@
-"""Which pre-tokenizer a tokenizer.json has, by the name that llama.cpp gives it (llama-vocab.cpp, tokenizer_pre).
+"""Which pre-tokenizer a tokenizer has, by the name that llama.cpp gives it (llama-vocab.cpp, tokenizer_pre).
 
 Its patterns decide. transformers 5.0 to 5.10 loses them when it saves a tokenizer of class LlamaTokenizer, DeepSeek's
 (its issue 45488); then the merges tell which vocabulary it is, whatever tokens were added to it. Nothing is run:
@@ -10,8 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-# SHA-256 over the patterns of the Split steps.
+from deepgguf.checkpoint.tokenizer_code import SplitPattern
+
+# SHA-256 over the patterns of the Split steps, or over pat_str of a tiktoken tokenizer.
 PATTERNS = {
+    "de5781783b193d5ccf5b1b28edfa70fa816ce78d54603fdc422cfd8d4ea4411f": "kimi-k2",
     "3e41884740914736a01647a8d1d6426e0e5aed47b7fdb19dfb81d31e3653a502": "deepseek-v3",
     "03df5c5863ad70781dcfdef491ead25140f895fe8010964be0daefe27be32b02": "deepseek-llm",
     "21cde974d587f0d54dc8d56b183cc1e6239600172035c68fbd6d4b9f8da0576e": "deepseek-coder",
@@ -43,7 +46,7 @@ KNOWN_NAMES = frozenset(
 
 
 class PreTokenizer(msgspec.Struct, frozen=True):
-    """What tokenizer.json says of it.
+    """What `file` says of it, tokenizer.json as a rule.
 
     `name` is llama.cpp's, None if neither patterns nor merges are known; `by_patterns` and `by_vocabulary` say which of
     them told. `digest` is the SHA-256 of the patterns, "" without any; `lost` whether transformers 5 has replaced them.
@@ -54,10 +57,15 @@ class PreTokenizer(msgspec.Struct, frozen=True):
     by_patterns: bool = False
     by_vocabulary: bool = False
     lost: bool = False
+    file: str = "tokenizer.json"
 
 
-# The pattern stands in the code of the tokenizer's class only (tokenization_kimi.py), which tells it by its name.
-OF_TIKTOKEN = PreTokenizer("kimi-k2", by_vocabulary=True)
+def of_tiktoken(pattern: SplitPattern | None) -> PreTokenizer:
+    """Kimi-K2's, by the name of the tokenizer's class; `pattern` is what the code of that class has, if it is there."""
+    if pattern is None:
+        return PreTokenizer("kimi-k2", by_vocabulary=True)
+    digest = hashlib.sha256(pattern.text.encode()).hexdigest()
+    return PreTokenizer("kimi-k2", digest, by_patterns=PATTERNS.get(digest) == "kimi-k2", file=pattern.file)
 
 
 def recognize(pre_tokenizer: object, merges: Sequence[str]) -> PreTokenizer:

@@ -9,7 +9,7 @@ import msgspec
 
 from deepgguf.checkpoint.chat_templates import read_chat_templates
 from deepgguf.checkpoint.nested_config import language_part
-from deepgguf.checkpoint.pre_tokenizer import OF_TIKTOKEN, PreTokenizer, recognize
+from deepgguf.checkpoint.pre_tokenizer import PreTokenizer, of_tiktoken, recognize
 from deepgguf.checkpoint.special_tokens import SpecialTokens, read_special_tokens
 from deepgguf.checkpoint.tokenizer_files import read_tokenizer_files
 from deepgguf.checkpoint.vocabulary import read_merges, read_vocabulary
@@ -47,7 +47,7 @@ def read_tokenizer(files: Files, config: Mapping[str, object]) -> tuple[Tokenize
         tokens=tokens,
         added=added | {id: True for id in special.ids.values() if id in added},
         merges=merges,
-        pre=OF_TIKTOKEN if raw.tiktoken else recognize(raw.tokenizer.pre_tokenizer, merges),
+        pre=of_tiktoken(raw.pattern) if raw.tiktoken else recognize(raw.tokenizer.pre_tokenizer, merges),
         special=special,
         chat_templates=read_chat_templates(raw.config.chat_template, files),
         tiktoken=raw.tiktoken,

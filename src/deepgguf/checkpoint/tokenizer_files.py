@@ -18,6 +18,7 @@ from deepgguf.checkpoint.tiktoken import (
     read_ranks,
     text_of,
 )
+from deepgguf.checkpoint.tokenizer_code import SplitPattern, read_split_pattern
 from deepgguf.errors import CheckpointError
 from deepgguf.files.files import Files
 from deepgguf.formats.json_text import LARGE_FILE, SMALL_FILE, read_json
@@ -96,6 +97,7 @@ class TokenizerConfig(SpecialTokens, frozen=True):
     tokenizer_class: object = None
     chat_template: Templates = None
     added_tokens_decoder: object = None
+    auto_map: object = None
 
 
 TokenIds = int | list[int] | None
@@ -117,7 +119,8 @@ class GenerationConfig(msgspec.Struct, frozen=True):
 class TokenizerFiles(msgspec.Struct, frozen=True):
     """All of them; what is not there is as if it were empty. `added` has the texts of added_tokens.json.
 
-    `tiktoken`: there is a tiktoken.model in place of tokenizer.json, and `tokenizer` is made of it.
+    `tiktoken`: there is a tiktoken.model in place of tokenizer.json, and `tokenizer` is made of it; `pattern` is what
+    the code beside it splits text by.
     """
 
     tokenizer: TokenizerJson
@@ -126,6 +129,7 @@ class TokenizerFiles(msgspec.Struct, frozen=True):
     added: Mapping[str, Id]
     generation: GenerationConfig
     tiktoken: bool = False
+    pattern: SplitPattern | None = None
 
 
 def read_tokenizer_files(files: Files, vocab_size: object = None) -> tuple[TokenizerFiles, tuple[str, ...]]:
@@ -138,7 +142,7 @@ def read_tokenizer_files(files: Files, vocab_size: object = None) -> tuple[Token
     if TOKENIZER not in names and TIKTOKEN in names and CONFIG in names:
         config = _read(files, CONFIG, TokenizerConfig)
         if config.tokenizer_class == TOKENIZER_CLASS:
-            return _of_tiktoken(files, config, vocab_size), ()
+            return _of_tiktoken(files, config, vocab_size)
     if TOKENIZER not in names:
         tiktoken = next((name for name in names if "tiktoken" in name), None)
         has = f"there is only {tiktoken}, a tiktoken file" if tiktoken else "there is none"
@@ -166,13 +170,20 @@ def read_tokenizer_files(files: Files, vocab_size: object = None) -> tuple[Token
     return TokenizerFiles(tokenizer, config, special_map, added, generation), tuple(warnings)
 
 
-def _of_tiktoken(files: Files, config: TokenizerConfig, vocab_size: object) -> TokenizerFiles:
+def _of_tiktoken(files: Files, config: TokenizerConfig, vocab_size: object) -> tuple[TokenizerFiles, tuple[str, ...]]:
     """llama.cpp's converter looks into no file but config.json for the special tokens of such a tokenizer."""
     ranks = read_ranks(files)
     model = BpeModel("BPE", {text_of(token): rank for rank, token in enumerate(ranks)}, list(merges(ranks)))
     added = [AddedToken(*token) for token in added_tokens(config.added_tokens_decoder, len(ranks), vocab_size)]
     nameless = msgspec.structs.replace(config, **dict.fromkeys(SpecialTokens.__struct_fields__))
-    return TokenizerFiles(TokenizerJson(model, added), nameless, SpecialTokens(), {}, GenerationConfig(), tiktoken=True)
+    pattern: SplitPattern | None = None
+    warnings: tuple[str, ...] = ()
+    try:
+        pattern = read_split_pattern(files, config.auto_map)
+    except CheckpointError as error:
+        warnings = (f"{error.where}: {error.found}; so nothing tells whether engines split text as the model does",)
+    raw = TokenizerFiles(TokenizerJson(model, added), nameless, SpecialTokens(), {}, GenerationConfig(), True, pattern)
+    return raw, warnings
 
 
 def _read(files: Files, name: str, type: type[_T], cap: int = SMALL_FILE) -> _T:

@@ -50,7 +50,7 @@ def _pre_warnings(tokenizer: Tokenizer) -> Iterator[str]:
     pre = tokenizer.pre
     if pre.digest and not pre.by_patterns:
         yield (
-            f"tokenizer.json: its pre-tokenizer (SHA-256 {pre.digest}) is not one that the engines know; {pre.name} is "
+            f"{pre.file}: its pre-tokenizer (SHA-256 {pre.digest}) is not one that the engines know; {pre.name} is "
             "written instead, so check how some text is tokenized, or choose another with `pre`"
         )
     elif not pre.digest and not pre.by_vocabulary:
