@@ -68,6 +68,50 @@ def test_moonvits_heads_must_hold_pairs_for_both_directions(edited):
         plan(folder)
 
 
+@pytest.mark.parametrize("sides", [[4, 1], [2, 3], [1, 1]])
+def test_patches_that_are_not_merged_in_squares_are_refused(sides, edited):
+    folder = edited("kimi-k25", lambda c: c["vision_config"].update(merge_kernel_size=sides))
+    with pytest.raises(CheckpointError, match="merge_kernel_size is .*, expected two equal numbers above 1"):
+        plan(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "changed", "found"),
+    [
+        ("kimi-k25", "", {"projector_hidden_act": "silu"}, "projector_hidden_act is 'silu', expected 'gelu'"),
+        ("ocr2-hf", "encoder_config", {"hidden_act": "gelu"}, "hidden_act is 'gelu', expected 'silu'"),
+        (
+            "ocr2-hf",
+            "encoder_config",
+            {"rope_parameters": {"rope_theta": 5e5}},
+            "rope_theta is 500000.0, expected 1000000",
+        ),
+    ],
+)
+def test_what_the_engine_has_built_in_must_be_what_config_json_says(name, part, changed, found, edited):
+    def edit(content):
+        vision = content["vision_config"]
+        (vision[part] if part else vision).update(changed)
+
+    with pytest.raises(CheckpointError, match=found):
+        plan(edited(name, edit))
+
+
+@pytest.mark.parametrize("file", ["processor_config.json", "preprocessor_config.json"])
+def test_the_file_with_a_wrong_colour_is_named(file, edited):
+    folder = edited("kimi-k25", lambda c: None)
+    (folder / "preprocessor_config.json").unlink()
+    (folder / file).write_text('{"image_mean": [0.5]}')
+    with pytest.raises(CheckpointError, match=f"^{file}: image_mean is "):
+        plan(folder, target="llama.cpp")
+
+
+def test_without_eos_in_config_json_a_kimi_is_told_to_write_it_there(edited):
+    folder = edited("moonlight", lambda c: c.pop("eos_token_id"))
+    (found,) = [text for text in plan(folder).warnings if "EOS" in text]
+    assert found.endswith("take config.json from the original model, or write into it eos_token_id")
+
+
 def test_kimis_betas_are_warned_of_with_the_engines_options(checkpoint):
     (found,) = [text for text in plan(checkpoint("kimi-k2"), target="llama.cpp").warnings if "betas" in text]
     assert "run llama.cpp with --yarn-beta-fast 1 --yarn-beta-slow 1" in found

@@ -18,6 +18,7 @@ from deepgguf.formats.json_text import SMALL_FILE, read_json
 from deepgguf.tensors.source_tensor import SourceTensor
 
 _CONFIG = "config.json"
+_PROCESSORS = ("processor_config.json", "preprocessor_config.json")
 _LONGEST_ID = 200  # characters; the Hub allows 96 for each of its halves
 
 
@@ -45,6 +46,11 @@ class Checkpoint(msgspec.Struct, frozen=True):
     def tensors(self) -> Mapping[str, SourceTensor]:
         """All tensors by name, in the order of shards and their data."""
         return self.shards.tensors
+
+    @property
+    def processor_file(self) -> str:
+        """The file that `processor` is of."""
+        return _processor_file(self.files) or _PROCESSORS[0]
 
     @property
     def seen(self) -> Seen:
@@ -132,11 +138,14 @@ def _base_model(card: ModelCard) -> str | None:
     return first.repo_url.removeprefix(f"{HUB}/")
 
 
+def _processor_file(files: Files) -> str | None:
+    there = files.names()
+    return next((name for name in _PROCESSORS if name in there), None)
+
+
 def _processor(files: Files) -> dict[str, object] | CheckpointError:
     """processor_config.json, or preprocessor_config.json where there is only that."""
-    there = files.names()
-    names = ("processor_config.json", "preprocessor_config.json")
-    name = next((name for name in names if name in there), None)
+    name = _processor_file(files)
     try:
         return _read_object(files, name) if name else {}
     except CheckpointError as error:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from deepgguf.checkpoint.nested_config import levels
+from deepgguf.checkpoint.tiktoken import TIKTOKEN
 from deepgguf.checkpoint.tokenizer_files import (
     CONFIG,
     GENERATION,
@@ -86,7 +87,8 @@ def read_special_tokens(
             nowhere = nowhere or f"{place} names {printable(str(named))!r} as {name.upper()}, which is not a token"
         if nowhere and name in ("bos", "eos"):
             instead = f"{ids[key]} is written" if key in ids else "none is written"
-            warnings.append(f"{nowhere} of tokenizer.json; {instead} instead: take both from the same model")
+            vocabulary = TIKTOKEN if files.tiktoken else TOKENIZER
+            warnings.append(f"{nowhere} of {vocabulary}; {instead} instead: take both from the same model")
     lists = {key: _id_list(name, files, config) for name, key in SPECIAL_TOKENS.items() if key in ids}
     add_bos, add_eos = _added_around(files.config, ends, ids, texts)
     return SpecialTokens(ids, {key: found for key, found in lists.items() if found}, add_bos, add_eos), tuple(warnings)

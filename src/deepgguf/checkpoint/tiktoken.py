@@ -19,6 +19,7 @@ TOKENIZER_CLASS = "TikTokenTokenizer"
 """What tokenizer_config.json calls the class of such tokenizers whose pattern the engines call kimi-k2."""
 
 _ADDED = 256
+_MOST_ADDED = _ADDED + 2  # in the class of older models
 _LARGEST, _MOST_TOKENS = 40 << 20, 1 << 20  # Kimi-K2's has 2,800,000 bytes and 163,584 tokens
 # Of the squares of all tokens' lengths, by which the time for merges grows: Kimi-K2's come to some 10^7.
 _MOST_WORK = 1 << 28
@@ -112,12 +113,15 @@ def _joined(token: bytes, ranks: Mapping[bytes, int], limit: int) -> list[bytes]
 def added_tokens(decoder: object, ranks: int, vocab_size: object) -> Iterator[tuple[int, str, bool]]:
     """Id, text and whether it is special of the tokens after the ranks; `decoder` is `added_tokens_decoder`.
 
-    A reserved one beyond `vocab_size` is not needed. CheckpointError for a named one among the ranks.
+    A reserved one beyond `vocab_size` is not needed. CheckpointError for a named one among the ranks, or so far behind
+    them that ranks are missing.
     """
     entries = decoder if isinstance(decoder, Mapping) else {}
     for key in entries:
-        if key.isascii() and key.isdecimal() and len(key) < 10 and int(key) < ranks:
-            found = f"added_tokens_decoder names id {key}, which is a rank of {TIKTOKEN}"
+        id = int(key) if key.isascii() and key.isdecimal() and len(key) < 10 else ranks
+        if not ranks <= id < ranks + _MOST_ADDED:
+            where = "is a rank of" if id < ranks else f"is not among the {_MOST_ADDED} behind the {ranks:,} ranks of"
+            found = f"added_tokens_decoder names id {key}, which {where} {TIKTOKEN}"
             raise CheckpointError("tokenizer_config.json", found, "take both from the same model")
     last = vocab_size if isinstance(vocab_size, int) else ranks + _ADDED
     for id in range(ranks, ranks + _ADDED):

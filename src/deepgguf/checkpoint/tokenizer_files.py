@@ -26,6 +26,8 @@ from deepgguf.formats.json_text import LARGE_FILE, SMALL_FILE, read_json
 TOKENIZER, CONFIG, GENERATION = "tokenizer.json", "tokenizer_config.json", "generation_config.json"
 SPECIAL_MAP, ADDED = "special_tokens_map.json", "added_tokens.json"
 
+_ORIGINAL = "take it from the original model"
+
 LARGEST_ID = 2**31 - 1
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_ID)]
@@ -176,14 +178,17 @@ def _of_tiktoken(files: Files, config: TokenizerConfig, vocab_size: object) -> t
     model = BpeModel("BPE", {text_of(token): rank for rank, token in enumerate(ranks)}, list(merges(ranks)))
     added = [AddedToken(*token) for token in added_tokens(config.added_tokens_decoder, len(ranks), vocab_size)]
     nameless = msgspec.structs.replace(config, **dict.fromkeys(SpecialTokens.__struct_fields__))
-    pattern: SplitPattern | None = None
-    warnings: tuple[str, ...] = ()
+    warnings = []
+    if not (isinstance(config.added_tokens_decoder, Mapping) and config.added_tokens_decoder):
+        warnings.append(f"{CONFIG}: has no added_tokens_decoder, so that no mark of a chat is a token: {_ORIGINAL}")
+    pattern = None
     try:
         pattern = read_split_pattern(files, config.auto_map)
     except CheckpointError as error:
-        warnings = (f"{error.where}: {error.found}; so nothing tells whether engines split text as the model does",)
+        found = "so nothing tells whether engines split text as the model does"
+        warnings.append(f"{error.where}: {error.found}; {found}: {_ORIGINAL}")
     raw = TokenizerFiles(TokenizerJson(model, added), nameless, SpecialTokens(), {}, GenerationConfig(), True, pattern)
-    return raw, warnings
+    return raw, tuple(warnings)
 
 
 def _read(files: Files, name: str, type: type[_T], cap: int = SMALL_FILE) -> _T:

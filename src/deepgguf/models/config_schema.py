@@ -35,6 +35,15 @@ def json_object(value: object, where: str, key: str) -> JsonObject:
     return value
 
 
+def check_built_in(said: JsonObject, built_in: JsonObject, where: str) -> None:
+    """CheckpointError for a field that says other than what the engine has built in; null says nothing."""
+    for name, value in built_in.items():
+        if said.get(name) not in (None, value):
+            raise CheckpointError(
+                where, f"{name} is {said[name]!r}, expected {value!r}", "the engine computes no other"
+            )
+
+
 def _readable(message: str) -> str:
     """Msgspec's "Expected `int` - at `$.hidden_size`", with the key first."""
     text, at, path = message.partition(" - at `$.")

@@ -14,12 +14,12 @@ from deepgguf.choices import FileKind
 from deepgguf.errors import CheckpointError
 from deepgguf.formats.gguf.types import Value
 from deepgguf.models import bundled_templates, deepseek_ocr
-from deepgguf.models.config_schema import JsonObject, Positive, PositiveFloat, to_config
+from deepgguf.models.config_schema import JsonObject, Positive, PositiveFloat, check_built_in, to_config
 from deepgguf.models.engine_limits import unread_limits
 from deepgguf.models.family import Family, KeyFacts, TargetFile
 from deepgguf.models.language_model import LanguageConfig, language_drop_reason, language_table
 from deepgguf.models.llamacpp import llamacpp_general, llamacpp_target
-from deepgguf.models.ocr_forms import released_vision
+from deepgguf.models.ocr_forms import encoder_fields, released_vision
 from deepgguf.models.picture_keys import colour_keys
 from deepgguf.models.storage import ALWAYS_F32, MATRIX
 from deepgguf.models.table import Kind, Output, Row
@@ -31,6 +31,8 @@ from deepgguf.tensors.view import Shape, View
 # What deepencoderv2.py builds the encoder with; config.json has only its width.
 _ENCODER: JsonObject = {"layers": 24, "heads": 14, "kv_heads": 2, "eps": 1e-6}
 _MLP = 4864
+# deepseekocr2.cpp, build; only transformers' form says it.
+_BUILT_IN: JsonObject = {"hidden_act": "silu", "rope_theta": 1e6, "rope_type": "default"}
 _QUERIES = {"query_768": 144, "query_1024": 256}  # tokens of a tile and of the whole page
 _QWEN2 = (
     "qwen2-0-5b",
@@ -72,6 +74,7 @@ class Ocr2Config(msgspec.Struct, frozen=True):
 def _parse(config: JsonObject, where: str) -> Ocr2Config:
     config = next((level for level in levels(config) if "vision_config" in level), config)
     vision, sam, own = released_vision(config, _QWEN2, where)
+    check_built_in(encoder_fields(config), _BUILT_IN, f"{where}: vision_config.encoder_config")
     encoder = to_config(own, {**_ENCODER, **_layers(vision)}, Qwen2Encoder, f"{where}: vision_config")
     if encoder.dim % encoder.heads or encoder.heads % encoder.kv_heads:
         found = f"the encoder has width {encoder.dim}, {encoder.heads} heads and {encoder.kv_heads} of keys and values"

@@ -13,7 +13,7 @@ from deepgguf.choices import FileKind
 from deepgguf.errors import CheckpointError
 from deepgguf.formats.gguf.types import Value
 from deepgguf.models import deepseek_v2, kimi_k2
-from deepgguf.models.config_schema import JsonObject, Positive, PositiveFloat, json_object, to_config
+from deepgguf.models.config_schema import JsonObject, Positive, PositiveFloat, check_built_in, json_object, to_config
 from deepgguf.models.engine_limits import engine_limits
 from deepgguf.models.family import Family, KeyFacts, TargetFile
 from deepgguf.models.language_model import LanguageConfig, language_drop_reason, language_table
@@ -28,6 +28,7 @@ from deepgguf.tensors.view import Shape, View
 _FEWEST_PATCHES, _MOST_PATCHES = 8, 16384  # of a picture; conversion/kimivl.py
 _STORAGE = {Kind.MATRIX: MATRIX, Kind.PATCH: PATCH}
 _FRAMES = "positions of a video's frames, of which the engine sees none"
+_BUILT_IN: JsonObject = {"projector_hidden_act": "gelu"}  # kimik25.cpp, build
 _TIME = "vision_tower.patch_embed.pos_emb.time_weight"
 
 
@@ -44,7 +45,6 @@ class Vision(msgspec.Struct, frozen=True):
     init_pos_emb_time: Positive
     merge_kernel_size: tuple[Positive, Positive]
     projector_ln_eps: PositiveFloat = 1e-5
-    projector_hidden_act: str = "gelu"
 
     @property
     def head(self) -> int:
@@ -62,10 +62,16 @@ class K25Config(msgspec.Struct, frozen=True):
 def _parse(config: JsonObject, where: str) -> K25Config:
     seeing = next((level for level in levels(config) if "vision_config" in level), config)
     raw = json_object(seeing.get("vision_config"), where, "vision_config")
-    vision = to_config(raw, {}, Vision, f"{where}: vision_config")
+    where_seen = f"{where}: vision_config"
+    check_built_in(raw, _BUILT_IN, where_seen)
+    vision = to_config(raw, {}, Vision, where_seen)
+    across, down = vision.merge_kernel_size
+    if across != down or across == 1:  # clip.cpp, build_patch_merge_permute
+        found = f"merge_kernel_size is {[across, down]}, expected two equal numbers above 1"
+        raise CheckpointError(where_seen, found, "the engine merges squares of patches only")
     if vision.vt_hidden_size % (4 * vision.vt_num_attention_heads):
         found = f"vt_hidden_size is {vision.vt_hidden_size} for {vision.vt_num_attention_heads} heads"
-        raise CheckpointError(f"{where}: vision_config", f"{found}, expected a multiple of 4 for each")
+        raise CheckpointError(where_seen, f"{found}, expected a multiple of 4 for each")
     return K25Config(kimi_k2.FAMILY.parse(config, where), vision)
 
 
@@ -127,7 +133,7 @@ def _mmproj_keys(c: K25Config, facts: KeyFacts) -> dict[str, Value]:
     own = {
         "has_vision_encoder": boolean(True),
         "projector_type": string("kimik25"),
-        "use_gelu": boolean(v.projector_hidden_act == "gelu"),
+        "use_gelu": boolean(True),
         "vision.projection_dim": uint32(c.language.hidden_size),
         "vision.image_size": uint32(v.init_pos_emb_height * v.patch_size),
         "vision.patch_size": uint32(v.patch_size),

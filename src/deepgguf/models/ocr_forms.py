@@ -36,5 +36,17 @@ def released_vision(
     return {"image_size": sam.get("image_size")}, _renamed(sam, _SAM), _renamed(own, words)
 
 
+def encoder_fields(config: JsonObject) -> JsonObject:
+    """All that transformers' form says of the encoder behind SAM, `rope_parameters` among the rest; nothing in the
+    release's.
+    """
+    encoder = _object(_object(config.get("vision_config")).get("encoder_config"))
+    return {**encoder, **_object(encoder.get("rope_parameters"))}
+
+
+def _object(value: object) -> JsonObject:
+    return value if isinstance(value, Mapping) else {}
+
+
 def _renamed(config: JsonObject, words: Mapping[str, str]) -> JsonObject:
     return {name: config[key] for key, name in words.items() if key in config}

@@ -20,7 +20,7 @@ def _channels(facts: KeyFacts, key: str) -> Value | None:
     """Three numbers, one per colour; one half each where the config has none."""
     values = _said(facts).get(key, _HALF)
     if not (isinstance(values, list) and len(values) == 3 and all(type(v) in (int, float) for v in values)):
-        raise CheckpointError("processor_config.json", f"{key} is {values!r}, expected three numbers")
+        raise CheckpointError(facts.checkpoint.processor_file, f"{key} is {values!r}, expected three numbers")
     return array(ValueType.FLOAT32, [float(v) for v in values])
 
 
@@ -28,7 +28,7 @@ def processor_number(facts: KeyFacts, key: str, default: int) -> int:
     """A number above zero; CheckpointError for anything else."""
     value = _said(facts).get(key, default)
     if not (isinstance(value, int) and 0 < value < 1 << 20):
-        raise CheckpointError("preprocessor_config.json", f"{key} is {value!r}, expected a number of 1 to 2^20")
+        raise CheckpointError(facts.checkpoint.processor_file, f"{key} is {value!r}, expected a number of 1 to 2^20")
     return value
 
 

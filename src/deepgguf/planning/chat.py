@@ -15,6 +15,7 @@ from deepgguf.planning.options import Options
 
 _FROM_THE_ORIGINAL = "take tokenizer.json and tokenizer_config.json from the original model"
 _GIVE = "take tokenizer_config.json from the original model, or write into it"
+_GIVE_ID = "take config.json from the original model, or write into it"  # nothing else is read beside a tiktoken.model
 
 
 def with_what_it_lacks(checkpoint: Checkpoint, model: Model, options: Options) -> Checkpoint:
@@ -66,12 +67,12 @@ def _special_token_warnings(tokenizer: Tokenizer) -> Iterator[str]:
     if "eos" not in special.ids:
         yield (
             "the file has no EOS token, so that answers may not end: no file of the checkpoint names one; "
-            f"{_GIVE} eos_token"
+            + (f"{_GIVE_ID} eos_token_id" if tokenizer.tiktoken else f"{_GIVE} eos_token")
         )
     if "bos" not in special.ids:
         yield (
             "the file has no BOS token, so that engines take another one: no file of the checkpoint names one; "
-            f"{_GIVE} bos_token"
+            + (f"{_GIVE_ID} bos_token_id" if tokenizer.tiktoken else f"{_GIVE} bos_token")
         )
     elif special.add_bos is None and not tokenizer.tiktoken:  # none of those does
         yield (f"nothing says whether a prompt begins with BOS, so that engines add none: {_GIVE} add_bos_token")
