@@ -18,6 +18,7 @@ SAMPLES = {
     "v3-fp8": ("v3-fp8", {"shards": 3, "scatter": True}),
     "v3-tied": ("v3-tied", {}),
     "v2-lite": ("v2-lite", {}),
+    "deepseek-moe": ("deepseek-moe", {"shards": 2}),
     "ocr": ("ocr", {"shards": 2}),
     "v32-fp8": ("v32", {"shards": 3, "scatter": True}),
     "v32-bf16": ("v32-bf16", {"shards": 2}),

@@ -607,12 +607,12 @@ def sample(
 ) -> "SampleSummary":
     """Makes a checkpoint with real structure and made-up weights in `folder`, the same bytes everywhere.
 
-    `kind`: "v3", "v3-fp8", "v3-tied", "v2-lite", "ocr", "v32", "v32-bf16", "v4", "v4-dspark", "v4-base", "v4-bf16",
-    "v4-hf" (as transformers saves it), "v4-vision", "ocr2", "unlimited-ocr" (both also with "-resaved" and "-hf", as
-    transformers saves them), "kimi-k2", "kimi-k2-thinking", "kimi-k25" or "moonlight". `size`: "sample", "bench" (a few
-    GB) or "full" (the released model's shapes; for V4 "flash", which is the same, or "pro"). `scatter` puts scales in
-    different shards from their weights; `sparse` leaves holes for data, which is enough for `plan`. `tokenizer` is a
-    folder whose tokenizer the sample takes.
+    `kind`: "v3", "v3-fp8", "v3-tied", "v2-lite", "deepseek-moe", "ocr", "v32", "v32-bf16", "v4", "v4-dspark",
+    "v4-base", "v4-bf16", "v4-hf" (as transformers saves it), "v4-vision", "ocr2", "unlimited-ocr" (both also with
+    "-resaved" and "-hf", as transformers saves them), "kimi-k2", "kimi-k2-thinking", "kimi-k25" or "moonlight". `size`:
+    "sample", "bench" (a few GB) or "full" (the released model's shapes; for V4 "flash", which is the same, or "pro").
+    `scatter` puts scales in different shards from their weights; `sparse` leaves holes for data, which is enough for
+    `plan`. `tokenizer` is a folder whose tokenizer the sample takes.
 
     Raises UsageError if the choices make no sense or the folder is not empty, OutputError if writing fails.
     """

@@ -131,7 +131,6 @@ def test_every_odd_folder_has_its_line():
         ("Qwen3ForCausalLM", "a Qwen model, as are"),
         ("LlamaForCausalLM", "a Llama model, as are DeepSeek-R1-Distill-Llama"),
         ("DeepseekV41ForCausalLM", "DeepSeek-V4.1 is not supported yet"),
-        ("DeepseekForCausalLM", "the first DeepSeek-MoE is not supported"),
         ("DeepseekVLV2ForCausalLM", "DeepSeek-VL is not supported"),
         ("MultiModalityCausalLM", "Janus is not supported"),
         ("DeepseekV5ForCausalLM", "this version of deepgguf does not support this DeepSeek model"),

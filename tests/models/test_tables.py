@@ -8,7 +8,7 @@ from deepgguf.models import find_family, known_families
 from deepgguf.models.table import Kind, Part
 from deepgguf.samples.configs import config
 
-KINDS = ("v3", "v3-tied", "v2-lite", "ocr")
+KINDS = ("v3", "v3-tied", "v2-lite", "deepseek-moe", "ocr")
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 

@@ -27,6 +27,7 @@ VARIANTS = {
     "v3-fp8": ("v3-fp8", 3, True),
     "v3-tied": ("v3-tied", 1, False),
     "v2-lite": ("v2-lite", 1, False),
+    "deepseek-moe": ("deepseek-moe", 2, False),
     "ocr": ("ocr", 2, False),
     "v32-fp8": ("v32", 3, True),
     "v32-bf16": ("v32-bf16", 2, False),

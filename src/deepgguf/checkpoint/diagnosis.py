@@ -160,7 +160,6 @@ MODELS = (
     ),
     Sign(r"(?i)deepseek_?v4_?1.*", f"DeepSeek-V4.1 is not supported yet: {_LLAMACPP}"),
     Sign(r"(?i)deepseek_?vl.*", "DeepSeek-VL is not supported; of DeepSeek's models that see, DeepSeek-OCR and V4 are"),
-    Sign(r"(?i)deepseek(ForCausalLM)?", f"the first DeepSeek-MoE is not supported: {_LLAMACPP}"),
     Sign(r"(?i)(janus|multi_?modality).*", f"Janus is not supported: {_LLAMACPP}"),
     Sign(r"(?i)deepseek.*", f"this version of deepgguf does not support this DeepSeek model: {_LLAMACPP}"),
     Sign(r"(?i)qwen.*", f"a Qwen model, as are DeepSeek-R1-Distill-Qwen and -R1-0528-Qwen3: {_LLAMACPP}"),

@@ -218,13 +218,15 @@ def _latent_attention(c: LanguageConfig, block: int) -> Iterator[Row]:
 
 
 def _rotated(c: LanguageConfig, block: int, source: str, shape: Shape, name: str, heads: int = 0) -> Row:
-    """A matrix the last rows of whose heads are rotated. The engines rotate neighbours (LLAMA_ROPE_TYPE_NORM); for a
-    model that rotates halves, the rows that go together become neighbours: the same sums, in another order.
+    """A matrix the last rows of whose heads are rotated (all rows, without MLA). The engines rotate neighbours
+    (LLAMA_ROPE_TYPE_NORM); for a model that rotates halves, the rows that go together become neighbours: the same sums,
+    in another order.
     """
     row = block_row(block, source, Kind.LINEAR, shape, name)
     if not c.rotates_halves:
         return row
-    view = View.woven_heads(shape, heads or c.num_attention_heads, c.qk_rope_head_dim)
+    rotated = c.qk_rope_head_dim or c.hidden_size // c.num_attention_heads
+    view = View.woven_heads(shape, heads or c.num_attention_heads, rotated)
     outputs = {target: (msgspec.structs.replace(output, view=view),) for target, (output,) in row.outputs.items()}
     return msgspec.structs.replace(row, outputs=outputs)
 
@@ -252,8 +254,9 @@ def _kv_b(c: LanguageConfig, block: int, shape: Shape) -> Row:
 def _plain_attention(c: LanguageConfig, block: int) -> Iterator[Row]:
     hidden = c.hidden_size
     kv = hidden // c.num_attention_heads * c.num_key_value_heads
-    for word, rows in (("q", hidden), ("k", kv), ("v", kv)):
-        yield block_row(block, f"self_attn.{word}_proj.weight", Kind.LINEAR, (rows, hidden), f"attn_{word}.weight")
+    yield _rotated(c, block, "self_attn.q_proj.weight", (hidden, hidden), "attn_q.weight")
+    yield _rotated(c, block, "self_attn.k_proj.weight", (kv, hidden), "attn_k.weight", heads=c.num_key_value_heads)
+    yield block_row(block, "self_attn.v_proj.weight", Kind.LINEAR, (kv, hidden), "attn_v.weight")
     yield block_row(block, "self_attn.o_proj.weight", Kind.LINEAR, (hidden, hidden), "attn_output.weight")
 
 

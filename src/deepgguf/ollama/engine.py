@@ -11,6 +11,7 @@ from deepgguf.formats.gguf.types import Value
 # (commit 92981ae3f). deepseek32 is llama.cpp's pull request 23346 (end of May 2026; 0.30.9 has b9626 of June),
 # deepseek4 is 24162 (June 29; 0.31.2 has b9888 of July).
 _SINCE = {
+    "deepseek": (0, 30, 0),
     "deepseek2": (0, 30, 0),
     "deepseek2-ocr": (0, 30, 0),
     "deepseek32": (0, 30, 9),

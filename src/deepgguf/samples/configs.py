@@ -17,7 +17,19 @@ from deepgguf.samples.ocr_family_configs import ocr_config, ocr_files
 
 JSON = dict[str, Any]
 
-KINDS = ("v3", "v3-fp8", "v3-tied", "v2-lite", "ocr", "v32", "v32-bf16", *V4_SEEDS, *OCR_KINDS, *KIMI_KINDS)
+KINDS = (
+    "v3",
+    "v3-fp8",
+    "v3-tied",
+    "v2-lite",
+    "deepseek-moe",
+    "ocr",
+    "v32",
+    "v32-bf16",
+    *V4_SEEDS,
+    *OCR_KINDS,
+    *KIMI_KINDS,
+)
 SIZES = ("sample", "bench", "full", "flash", "pro")
 
 GENERATION_CONFIG: JSON = {"_from_model_config": True, "bos_token_id": 0, "eos_token_id": 1}
@@ -169,6 +181,41 @@ _V2_LITE_CHANGES: JSON = {
     "v_head_dim": 32,
     "vocab_size": 544,
 }
+# deepseek-moe-16b as published, but for its sizes.
+_DEEPSEEK_MOE: JSON = {
+    "architectures": ["DeepseekForCausalLM"],
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "aux_loss_alpha": 0.001,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "first_k_dense_replace": 1,
+    "hidden_act": "silu",
+    "hidden_size": 128,
+    "initializer_range": 0.02,
+    "intermediate_size": 256,
+    "max_position_embeddings": 4096,
+    "model_type": "deepseek",
+    "moe_intermediate_size": 32,
+    "moe_layer_freq": 1,
+    "n_routed_experts": 12,
+    "n_shared_experts": 2,
+    "norm_topk_prob": False,
+    "num_attention_heads": 4,
+    "num_experts_per_tok": 3,
+    "num_hidden_layers": 3,
+    "num_key_value_heads": 2,
+    "pretraining_tp": 1,
+    "rms_norm_eps": 1e-06,
+    "rope_scaling": None,
+    "rope_theta": 10000,
+    "scoring_func": "softmax",
+    "seq_aux": True,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+    "use_cache": True,
+    "vocab_size": 544,
+}
 _V2_LITE: JSON = {
     key: value for key, value in (_V3_FULL | _V2_LITE_CHANGES).items() if key != "num_nextn_predict_layers"
 }
@@ -309,7 +356,7 @@ def _content(kind: str, size: str) -> JSON:
         return ocr_config(kind)
     if kind in KIMI_KINDS:
         return kimi_config(kind)
-    return _OCR if kind == "ocr" else _V2_LITE
+    return {"ocr": _OCR, "deepseek-moe": _DEEPSEEK_MOE}.get(kind, _V2_LITE)
 
 
 def companions(kind: str, content: JSON) -> dict[str, str]:

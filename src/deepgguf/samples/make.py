@@ -28,7 +28,7 @@ from deepgguf.samples.tensors import SampleTensor, tensors_of
 
 TOKENIZERS = Path(__file__).parent / "tokenizers"
 _TOKENIZERS = {
-    "v2-lite": "sample-v2",
+    **dict.fromkeys(("v2-lite", "deepseek-moe"), "sample-v2"),
     **dict.fromkeys(V4_SEEDS, "sample-v4"),
     **dict.fromkeys(OCR_KINDS, "sample-ocr"),
 }
@@ -79,10 +79,10 @@ def make_sample(kind: str, folder: Path, form: Form, tokenizer: Path | None = No
     """Write a checkpoint with the structure of a real one and made-up weights (`recipe.py`) into a new or empty folder.
 
     `kind` is one of `KINDS`: v3 (BF16), v3-fp8 (scales for blocks of 128 × 128), v3-tied (tied embeddings), v2-lite,
-    ocr, v32 (FP8, as released), v32-bf16, v4 (FP4 and FP8, as released), v4-dspark, v4-base, v4-bf16, v4-hf (as
-    transformers saves it), v4-vision (Vision-Exp), ocr2 and unlimited-ocr (with -resaved and -hf as transformers saves
-    them), kimi-k2 (FP8), kimi-k2-thinking and kimi-k25 (INT4 experts), moonlight. `tokenizer` is a folder with
-    tokenizer.json and tokenizer_config.json, by default one with 516 entries or somewhat more (Kimi's has a
+    deepseek-moe, ocr, v32 (FP8, as released), v32-bf16, v4 (FP4 and FP8, as released), v4-dspark, v4-base, v4-bf16,
+    v4-hf (as transformers saves it), v4-vision (Vision-Exp), ocr2 and unlimited-ocr (with -resaved and -hf as
+    transformers saves them), kimi-k2 (FP8), kimi-k2-thinking and kimi-k25 (INT4 experts), moonlight. `tokenizer` is a
+    folder with tokenizer.json and tokenizer_config.json, by default one with 516 entries or somewhat more (Kimi's has a
     tiktoken.model); the vocabulary grows to hold its tokens.
 
     Memory is bounded by the headers plus some MB. UsageError: an argument that makes no sense, a folder that holds
