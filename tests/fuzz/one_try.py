@@ -73,6 +73,8 @@ def prepare(seed: int, number: int, sound: Mapping[str, Path], folder: Path) -> 
     left = sorted(path for path in sound[kind].iterdir() if path.name.startswith(LEFT))
     for path in sorted(chance.choice(left).iterdir()):
         shutil.copy2(path, folder / path.name)  # runs write into these
+    for name in ("plain.gguf", "plain.gguf.json"):
+        shutil.copy2(sound[kind] / name, folder / name.replace("plain", "own"))  # patched in place
     (folder / "folder").mkdir()
     (folder / "loop").symlink_to("loop")
     os.mkfifo(folder / "left.fifo")
