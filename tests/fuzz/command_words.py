@@ -12,7 +12,12 @@ LIMITS: Mapping[str, Sequence[str]] = {
     "--split-max-tensors": ["1", "5", "12", "1000"],
 }
 KEYS: Mapping[str, Sequence[str]] = {
-    "--override-kv": ["general.name=str:x", "deepseek2.block_count=int:2", "any.key=float:1e9", "general.alignment=int:8"],
+    "--override-kv": [
+        "general.name=str:x",
+        "deepseek2.block_count=int:2",
+        "any.key=float:1e9",
+        "general.alignment=int:8",
+    ],
 }
 CHAT: Mapping[str, Sequence[str]] = {
     "--pre": ["deepseek-llm", "deepseek-v3", "default", "none"],

@@ -1,12 +1,16 @@
 """A GGUF file, or a split set, as a source: its headers, and its tensors as they are stored."""
 
+import os
+from pathlib import Path
+
 import msgspec
 
 from deepgguf.encodings import encoding_of
 from deepgguf.errors import UsageError
 from deepgguf.files.files import FileFacts, Files
+from deepgguf.files.find import is_address
 from deepgguf.formats.gguf.split_set import read_header_among, read_whole_set
-from deepgguf.formats.gguf.types import GGUFHeader, TensorInfo, Value
+from deepgguf.formats.gguf.types import MAGIC, GGUFHeader, TensorInfo, Value
 from deepgguf.tensors.source_tensor import Blob, SourceTensor
 
 ARCHITECTURE = "general.architecture"
@@ -42,6 +46,18 @@ class GGUFSource(msgspec.Struct, frozen=True):
             [_source_tensor(info, number, header) for info in header.tensors]
             for number, header in enumerate(self.headers)
         ]
+
+
+def is_gguf(path: str | os.PathLike[str]) -> bool:
+    """Whether a path or an address is that of a GGUF file: it is called so, or is one whatever it is called."""
+    name = os.fspath(path).partition("?")[0] if is_address(path) else os.fspath(path)
+    if is_address(path) or not Path(path).is_file():
+        return name.lower().endswith(".gguf") and not Path(path).is_dir()
+    try:
+        with Path(path).open("rb") as file:
+            return name.lower().endswith(".gguf") or file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
 
 
 def read_gguf_source(files: Files, name: str) -> GGUFSource:

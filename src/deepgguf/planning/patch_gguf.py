@@ -28,6 +28,9 @@ from deepgguf.tensors.view import View
 ROOM = "deep.room"
 """A key that fills what a header has left, so that the data stay where they are."""
 
+PATCH = "patch"
+"""What the manifest of a file with other keys calls its type."""
+
 _ROOM_BYTES = 8 + len(ROOM) + 4 + 8  # of the key with an empty text
 _KV_B = ".attn_kv_b.weight"
 # What a checkpoint knows better than a file that was made of it by others; of its other keys only absent ones are set.
@@ -54,7 +57,8 @@ def plan_patch(source: GGUFSource, patch: Patch, name: str) -> Plan:
     infos = iter(lay_out((made.name, made.type, made.shape) for group in groups for made in group))
     placed = [tuple(_placed(next(infos), made) for made in group) for group in groups]
     whole = sized_file(name, "text", keys, tuple(tensor for group in placed for tensor in group))
-    return arranged(source, cut_file(whole, placed) if len(placed) > 1 else [whole])
+    plan = arranged(source, cut_file(whole, placed) if len(placed) > 1 else [whole])
+    return msgspec.structs.replace(plan, type=PATCH)
 
 
 def header_in_place(source: GGUFSource, patch: Patch) -> bytes:
