@@ -26,7 +26,7 @@ from deepgguf.choices import (
     declared,
     parse_size,
 )
-from deepgguf.errors import UsageError, VerificationError
+from deepgguf.errors import CheckpointError, UsageError, VerificationError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.executors.threads import Threads, available_processors
 from deepgguf.files.files import Files
@@ -390,6 +390,7 @@ def patch(
         asked = parse_patch(found, chosen, small)
         keys = (*asked.set, *asked.removed)
         if output is None:
+            _refuse_address(source)
             run_settings(Path(), **how)
             path = Path(source).parent / found.sources[0].name
             undo = replace_header(path, header_in_place(found, asked))
@@ -405,7 +406,14 @@ def undo_patch(path: StrPath) -> None:
 
     Raises UsageError if there is none, GGUFError if it is another file's, OutputError if reading or writing failed.
     """
+    _refuse_address(path)
     undo_header(Path(path))
+
+
+def _refuse_address(path: StrPath) -> None:
+    """UsageError for a file that is not where a header could be replaced."""
+    if is_address(path):
+        raise UsageError(path, "is not on this machine, and cannot be changed in place", "give a new file as `output`")
 
 
 @contextmanager
@@ -416,7 +424,13 @@ def _gguf(source: StrPath, cache: StrPath | None = None) -> Iterator[GGUFSource]
     if cache is not None:
         files.keep_in(cache)
     with files:
-        yield read_gguf_source(files, name)
+        try:
+            found = read_gguf_source(files, name)
+        except CheckpointError as error:
+            if is_address(source) and error.where == name:
+                raise UsageError(source, error.found, error.advice) from None
+            raise
+        yield found
 
 
 def _carry_out(

@@ -108,11 +108,17 @@ def _quantized(
     told, engine = (stored.type, stored.target) if stored else ("", "")
     asked = given.get("target") or (engine if engine in get_args(Target) and told in TYPES else None)
     shapes = {tensor.name: tensor.shape for header in source.headers for tensor in header.tensors}
-    given = {**given, "allow_requantize": True}
+    kept = list(types_of(headers)) == list(types_of(source.headers))  # a set that is kept is not sorted
+    given = {**given, "allow_requantize": True, "keep_split": kept}
     candidates = list(possible_choices(headers, shapes, told, given, source.files))
     if "type" not in given:
-        candidates.append(Options(type=COPY, override_kv=given.get("override_kv", ())))
-    planned = most_alike(headers, candidates, lambda options: plan_gguf(source, options, asked), told, given)
+        candidates.append(Options(type=COPY, override_kv=given.get("override_kv", ()), keep_split=kept))
+
+    def make(options: Options) -> Plan:
+        plan = plan_gguf(source, options, asked)
+        return msgspec.structs.replace(plan, files=(_joined(plan.files),))
+
+    planned = most_alike(headers, candidates, make, told, given)
     file = with_its_word(planned.plan.files[0], headers[0], given)
     return planned._replace(plan=msgspec.structs.replace(planned.plan, files=tuple(split_alike(file, headers))))
 
