@@ -84,7 +84,8 @@ def prepare(seed: int, number: int, sound: Mapping[str, Path], folder: Path) -> 
     for _ in range(chance.choice([0, 0, 1, 1, 1, 2, 3])):
         damage_a_file(folder if chance.random() < 0.5 or kind == "hub" else folder / "src", chance)
     if chance.random() < 0.03:
-        forbidden = chance.choice([folder, *sorted(path for path in folder.iterdir() if path.is_dir())])
+        own = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
+        forbidden = chance.choice([folder, *sorted(own)])
         forbidden.chmod(chance.choice([0o111, 0o555] if forbidden == folder else [0o000, 0o111, 0o444, 0o555]))
     return Try(number, words, environment, streams, own_python, folder)
 

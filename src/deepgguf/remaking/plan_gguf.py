@@ -20,7 +20,7 @@ from deepgguf.planning.quantize_gguf import COPY, TYPES, plan_gguf
 from deepgguf.planning.schema import Plan, PlannedFile, PlannedTensor
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.remaking.alike import Planned, Replanned, expected_file, most_alike, split_alike, with_its_word
-from deepgguf.remaking.chosen import possible_choices, types_of
+from deepgguf.remaking.chosen import FILE_TYPE, MATRIX_NAME, possible_choices, types_of
 from deepgguf.tensors.source_tensor import Blob, SourceTensor
 from deepgguf.tensors.view import View
 from deepgguf.verification.counterparts import Origin
@@ -108,6 +108,8 @@ def _quantized(
     told, engine = (stored.type, stored.target) if stored else ("", "")
     asked = given.get("target") or (engine if engine in get_args(Target) and told in TYPES else None)
     shapes = {tensor.name: tensor.shape for header in source.headers for tensor in header.tensors}
+    if not _was_weighted(headers[0].keys):
+        shapes = {}  # no tensor can have data of an importance matrix
     kept = list(types_of(headers)) == list(types_of(source.headers))  # a set that is kept is not sorted
     given = {**given, "allow_requantize": True, "keep_split": kept}
     candidates = list(possible_choices(headers, shapes, told, given, source.files))
@@ -121,6 +123,12 @@ def _quantized(
     planned = most_alike(headers, candidates, make, told, given)
     file = with_its_word(planned.plan.files[0], headers[0], given)
     return planned._replace(plan=msgspec.structs.replace(planned.plan, files=tuple(split_alike(file, headers))))
+
+
+def _was_weighted(keys: Mapping[str, Value]) -> bool:
+    """Whether an importance matrix was used: its keys come last then, and else where the source has its own."""
+    names = list(keys)
+    return MATRIX_NAME in keys and FILE_TYPE in keys and names.index(MATRIX_NAME) > names.index(FILE_TYPE)
 
 
 def _unlike(headers: Sequence[GGUFHeader], plan: Plan) -> tuple[int, int]:
