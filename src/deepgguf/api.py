@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 import msgspec
 
 from deepgguf.checkpoint.checkpoint import read_checkpoint, read_small_files
-from deepgguf.checkpoint.gguf_source import GGUFSource, read_gguf_source
+from deepgguf.checkpoint.gguf_source import GGUFSource, is_gguf, read_gguf_source
 from deepgguf.choices import (
     CHOICES_OF_A_FILE,
     CHOICES_OF_QUANTIZE,
@@ -26,7 +26,7 @@ from deepgguf.choices import (
     declared,
     parse_size,
 )
-from deepgguf.errors import UsageError, VerificationError
+from deepgguf.errors import CheckpointError, UsageError, VerificationError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.executors.threads import Threads, available_processors
 from deepgguf.files.files import Files
@@ -35,6 +35,7 @@ from deepgguf.fitting.fit import fit
 from deepgguf.fitting.write import is_free, recipe_path, write_recipe
 from deepgguf.formats.gguf.describe import Description, describe
 from deepgguf.formats.gguf.split_set import read_split_set
+from deepgguf.formats.gguf.types import GGUFHeader
 from deepgguf.ollama.request import OllamaReport, Say, Way
 from deepgguf.planning.arrange_gguf import Limits, plan_merge, plan_split
 from deepgguf.planning.build import build_plan
@@ -58,6 +59,7 @@ from deepgguf.run.settings import Settings
 # Imported where they are used: a conversion does not wait for what only `verify` and `sample` need.
 if TYPE_CHECKING:
     from deepgguf.ollama.modelfile import Modelfile
+    from deepgguf.remaking.alike import Replanned
     from deepgguf.samples.make import SampleSummary
     from deepgguf.verification.report import Verification
 
@@ -388,6 +390,7 @@ def patch(
         asked = parse_patch(found, chosen, small)
         keys = (*asked.set, *asked.removed)
         if output is None:
+            _refuse_address(source)
             run_settings(Path(), **how)
             path = Path(source).parent / found.sources[0].name
             undo = replace_header(path, header_in_place(found, asked))
@@ -403,16 +406,31 @@ def undo_patch(path: StrPath) -> None:
 
     Raises UsageError if there is none, GGUFError if it is another file's, OutputError if reading or writing failed.
     """
+    _refuse_address(path)
     undo_header(Path(path))
 
 
+def _refuse_address(path: StrPath) -> None:
+    """UsageError for a file that is not where a header could be replaced."""
+    if is_address(path):
+        raise UsageError(path, "is not on this machine, and cannot be changed in place", "give a new file as `output`")
+
+
 @contextmanager
-def _gguf(source: StrPath) -> Iterator[GGUFSource]:
+def _gguf(source: StrPath, cache: StrPath | None = None) -> Iterator[GGUFSource]:
     if _is_folder(source):
         raise UsageError(source, "a folder, not a GGUF file", "name a file; a checkpoint's folder is for `convert`")
     files, name = find_file(source, "a GGUF file")
+    if cache is not None:
+        files.keep_in(cache)
     with files:
-        yield read_gguf_source(files, name)
+        try:
+            found = read_gguf_source(files, name)
+        except CheckpointError as error:
+            if is_address(source) and error.where == name:
+                raise UsageError(source, error.found, error.advice) from None
+            raise
+        yield found
 
 
 def _carry_out(
@@ -534,7 +552,6 @@ def compare(
     **choices: Unpack[Choices],
 ) -> "Verification":
     """As `verify`, but differences are in what it returns."""
-    from deepgguf.remaking.plan import plan_again
     from deepgguf.verification.run import check
 
     threads = Threads(complete({"jobs": jobs}, RunChoices)["jobs"] or available_processors())
@@ -547,10 +564,10 @@ def compare(
     headers = read_split_set(path)
     if source is None:
         return check(headers, None, executor, sha256=sha256, progress=progress)
-    with _opened(source, cache) as files:
+    with _planned_again(headers, source, cache, given) as again:
+        files = again.expected.source.files
         if executor is threads and files.connections:
             executor = _with_readers(threads, files)
-        again = plan_again(headers, read_checkpoint(files, executor), given)
         if not remake or again.plan is None:
             return check(headers, again.expected, executor, sha256=sha256, progress=progress)
         from deepgguf.remaking.pieces import check_choices, with_remade
@@ -558,6 +575,26 @@ def compare(
         check_choices(again.plan, headers, given)
         report = check(headers, again.expected, executor, sha256=sha256, progress=progress)
         return with_remade(report, again.plan, headers, executor, progress)
+
+
+@contextmanager
+def _planned_again(
+    headers: Sequence[GGUFHeader], source: Source, cache: StrPath | None, given: Mapping[str, Any]
+) -> "Iterator[Replanned]":
+    """The plan by which the files were made of `source`, a GGUF file or a checkpoint, which stays open meanwhile."""
+    if not isinstance(source, Files) and is_gguf(source):
+        from deepgguf.remaking.plan_gguf import plan_gguf_again
+
+        for name in given:
+            if name in ("drop", "pre", "chat_template"):
+                raise UsageError(f"`{name}`", "has no meaning for a GGUF file as the source", "leave it out")
+        with _gguf(source, cache) as found:
+            yield plan_gguf_again(headers, found, given)
+        return
+    from deepgguf.remaking.plan import plan_again
+
+    with _opened(source, cache) as files:
+        yield plan_again(headers, read_checkpoint(files, _readers(files) or _all_processors()), given)
 
 
 def _opened(source: Source, cache: StrPath | None) -> Files:

@@ -3,25 +3,56 @@
 import random
 from collections.abc import Mapping, Sequence
 
-TYPES = ["auto", "f32", "f16", "bf16", "q8_0", "q4_0", "q5_1", "q2_k", "q3_k_m", "q4_k_m", "q6_k", "iq4_xs", "Q4_K_M"]
+TYPES = ["auto", "source", "f32", "f16", "bf16", "q8_0", "q4_0", "q5_1", "q2_k", "q3_k_m", "q4_k_m", "q6_k", "iq4_xs"]
+FILES = ["done.gguf", "done-00001-of-00003.gguf", "mmproj-done.gguf", "plain.gguf", "q.gguf"]
+OUTPUTS = ["new.gguf", "model.gguf", "done.gguf", "own.gguf", "out/", ".", "src", "none/new.gguf", "src/config.json"]
 # A flag, and what it may be given; nothing for one that takes no value.
-WHAT: Mapping[str, Sequence[str]] = {
-    "--target": ["ollama", "llama.cpp"],
-    "--type": TYPES,
-    "--only": ["text", "mmproj"],
-    "--mtp": ["keep", "drop", "only"],
-    "--drop": ["layers.3", "layers.3.embed_tokens", "lm_head", "none"],
+LIMITS: Mapping[str, Sequence[str]] = {
     "--split-max-size": ["40K", "100000", "1M", "48G"],
     "--split-max-tensors": ["1", "5", "12", "1000"],
-    "--part": ["1", "2", "3"],
+}
+KEYS: Mapping[str, Sequence[str]] = {
+    "--override-kv": [
+        "general.name=str:x",
+        "deepseek2.block_count=int:2",
+        "any.key=float:1e9",
+        "general.alignment=int:8",
+    ],
+}
+CHAT: Mapping[str, Sequence[str]] = {
+    "--pre": ["deepseek-llm", "deepseek-v3", "default", "none"],
+    "--chat-template": ["src/chat_template.jinja", "src/config.json", "none"],
+}
+QUANTIZED: Mapping[str, Sequence[str]] = {
+    "--target": ["ollama", "llama.cpp"],
+    "--type": [*TYPES, "copy", "Q4_K_M"],
+    "--recipe": ["experts-iq2_xxs", "experts-mxfp4", "recipe.toml", "src/config.json"],
     "--imatrix": ["imatrix.gguf", "imatrix.dat"],
+    "--include-weights": ["ffn", "attn", "none"],
+    "--exclude-weights": ["ffn", "attn", "none"],
     "--tensor-type": ["attn_kv_b=q8_0", "ffn_.*=q4_0", "blk.[0-9].*=f16", "output=bf16"],
+    "--tensor-type-file": ["types.txt", "src/config.json"],
     "--output-tensor-type": ["q8_0", "f16", "q6_k"],
     "--token-embedding-type": ["q8_0", "bf16", "q4_0"],
-    "--output": ["new.gguf", "model.gguf", "done.gguf", "out/", ".", "src"],
-    "-o": ["new.gguf", "model.gguf", "done.gguf", "out/", "none/new.gguf", "src/config.json"],
-    "--json": [],
-    "--jobs": ["1", "2", "3"],
+    "--pure": [],
+    "--leave-output-tensor": [],
+    **LIMITS,
+    **KEYS,
+}
+PLACES: Mapping[str, Sequence[str]] = {"--output": OUTPUTS, "-o": OUTPUTS, "--json": [], "--jobs": ["1", "2", "3"]}
+WHAT: Mapping[str, Sequence[str]] = {
+    **QUANTIZED,
+    **CHAT,
+    **PLACES,
+    "--like": ["q.gguf", "done.gguf", "imatrix.gguf"],
+    "--budget": ["50K", "200K", "1M", "48G"],
+    "--write-recipe": ["new.toml", "recipe.toml", "out/new.toml"],
+    "--only": ["text", "mmproj"],
+    "--mtp": ["keep", "drop", "only"],
+    "--draft": [],
+    "--drop": ["layers.3", "layers.3.embed_tokens", "lm_head", "none"],
+    "--part": ["1", "2", "3"],
+    "--cache": ["cache", "done.gguf"],
 }
 HOW: Mapping[str, Sequence[str]] = {
     "--overwrite": [],
@@ -33,10 +64,26 @@ HOW: Mapping[str, Sequence[str]] = {
     "--sha256": [],
 }
 FLAGS: Mapping[str, Mapping[str, Sequence[str]]] = {
-    "convert": {**WHAT, **HOW},
+    "convert": {**WHAT, **HOW, "--print-modelfile": []},
     "plan": WHAT,
+    "quantize": {**QUANTIZED, **PLACES, **HOW, "--allow-requantize": [], "--keep-split": [], "--dry-run": []},
+    "merge": {**PLACES, **HOW},
+    "split": {**LIMITS, **PLACES, **HOW, "--no-tensor-first-split": []},
+    "patch": {
+        **KEYS,
+        **CHAT,
+        **PLACES,
+        **HOW,
+        "--mend": [],
+        "--from": ["src", "models--a--b", "none"],
+        "--remove-key": ["general.name", "tokenizer.ggml.pre", "none"],
+        "--architecture": ["deepseek2", "deepseek32", "other"],
+        "--split-kv-b": [],
+        "--undo": [],
+    },
+    "doctor": {"--json": []},
     "inspect": {"--tensors": [], "--json": []},
-    "verify": {"--jobs": WHAT["--jobs"], "--sha256": [], "--json": []},
+    "verify": {**QUANTIZED, **CHAT, "--jobs": ["1", "2"], "--remake": [], "--sha256": [], "--json": []},
     "sample": {
         "--size": ["sample", "bench", "full"],
         "--shards": ["1", "2", "7"],
@@ -155,7 +202,7 @@ def _as_flags(choices: Mapping[str, object]) -> list[str]:
 
 def _sensible(chance: random.Random, source: str, made: list[str]) -> list[str]:
     """What a user would say."""
-    file = chance.choice(["done.gguf", "done-00001-of-00003.gguf", "mmproj-done.gguf", "plain.gguf", "q.gguf"])
+    file, type = chance.choice([*FILES, "own.gguf"]), chance.choice(TYPES)
     resumed = ["convert", source, "-o", "model.gguf", *made]
     return chance.choice(
         [
@@ -166,6 +213,16 @@ def _sensible(chance: random.Random, source: str, made: list[str]) -> list[str]:
             ["convert", source, "-o", "new.gguf", "--type", chance.choice(TYPES)],
             ["convert", source, "-o", "q.gguf", "--overwrite", "--type", "q8_0", "--report-error"],
             ["convert", source, "--type", "iq4_xs", "--imatrix", chance.choice(WHAT["--imatrix"])],
+            ["convert", source, "--budget", chance.choice(WHAT["--budget"])],
+            ["quantize", file, "--type", type, "-o", "new.gguf", "--allow-requantize"],
+            ["quantize", "plain.gguf", "--type", type, "--imatrix", chance.choice(WHAT["--imatrix"]), "--dry-run"],
+            ["merge", "done-00002-of-00003.gguf", "-o", "new.gguf"],
+            ["split", file, "--split-max-tensors", chance.choice(WHAT["--split-max-tensors"]), "-o", "new.gguf"],
+            ["patch", "own.gguf", "--mend"],
+            ["patch", "own.gguf", "--override-kv", chance.choice(WHAT["--override-kv"])],
+            ["patch", "own.gguf", "--undo"],
+            ["patch", file, "--from", source, "--split-kv-b", "-o", "new.gguf"],
+            ["doctor", file],
             ["plan", source, *(["--json"] if chance.random() < 0.5 else [])],
             ["plan", source, "--type", chance.choice([*TYPES, "all"]), "--target", chance.choice(WHAT["--target"])],
             ["plan", source, "--type", "q4_k_m", "--imatrix", chance.choice(WHAT["--imatrix"])],
@@ -173,7 +230,8 @@ def _sensible(chance: random.Random, source: str, made: list[str]) -> list[str]:
             ["inspect", file, "--tensors", *(["--json"] if chance.random() < 0.5 else [])],
             ["verify", file],
             ["verify", file, "--sha256", "--json"],
-            ["verify", file, source],
+            ["verify", file, source, *(["--remake"] if chance.random() < 0.5 else [])],
+            ["verify", chance.choice(["q.gguf", "own.gguf"]), "plain.gguf", "--remake"],
             ["sample", chance.choice(SAMPLES), "out", "--sparse", "--shards", chance.choice("127")],
         ]
     )
@@ -185,8 +243,20 @@ def _assembled(chance: random.Random, source: str) -> list[str]:
     positional = {
         "convert": [[source]],
         "plan": [[source]],
+        "quantize": [[file] for file in FILES],
+        "merge": [["done-00001-of-00003.gguf"], ["plain.gguf"]],
+        "split": [[file] for file in FILES],
+        "patch": [["own.gguf"], *([file] for file in FILES)],
+        "doctor": [["own.gguf"], *([file] for file in FILES), ["imatrix.gguf"]],
         "inspect": [["done.gguf"], ["plain.gguf"], ["imatrix.gguf"], ["model.gguf.part"]],
-        "verify": [["done.gguf"], ["q.gguf", source], ["plain.gguf", source], ["imatrix.gguf", source]],
+        "verify": [
+            ["done.gguf"],
+            ["q.gguf", source],
+            ["plain.gguf", source],
+            ["imatrix.gguf", source],
+            ["q.gguf", "plain.gguf"],
+            ["own.gguf", "done-00001-of-00003.gguf"],
+        ],
         "sample": [[chance.choice(SAMPLES), "out", "--sparse"], [chance.choice(SAMPLES), "folder"]],
     }[command]
     words = [command, *chance.choice(positional)]
@@ -200,7 +270,7 @@ def _spoilt(chance: random.Random, words: list[str]) -> list[str]:
     """One word replaced, left out, doubled, moved, or put between."""
     words, at, how = words.copy(), chance.randrange(len(words)), chance.randrange(10)
     if how < 5:
-        reads = words[0] in ("inspect", "verify", "plan") and (at == 1 or words[at - 1] == "--imatrix")
+        reads = words[0] in ("inspect", "verify", "plan", "doctor") and (at == 1 or words[at - 1] == "--imatrix")
         words[at] = chance.choice(ELSEWHERE if reads and chance.random() < 0.3 else ABSURD)
     elif how == 5:
         del words[at]
@@ -211,5 +281,5 @@ def _spoilt(chance: random.Random, words: list[str]) -> list[str]:
     elif how == 8:
         words.insert(at, chance.choice(ABSURD))
     else:
-        words.append(chance.choice(sorted({**WHAT, **HOW})))
+        words.append(chance.choice(sorted({flag for flags in FLAGS.values() for flag in flags})))
     return words or [""]

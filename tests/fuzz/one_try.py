@@ -73,6 +73,8 @@ def prepare(seed: int, number: int, sound: Mapping[str, Path], folder: Path) -> 
     left = sorted(path for path in sound[kind].iterdir() if path.name.startswith(LEFT))
     for path in sorted(chance.choice(left).iterdir()):
         shutil.copy2(path, folder / path.name)  # runs write into these
+    for name in ("plain.gguf", "plain.gguf.json"):
+        shutil.copy2(sound[kind] / name, folder / name.replace("plain", "own"))  # patched in place
     (folder / "folder").mkdir()
     (folder / "loop").symlink_to("loop")
     os.mkfifo(folder / "left.fifo")
@@ -82,7 +84,8 @@ def prepare(seed: int, number: int, sound: Mapping[str, Path], folder: Path) -> 
     for _ in range(chance.choice([0, 0, 1, 1, 1, 2, 3])):
         damage_a_file(folder if chance.random() < 0.5 or kind == "hub" else folder / "src", chance)
     if chance.random() < 0.03:
-        forbidden = chance.choice([folder, *sorted(path for path in folder.iterdir() if path.is_dir())])
+        own = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
+        forbidden = chance.choice([folder, *sorted(own)])
         forbidden.chmod(chance.choice([0o111, 0o555] if forbidden == folder else [0o000, 0o111, 0o444, 0o555]))
     return Try(number, words, environment, streams, own_python, folder)
 

@@ -51,6 +51,8 @@ def _make(kind: Kind, folder: Path, in_cache: bool) -> Path:
     api.convert(source, folder / "done.gguf", jobs=1, **kind.choices)
     api.convert(source, folder / "q.gguf", jobs=1, type="q8_0")
     _write_importance(folder)
+    (folder / "types.txt").write_text("ffn_down=q5_1 attn_.*=q8_0\n")
+    (folder / "recipe.toml").write_text('base = "q4_k_m"\n[[tensors]]\ncomponents = ["ffn_down"]\ntype = "q8_0"\n')
     conversion = Conversion(source, kind.choices, {})
     for call in range(6, 66, 5):
         left = folder / f"{LEFT}{call}"

@@ -89,6 +89,8 @@ examples:
   deepgguf verify model.gguf DeepSeek-V3     every tensor and key against the checkpoint
   deepgguf verify model-00001-of-00009.gguf DeepSeek-V3 --json
   deepgguf verify model.gguf hf:deepseek-ai/DeepSeek-V3
+  deepgguf verify V3-Q4_K_M.gguf V3-BF16-00001-of-00030.gguf
+                                             what quantize, merge, split or patch made
   deepgguf verify --remake model.gguf DeepSeek-V3 --imatrix imatrix.gguf
                                              makes every piece anew and compares bytes
 """
@@ -275,7 +277,8 @@ def _add_verify(subparsers: Any) -> None:
     help = "Check a GGUF file, alone or against its source."
     parser = _command(subparsers, "verify", commands.verify, help, _VERIFY)
     parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any file of a split set")
-    parser.add_argument("source", metavar="SRC", nargs="?", help="the checkpoint that it was made from, wherever it is")
+    help = "the checkpoint or the GGUF file that it was made from, wherever it is"
+    parser.add_argument("source", metavar="SRC", nargs="?", help=help)
     parser.add_argument("--remake", action="store_true", help="make every piece anew from SRC, and compare bytes")
     _add_cache(parser)
     add_choices(parser, RunChoices, only=("jobs", "sha256"))

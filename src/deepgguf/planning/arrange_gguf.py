@@ -14,6 +14,9 @@ from deepgguf.planning.schema import Plan, PlannedFile
 from deepgguf.planning.sized_file import sized_file
 from deepgguf.planning.split import cut_file, tensor_groups
 
+JOINED = Value(ValueType.UINT16, 0)
+"""The number of files by which gguf-split marks what it has joined."""
+
 _MOST_TENSORS = 128
 
 
@@ -32,7 +35,7 @@ def plan_merge(source: GGUFSource, name: str) -> Plan:
             source.name, f"has no key {SPLIT_COUNT}, so it is no file of a split set", "it is whole already"
         )
     keys = {key: value for key, value in source.keys.items() if key not in (ALIGNMENT_KEY, SPLIT_COUNT)}
-    keys[SPLIT_COUNT] = Value(ValueType.UINT16, 0)  # by which gguf-split marks what it has joined
+    keys[SPLIT_COUNT] = JOINED
     return arranged(source, [_whole(source, keys, name)])
 
 

@@ -126,7 +126,7 @@ def _pre_tokenizer(source: GGUFSource) -> Iterator[Finding]:
         yield Finding("the file has no tokens, so no engine can read text for it", advice="convert the model again")
         return
     name = value.value if value else None
-    if name in KNOWN_NAMES and name != "default":
+    if isinstance(name, str) and name in KNOWN_NAMES and name != "default":
         return
     own = _PRE_OF.get(len(tokens.value))
     said = "is missing" if value is None else f"is {name!r}"
@@ -138,7 +138,7 @@ def _pre_tokenizer(source: GGUFSource) -> Iterator[Finding]:
 def _end_of_answers(source: GGUFSource) -> Iterator[Finding]:
     value, tokens = source.keys.get(_EOS), source.keys.get(_TOKENS)
     texts = tokens.value if tokens and isinstance(tokens.value, list) else []
-    if value is not None and isinstance(value.value, int) and value.value < len(texts):
+    if value is not None and isinstance(value.value, int) and 0 <= value.value < len(texts):
         return
     said = "is missing" if value is None else f"is {value.value}, and there are {len(texts):,} tokens"
     mend = {"override_kv": (f"{_EOS}=int:{texts.index(_END)}",)} if _END in texts else {}

@@ -12,7 +12,6 @@ from deepgguf.formats.gguf.types import Value, ValueType
 _CHOICE = "`override_kv`"
 _LONGEST = 127  # bytes of a key, and of a text (llama.h, llama_model_kv_override)
 _FORM = "write for instance general.name=str:Mine"
-# What the layout of the file, and the names of its other keys, follow.
 _FIXED = ("general.architecture", "general.alignment", "split.")
 
 _WHOLE = "a whole number"
@@ -45,7 +44,7 @@ def parse_override(option: str) -> KeyOverride:
     if type not in _PARSERS:
         raise UsageError(_CHOICE, f"{key}: {type!r} is not a type", f"choose from {', '.join(_PARSERS)}")
     parse, wanted = _PARSERS[type]
-    if key.startswith(_FIXED):
+    if is_fixed(key):
         raise UsageError(_CHOICE, f"{key} cannot be set: the file's layout follows it", "leave it out")
     if len(key.encode(errors="replace")) > _LONGEST or not key.isprintable():
         raise UsageError(_CHOICE, f"{key!r} is not a key of at most {_LONGEST} printable bytes", _FORM)
@@ -54,6 +53,11 @@ def parse_override(option: str) -> KeyOverride:
     except (ValueError, KeyError):
         raise UsageError(_CHOICE, f"{key}: {text!r} is not {wanted}", _FORM) from None
     return KeyOverride(key, value, negative=type == "int" and text.strip().startswith("-") and value.value != 0)
+
+
+def is_fixed(key: str) -> bool:
+    """Whether the layout of the file, or the names of other keys, follow from the key."""
+    return key.startswith(_FIXED)
 
 
 def parse_overrides(options: str | Sequence[str]) -> tuple[KeyOverride, ...]:

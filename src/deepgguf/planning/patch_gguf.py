@@ -10,13 +10,14 @@ from deepgguf.encodings import PLAIN
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.encode import encode_header, lay_out
 from deepgguf.formats.gguf.split_set import LAYOUT_KEYS
-from deepgguf.formats.gguf.types import GGMLType, TensorInfo, Value, ValueType
+from deepgguf.formats.gguf.types import ALIGNMENT, GGMLType, TensorInfo, Value, ValueType
 from deepgguf.models import find_family
 from deepgguf.models.family import KeyFacts
 from deepgguf.models.match import Matched, Model
 from deepgguf.planning.arrange_gguf import arranged
 from deepgguf.planning.carried import carried, stored_type, written_shape
 from deepgguf.planning.chat import with_what_it_lacks
+from deepgguf.planning.key_overrides import is_fixed
 from deepgguf.planning.options import Options
 from deepgguf.planning.quantize_gguf import engine_of
 from deepgguf.planning.schema import Plan, PlannedTensor
@@ -27,6 +28,9 @@ from deepgguf.tensors.view import View
 
 ROOM = "deep.room"
 """A key that fills what a header has left, so that the data stay where they are."""
+
+PATCH = "patch"
+"""What the manifest of a file with other keys calls its type."""
 
 _ROOM_BYTES = 8 + len(ROOM) + 4 + 8  # of the key with an empty text
 _KV_B = ".attn_kv_b.weight"
@@ -54,7 +58,8 @@ def plan_patch(source: GGUFSource, patch: Patch, name: str) -> Plan:
     infos = iter(lay_out((made.name, made.type, made.shape) for group in groups for made in group))
     placed = [tuple(_placed(next(infos), made) for made in group) for group in groups]
     whole = sized_file(name, "text", keys, tuple(tensor for group in placed for tensor in group))
-    return arranged(source, cut_file(whole, placed) if len(placed) > 1 else [whole])
+    plan = arranged(source, cut_file(whole, placed) if len(placed) > 1 else [whole])
+    return msgspec.structs.replace(plan, type=PATCH)
 
 
 def header_in_place(source: GGUFSource, patch: Patch) -> bytes:
@@ -62,6 +67,11 @@ def header_in_place(source: GGUFSource, patch: Patch) -> bytes:
     if patch.split_kv_b:
         raise UsageError("`split_kv_b`", "moves weights, which cannot be done in place", "give a new file as `output`")
     header = source.headers[0]
+    if header.alignment != ALIGNMENT:
+        found = (
+            f"its data are aligned to {header.alignment} bytes, and a header that is changed in place to {ALIGNMENT}"
+        )
+        raise UsageError(source.name, found, "give a new file as `output`")
     keys = {key: value for key, value in patched_keys(source, patch).items() if key != ROOM}
     made = encode_header(keys, header.tensors)
     room = header.data_offset - len(made)
@@ -78,6 +88,8 @@ def patched_keys(source: GGUFSource, patch: Patch) -> dict[str, Value]:
     missing = [key for key in patch.removed if key not in source.keys]
     if missing:
         raise UsageError("`remove_key`", f"the file has no key {missing[0]}", "look at its keys with `inspect`")
+    if fixed := next(filter(is_fixed, patch.removed), None):
+        raise UsageError("`remove_key`", f"{fixed} cannot be removed: the file's layout follows it", "leave it out")
     keys = {key: value for key, value in source.keys.items() if key not in patch.removed} | dict(patch.set)
     if patch.split_kv_b:
         keys |= _split_keys(keys)
@@ -194,6 +206,10 @@ def _halves(tensor: SourceTensor, sizes: _Sizes) -> Sequence[_Made]:
         found = f"has the shape {list(tensor.shape)}, and the keys say {list(expected)}"
         raise UsageError(f"tensor {tensor.name}", found, "convert the model again")
     type, stem = stored_type(tensor), tensor.name.removesuffix("kv_b.weight")
+    if type is GGMLType.I32:
+        raise UsageError(
+            f"tensor {tensor.name}", "holds numbers (I32), which are no weights", "convert the model again"
+        )
     exact = type if type in PLAIN else GGMLType.F32
     keys = View.of_heads(tensor.shape, sizes.heads, 0, nope, transposed=True)
     values = View.of_heads(tensor.shape, sizes.heads, nope, nope + sizes.value)

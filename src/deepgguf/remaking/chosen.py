@@ -14,12 +14,13 @@ from deepgguf.files.files import FileFacts, Files
 from deepgguf.formats.gguf.types import FileType, GGMLType, GGUFHeader, Value, ValueType
 from deepgguf.planning.options import TYPES, Options
 from deepgguf.recipes.patterns import TypePattern
-from deepgguf.verification.counterparts import Layout
+from deepgguf.tensors.view import Shape
 
 IMPORTANCE_KEYS = "quantize.imatrix."
 MATRIX_NAME = f"{IMPORTANCE_KEYS}file"
 ENTRIES_COUNT = f"{IMPORTANCE_KEYS}entries_count"
 
+FILE_TYPE = "general.file_type"
 _MTP_KEY = ".nextn_predict_layers"
 
 # Choices of single tensors' types.
@@ -27,16 +28,16 @@ _OF_TENSORS = ("tensor_types", "output_tensor_type", "token_embedding_type")
 
 
 def possible_choices(
-    headers: Sequence[GGUFHeader], layout: Layout, told: str, given: Mapping[str, Any], files: Files
+    headers: Sequence[GGUFHeader], shapes: Mapping[str, Shape], told: str, given: Mapping[str, Any], files: Files
 ) -> Iterator[Options]:
     """The choices by which the files may have been made, in the order in which they are believed.
 
-    `given` has the parsed choices of the caller, `told` the type that the manifest names.
+    `given` has the parsed choices of the caller, `told` the type that the manifest names; `shapes` are those that all
+    tensors must have.
     """
-    importance = given.get("imatrix") or _stand_in(headers, layout, files)
+    importance = given.get("imatrix") or _stand_in(headers, shapes, files)
     for type in [given["type"]] if "type" in given else _types(headers, told):
-        fixed = {"target": layout.name, "only": layout.kind, "type": type}
-        options = Options(**{"imatrix": importance, **given, **fixed})
+        options = Options(**{"imatrix": importance, **given, "type": type})
         yield options if "type" in given else options.of_type(type)
 
 
@@ -75,7 +76,7 @@ def names_importance(headers: Sequence[GGUFHeader]) -> bool:
 
 
 def _types(headers: Sequence[GGUFHeader], told: str) -> list[str]:
-    value = headers[0].keys.get("general.file_type")
+    value = headers[0].keys.get(FILE_TYPE)
     by_number = {int(number): number.name.lower() for number in FileType}
     said = by_number.get(value.value, "") if value and isinstance(value.value, int) else ""
     if PLAIN.issuperset(types_of(headers).values()):
@@ -84,12 +85,11 @@ def _types(headers: Sequence[GGUFHeader], told: str) -> list[str]:
     return list(dict.fromkeys([*believed, *TYPES]))
 
 
-def _stand_in(headers: Sequence[GGUFHeader], layout: Layout, files: Files) -> ImportanceMatrix | None:
+def _stand_in(headers: Sequence[GGUFHeader], shapes: Mapping[str, Shape], files: Files) -> ImportanceMatrix | None:
     """A matrix without values that has data for every tensor, for files that name one that is not at hand."""
     if not names_importance(headers):
         return None
     keys = headers[0].keys
-    shapes = {name: row.output_shape(output) for name, (row, _, output) in layout.outputs.items()}
     sizes = {name: math.prod(shape[:-2]) * shape[-1] for name, shape in shapes.items()}
     entries = {name: ImportanceEntry(name, 0, size, (1,)) for name, size in sizes.items()}
     name, dataset = (_text(keys.get(f"{IMPORTANCE_KEYS}{what}")) for what in ("file", "dataset"))

@@ -69,7 +69,9 @@ def refuse_manifest(job: FileJob, *, overwrite: bool) -> None:
 def _refuse_inputs(plan: Plan, jobs: Sequence[FileJob]) -> None:
     """UsageError if a file that the run writes, replaces or removes is one that it reads, by whatever name."""
     names = {source.name for source in plan.sources}
-    names |= {name for name in plan.source.names() if ".gguf" not in name}  # no GGUF, or what is beside one, is read
+    if not plan.source.connections:  # nothing that a network brings is written over here
+        # No other GGUF, or what is beside one, is read.
+        names |= {name for name in plan.source.names() if ".gguf" not in name}
     read = [(plan.source, name) for name in names]
     if plan.importance:
         read.append((plan.importance.files, plan.importance.file.name))

@@ -27,6 +27,8 @@ def render(report: Verification) -> RenderableType:
             lines.append(Text(_equal(source.equality)))
         if source.chosen:
             lines.append(Text(f"{counted(source.chosen, 'tensor')} of another type than in {source.type}"))
+        if source.patched:
+            lines.append(Text(f"patched: {printable(', '.join(source.patched), 1000)}"))
         lines += [
             Text(f"dropped, as expected: {counted(count, 'tensor')}, {why}") for why, count in source.dropped.items()
         ]

@@ -11,7 +11,7 @@ from deepgguf.models.family import AnyTarget
 from deepgguf.models.match import Matched, Model
 from deepgguf.models.table import Output, Row
 from deepgguf.tensors.source_tensor import SourceTensor
-from deepgguf.tensors.view import View
+from deepgguf.tensors.view import Shape, View
 from deepgguf.verification.report import Difference
 
 
@@ -28,6 +28,16 @@ class Counterpart(msgspec.Struct, frozen=True):
     direct: bool = False
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """What a tensor is made of: its shape, what `view` takes of each of its `sources`; what the source calls it."""
+
+    shape: Shape
+    view: View
+    sources: tuple[SourceTensor, ...]
+    called: str
+    direct: bool = False
+
+
 class Layout(msgspec.Struct, frozen=True):
     """The target that a file was made for, by name and itself, which file of its set it is, and what it can hold."""
 
@@ -35,6 +45,13 @@ class Layout(msgspec.Struct, frozen=True):
     target: AnyTarget
     kind: FileKind
     outputs: Mapping[str, tuple[Row, tuple[SourceTensor, ...], Output]]
+
+    def origins(self) -> dict[str, Origin]:
+        """What its tensors are made of, by name."""
+        return {
+            name: Origin(row.output_shape(output), output.view, sources, row.source, self.target.direct)
+            for name, (row, sources, output) in self.outputs.items()
+        }
 
 
 def find_layout(headers: Sequence[GGUFHeader], model: Model, target: str | None = None) -> Layout | None:
@@ -54,7 +71,7 @@ def find_layout(headers: Sequence[GGUFHeader], model: Model, target: str | None 
 
 
 def pair_up(
-    headers: Sequence[GGUFHeader], layout: Layout, types: Mapping[str, GGMLType]
+    headers: Sequence[GGUFHeader], origins: Mapping[str, Origin], types: Mapping[str, GGMLType]
 ) -> tuple[list[Counterpart], list[Difference]]:
     """Maps every tensor of the files back to the source: what can be compared, and what is wrong already.
 
@@ -64,13 +81,13 @@ def pair_up(
     differences: list[Difference] = []
     for number, header in enumerate(headers):
         for tensor in header.tensors:
-            pair = _counterpart(number, tensor, layout, types)
+            pair = _counterpart(number, tensor, origins, types)
             if isinstance(pair, Difference):
                 differences.append(pair)
             else:
                 pairs.append(pair)
     names = {tensor.name for header in headers for tensor in header.tensors}
-    return pairs, [*differences, *_missing(layout, names)]
+    return pairs, [*differences, *_missing(origins, names)]
 
 
 def _outputs(
@@ -85,21 +102,20 @@ def _outputs(
 
 
 def _counterpart(
-    file: int, tensor: TensorInfo, layout: Layout, types: Mapping[str, GGMLType]
+    file: int, tensor: TensorInfo, origins: Mapping[str, Origin], types: Mapping[str, GGMLType]
 ) -> Counterpart | Difference:
     where = f"tensor {printable(tensor.name)}"
-    if tensor.name not in layout.outputs:
+    if tensor.name not in origins:
         return Difference(where, "is extra: nothing in the source becomes a tensor of this name")
-    row, sources, output = layout.outputs[tensor.name]
-    shape, type = row.output_shape(output), types[tensor.name]
-    if tensor.shape != shape:
-        return Difference(where, "the shape, row-major", f"{list(shape)}", f"{list(tensor.shape)}")
+    origin, type = origins[tensor.name], types[tensor.name]
+    if tensor.shape != origin.shape:
+        return Difference(where, "the shape, row-major", f"{list(origin.shape)}", f"{list(tensor.shape)}")
     if tensor.type is not type:
         return Difference(where, "the type", type.name, tensor.type.name)
-    return Counterpart(file, tensor, output.view, sources, layout.target.direct)
+    return Counterpart(file, tensor, origin.view, origin.sources, origin.direct)
 
 
-def _missing(layout: Layout, names: set[str]) -> Iterator[Difference]:
-    for name, (row, _, _) in layout.outputs.items():
+def _missing(origins: Mapping[str, Origin], names: set[str]) -> Iterator[Difference]:
+    for name, origin in origins.items():
         if name not in names:
-            yield Difference(f"tensor {printable(name)}", f"is missing: it would be made of {printable(row.source)}")
+            yield Difference(f"tensor {printable(name)}", f"is missing: it would be made of {printable(origin.called)}")

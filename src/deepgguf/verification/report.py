@@ -46,7 +46,8 @@ class SourceCheck(msgspec.Struct, frozen=True):
 
     `target` and `type` are the choices by which the file was made, as far as it tells; `chosen` is the number of
     tensors whose type is not that of the mixture `type`, as a user may choose. `remade` is the number of tensors that
-    were made anew and compared byte by byte. `equality` is counted in files of the type "source" only.
+    were made anew and compared byte by byte; `patched` are the keys that a patch has set or removed. `equality` is
+    counted in files of the type "source" only.
     """
 
     source: str
@@ -58,6 +59,7 @@ class SourceCheck(msgspec.Struct, frozen=True):
     type: str = ""
     chosen: int = 0
     remade: int = 0
+    patched: tuple[str, ...] = ()
     equality: Equality | None = None
 
 

@@ -1,6 +1,5 @@
-"""A file or split set against the checkpoint that it was made from."""
+"""A file or split set against the checkpoint, or the GGUF file, that it was made from."""
 
-from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from contextlib import closing
 
@@ -8,15 +7,12 @@ import msgspec
 import numpy as np
 
 from deepgguf.checkpoint.importance import ImportanceFile
-from deepgguf.checkpoint.nested_config import language_part
 from deepgguf.checkpoint.tied_head import HEAD, head_differs
 from deepgguf.encodings import encoding_of
 from deepgguf.encodings.encoding import Bytes, Stored
 from deepgguf.executors.buffers import Buffers
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.files.files import FileFacts, Files
-from deepgguf.formats.gguf.types import GGUFHeader
-from deepgguf.models.family import AnyFamily
 from deepgguf.verification.compare_headers import header_against_plan
 from deepgguf.verification.compare_slices import compare_slice
 from deepgguf.verification.counterparts import Counterpart, pair_up
@@ -42,17 +38,16 @@ _ANOTHER_HEAD = Difference(
 def check_source(
     checked: Sequence[CheckedFile], expected: Expected, executor: Executor, progress: Progress
 ) -> tuple[SourceCheck, list[Difference]]:
-    """Compares keys, tensors and weights. CheckpointError if the checkpoint changes meanwhile."""
-    checkpoint, model, headers = expected.checkpoint, expected.model, [file.header for file in checked]
-    if expected.layout is None:
-        return SourceCheck(checkpoint.name, 0, 0, 0, {}), [_another_model(headers[0], model.family)]
+    """Compares keys, tensors and weights. CheckpointError if the source changes meanwhile."""
+    source, headers = expected.source, [file.header for file in checked]
+    if expected.other_model:
+        return SourceCheck(source.name, 0, 0, 0, {}), [expected.other_model]
     types = {tensor.name: tensor.type for file in expected.files for tensor in file.tensors}
-    pairs, differences = pair_up(headers, expected.layout, types)
+    pairs, differences = pair_up(headers, expected.origins, types)
     differences = [*header_against_plan(checked, expected.files), *differences]
-    files, sources = checkpoint.files, checkpoint.shards.files
-    with files:
+    with source.files:
         opened, counts = tuple(file.data for file in checked), expected.type == "source"
-        comparer = _Comparer(opened, files, sources, expected.importance_file, Buffers(), counts)
+        comparer = _Comparer(opened, source.files, source.numbered, expected.importance_file, Buffers(), counts)
         tasks = (
             batch
             for number, pair in enumerate(pairs)
@@ -62,21 +57,20 @@ def check_source(
         )
         found, equal = _weight_differences(comparer, pairs, tasks, expected.importance, executor, progress)
         differences += found
-        tied = language_part(checkpoint.config).get("tie_word_embeddings") is True
-        if tied and head_differs(checkpoint.tensors, files.by_number(sources), whole=True):
+        if head_differs(source.tied, source.files.by_number(source.numbered), whole=True):
             differences.append(_ANOTHER_HEAD)
-        files.check_unchanged(sources)
+        source.files.check_unchanged(source.numbered)
     exact = sum(_is_compared_exactly(pair) for pair in pairs)
-    keys, dropped = sum(len(header.keys) for header in headers), dict(Counter(model.matched.left_out.values()))
     return SourceCheck(
-        source=checkpoint.name,
+        source=source.name,
         exact=exact,
         bounded=len(pairs) - exact,
-        keys=keys,
-        dropped=dropped,
-        target=expected.layout.name,
+        keys=sum(len(header.keys) for header in headers),
+        dropped=dict(expected.dropped),
+        target=expected.target,
         type=expected.type,
         chosen=expected.chosen,
+        patched=expected.patched,
         equality=equal if counts else None,
     ), differences
 
@@ -87,13 +81,6 @@ def _is_compared_exactly(pair: Counterpart) -> bool:
     if type in BIT_TYPES or pair.view.transposed:
         return type in BIT_TYPES
     return all(encoding_of(type).repacks(form, exact=False) for form in {s.encoding for s in pair.sources})
-
-
-def _another_model(header: GGUFHeader, family: AnyFamily) -> Difference:
-    value = header.keys.get("general.architecture")
-    known = {file.architecture for target in family.targets.values() for file in target.files.values()}
-    text, expected = f"the source is a {family.name}", " or ".join(sorted(known))
-    return Difference("key general.architecture", text, expected, repr(value.value) if value else "no such key")
 
 
 def _weight_differences(
