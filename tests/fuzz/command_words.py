@@ -13,7 +13,7 @@ WHAT: Mapping[str, Sequence[str]] = {
     "--drop": ["layers.3", "layers.3.embed_tokens", "lm_head", "none"],
     "--split-max-size": ["40K", "100000", "1M", "48G"],
     "--split-max-tensors": ["1", "5", "12", "1000"],
-    "--part": ["1", "2", "3"],
+    "--part": ["1", "2", "3", "1/2", "2/3"],
     "--imatrix": ["imatrix.gguf", "imatrix.dat"],
     "--tensor-type": ["attn_kv_b=q8_0", "ffn_.*=q4_0", "blk.[0-9].*=f16", "output=bf16"],
     "--output-tensor-type": ["q8_0", "f16", "q6_k"],
