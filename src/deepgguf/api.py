@@ -565,6 +565,21 @@ def compare(
         return with_remade(report, again.plan, headers, executor, progress)
 
 
+@checked
+def check_parts(path: StrPath) -> None:
+    """Whether tasks that shared a split set (`part="I/N"`) have made all of it; `path` is any of its files.
+
+    Raises VerificationError that says which files are missing, or have no manifest, and how to make them; and if they
+    are not of one version of deepgguf and of the source. UsageError if no file of a set has such a name. What is in
+    the files is for `verify`.
+    """
+    from deepgguf.verification.parts import check_set
+
+    if is_address(path):
+        raise UsageError(os.fspath(path), "only files of this machine are looked at", "download the set first")
+    check_set(Path(path))
+
+
 def _opened(source: Source, cache: StrPath | None) -> Files:
     """The source's files, which keep what is read in the folder `cache` if there is one."""
     files = find_files(source)

@@ -36,7 +36,7 @@ FLAGS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "convert": {**WHAT, **HOW},
     "plan": WHAT,
     "inspect": {"--tensors": [], "--json": []},
-    "verify": {"--jobs": WHAT["--jobs"], "--sha256": [], "--json": []},
+    "verify": {"--jobs": WHAT["--jobs"], "--sha256": [], "--parts": [], "--json": []},
     "sample": {
         "--size": ["sample", "bench", "full"],
         "--shards": ["1", "2", "7"],
