@@ -15,6 +15,7 @@ from deepgguf.run.disk import Disk
 from deepgguf.run.one_by_one import execute_one_by_one
 from deepgguf.run.result import Report
 from deepgguf.run.settings import Settings
+from web_server import MODEL, speak_for_the_hub, web_of
 
 CHOICES = {"type": "q8_0", "target": "llama.cpp", "split_max_tensors": 7}
 FILES = 5
@@ -129,6 +130,20 @@ def test_a_share_that_nothing_belongs_to_is_refused(source, part, message):
     with pytest.raises(UsageError) as error:
         api.plan(source, part=part, **CHOICES)
     assert str(error.value) == message
+
+
+def test_tasks_that_read_from_the_hub_may_share_a_cache(source, whole, tmp_path, monkeypatch):
+    def make(part: str) -> Report:
+        return api.convert(f"hf:{MODEL}", out / "model.gguf", part=part, cache=tmp_path / "cache", **CHOICES)
+
+    out = tmp_path / "out"
+    out.mkdir()
+    with web_of(source) as web, ThreadPoolExecutor(3) as pool:
+        speak_for_the_hub(monkeypatch, web, tmp_path / "none")
+        assert sum(len(report.files) for report in pool.map(make, ["1/3", "2/3", "3/3"])) == FILES
+    made = files_in(out)
+    weights_only = [name for name in whole if name.endswith(".gguf") and "-00001-" not in name]  # the first has keys
+    assert [made[name] for name in weights_only] == [whole[name] for name in weights_only]
 
 
 def test_a_gguf_file_is_quantized_by_tasks_too(source, tmp_path):
