@@ -12,6 +12,7 @@
     plan(source, ...).to_ollama(name)  makes a model of it that `ollama run` starts
     import_to_ollama(files, name)      the same of GGUF files that are there
     compare(path, source)         the same, but returns all differences
+    check_parts(path)             whether tasks that shared a split set have made all of it
     sample(kind, folder, ...)     a small checkpoint with real structure and made-up weights
 
 `Choices` and `RunChoices` are what `plan`, `convert` and `Plan.run` take. Every error is a `DeepggufError` whose text
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from deepgguf.api import (
         Patched,
         Plan,
+        check_parts,
         compare,
         convert,
         doctor,
@@ -89,14 +91,14 @@ __all__ = [
     "PatchingChoices", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor", "QuantizationChoices", "QuantizeChoices",
     "Report", "RunChoices", "S3Address", "SampleSummary", "SourceCheck", "Squares", "TensorDescription",
     "TensorResult", "Threads", "TypeDescription", "UsageError", "Verification", "VerificationError", "VerifiedFile",
-    "__version__", "compare", "convert", "doctor", "import_to_ollama", "inspect", "merge", "patch", "plan",
-    "plan_every_type", "plan_quantize", "quantize", "sample", "split", "undo_patch", "verify",
+    "__version__", "check_parts", "compare", "convert", "doctor", "import_to_ollama", "inspect", "merge", "patch",
+    "plan", "plan_every_type", "plan_quantize", "quantize", "sample", "split", "undo_patch", "verify",
 ]  # fmt: skip
 
 # Imported when first used: `import deepgguf` costs nothing.
 _HOMES = {
-    "deepgguf.api": "Patched Plan compare convert doctor import_to_ollama inspect merge patch plan plan_every_type"
-    " plan_quantize quantize sample split undo_patch verify",
+    "deepgguf.api": "Patched Plan check_parts compare convert doctor import_to_ollama inspect merge patch plan"
+    " plan_every_type plan_quantize quantize sample split undo_patch verify",
     "deepgguf.choices": "Choices ConversionChoices PatchChoices PatchingChoices QuantizationChoices QuantizeChoices"
     " RunChoices",
     "deepgguf.errors": "ChangedError CheckpointError DeepggufError GGUFError NonFiniteError OutputError UsageError"

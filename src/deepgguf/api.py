@@ -46,6 +46,7 @@ from deepgguf.planning.parse_patch import parse_patch
 from deepgguf.planning.patch_gguf import header_in_place, plan_patch
 from deepgguf.planning.quantize_gguf import plan_gguf, stem_of
 from deepgguf.planning.schema import Plan as PlannedConversion
+from deepgguf.planning.split import files_of_part, is_share
 from deepgguf.planning.totals import PlanTotals, totals
 from deepgguf.recipes.choice import UnfitError
 from deepgguf.recipes.recipe import NEED_IMPORTANCE
@@ -53,6 +54,7 @@ from deepgguf.recipes.recipe_file import spell_recipe
 from deepgguf.run.address import Place, parse_output
 from deepgguf.run.execute import execute
 from deepgguf.run.header_in_place import replace_header, undo_header
+from deepgguf.run.one_by_one import execute_one_by_one
 from deepgguf.run.result import Report
 from deepgguf.run.settings import Settings
 
@@ -71,11 +73,12 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
 
     `folder` is where the files go, a path or an address in S3. A plan can be pickled and run elsewhere, where its
     source can be read. `recipe_text` is the recipe file of types that a budget chose, which `run` writes beside the
-    files.
+    files. `one_by_one` is for tasks that share a set (`part="I/N"`): each file is complete before the next is begun.
     """
 
     folder: Place
     recipe_text: str = ""
+    one_by_one: bool = False
 
     @checked
     def run(
@@ -91,7 +94,8 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         """
         settings, executor = self._settings(executor, choices)
         keep_recipe = self._recipe(settings)
-        return keep_recipe(execute(self, settings, executor, progress=progress or _no_progress))
+        carry_out = execute_one_by_one if self.one_by_one else execute
+        return keep_recipe(carry_out(self, settings, executor, progress=progress or _no_progress))
 
     @checked
     def to_ollama(
@@ -205,13 +209,13 @@ def plan(
             fitted = fit(checkpoint, options, parse_size(chosen["budget"], "budget"), executor or _all_processors())
             options, recipe = fitted.options, spell_recipe(fitted.recipe)
         made = build_plan(checkpoint, options)
-    if chosen["part"] is not None:
-        made = _one_part(made, chosen["part"])
+    made = _part(made, chosen["part"])
     if recipe and chosen["write_recipe"] is not None:
         if is_free(Path(chosen["write_recipe"]), recipe):
             write_recipe(Path(chosen["write_recipe"]), recipe)
         recipe = ""
-    return Plan(**msgspec.structs.asdict(made), folder=folder, recipe_text=recipe)
+    one_by_one = is_share(chosen["part"])
+    return Plan(**msgspec.structs.asdict(made), folder=folder, recipe_text=recipe, one_by_one=one_by_one)
 
 
 @checked
@@ -278,8 +282,9 @@ def plan_quantize(source: StrPath, output: StrPath | None = None, **choices: Unp
             raise UsageError(f"`{name}`", "has no meaning for a GGUF file as the source", "leave it out")
     options = parse_options(chosen, _file_name(output))
     with _gguf(source) as found:
-        made = plan_gguf(found, options, choices.get("target"))
-    return Plan(**msgspec.structs.asdict(made), folder=output_folder(output))
+        made = _part(plan_gguf(found, options, choices.get("target")), chosen["part"])
+    folder, one_by_one = output_folder(output), is_share(chosen["part"])
+    return Plan(**msgspec.structs.asdict(made), folder=folder, one_by_one=one_by_one)
 
 
 @checked
@@ -597,6 +602,21 @@ def _planned_again(
         yield plan_again(headers, read_checkpoint(files, _readers(files) or _all_processors()), given)
 
 
+@checked
+def check_parts(path: StrPath) -> None:
+    """Whether tasks that shared a split set (`part="I/N"`) have made all of it; `path` is any of its files.
+
+    Raises VerificationError that says which files are missing, or have no manifest, and how to make them; and if they
+    are not of one version of deepgguf and of the source. UsageError if no file of a set has such a name. What is in
+    the files is for `verify`.
+    """
+    from deepgguf.verification.parts import check_set
+
+    if is_address(path):
+        raise UsageError(os.fspath(path), "only files of this machine are looked at", "download the set first")
+    check_set(Path(path))
+
+
 def _opened(source: Source, cache: StrPath | None) -> Files:
     """The source's files, which keep what is read in the folder `cache` if there is one."""
     files = find_files(source)
@@ -696,10 +716,8 @@ def run_settings(folder: Place, **choices: Unpack[RunChoices]) -> tuple[Settings
     return Settings(folder=folder, left_part=left_part, **chosen), Threads(jobs or available_processors())
 
 
-def _one_part(made: PlannedConversion, part: int) -> PlannedConversion:
-    if part > len(made.files):
-        raise UsageError("`part`", f"{part}, but the number of files is {len(made.files)}", "give one from 1 to that")
-    return msgspec.structs.replace(made, files=(made.files[part - 1],))
+def _part(made: PlannedConversion, part: int | str | None) -> PlannedConversion:
+    return made if part is None else msgspec.structs.replace(made, files=files_of_part(made.files, part))
 
 
 def _all_processors() -> Threads:

@@ -48,7 +48,9 @@ class Choices(TypedDict, total=False):
     the first regular expression that matches a tensor's name counts. Those of `tensor_type_file`, one or several to a
     line, come after them, then those of `recipe` (`deepgguf.recipes.recipe_file`), which names the type too. `like` is
     as a recipe of the types in another file; `budget` chooses types instead. `mtp` None is what the target's own
-    converter does. `drop` are regular expressions for names in the checkpoint. `include_weights` and `exclude_weights`
+    converter does. `drop` are regular expressions for names in the checkpoint. `part` is the number of a file, or "I/N"
+    for a task of N that share a split set (docs/cluster.md): its files are made one by one, those that are there and
+    complete are left, and what an interrupted run left is resumed. `include_weights` and `exclude_weights`
     are parts of tensors' names, `override_kv`
     "KEY=TYPE:VALUE" with int, float, bool or str as TYPE.
     """
@@ -67,7 +69,9 @@ class Choices(TypedDict, total=False):
     drop: Annotated[str | Sequence[str], Choice("leave out tensors of the checkpoint by name", "PATTERN", ())]
     split_max_size: Annotated[int | str | None, Choice("split into files of at most SIZE: 48G, 500M, …", "SIZE")]
     split_max_tensors: Annotated[int | None, Choice("split into files of at most N tensors", "N")]
-    part: Annotated[int | None, Choice("only file K of a split set, from 1", "K")]
+    part: Annotated[
+        int | str | None, Choice("only file K of a split set, from 1, or files I, I+N, I+2N … of it", "K|I/N")
+    ]
     imatrix: Annotated[StrPath | None, Choice("an importance matrix, GGUF or the older form, also hf:…", "FILE")]
     include_weights: Annotated[
         str | Sequence[str], Choice("use the importance matrix only for tensors with TEXT in their name", "TEXT", ())
@@ -159,9 +163,9 @@ CHOICES_OF_A_FILE = (
 
 
 CHOICES_OF_QUANTIZE = (
-    "type", "recipe", "target", "split_max_size", "split_max_tensors", "imatrix", "include_weights", "exclude_weights",
-    "tensor_types", "tensor_type_file", "output_tensor_type", "token_embedding_type", "pure", "leave_output_tensor",
-    "override_kv", "allow_requantize", "keep_split",
+    "type", "recipe", "target", "split_max_size", "split_max_tensors", "part", "imatrix", "include_weights",
+    "exclude_weights", "tensor_types", "tensor_type_file", "output_tensor_type", "token_embedding_type", "pure",
+    "leave_output_tensor", "override_kv", "allow_requantize", "keep_split",
 )  # fmt: skip
 """What may be chosen of a file that is made of a GGUF file; the rest is as its source has it."""
 

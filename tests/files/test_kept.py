@@ -83,6 +83,17 @@ def test_a_list_of_ranges_that_is_damaged_counts_for_nothing(web, tmp_path):
         assert files.read(files.facts(SHARD), 0, 300_000).tobytes() == LARGE
 
 
+def test_of_two_runs_with_one_cache_the_first_keeps_and_both_read_what_is_there(web, tmp_path):
+    with kept(tmp_path, web) as first, kept(tmp_path, web) as second:
+        reads = [(first, 0, 1000), (second, 1000, 1000), (first, 0, 300_000), (second, 5000, 10), (second, 1000, 500)]
+        for files, offset, nbytes in reads:
+            assert files.read(files.facts(SHARD), offset, nbytes).tobytes() == LARGE[offset : offset + nbytes]
+    web.log.clear()
+    with kept(tmp_path, web) as third:
+        assert third.read(third.facts(SHARD), 0, 300_000).tobytes() == LARGE
+    assert web.ranges() == []
+
+
 def test_another_version_of_a_file_is_kept_apart(web, tmp_path):
     for content in (LARGE, LARGE[::-1]):
         web.put(SHARD, content)

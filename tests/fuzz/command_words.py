@@ -51,7 +51,7 @@ WHAT: Mapping[str, Sequence[str]] = {
     "--mtp": ["keep", "drop", "only"],
     "--draft": [],
     "--drop": ["layers.3", "layers.3.embed_tokens", "lm_head", "none"],
-    "--part": ["1", "2", "3"],
+    "--part": ["1", "2", "3", "1/2", "2/3"],
     "--cache": ["cache", "done.gguf"],
 }
 HOW: Mapping[str, Sequence[str]] = {
@@ -83,7 +83,7 @@ FLAGS: Mapping[str, Mapping[str, Sequence[str]]] = {
     },
     "doctor": {"--json": []},
     "inspect": {"--tensors": [], "--json": []},
-    "verify": {**QUANTIZED, **CHAT, "--jobs": ["1", "2"], "--remake": [], "--sha256": [], "--json": []},
+    "verify": {**QUANTIZED, **CHAT, "--jobs": ["1", "2"], "--remake": [], "--parts": [], "--sha256": [], "--json": []},
     "sample": {
         "--size": ["sample", "bench", "full"],
         "--shards": ["1", "2", "7"],

@@ -82,6 +82,14 @@ def test_s3_gets_the_files_of_a_folder(cloud, source, local, prefix, choices):
     assert cloud.uploads(prefix) == []
 
 
+def test_tasks_that_share_a_set_send_each_file_once_however_often_they_run(cloud, source, local, proxy, prefix):
+    choices = {"split_max_tensors": 20}
+    for part in ("2/2", "1/2", "2/2", "1/2"):
+        deepgguf.convert(source, f"s3://{BUCKET}/{prefix}/model.gguf", part=part, **choices)
+    assert below(cloud, prefix) == local(**choices)
+    assert proxy.uploaded() == sum(len(data) for name, data in local(**choices).items() if name.endswith(".gguf"))
+
+
 def test_a_checkpoint_in_a_bucket_is_converted_into_a_bucket(cloud, source, local, prefix):
     address = cloud.put_folder(source, f"{prefix}-source")
     deepgguf.convert(address, f"s3://{BUCKET}/{prefix}/model.gguf", manifest=False)

@@ -38,5 +38,5 @@ def test_only_what_is_given_is_passed_on():
     options = parsed(
         "--type", "q8_0", "--part", "2", "--tensor-type", "a=q8_0", "--tensor-type", "b=f16", "--no-manifest"
     )
-    assert given(options, Choices) == {"type": "q8_0", "part": 2, "tensor_types": ["a=q8_0", "b=f16"]}
+    assert given(options, Choices) == {"type": "q8_0", "part": "2", "tensor_types": ["a=q8_0", "b=f16"]}
     assert given(options, RunChoices) == {"manifest": False}

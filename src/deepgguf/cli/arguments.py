@@ -18,6 +18,8 @@ examples:
   deepgguf convert DeepSeek-V3                           one file for Ollama, in this folder
   deepgguf convert DeepSeek-V3 -o /models/ --type q4_k_m quantized on the way, no intermediate file
   deepgguf convert DeepSeek-V3 --target llama.cpp --split-max-size 48G
+  deepgguf convert DeepSeek-V3 --target llama.cpp --split-max-size 48G --part 3/8
+                                                         task 3 of a job array of 8 (docs/cluster.md)
   deepgguf convert DeepSeek-OCR --target llama.cpp       writes the mmproj beside the model
   deepgguf convert DeepSeek-OCR --ollama ocr             straight into Ollama: then `ollama run ocr`
   deepgguf convert DeepSeek-OCR --print-modelfile        what Ollama would be told of the model
@@ -91,6 +93,8 @@ examples:
   deepgguf verify model.gguf hf:deepseek-ai/DeepSeek-V3
   deepgguf verify V3-Q4_K_M.gguf V3-BF16-00001-of-00030.gguf
                                              what quantize, merge, split or patch made
+  deepgguf verify --parts model-00001-of-00009.gguf
+                                             after a job array (docs/cluster.md)
   deepgguf verify --remake model.gguf DeepSeek-V3 --imatrix imatrix.gguf
                                              makes every piece anew and compares bytes
 """
@@ -279,6 +283,7 @@ def _add_verify(subparsers: Any) -> None:
     parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any file of a split set")
     help = "the checkpoint or the GGUF file that it was made from, wherever it is"
     parser.add_argument("source", metavar="SRC", nargs="?", help=help)
+    parser.add_argument("--parts", action="store_true", help="first see whether all files of the set have been made")
     parser.add_argument("--remake", action="store_true", help="make every piece anew from SRC, and compare bytes")
     _add_cache(parser)
     add_choices(parser, RunChoices, only=("jobs", "sha256"))

@@ -152,6 +152,8 @@ def verify(options: argparse.Namespace) -> None:
     from deepgguf.verification.run import bytes_to_check
 
     choices = given(options, Choices) | given(options, RunChoices)
+    if options.parts:
+        api.check_parts(options.file)
     total = bytes_to_check(options.file, times=(options.source is not None) + options.remake)
     with progress_of(total, printable(Path(options.file).name)) as progress:
         how = {"remake": options.remake, "progress": progress, "cache": options.cache}

@@ -67,11 +67,16 @@ def read_manifest(path: Path) -> Manifest | None:
     return _of_this_version(_decoded(path, Manifest))
 
 
+def parse_manifest(data: bytes) -> Manifest | None:
+    """The manifest that `data` are; None if they are none in the form of this version."""
+    return _of_this_version(_parsed(data, Manifest))
+
+
 def plan_of_manifest(data: bytes) -> str | None:
     """The plan that a manifest of this version is of, "" for one of another; None for what is no manifest."""
     if _parsed(data, _OfAnyVersion) is None:
         return None
-    manifest = _of_this_version(_parsed(data, Manifest))
+    manifest = parse_manifest(data)
     return manifest.plan if manifest else ""
 
 

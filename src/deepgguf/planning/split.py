@@ -3,6 +3,7 @@
 The first file has all keys, every file the three split keys; tensors keep their order.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -13,6 +14,8 @@ from deepgguf.formats.gguf.split_set import SPLIT_COUNT, SPLIT_NUMBER, SPLIT_TEN
 from deepgguf.formats.gguf.types import Value, ValueType
 from deepgguf.planning.schema import PlannedFile, PlannedTensor
 from deepgguf.planning.sized_file import sized_file
+
+_PART = re.compile(r"([0-9]{1,19})(?:/([0-9]{1,19}))?")
 
 
 def split_file(file: PlannedFile, max_size: int | None, max_tensors: int | None) -> list[PlannedFile]:
@@ -49,6 +52,25 @@ def tensor_groups(
         group.append(tensor)
         size += nbytes
     yield tuple(group)
+
+
+def is_share(part: int | str | None) -> bool:
+    """Whether `part` is the share "I/N" of a task among N, not the number of one file."""
+    return isinstance(part, str) and "/" in part
+
+
+def files_of_part(files: Sequence[PlannedFile], part: int | str) -> tuple[PlannedFile, ...]:
+    """File number `part`, from 1; of "I/N" files I, I+N, I+2N and so on. UsageError if there is no such file."""
+    found = _PART.fullmatch(str(part))
+    if found is None:
+        raise UsageError("`part`", f"{part!r} is neither a number nor I/N", "give one such as 3, or 3/16")
+    first, tasks = int(found[1]), int(found[2] or len(files))
+    if found[2] and not 1 <= first <= tasks:
+        raise UsageError("`part`", f"{part}, and tasks are counted from 1 to N", "add 1 to what counts from 0")
+    if not 1 <= first <= len(files):
+        advice = "have no more tasks than files" if found[2] else "give one from 1 to that"
+        raise UsageError("`part`", f"{part}, but the number of files is {len(files)}", advice)
+    return tuple(files[first - 1 :: tasks])
 
 
 def _cut(file: PlannedFile, stem: str, index: int, count: int, tensors: tuple[PlannedTensor, ...]) -> PlannedFile:

@@ -121,6 +121,13 @@ class Destination(ABC):
         """
 
     @abstractmethod
+    def finished(self, number: int) -> Manifest | None:
+        """The manifest of file number `number` if that is there, complete, and of this plan, sources and version.
+
+        Its data are not read. None also if what an interrupted run left is beside it.
+        """
+
+    @abstractmethod
     def settle(self) -> None:
         """The names as they are now, on the medium."""
 

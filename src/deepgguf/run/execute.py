@@ -40,7 +40,7 @@ def execute(
     """
     started = time.monotonic()
     with ExitStack() as stack:
-        destination = stack.enter_context(closing(_destination(plan, settings, disk or Disk())))
+        destination = stack.enter_context(closing(destination_of(plan, settings, disk or Disk())))
         destination.check()
         stack.enter_context(plan.source)
         if plan.importance:
@@ -57,7 +57,8 @@ def execute(
     return Report(tuple(reports), seconds, written, resumed, traffic=plan.source.traffic)
 
 
-def _destination(plan: Plan, settings: Settings, disk: Disk) -> Destination:
+def destination_of(plan: Plan, settings: Settings, disk: Disk) -> Destination:
+    """Where the files of `plan` go; nothing is opened there yet."""
     if isinstance(settings.folder, S3Address):
         from deepgguf.run.s3.destination import S3Folder  # with what only it needs
 

@@ -17,7 +17,7 @@ from deepgguf.run.disk import Disk, must_be_at, must_be_ours
 from deepgguf.run.file_job import FileJob
 from deepgguf.run.following_hash import FollowingHash
 from deepgguf.run.journal import Finished, Journal, JournalHeader, foreign_journal, reopen_journal, start_journal
-from deepgguf.run.manifest import write_manifest
+from deepgguf.run.manifest import is_of, write_manifest
 from deepgguf.run.outputs import refuse_existing, refuse_manifest
 from deepgguf.run.part_file import PartFile, PartWriter, paddings, planned_header
 from deepgguf.run.result import Result
@@ -52,10 +52,7 @@ class FileRun(OutputRun):
     def recall(self, header: JournalHeader) -> bool:
         """Whether the file under the final name is the one of its manifest, and that is of this plan; as `resume`."""
         manifest = read_manifest(self.paths.manifest)
-        if manifest is None:
-            return False
-        sources = tuple((source.name, source.version) for source in manifest.sources)
-        if JournalHeader(manifest.plan, sources, manifest.version, source=header.source) != header:
+        if manifest is None or not is_of(manifest, header):
             return False
         for piece, nbytes in read_pieces(self.paths.final, self.numbering):
             self.tally.finish(piece)
@@ -251,7 +248,7 @@ class Opener:
         run = FileRun(self._disk, job, self._settings, None, journal)
         with ExitStack() as opened:
             opened.callback(run.close)
-            if not _has_name(job):
+            if not has_name(job):
                 return None
             if journal:
                 run.resume(claimed, self._executor, lambda nbytes: None)
@@ -279,7 +276,7 @@ def _own_journal(disk: Disk, job: FileJob) -> tuple[Journal | None, dict[int, Fi
     raise foreign_journal(path, found, job.header)
 
 
-def _has_name(job: FileJob) -> bool:
+def has_name(job: FileJob) -> bool:
     """Whether the final name holds a file of this size with this header and zeros between its tensors."""
     final, file = job.paths.final, job.file
     if not final.is_file() or final.stat().st_size != file.size:

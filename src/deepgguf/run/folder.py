@@ -2,11 +2,13 @@
 
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.executors.threads import Threads
+from deepgguf.formats.manifest import Manifest, read_manifest
 from deepgguf.planning.schema import Plan
 from deepgguf.run.destination import Destination
 from deepgguf.run.disk import Disk
 from deepgguf.run.file_job import jobs_of
-from deepgguf.run.file_run import FileRun, Opener
+from deepgguf.run.file_run import FileRun, Opener, has_name
+from deepgguf.run.manifest import is_of
 from deepgguf.run.outputs import check_outputs, resumes_named
 from deepgguf.run.settings import Settings
 
@@ -33,6 +35,14 @@ class Folder(Destination):
         if self._settings.sha256 and isinstance(executor, Threads):
             run.follow()
         return run
+
+    def finished(self, number: int) -> Manifest | None:
+        """See `Destination.finished`."""
+        job = self._jobs[number]
+        if any(map(self._disk.exists, job.paths.left)):
+            return None
+        manifest = read_manifest(job.paths.manifest)
+        return manifest if manifest and is_of(manifest, job.header) and has_name(job) else None
 
     def settle(self) -> None:
         """Syncs the folder."""

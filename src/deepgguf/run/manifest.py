@@ -11,6 +11,7 @@ from deepgguf.planning.numbering import Numbering, Place
 from deepgguf.planning.schema import Plan
 from deepgguf.run.disk import Disk
 from deepgguf.run.file_job import FileJob
+from deepgguf.run.journal import JournalHeader
 from deepgguf.run.paths import Paths
 from deepgguf.run.result import FileReport
 from deepgguf.run.torn import may_be_left_of
@@ -64,6 +65,12 @@ def make_manifest(plan: Plan, job: FileJob, header_digest: str, report: FileRepo
         piece_weights=plan.piece_weights,
         sha256=report.sha256,
     )
+
+
+def is_of(manifest: Manifest, header: JournalHeader) -> bool:
+    """Whether the manifest is one that a run whose journal has this `header` writes."""
+    sources = tuple((source.name, source.version) for source in manifest.sources)
+    return JournalHeader(manifest.plan, sources, manifest.version, source=header.source) == header
 
 
 def _tensor(numbering: Numbering, tensor: int, digest: str) -> ManifestTensor:

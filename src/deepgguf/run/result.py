@@ -42,12 +42,16 @@ class TensorResult(msgspec.Struct, frozen=True):
 
 
 class FileReport(msgspec.Struct, frozen=True):
-    """A finished file: its path or address, its tensors in file order, its SHA-256 if asked for."""
+    """A finished file: its path or address, its tensors in file order, its SHA-256 if asked for.
+
+    `found`: it was there before; then its manifest says the rest, but for what was counted.
+    """
 
     path: Place
     size: int
     tensors: tuple[TensorResult, ...]
     sha256: str = ""
+    found: bool = False
 
 
 class Report(msgspec.Struct, frozen=True):

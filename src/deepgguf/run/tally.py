@@ -20,6 +20,7 @@ class Tally:
     def __init__(self, numbering: Numbering, *, allow_nonfinite: bool) -> None:
         self._numbering, self._allow = numbering, allow_nonfinite
         tensors = range(len(numbering.cuts))
+        self._finished = bytearray(numbering.count)  # by piece: asked for twice for each, of which there are millions
         self._digests: list[dict[int, bytes]] = [{} for _ in tensors]
         self._counts = [Counts() for _ in tensors]
         self._squares: list[Squares | None] = [None for _ in tensors]
@@ -32,9 +33,7 @@ class Tally:
 
     def is_finished(self, number: int) -> bool:
         """Whether the piece is."""
-        tensor, nth = self._numbering.place(number)
-        # In this order: `_finish_tensor` has the result before it drops the digests.
-        return nth in self._digests[tensor] or tensor in self._results
+        return bool(self._finished[number])
 
     def finish(self, piece: Finished, squares: Squares | None = None) -> None:
         """Notes a finished piece.
@@ -43,8 +42,10 @@ class Tally:
         that overflowed.
         """
         tensor, nth = self._numbering.place(piece.number)
+        self._finished[piece.number] = True
         self._digests[tensor][nth] = piece.digest
-        self._counts[tensor] = self._counts[tensor].plus(piece.counts)
+        if any(piece.counts):
+            self._counts[tensor] = self._counts[tensor].plus(piece.counts)
         if squares:
             self._squares[tensor] = squares.plus(self._squares[tensor] or Squares())
         if len(self._digests[tensor]) == self._numbering.cuts[tensor].count:

@@ -26,6 +26,7 @@ def report_view(plan: Plan, report: Report, run: str | None) -> dict[str, object
             "path": str(file.path),
             "size": file.size,
             **({"sha256": file.sha256} if file.sha256 else {}),
+            **({"found": True} if file.found else {}),
             "tensors": [{"name": t.name, "xxh3_128": t.digest, **t.counts._asdict()} for t in file.tensors],
         }
         for file in report.files

@@ -32,7 +32,8 @@ def render(plan: Plan, folder: Place, report: Report, run: Sequence[str] = ()) -
 
     `run` are lines that say that otherwise than by the files.
     """
-    lines = [Text.assemble("wrote ", (printable(f.path), "bold"), f"  {f.size:,} bytes") for f in report.files]
+    did = {False: "wrote ", True: "there already: "}
+    lines = [Text.assemble(did[f.found], (printable(f.path), "bold"), f"  {f.size:,} bytes") for f in report.files]
     lines += [Text(f"wrote {printable(report.recipe)}  the types, for --recipe")] if report.recipe else []
     lines += [Text(f"sha256 {f.sha256}  {printable(f.path.name)}") for f in report.files if f.sha256]
     rate = report.written / max(report.seconds, 1e-9)

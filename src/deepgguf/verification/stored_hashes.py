@@ -22,7 +22,8 @@ _ADVICE = "convert again, or remove it to check the structure only"
 class StoredHashes(msgspec.Struct, frozen=True):
     """What is used of a `Manifest`; its other members may be those of an older version.
 
-    `target`, `type`, `source` and `sources` say what the file was made of and how; only other evidence proves it.
+    `target`, `type`, `source`, `sources` and deepgguf's `version` say what the file was made of and how; only other
+    evidence proves it.
     """
 
     size: int
@@ -34,6 +35,7 @@ class StoredHashes(msgspec.Struct, frozen=True):
     target: str = ""
     type: str = ""
     source: str = ""
+    version: str = ""
     sources: tuple[FileFacts, ...] = ()
 
 

@@ -3,8 +3,11 @@
 FOLDER/MODEL/snapshots/COMMIT/NAME is a symlink to FOLDER/MODEL/blobs/KEY when every byte of the file has been read.
 Until then the blob is called KEY.deepgguf, with holes where nothing was read, and KEY.deepgguf.ranges has a line
 "FIRST END" for what is there and on the medium.
+
+One run at a time keeps what it reads of a model; others read the files that are whole.
 """
 
+import fcntl
 import hashlib
 import os
 import threading
@@ -21,17 +24,18 @@ class Keeper:
     """Keeps the files of one checkpoint, from any thread; one whose version nobody can tell is not kept."""
 
     def __init__(self, folder: str, model: str, commit: str) -> None:
-        self._blobs = Path(folder, model, "blobs")
-        self._snapshot = Path(folder, model, "snapshots", commit)
+        self._model = Path(folder, model)
+        self._blobs, self._snapshot = self._model / "blobs", self._model / "snapshots" / commit
         self._lock = threading.Lock()
         self._kept: dict[FileFacts, _Kept] = {}
+        self._turn: int | None = None  # the folder, open and locked; -1 if another run has locked it
 
     def read(self, file: FileFacts, offset: int, view: memoryview) -> bool:
         """Fills `view` if all of it is kept; OutputError if it cannot be read."""
         return bool(file.version) and self._file(file).read(offset, view)
 
     def keep(self, file: FileFacts, offset: int, view: memoryview) -> None:
-        """Keeps these bytes; OutputError if they cannot be written."""
+        """Keeps these bytes, unless another run does; OutputError if they cannot be written."""
         if file.version:
             self._file(file).write(offset, view)
 
@@ -39,14 +43,39 @@ class Keeper:
         """Notes what was written since it was last noted."""
         with self._lock:
             kept, self._kept = list(self._kept.values()), {}
-        for file in kept:
-            file.close()
+        try:
+            for file in kept:
+                file.close()
+        finally:
+            turn, self._turn = self._turn, None
+            if turn is not None and turn >= 0:
+                os.close(turn)
 
     def _file(self, file: FileFacts) -> "_Kept":
         with self._lock:
+            if self._turn is None:
+                self._turn = _turn_at(self._model)
             if file not in self._kept:
-                self._kept[file] = _Kept(file, self._blobs / _key(file), self._snapshot / file.name)
+                blob, link = self._blobs / _key(file), self._snapshot / file.name
+                self._kept[file] = _Kept(file, blob, link, keeps=self._turn >= 0)
             return self._kept[file]
+
+
+def _turn_at(model: Path) -> int:
+    """The folder, opened and locked until it is closed where the file system has locks; -1 if another run has it."""
+    try:
+        model.mkdir(parents=True, exist_ok=True)
+        fd = os.open(model, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise OutputError(model, f"cannot be written: {error.strerror}", _ADVICE) from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return -1
+    except OSError:
+        pass
+    return fd
 
 
 def _key(file: FileFacts) -> str:
@@ -59,12 +88,13 @@ def _key(file: FileFacts) -> str:
 class _Kept:
     """One file: whole as `blob`, or with holes beside it."""
 
-    def __init__(self, file: FileFacts, blob: Path, link: Path) -> None:
-        self._file, self._blob, self._link = file, blob, link
+    def __init__(self, file: FileFacts, blob: Path, link: Path, *, keeps: bool) -> None:
+        self._file, self._blob, self._link, self._keeps = file, blob, link, keeps
         self._holed, self._noted = Path(f"{blob}.deepgguf"), Path(f"{blob}.deepgguf.ranges")
         self._lock = threading.Lock()
         self._whole = blob.is_file() and blob.stat().st_size == file.size
-        self._ranges = [] if self._whole else _joined(_read_ranges(self._noted, self._holed, file.size))
+        known = keeps and not self._whole
+        self._ranges = _joined(_read_ranges(self._noted, self._holed, file.size)) if known else []
         self._pending: list[tuple[int, int]] = []
 
     def read(self, offset: int, view: memoryview) -> bool:
@@ -81,7 +111,7 @@ class _Kept:
 
     def write(self, offset: int, view: memoryview) -> None:
         with self._lock:
-            if self._whole:
+            if self._whole or not self._keeps:
                 return
             try:
                 self._blob.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ ALIGNMENT_KEY = "general.alignment"
 LAYOUT_KEYS = (ALIGNMENT_KEY, SPLIT_NUMBER, SPLIT_COUNT, SPLIT_TENSORS)
 """What says how a file's bytes are laid out, and nothing of the model."""
 
-_NUMBERED = re.compile(r"-\d{5}-of-\d{5}$")
+_NUMBERED = re.compile(r"-\d{5}-of-(\d{5})$")
 _ADVICE = "fetch or split the set again"
 
 
@@ -33,6 +33,17 @@ def split_path(prefix: str, number: int, count: int) -> str:
 def unsplit_stem(name: str) -> str:
     """A file's name without its suffix, and without the number that `split_path` gives it."""
     return _NUMBERED.sub("", name.removesuffix(".gguf"))
+
+
+def names_of_set(name: str) -> tuple[str, ...]:
+    """The names of all files of the set that a file called `name` belongs to; none for another name."""
+    stem = name.removesuffix(".gguf")
+    found = _NUMBERED.search(stem)
+    if found is None or stem == name:
+        return ()
+    count = int(found[1])
+    names = tuple(split_path(stem[: found.start()], number, count) for number in range(count))
+    return names if name in names else ()
 
 
 def read_split_set(path: str | os.PathLike[str], *, forks: bool = False) -> tuple[GGUFHeader, ...]:

@@ -7,13 +7,15 @@ import msgspec
 
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.executor import Executor, Progress
+from deepgguf.formats.manifest import Manifest, parse_manifest
 from deepgguf.planning.schema import Plan
 from deepgguf.run.address import S3Address
 from deepgguf.run.destination import Destination
 from deepgguf.run.file_job import FileJob, jobs_of
 from deepgguf.run.journal import Finished, foreign_journal
+from deepgguf.run.manifest import is_of
 from deepgguf.run.s3.bucket import Bucket, Object
-from deepgguf.run.s3.names import MARK, Names, refuse_existing
+from deepgguf.run.s3.names import LONGEST_MANIFEST, MARK, Names, refuse_existing
 from deepgguf.run.s3.parts import Uploads, part_bytes
 from deepgguf.run.s3.upload_journal import UploadHead, decode_upload
 from deepgguf.run.s3.upload_run import UploadRun, no_sha256
@@ -59,6 +61,17 @@ class S3Folder(Destination):
             run = self._start(job, uploads)
         self._runs.append(run)
         return run
+
+    def finished(self, number: int) -> Manifest | None:
+        """See `Destination.finished`."""
+        job = self._jobs[number]
+        names = _names(job)
+        there = self._bucket.sizes(names.final)
+        if there.get(names.final) != job.file.size or names.journal in there:
+            return None
+        found = self._bucket.get(names.manifest) if there.get(names.manifest, 0) <= LONGEST_MANIFEST else None
+        manifest = parse_manifest(found.content) if found else None
+        return manifest if manifest and is_of(manifest, job.header) else None
 
     def settle(self) -> None:
         """Nothing: what S3 has answered is so."""

@@ -8,7 +8,8 @@ from deepgguf.run.address import S3Address
 from deepgguf.run.file_job import FileJob
 from deepgguf.run.s3.bucket import Bucket, Object
 
-_LONGEST_MANIFEST = 256 << 20  # bytes; what is longer is none, and is not read
+LONGEST_MANIFEST = 256 << 20
+"""Bytes; what is longer is none, and is not read."""
 MARK = "deepgguf-run"
 """Metadata of the object: whose upload it was. An upload keeps what it was begun with, so this tells ours for sure."""
 
@@ -43,7 +44,7 @@ def refuse_existing(bucket: Bucket, job: FileJob, *, overwrite: bool) -> None:
         raise UsageError(job.final, "exists", "replace it with `overwrite=True`, or give another `output`")
     if names.manifest not in there:
         return
-    found = bucket.get(names.manifest) if there[names.manifest] <= _LONGEST_MANIFEST else Object(b"", "")
+    found = bucket.get(names.manifest) if there[names.manifest] <= LONGEST_MANIFEST else Object(b"", "")
     plan = plan_of_manifest(found.content) if found else job.header.plan
     where = job.final.with_name(f"{job.final.name}.json")
     if plan is None:
