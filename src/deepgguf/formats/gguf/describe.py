@@ -87,7 +87,7 @@ def describe(headers: Sequence[GGUFHeader]) -> Description:
         bits_per_weight=data * 8 / parameters if parameters else None,
         files=tuple(_file(header) for header in headers),
         types=_types(tensors),
-        keys=tuple(_key(name, value) for name, value in keys.items()),
+        keys=tuple(describe_key(name, value) for name, value in keys.items()),
         tensors=tensors,
     )
 
@@ -129,7 +129,8 @@ def _types(tensors: Sequence[TensorDescription]) -> tuple[TypeDescription, ...]:
     return tuple(sorted(totals, key=lambda total: (-total.bytes, total.type)))
 
 
-def _key(name: str, value: Value) -> KeyDescription:
+def describe_key(name: str, value: Value) -> KeyDescription:
+    """One key; of a long array the beginning."""
     if value.type is not ValueType.ARRAY or not isinstance(value.value, list | tuple):
         return KeyDescription(name, value.type.name, value.value)
     items = list(value.value)
