@@ -61,7 +61,9 @@ def parts_of(tensors: Sequence[TensorFacts]) -> tuple[Part, ...]:
     ordered = sorted(components.items(), key=lambda entry: (-_nbytes(entry[1]), order_of(entry[0])))
     whole = max(1, _nbytes(tensors))
     boxes = squarified([max(1, _nbytes(group)) for _, group in ordered], _WHOLE)
-    parts = [part for (name, group), box in zip(ordered, boxes, strict=True) for part in _parts(name, group, box, whole)]
+    parts = [
+        part for (name, group), box in zip(ordered, boxes, strict=True) for part in _parts(name, group, box, whole)
+    ]
     return tuple(parts[:MOST_PARTS])
 
 

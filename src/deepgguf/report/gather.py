@@ -1,23 +1,19 @@
 """Plans, reports of runs, descriptions of files and verifications to the facts of a report."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-
-from deepgguf.formats.gguf.describe import Description, describe_key
+from deepgguf.formats.gguf.describe import Description, describe_key, file_type_name
 from deepgguf.formats.manifest import Manifest, manifest_path, read_manifest
 from deepgguf.planning.identity import file_identity
 from deepgguf.planning.schema import Plan, PlannedFile
 from deepgguf.report.facts import OutputFacts, ReportFacts, TensorFacts
 from deepgguf.run.result import FileReport, Report
 from deepgguf.terminal.key_text import key_text
+from deepgguf.terminal.secrets import without_secrets
 from deepgguf.terminal.sizes import counted, duration, size
 from deepgguf.verification.report import Verification
 from deepgguf.version import __version__
-
-# A report is passed on, and these are not for others: what signs an address, and who logs in there.
-_ADDRESS = re.compile(r"\w+://[^\s'\"]+")
 
 
 def facts_of_plan(plan: Plan, done: Report | None = None, command: str = "") -> ReportFacts:
@@ -29,20 +25,20 @@ def facts_of_plan(plan: Plan, done: Report | None = None, command: str = "") -> 
         title=plan.name,
         architecture=plan.architecture,
         target=plan.target,
-        type=plan.recipe or plan.type,
+        type=plan.recipe or file_type_name(plan.files[0].keys) or plan.type,
         files=tuple(_output(file, report) for file, report in pairs),
         tensors=tuple(tensor for file, report in pairs for tensor in _tensors(file, report)),
         dropped=plan.dropped,
         warnings=tuple(map(without_secrets, plan.warnings)),
         outcome=_outcome(done) if done else "",
-        provenance=_said({"command": without_secrets(command)} | _origin(plan)),
+        provenance=_said(_origin(plan), command),
         sources=plan.sources,
         keys=tuple((name, key_text(describe_key(name, value))) for name, value in plan.files[0].keys.items()),
     )
 
 
 def facts_of_file(description: Description, checked: Verification | None = None, command: str = "") -> ReportFacts:
-    """Those of a GGUF file or a split set, with what the manifests beside it say; and what `verify` found, if it ran."""
+    """Those of a GGUF file or a split set, with what the manifests beside it say, and what `verify` found if it ran."""
     manifests = [read_manifest(manifest_path(file.path)) for file in description.files]
     made = next(filter(None, manifests), None)
     digests = {str(file.path): file.sha256 for file in checked.files} if checked else {}
@@ -56,22 +52,10 @@ def facts_of_file(description: Description, checked: Verification | None = None,
         tensors=tuple(TensorFacts(t.name, "", t.type, t.parameters, t.bytes) for t in description.tensors),
         differences=tuple(map(str, checked.differences)) if checked else (),
         outcome=_found(checked) if checked else "",
-        provenance=_said({"command": without_secrets(command)} | _made_by(made) | _compared(checked)),
+        provenance=_said(_made_by(made) | _compared(checked), command),
         sources=made.sources if made else (),
         keys=tuple((key.name, key_text(key)) for key in description.keys),
     )
-
-
-def without_secrets(text: str) -> str:
-    """`text` without what signs an address in it, or logs in there."""
-    return _ADDRESS.sub(lambda address: _unsigned(address[0]), text)
-
-
-def _unsigned(address: str) -> str:
-    scheme, _, rest = address.partition("://")
-    host, slash, path = rest.partition("/")
-    bare, question, _ = f"{host.rpartition('@')[2]}{slash}{path}".partition("?")
-    return f"{scheme}://{bare}" + ("?…" if question else "")
 
 
 def _output(file: PlannedFile, report: FileReport | None) -> OutputFacts:
@@ -83,9 +67,7 @@ def _output(file: PlannedFile, report: FileReport | None) -> OutputFacts:
 def _tensors(file: PlannedFile, report: FileReport | None) -> list[TensorFacts]:
     errors = {t.name: t.relative_rms for t in report.tensors if t.squares} if report else {}
     return [
-        TensorFacts(
-            t.info.name, t.dtypes, t.info.type.name, t.weights, t.info.nbytes, errors.get(t.info.name), t.note
-        )
+        TensorFacts(t.info.name, t.dtypes, t.info.type.name, t.weights, t.info.nbytes, errors.get(t.info.name), t.note)
         for t in file.tensors
     ]
 
@@ -131,8 +113,10 @@ def _described_files(
     return tuple(found)
 
 
-def _said(facts: dict[str, str | None]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, fact) for name, fact in facts.items() if fact)
+def _said(facts: Mapping[str, str | None], command: str) -> tuple[tuple[str, str], ...]:
+    """What is known, the command first."""
+    everything = {"command": without_secrets(command), **facts}
+    return tuple((name, fact) for name, fact in everything.items() if fact)
 
 
 def _outcome(done: Report) -> str:

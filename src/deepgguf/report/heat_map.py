@@ -77,9 +77,7 @@ def _map(
         roles.setdefault((place.component, place.role), {})[place.block] = group
     ordered = sorted(roles.items(), key=lambda entry: order_of(entry[0][0]))  # stable: else in the file's order
     lines = tuple(_line(role, by_block, blocks, cell, total) for (_, role), by_block in ordered[:MOST_LINES])
-    return HeatMap(
-        tuple(blocks), lines, len(every_block) - len(blocks), max(0, len(ordered) - MOST_LINES)
-    )
+    return HeatMap(tuple(blocks), lines, len(every_block) - len(blocks), max(0, len(ordered) - MOST_LINES))
 
 
 def _line(

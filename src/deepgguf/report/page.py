@@ -1,10 +1,10 @@
 """Facts to a page: what the templates show is computed here, how it looks is theirs alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deepgguf.errors import UsageError, printable
-from deepgguf.planning.machines import smallest_machine
+from deepgguf.planning.machines import MACHINES, smallest_machine
 from deepgguf.report import breakdown, comparison, heat_map, shades
 from deepgguf.report.embedded import embed
 from deepgguf.report.facts import ReportFacts
@@ -24,7 +24,9 @@ def environment() -> "Environment":
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError:
-        raise UsageError("`report`", "needs Jinja2, which is not installed", "`pip install 'deepgguf[report]'`") from None
+        raise UsageError(
+            "`report`", "needs Jinja2, which is not installed", "`pip install 'deepgguf[report]'`"
+        ) from None
     made = Environment(
         loader=PackageLoader("deepgguf.report"),
         autoescape=True,
@@ -45,28 +47,37 @@ def report_page(facts: ReportFacts) -> str:
     from markupsafe import Markup
 
     errors = heat_map.error_map(facts.tensors)
-    return environment().get_template("report.html").render(
-        facts=facts,
-        tiles=_tiles(facts),
-        parts=breakdown.parts_of(facts.tensors),
-        bits=heat_map.bits_map(facts.tensors),
-        errors=errors if errors.lines else None,
-        worst=facts.worst[:_MOST_WORST],
-        changes=breakdown.changes_of(facts.tensors),
-        notes=breakdown.notes_of(facts.tensors),
-        embedded=Markup(embed(facts)),  # noqa: S704 - escaped by `embed`
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            facts=facts,
+            tiles=_tiles(facts),
+            parts=breakdown.parts_of(facts.tensors),
+            bits=heat_map.bits_map(facts.tensors),
+            errors=errors if errors.lines else None,
+            worst=facts.worst[:_MOST_WORST],
+            changes=breakdown.changes_of(facts.tensors),
+            notes=breakdown.notes_of(facts.tensors),
+            embedded=Markup(embed(facts)),
+        )
     )
 
 
 def comparison_page(first: ReportFacts, second: ReportFacts) -> str:
     """The page of what two models have differently."""
-    return environment().get_template("comparison.html").render(
-        both=(first, second),
-        names=_told_apart(first, second),
-        rows=_compared(first, second),
-        maps=[heat_map.bits_map(facts.tensors) for facts in (first, second)],
-        differences=comparison.tensor_differences(first, second),
-        keys=comparison.key_differences(first, second),
+    return (
+        environment()
+        .get_template("comparison.html")
+        .render(
+            both=(first, second),
+            names=_told_apart(first, second),
+            rows=_compared(first, second),
+            measured=bool(first.worst or second.worst),
+            maps=[heat_map.bits_map(facts.tensors) for facts in (first, second)],
+            differences=comparison.tensor_differences(first, second),
+            keys=comparison.key_differences(first, second),
+        )
     )
 
 
@@ -78,7 +89,7 @@ def _tiles(facts: ReportFacts) -> list[tuple[str, str]]:
         ("parameters", count(facts.weights)),
         ("bits per weight", f"{heat_map.bits(facts.tensors):.2f}"),
         ("tensors", f"{len(facts.tensors):,}"),
-        ("fits in memory of", f"{machine} GiB" if machine else "no common machine"),
+        ("fits a machine with", f"{machine} GiB" if machine else f"more than {MACHINES[-1]} GiB"),
     ]
     worst = facts.worst
     return [*tiles, ("largest error", _percent(worst[0].error or 0.0))] if worst else tiles
@@ -86,15 +97,19 @@ def _tiles(facts: ReportFacts) -> list[tuple[str, str]]:
 
 def _compared(first: ReportFacts, second: ReportFacts) -> list[tuple[str, str, str, str]]:
     """Rows of a name, both values, and the change."""
-    numbers = [
-        ("size", [facts.size for facts in (first, second)], size),
-        ("parameters", [facts.weights for facts in (first, second)], count),
-        ("tensors", [len(facts.tensors) for facts in (first, second)], "{:,}".format),
-        ("bits per weight", [heat_map.bits(facts.tensors) for facts in (first, second)], "{:.2f}".format),
+    rows = [
+        _row("size", size, first.size, second.size),
+        _row("parameters", lambda weights: count(int(weights)), first.weights, second.weights),
+        _row("tensors", "{:,}".format, len(first.tensors), len(second.tensors)),
+        _row("bits per weight", "{:.2f}".format, heat_map.bits(first.tensors), heat_map.bits(second.tensors)),
     ]
     if first.worst and second.worst:
-        numbers.append(("largest error", [facts.worst[0].error or 0.0 for facts in (first, second)], _percent))
-    return [(name, write(a), write(b), _signed(b / a - 1) if a else "") for name, (a, b), write in numbers]
+        rows.append(_row("largest error", _percent, first.worst[0].error or 0.0, second.worst[0].error or 0.0))
+    return rows
+
+
+def _row(name: str, write: Callable[[float], str], first: float, second: float) -> tuple[str, str, str, str]:
+    return name, write(first), write(second), _signed(second / first - 1) if first else ""
 
 
 def _told_apart(first: ReportFacts, second: ReportFacts) -> list[str]:

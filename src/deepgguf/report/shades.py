@@ -6,14 +6,11 @@ _BITS = (2, 3, 4, 5, 6, 8, 16, 32)
 _ERRORS = (0.001, 0.003, 0.01, 0.03, 0.06, 0.1, 0.2)
 
 BITS_LEGEND = tuple(
-    (f"b{n}", label)
-    for n, label in enumerate(("under 2", "2–3", "3–4", "4–5", "5–6", "6–8", "8–16", "16–32", "32"))
+    (f"b{n}", label) for n, label in enumerate(("under 2", "2–3", "3–4", "4–5", "5–6", "6–8", "8–16", "16–32", "32"))
 )
 ERROR_LEGEND = tuple(
-    (f"e{n}", label)
-    for n, label in enumerate(("under 0.1 %", "0.3 %", "1 %", "3 %", "6 %", "10 %", "20 %", "more"))
+    (f"e{n}", label) for n, label in enumerate(("up to 0.1 %", "0.3 %", "1 %", "3 %", "6 %", "10 %", "20 %", "more"))
 )
-
 # Lightness, chroma and hue (OKLCH) of b0, b1, … and of e0, e1, …
 BITS_SHADES = (
     (0.97, 0.05, 105), (0.92, 0.09, 120), (0.86, 0.11, 145), (0.79, 0.11, 170), (0.71, 0.11, 205),

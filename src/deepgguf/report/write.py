@@ -11,8 +11,8 @@ from deepgguf.report.embedded import is_page, read_embedded
 from deepgguf.report.facts import ReportFacts
 from deepgguf.report.gather import facts_of_file, facts_of_plan
 from deepgguf.report.page import comparison_page, environment, report_page
-from deepgguf.run.disk import Disk
 from deepgguf.run.result import Report
+from deepgguf.run.whole_text import write_whole
 from deepgguf.verification.report import Verification
 
 _PAGE = ".html"
@@ -34,7 +34,7 @@ def write_report(
     cannot be written, and what `inspect` raises for a file.
     """
     check_page(path)
-    _write(Path(path), report_page(_facts(subject, result, command)))
+    write_whole(Path(path), report_page(_facts(subject, result, command)))
 
 
 def write_comparison(path: StrPath, first: StrPath, second: StrPath) -> None:
@@ -43,7 +43,7 @@ def write_comparison(path: StrPath, first: StrPath, second: StrPath) -> None:
     Raises what `write_report` raises, and UsageError for a page that is no report.
     """
     check_page(path)
-    _write(Path(path), comparison_page(_read(first), _read(second)))
+    write_whole(Path(path), comparison_page(_read(first), _read(second)))
 
 
 @checked
@@ -60,9 +60,7 @@ def check_page(path: StrPath) -> None:
         raise UsageError(page, "exists, and is no page of deepgguf", "move it away, or give another `report`")
 
 
-def _facts(
-    subject: Plan | Description | StrPath, result: Report | Verification | None, command: str
-) -> ReportFacts:
+def _facts(subject: Plan | Description | StrPath, result: Report | Verification | None, command: str) -> ReportFacts:
     if isinstance(subject, Plan):
         return facts_of_plan(subject, result if isinstance(result, Report) else None, command)
     description = subject if isinstance(subject, Description) else inspect(subject)
@@ -72,16 +70,3 @@ def _facts(
 def _read(model: StrPath) -> ReportFacts:
     path = Path(model)
     return read_embedded(path) if path.suffix == _PAGE else facts_of_file(inspect(model))
-
-
-def _write(path: Path, page: str) -> None:
-    """Under another name first, so that there is never half a page."""
-    disk, part = Disk(), path.with_name(f"{path.name}.part")
-    disk.remove(part)
-    fd = disk.create(part)
-    try:
-        disk.write(fd, part, memoryview(page.encode()), 0)
-        disk.sync(fd, part)
-    finally:
-        os.close(fd)
-    disk.rename(part, path)

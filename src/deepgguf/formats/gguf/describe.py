@@ -81,7 +81,7 @@ def describe(headers: Sequence[GGUFHeader]) -> Description:
     return Description(
         architecture=_text(keys, "general.architecture"),
         name=_text(keys, "general.name"),
-        file_type=_file_type(keys),
+        file_type=file_type_name(keys),
         size=sum(header.file_size for header in headers),
         parameters=parameters,
         bits_per_weight=data * 8 / parameters if parameters else None,
@@ -97,7 +97,8 @@ def _text(keys: Mapping[str, Value], name: str) -> str | None:
     return value.value if value is not None and isinstance(value.value, str) else None
 
 
-def _file_type(keys: Mapping[str, Value]) -> str | None:
+def file_type_name(keys: Mapping[str, Value]) -> str | None:
+    """What `general.file_type` says the file is, such as "Q4_K_M"; None if it says nothing."""
     value = keys.get("general.file_type")
     if value is None or not isinstance(value.value, int):
         return None
