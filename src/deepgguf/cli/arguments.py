@@ -199,6 +199,8 @@ def _add_pages(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--card", action="store_true", help="write README.md, the model card of the output's folder")
     help = "the repository on the Hub that the folder will be, for the model card"
     parser.add_argument("--published-as", metavar="ORGANIZATION/NAME", help=help)
+    help = "the original's repository, for the model card of a checkpoint that does not come from the Hub"
+    parser.add_argument("--base-model", metavar="ORGANIZATION/NAME", help=help)
 
 
 def _add_convert(subparsers: Any) -> None:

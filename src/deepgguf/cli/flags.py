@@ -29,6 +29,7 @@ _NAMED = {
     "report",
     "card",
     "published_as",
+    "base_model",
     *_PLACES,
 }
 # A choice, but not a field that a file lacks, which msgspec puts between backticks too.

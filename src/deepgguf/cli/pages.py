@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from deepgguf.cli.output import to_stdout
+from deepgguf.cli.output import complain, to_stdout
 from deepgguf.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from deepgguf.run.address import Place
     from deepgguf.run.result import Report
     from deepgguf.verification.report import Verification
+
+_REPOSITORIES = ("published_as", "base_model")
+_ADVICE = {"base_model": "say which model it is of: --base-model ORGANIZATION/NAME"}
 
 
 def check_pages(options: argparse.Namespace, folder: "Place | None" = None) -> None:
@@ -23,9 +26,9 @@ def check_pages(options: argparse.Namespace, folder: "Place | None" = None) -> N
     if getattr(options, "card", False) and folder is not None:
         from deepgguf.publishing.write import check_card
 
-        check_card(folder, options.published_as)
-    elif getattr(options, "published_as", None) is not None:
-        raise UsageError("`published_as`", "has no meaning without `card`", "give that too")
+        check_card(folder, **_repositories(options))
+    elif named := next((name for name in _REPOSITORIES if getattr(options, name, None) is not None), None):
+        raise UsageError(f"`{named}`", "has no meaning without `card`", "give that too")
 
 
 def write_pages(
@@ -48,7 +51,11 @@ def write_model_card(options: argparse.Namespace, made: "Plan", report: "Report"
         return
     from deepgguf.publishing.write import write_card
 
-    _say(options, write_card(made, report, published_as=options.published_as, command=options.line))
+    path, lacks = write_card(made, report, **_repositories(options), command=options.line)
+    _say(options, path)
+    for name in lacks:
+        advice = _ADVICE.get(name, "the checkpoint's own card names none")
+        complain(f"{printable(path)}: its head has no {name}; {advice}")
 
 
 def report(options: argparse.Namespace) -> None:
@@ -66,6 +73,10 @@ def report(options: argparse.Namespace) -> None:
     else:
         write_comparison(page, *options.files)
     to_stdout(f"wrote {printable(page)}\n")
+
+
+def _repositories(options: argparse.Namespace) -> dict[str, str | None]:
+    return {name: getattr(options, name) for name in _REPOSITORIES}
 
 
 def _say(options: argparse.Namespace, path: object) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,33 +22,53 @@ _CAP = 16 << 20  # bytes
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
 
+class WrittenCard(NamedTuple):
+    """Where a card was written, and the fields of its head that the Hub asks for and nothing says."""
+
+    path: Path
+    lacks: tuple[str, ...]
+
+
 @checked
-def write_card(plan: Plan, report: Report, *, published_as: str | None = None, command: str = "") -> Path:
-    """Writes README.md, the model card of the folder that `plan` was run into; returns its path.
+def write_card(
+    plan: Plan,
+    report: Report,
+    *,
+    published_as: str | None = None,
+    base_model: str | None = None,
+    command: str = "",
+) -> WrittenCard:
+    """Writes README.md, the model card of the folder that `plan` was run into.
 
     `report` is that of the run, with `sha256=True`; its errors are in the card if they were measured. `published_as` is
-    the repository on the Hub (ORGANIZATION/NAME) that the folder will be, `command` how the files were made. Files of
-    earlier cards that are still there stay in it.
+    the repository on the Hub (ORGANIZATION/NAME) that the folder will be, `base_model` that of the original where its
+    source does not say it, `command` how the files were made. Files of earlier cards that are still there stay in it.
 
     Raises UsageError if a README.md is there that deepgguf did not write, or that was changed since, OutputError if
     it cannot be written.
     """
-    check_card(plan.folder, published_as)
+    check_card(plan.folder, published_as=published_as, base_model=base_model)
     assert isinstance(plan.folder, Path)
     path, made = plan.folder / CARD, made_by(plan, report, command)
     before = _read(path)
     kept = tuple(filter(None, (_still_there(one, made, plan.folder) for one in (before.made if before else ()))))
     repository = published_as or (before.published_as if before else None)
-    write_whole(path, card_text(Card(said_of(plan), repository, (*kept, made))))
-    return path
+    said = said_of(plan)
+    if base_model is not None and base_model != said.base:
+        said = msgspec.structs.replace(said, base=base_model, commit=None)
+    write_whole(path, card_text(Card(said, repository, (*kept, made))))
+    return WrittenCard(
+        path, tuple(name for name, fact in (("base_model", said.base), ("license", said.license)) if not fact)
+    )
 
 
-def check_card(folder: Place, published_as: str | None) -> None:
+def check_card(folder: Place, **repositories: str | None) -> None:
     """UsageError unless a card can be written into `folder`, for all that is known before the work."""
     if not isinstance(folder, Path):
         raise UsageError("`card`", "writes beside the files, which S3 is no place for", "leave it out")
-    if published_as is not None and not _REPOSITORY.fullmatch(published_as):
-        raise UsageError("`published_as`", f"{published_as!r} is no repository", "write ORGANIZATION/NAME")
+    for name, repository in repositories.items():
+        if repository is not None and not _REPOSITORY.fullmatch(repository):
+            raise UsageError(f"`{name}`", f"{repository!r} is no repository", "write ORGANIZATION/NAME")
     path = folder / CARD
     if os.path.lexists(path) and (path.is_symlink() or not path.is_file() or _read(path) is None):
         raise UsageError(path, "exists, and deepgguf did not write it, or it was changed since", "move it away")
