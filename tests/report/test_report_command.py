@@ -38,6 +38,15 @@ def test_every_command_that_looks_at_a_model_writes_a_page(v3, here, capsys):
     assert capsys.readouterr().out.count("wrote ") == 8
 
 
+def test_a_model_that_goes_straight_into_ollama_has_a_page_too(v3, here, monkeypatch):
+    (here / "models").mkdir()
+    monkeypatch.setenv("OLLAMA_MODELS", str(here / "models"))
+    assert main(["convert", str(v3), "--ollama", "v3", "--ollama-way", "store", "--report", "v3.html"]) == 0
+    facts = read_embedded(here / "v3.html")
+    assert facts.kind == "conversion"
+    assert (here / "models" / "blobs" / f"sha256-{facts.files[0].sha256}").is_file()
+
+
 def test_json_stays_json(v3, here, capsys):
     assert main(["plan", str(v3), "--json", "--report", "plan.html"]) == 0
     assert json.loads(capsys.readouterr().out)["files"]

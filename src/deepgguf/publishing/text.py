@@ -72,7 +72,13 @@ def _table(files: list[PublishedFile]) -> Iterator[str]:
     yield f"|{'---|' * len(columns)}"
     for file in files:
         error = [f"{file.error:.3%}" if file.error is not None else ""] if measured else []
-        cells = [_plain(file.name), size(file.size), f"{file.bits:.2f}", *error, f"`{file.sha256}`"]
+        cells = [
+            _plain(file.name),
+            size(file.size),
+            f"{file.bits:.2f}",
+            *error,
+            f"`{file.sha256}`" if file.sha256 else "",
+        ]
         yield f"| {' | '.join(cells)} |"
     yield ""
     if measured:

@@ -15,7 +15,11 @@ from deepgguf.terminal.sizes import ranges
 MOST_PARTS = 200
 _WHOLE = Box(0, 0, 100, 50)  # twice as wide as high, as the page shows it
 
+_REST = ("other", "all others")
+
 _K = TypeVar("_K")
+_V = TypeVar("_V")
+_Role = tuple[tuple[str, str], Sequence[TensorFacts]]
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -54,17 +58,16 @@ class Note(msgspec.Struct, frozen=True):
 
 
 def parts_of(tensors: Sequence[TensorFacts]) -> tuple[Part, ...]:
-    """The parts, those of a component together, the largest component first; beyond MOST_PARTS the smallest are left
-    out.
-    """
-    components = _grouped(tensors, lambda tensor: place_of(tensor.name).component)
-    ordered = sorted(components.items(), key=lambda entry: (-_nbytes(entry[1]), order_of(entry[0])))
+    """The parts, those of a component together, the largest component first. Beyond MOST_PARTS the smallest are one."""
+    groups = _grouped(tensors, lambda tensor: place_of(tensor.name)[:2])
+    roles = sorted(groups.items(), key=lambda entry: -_nbytes(entry[1]))
+    rest = [tensor for _, group in roles[MOST_PARTS:] for tensor in group]
+    roles = roles[:MOST_PARTS] + ([(_REST, rest)] if rest else [])
+    components = _grouped(roles, lambda entry: entry[0][0])
+    ordered = sorted(components.items(), key=lambda entry: (-_all_bytes(entry[1]), order_of(entry[0])))
+    boxes = squarified([_all_bytes(found) for _, found in ordered], _WHOLE)
     whole = max(1, _nbytes(tensors))
-    boxes = squarified([max(1, _nbytes(group)) for _, group in ordered], _WHOLE)
-    parts = [
-        part for (name, group), box in zip(ordered, boxes, strict=True) for part in _parts(name, group, box, whole)
-    ]
-    return tuple(parts[:MOST_PARTS])
+    return tuple(part for (_, found), box in zip(ordered, boxes, strict=True) for part in _parts(found, box, whole))
 
 
 def changes_of(tensors: Sequence[TensorFacts]) -> tuple[Change, ...]:
@@ -89,12 +92,9 @@ def blocks_of(tensors: Iterable[TensorFacts]) -> str:
     return ranges(sorted({block for t in tensors if (block := place_of(t.name).block) is not None}))
 
 
-def _parts(component: str, tensors: Sequence[TensorFacts], box: Box, whole: int) -> list[Part]:
-    roles = sorted(
-        _grouped(tensors, lambda tensor: place_of(tensor.name).role).items(), key=lambda entry: -_nbytes(entry[1])
-    )
+def _parts(roles: Sequence[_Role], box: Box, whole: int) -> list[Part]:
     boxes = squarified([max(1, _nbytes(group)) for _, group in roles], box)
-    return [_part(component, role, group, whole, place) for (role, group), place in zip(roles, boxes, strict=True)]
+    return [_part(*names, group, whole, place) for (names, group), place in zip(roles, boxes, strict=True)]
 
 
 def _part(component: str, role: str, group: Sequence[TensorFacts], whole: int, box: Box) -> Part:
@@ -104,12 +104,17 @@ def _part(component: str, role: str, group: Sequence[TensorFacts], whole: int, b
     return Part(component, role, types, len(group), weights, nbytes, nbytes / whole, per_weight, shade, box)
 
 
-def _grouped(tensors: Iterable[TensorFacts], key: Callable[[TensorFacts], _K]) -> dict[_K, list[TensorFacts]]:
-    groups: dict[_K, list[TensorFacts]] = {}
-    for tensor in tensors:
-        groups.setdefault(key(tensor), []).append(tensor)
+def _grouped(things: Iterable[_V], key: Callable[[_V], _K]) -> dict[_K, list[_V]]:
+    groups: dict[_K, list[_V]] = {}
+    for thing in things:
+        groups.setdefault(key(thing), []).append(thing)
     return groups
 
 
 def _nbytes(tensors: Iterable[TensorFacts]) -> int:
     return sum(tensor.nbytes for tensor in tensors)
+
+
+def _all_bytes(roles: Sequence[_Role]) -> int:
+    """Of all roles; a tensor without bytes has a place too."""
+    return sum(max(1, _nbytes(group)) for _, group in roles)

@@ -1,8 +1,10 @@
 """Which part of a model a tensor is, by its name in a GGUF file: the names of llama.cpp and of Ollama's converter."""
 
 import re
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
+
+from deepgguf.formats.gguf.types import MAX_TENSORS
 
 _OTHER = "other"
 # The first that matches counts (llama.cpp, llama-arch.cpp and clip-impl.h; Ollama, convert_deepseekocr.go). Their order
@@ -38,7 +40,7 @@ class Place(NamedTuple):
     block: int | None
 
 
-@cache
+@lru_cache(MAX_TENSORS)
 def place_of(name: str) -> Place:
     """The place of the tensor called `name`."""
     component = next((found for found, pattern in _COMPONENTS if pattern.search(name)), _OTHER)
