@@ -1,5 +1,6 @@
 """--report and `deepgguf report`: what stands in their way, and what they write."""
 
+import errno
 import json
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 import deepgguf
 from deepgguf.cli import main
 from deepgguf.report.embedded import read_embedded
+from deepgguf.run.disk import Disk
 
 
 @pytest.fixture
@@ -74,6 +76,29 @@ def test_the_errors_dropped_tensors_and_notes_of_a_run_are_in_its_page(v3, here)
     assert {t.note for t in facts.tensors} == {t.note for t in planned.files[0].tensors}
     assert dict(facts.provenance)["command"] == "deepgguf convert https://host/v3/?…"
     assert "secret" not in (here / "v3.html").read_text("utf-8")
+
+
+def test_a_plan_and_a_verification_are_no_pair(v3, here):
+    deepgguf.convert(v3, "v3.gguf")
+    with pytest.raises(deepgguf.UsageError, match="a plan goes with the report of its run, a file with its verif"):
+        deepgguf.write_report("v3.html", deepgguf.plan(v3), deepgguf.verify("v3.gguf"))
+    assert not (here / "v3.html").exists()
+
+
+def test_a_page_that_cannot_be_written_leaves_the_old_one(v3, here, monkeypatch):
+    deepgguf.write_report("plan.html", deepgguf.plan(v3))
+    before = (here / "plan.html").read_bytes()
+
+    def full(disk, name, function, *args):
+        if name == "fsync":
+            raise OSError(errno.ENOSPC, "no space")
+        return function(*args)
+
+    monkeypatch.setattr(Disk, "call", full)
+    with pytest.raises(deepgguf.OutputError, match="no space|full"):
+        deepgguf.write_report("plan.html", deepgguf.plan(v3, type="q8_0"))
+    assert (here / "plan.html").read_bytes() == before
+    assert [path.name for path in here.iterdir()] == ["plan.html"]
 
 
 @pytest.mark.parametrize(

@@ -61,10 +61,13 @@ def check_page(path: StrPath) -> None:
 
 
 def _facts(subject: Plan | Description | StrPath, result: Report | Verification | None, command: str) -> ReportFacts:
-    if isinstance(subject, Plan):
-        return facts_of_plan(subject, result if isinstance(result, Report) else None, command)
+    if isinstance(subject, Plan) and not isinstance(result, Verification):
+        return facts_of_plan(subject, result, command)
+    if isinstance(subject, Plan) or isinstance(result, Report):
+        found = "a plan goes with the report of its run, a file with its verification"
+        raise UsageError("`result`", found, "give that, or leave it out")
     description = subject if isinstance(subject, Description) else inspect(subject)
-    return facts_of_file(description, result if isinstance(result, Verification) else None, command)
+    return facts_of_file(description, result, command)
 
 
 def _read(model: StrPath) -> ReportFacts:
