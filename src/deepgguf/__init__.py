@@ -13,6 +13,8 @@
     import_to_ollama(files, name)      the same of GGUF files that are there
     compare(path, source)         the same, but returns all differences
     check_parts(path)             whether tasks that shared a split set have made all of it
+    write_report(path, plan)      an HTML page of a plan, a run, a file; write_comparison of two
+    write_card(plan, report)      the model card of the folder that a plan was run into
     sample(kind, folder, ...)     a small checkpoint with real structure and made-up weights
 
 `Choices` and `RunChoices` are what `plan`, `convert` and `Plan.run` take. Every error is a `DeepggufError` whose text
@@ -79,6 +81,8 @@ if TYPE_CHECKING:
     from deepgguf.planning.doctor import Finding
     from deepgguf.planning.schema import Dropped, PlannedFile, PlannedTensor
     from deepgguf.planning.totals import PlanTotals
+    from deepgguf.publishing.write import write_card
+    from deepgguf.report.write import write_comparison, write_report
     from deepgguf.run.address import S3Address
     from deepgguf.run.result import FileReport, Report, TensorResult
     from deepgguf.samples.make import SampleSummary
@@ -91,8 +95,9 @@ __all__ = [
     "PatchingChoices", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor", "QuantizationChoices", "QuantizeChoices",
     "Report", "RunChoices", "S3Address", "SampleSummary", "SourceCheck", "Squares", "TensorDescription",
     "TensorResult", "Threads", "TypeDescription", "UsageError", "Verification", "VerificationError", "VerifiedFile",
-    "__version__", "check_parts", "compare", "convert", "doctor", "import_to_ollama", "inspect", "merge", "patch",
-    "plan", "plan_every_type", "plan_quantize", "quantize", "sample", "split", "undo_patch", "verify",
+    "__version__", "check_parts", "compare", "convert", "doctor", "import_to_ollama", "inspect", "merge", "patch", "plan",
+    "plan_every_type", "plan_quantize", "quantize", "sample", "split", "undo_patch", "verify",
+    "write_card", "write_comparison", "write_report",
 ]  # fmt: skip
 
 # Imported when first used: `import deepgguf` costs nothing.
@@ -113,6 +118,8 @@ _HOMES = {
     "deepgguf.planning.doctor": "Finding",
     "deepgguf.planning.schema": "Dropped PlannedFile PlannedTensor",
     "deepgguf.planning.totals": "PlanTotals",
+    "deepgguf.publishing.write": "write_card",
+    "deepgguf.report.write": "write_comparison write_report",
     "deepgguf.run.address": "S3Address",
     "deepgguf.run.result": "FileReport Report TensorResult",
     "deepgguf.samples.make": "SampleSummary",

@@ -1,11 +1,13 @@
 """The arguments of every command. The choices of a conversion come from their declaration, see deepgguf.choices."""
 
 import argparse
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from deepgguf.choices import CHOICES_OF_A_FILE, CHOICES_OF_QUANTIZE, Choices, PatchChoices, QuantizeChoices, RunChoices
-from deepgguf.cli import commands, gguf_commands
+from deepgguf.cli import commands, gguf_commands, pages
 from deepgguf.cli.endings import EXIT_STATUSES
 from deepgguf.cli.flags import add_choices
 from deepgguf.cli.ollama import import_files
@@ -28,6 +30,8 @@ examples:
   deepgguf convert https://host/DeepSeek-V3/ --resume    from a web server, after the network failed
   deepgguf convert s3://checkpoints/DeepSeek-V3/ -o s3://models/deepseek/
                                                          from and to object stores (docs/clouds.md)
+  deepgguf convert hf:deepseek-ai/DeepSeek-V3 --type q4_k_m -o V3-GGUF/ --report-error --report v3.html --card
+                                                         with an HTML page and a model card (docs/report.md)
 """
 
 _IMPORT = """\
@@ -43,6 +47,7 @@ examples:
   deepgguf plan DeepSeek-V3 --type q4_k_m --json
   deepgguf plan DeepSeek-V3 --type all       every type with its size
   deepgguf plan hf:deepseek-ai/DeepSeek-V3@v1.0
+  deepgguf plan DeepSeek-V3 --type q4_k_m --report plan.html
 """
 
 _QUANTIZE = """\
@@ -99,6 +104,13 @@ examples:
                                              makes every piece anew and compares bytes
 """
 
+_REPORT = """\
+examples:
+  deepgguf report V3-Q4_K_M.gguf                         writes V3-Q4_K_M.html
+  deepgguf report V3-Q4_K_M.gguf V3-Q3_K_M.gguf          what these have differently
+  deepgguf report monday.html tuesday.html -o both.html  two pages of --report, with their errors
+"""
+
 _SAMPLE = """\
 examples:
   deepgguf sample v3 v3-sample --shards 2
@@ -107,7 +119,7 @@ examples:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The parsed arguments, those of the process by default; `run` is the command's function.
+    """The parsed arguments, those of the process by default; `run` is the command's function, `line` what was typed.
 
     Wrong ones end the process with status 2, as argparse has it.
     """
@@ -129,11 +141,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         _add_doctor,
         _add_inspect,
         _add_verify,
+        _add_report,
         _add_sample,
         _add_ollama,
     ):
         add(subparsers)
     options, unknown = parser.parse_known_args(arguments)
+    options.line = shlex.join(["deepgguf", *(sys.argv[1:] if arguments is None else arguments)])
     if unknown:
         options.parser.error(answer(unknown) or f"unrecognized arguments: {' '.join(unknown)}")
     return options
@@ -180,10 +194,26 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
 
 
+def _add_report_flag(parser: argparse.ArgumentParser) -> None:
+    help = "write an HTML page too: where the bytes go, bits, errors, types, provenance"
+    parser.add_argument("--report", metavar="FILE.html", help=help)
+
+
+def _add_pages(parser: argparse.ArgumentParser) -> None:
+    """What is written beside the files."""
+    _add_report_flag(parser)
+    parser.add_argument("--card", action="store_true", help="write README.md, the model card of the output's folder")
+    help = "the repository on the Hub that the folder will be, for the model card"
+    parser.add_argument("--published-as", metavar="ORGANIZATION/NAME", help=help)
+    help = "the original's repository, for the model card of a checkpoint that does not come from the Hub"
+    parser.add_argument("--base-model", metavar="ORGANIZATION/NAME", help=help)
+
+
 def _add_convert(subparsers: Any) -> None:
     parser = _command(subparsers, "convert", commands.convert, "Convert a checkpoint to GGUF.", _CONVERT)
     _add_what(parser)
     add_choices(parser, RunChoices)
+    _add_pages(parser)
     group = parser.add_argument_group("into Ollama")
     group.add_argument("--ollama", metavar="NAME[:TAG]", help="make this model in Ollama, ready for `ollama run`")
     _add_ollama_choices(group)
@@ -216,6 +246,7 @@ def _add_plan(subparsers: Any) -> None:
     parser = _command(subparsers, "plan", commands.plan, "Show what convert would do; nothing is written.", _PLAN)
     _add_what(parser)
     add_choices(parser, RunChoices, only=("jobs",))
+    _add_report_flag(parser)
     _add_json(parser)
 
 
@@ -229,6 +260,7 @@ def _add_quantize(subparsers: Any) -> None:
     add_choices(parser, QuantizeChoices, only=CHOICES_OF_QUANTIZE)
     parser.add_argument("--dry-run", action="store_true", help="show what would be written, and write nothing")
     add_choices(parser, RunChoices)
+    _add_pages(parser)
     _add_json(parser)
 
 
@@ -274,6 +306,7 @@ def _add_inspect(subparsers: Any) -> None:
     parser = _command(subparsers, "inspect", commands.inspect, "Show what a GGUF file holds.", _INSPECT)
     parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any file of a split set")
     parser.add_argument("--tensors", action="store_true", help="list every tensor on its own line")
+    _add_report_flag(parser)
     _add_json(parser)
 
 
@@ -287,9 +320,18 @@ def _add_verify(subparsers: Any) -> None:
     parser.add_argument("--remake", action="store_true", help="make every piece anew from SRC, and compare bytes")
     _add_cache(parser)
     add_choices(parser, RunChoices, only=("jobs", "sha256"))
+    _add_report_flag(parser)
     _add_json(parser)
     title = "how the file was converted, where neither it nor its manifest tells"
     add_choices(parser.add_argument_group(title), Choices, only=CHOICES_OF_A_FILE, defaults=False)
+
+
+def _add_report(subparsers: Any) -> None:
+    help = "Write an HTML page about a GGUF file, or about what two models have differently."
+    parser = _command(subparsers, "report", pages.report, help, _REPORT)
+    help = "a GGUF file, or any file of a split set; to compare, two files, or pages made by --report"
+    parser.add_argument("files", nargs="+", metavar="FILE", help=help)
+    parser.add_argument("-o", "--output", metavar="FILE.html", help="the page (default: NAME.html in this folder)")
 
 
 def _add_sample(subparsers: Any) -> None:

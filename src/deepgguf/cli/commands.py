@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from deepgguf.choices import Choices, QuantizeChoices, RunChoices
 from deepgguf.cli.flags import given, in_flags
 from deepgguf.cli.output import complain, print_json, print_page, to_stdout
+from deepgguf.cli.pages import check_pages, write_model_card, write_pages
 from deepgguf.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def convert(options: argparse.Namespace) -> None:
 
         convert_for_ollama(options)
         return
-    how = given(options, RunChoices)
+    how = _how(options)
     api.run_settings(api.output_folder(options.output), **how)  # what makes no sense is said before the work
     _run(planned(options), options, how)
 
@@ -34,13 +35,21 @@ def quantize(options: argparse.Namespace) -> None:
     """`deepgguf quantize`."""
     from deepgguf import api
 
-    how = given(options, RunChoices)
+    how = _how(options)
     jobs = api.run_settings(api.output_folder(options.output), **how)[1].jobs
     made = _plan(lambda: api.plan_quantize(options.source, options.output, **given(options, QuantizeChoices)))
     if options.dry_run:
         _show(made, options, jobs)
     else:
         _run(made, options, how)
+
+
+def _how(options: argparse.Namespace) -> dict[str, Any]:
+    """The choices of a run whose report and model card can be written: a card has the SHA-256 of every file."""
+    from deepgguf import api
+
+    check_pages(options, api.output_folder(options.output))
+    return given(options, RunChoices) | ({"sha256": True} if options.card else {})
 
 
 def _run(made: "Plan", options: argparse.Namespace, how: dict[str, Any]) -> None:
@@ -62,6 +71,8 @@ def _run(made: "Plan", options: argparse.Namespace, how: dict[str, Any]) -> None
         from deepgguf.terminal import summary
 
         print_page(summary.render(made, made.folder, report))
+    write_pages(options, made, report)
+    write_model_card(options, made, report)
 
 
 def plan(options: argparse.Namespace) -> None:
@@ -69,6 +80,7 @@ def plan(options: argparse.Namespace) -> None:
     from deepgguf import api
 
     jobs = api.run_settings(Path(), **given(options, RunChoices))[1].jobs
+    check_pages(options)
     if options.type == "all":
         _plan_every_type(options, jobs)
         return
@@ -79,6 +91,7 @@ def _show(made: "Plan", options: argparse.Namespace, jobs: int) -> None:
     """The plan as a page or as JSON."""
     from deepgguf.terminal import room
 
+    write_pages(options, made)
     needed = room.memory(made, made.folder, jobs)
     if options.json:
         from deepgguf.terminal.json_views import plan_view
@@ -96,8 +109,11 @@ def _plan_every_type(options: argparse.Namespace, jobs: int) -> None:
     from deepgguf import api
     from deepgguf.run.speed import estimated_seconds
 
-    if options.output is not None:
-        raise UsageError("`output`", "has no meaning for --type all, which only compares the types", "leave it out")
+    for name in ("output", "report"):
+        if getattr(options, name) is not None:
+            raise UsageError(
+                f"`{name}`", "has no meaning for --type all, which only compares the types", "leave it out"
+            )
     choices = {name: choice for name, choice in given(options, Choices).items() if name != "type"}
     types = api.plan_every_type(options.source, cache=options.cache, **choices)
     seconds = {type: estimated_seconds(found.weights, jobs) for type, found in types.items()}
@@ -136,7 +152,9 @@ def inspect(options: argparse.Namespace) -> None:
     """`deepgguf inspect`."""
     from deepgguf import api
 
+    check_pages(options)
     description = api.inspect(options.file)
+    write_pages(options, description)
     if options.json:
         print_json(description)
         return
@@ -151,6 +169,7 @@ def verify(options: argparse.Namespace) -> None:
     from deepgguf.terminal.progress import progress_of
     from deepgguf.verification.run import bytes_to_check
 
+    check_pages(options)
     choices = given(options, Choices) | given(options, RunChoices)
     if options.parts:
         api.check_parts(options.file)
@@ -164,6 +183,7 @@ def verify(options: argparse.Namespace) -> None:
         from deepgguf.terminal import verify_summary
 
         print_page(verify_summary.render(report))
+    write_pages(options, options.file, report)
     api.refuse_differences(report)
 
 

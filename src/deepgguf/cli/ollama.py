@@ -8,6 +8,7 @@ from deepgguf.choices import RunChoices
 from deepgguf.cli.commands import planned
 from deepgguf.cli.flags import given, in_flags
 from deepgguf.cli.output import complain, print_json, print_page, to_stdout
+from deepgguf.cli.pages import check_pages, write_pages
 from deepgguf.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ def convert_for_ollama(options: argparse.Namespace) -> None:
     if not options.ollama and not options.print_modelfile:
         choice = "modelfile" if options.modelfile else "ollama_way"
         raise UsageError(f"`{choice}`", "has no meaning without `ollama`", "give the model's name in Ollama with it")
+    if options.card:
+        found = "contradicts `ollama`: a card goes beside the files, and these go into Ollama's store"
+        raise UsageError("`card`", found, "leave it out")
+    check_pages(options)
     if options.print_modelfile:
         _print_modelfile(options)
         return
@@ -50,6 +55,7 @@ def convert_for_ollama(options: argparse.Namespace) -> None:
 
         shown = report.conversion if options.sha256 else _without_hashes(report.conversion)
         print_page(summary.render(made, made.folder, shown, [f"run it: {report.command}"]))
+    write_pages(options, made, report.conversion)
 
 
 def import_files(options: argparse.Namespace) -> None:

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from deepgguf.errors import printable
 from deepgguf.formats.gguf.describe import Description, KeyDescription, TensorDescription
-from deepgguf.terminal.sizes import count, size
+from deepgguf.terminal.key_text import key_text
+from deepgguf.terminal.sizes import count, ranges, size
 from deepgguf.terminal.tables import facts_table, titled_table
 
-_LONGEST_VALUE = 120
 _MOST_ROWS = 2000  # of a table, which takes a millisecond for each; a DeepSeek-V3 has 1,100 tensors
 _BLOCK = re.compile(r"(?<=blk\.)\d+(?=\.)")
 
@@ -52,36 +52,9 @@ def _keys(keys: Sequence[KeyDescription]) -> Table:
     table = titled_table(f"Keys ({len(keys)})", "key", "type", "value")
     for key in keys[:_MOST_ROWS]:
         type = key.type if key.item_type is None else f"{key.item_type} × {key.length:,}"
-        table.add_row(_text(key.name), Text(type.lower(), style="dim"), Text(_value(key)))
+        table.add_row(_text(key.name), Text(type.lower(), style="dim"), Text(key_text(key)))
     _say_more(table, len(keys))
     return table
-
-
-def _value(key: KeyDescription) -> str:
-    if isinstance(key.value, list):
-        return _array(key.value, key.length or 0)
-    return _item(key.value)
-
-
-def _array(items: Sequence[object], length: int) -> str:
-    """As many items as fit, and dots for the others."""
-    shown: list[str] = []
-    width = 0
-    for item in map(_item, items):
-        width += len(item) + 2
-        if shown and width > _LONGEST_VALUE:
-            break
-        shown.append(item)
-    if len(shown) < length:
-        shown.append("…")
-    return f"[{', '.join(shown)}]"
-
-
-def _item(value: object) -> str:
-    if isinstance(value, str):
-        more = f"… ({len(value):,} characters)" if len(value) > _LONGEST_VALUE else ""
-        return printable(repr(value[:_LONGEST_VALUE]), 10 * _LONGEST_VALUE) + more
-    return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
 def _types(description: Description) -> Table:
@@ -121,7 +94,7 @@ def _tensor_groups(tensors: Sequence[TensorDescription]) -> Table:
     for (pattern, type, shape), group in islice(groups.items(), _MOST_ROWS):
         blocks = [int(match[0]) for tensor in group if (match := _BLOCK.search(tensor.name))]
         nbytes = sum(tensor.bytes for tensor in group)
-        table.add_row(_text(pattern), _ranges(blocks), type, _shape(shape), size(nbytes))
+        table.add_row(_text(pattern), ranges(blocks), type, _shape(shape), size(nbytes))
     _say_more(table, len(groups))
     return table
 
@@ -133,14 +106,3 @@ def _say_more(table: Table, rows: int) -> None:
 
 def _shape(shape: Sequence[int]) -> str:
     return " × ".join(map(str, shape))
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Ascending numbers with runs drawn together: 0–2, 5."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1][1:] = [number]
-        else:
-            runs.append([number])
-    return ", ".join("–".join(map(str, run)) for run in runs)

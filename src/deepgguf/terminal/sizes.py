@@ -28,6 +28,17 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers with runs drawn together: 0–2, 5."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join("–".join(map(str, run)) for run in runs)
+
+
 def _scaled(number: float, units: Sequence[str]) -> str:
     """Three significant digits and the unit in which they are less than 1000."""
     scaled, unit = float(number), 0

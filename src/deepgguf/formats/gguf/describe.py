@@ -81,13 +81,13 @@ def describe(headers: Sequence[GGUFHeader]) -> Description:
     return Description(
         architecture=_text(keys, "general.architecture"),
         name=_text(keys, "general.name"),
-        file_type=_file_type(keys),
+        file_type=file_type_name(keys),
         size=sum(header.file_size for header in headers),
         parameters=parameters,
         bits_per_weight=data * 8 / parameters if parameters else None,
         files=tuple(_file(header) for header in headers),
         types=_types(tensors),
-        keys=tuple(_key(name, value) for name, value in keys.items()),
+        keys=tuple(describe_key(name, value) for name, value in keys.items()),
         tensors=tensors,
     )
 
@@ -97,7 +97,8 @@ def _text(keys: Mapping[str, Value], name: str) -> str | None:
     return value.value if value is not None and isinstance(value.value, str) else None
 
 
-def _file_type(keys: Mapping[str, Value]) -> str | None:
+def file_type_name(keys: Mapping[str, Value]) -> str | None:
+    """What `general.file_type` says the file is, such as "Q4_K_M"; None if it says nothing."""
     value = keys.get("general.file_type")
     if value is None or not isinstance(value.value, int):
         return None
@@ -129,7 +130,8 @@ def _types(tensors: Sequence[TensorDescription]) -> tuple[TypeDescription, ...]:
     return tuple(sorted(totals, key=lambda total: (-total.bytes, total.type)))
 
 
-def _key(name: str, value: Value) -> KeyDescription:
+def describe_key(name: str, value: Value) -> KeyDescription:
+    """One key; of a long array the beginning."""
     if value.type is not ValueType.ARRAY or not isinstance(value.value, list | tuple):
         return KeyDescription(name, value.type.name, value.value)
     items = list(value.value)
