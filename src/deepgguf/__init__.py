@@ -95,8 +95,8 @@ __all__ = [
     "PatchingChoices", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor", "QuantizationChoices", "QuantizeChoices",
     "Report", "RunChoices", "S3Address", "SampleSummary", "SourceCheck", "Squares", "TensorDescription",
     "TensorResult", "Threads", "TypeDescription", "UsageError", "Verification", "VerificationError", "VerifiedFile",
-    "__version__", "check_parts", "compare", "convert", "doctor", "import_to_ollama", "inspect", "merge", "patch", "plan",
-    "plan_every_type", "plan_quantize", "quantize", "sample", "split", "undo_patch", "verify",
+    "__version__", "check_parts", "compare", "convert", "doctor", "import_to_ollama", "inspect", "merge", "patch",
+    "plan", "plan_every_type", "plan_quantize", "quantize", "sample", "split", "undo_patch", "verify",
     "write_card", "write_comparison", "write_report",
 ]  # fmt: skip
 
