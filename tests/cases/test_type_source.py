@@ -126,22 +126,22 @@ def scaled(tensor, factor: float):
     return stored(floats(tensor) * np.float32(factor), tensor.dtype)
 
 
-def test_scales_that_f16_does_not_hold_are_rounded_once_and_counted(tmp_path):
-    folder = source(tmp_path, with_scales(2.0**-14), INT4)
-    (warning,) = deepgguf.plan(folder, target="llama.cpp", type="source").warnings
-    assert "of I32 become Q4_0, which rounds weights once that have scales that F16 does not hold" in warning
-    convert(folder, tmp_path / "x.gguf")
-    found = equality(tmp_path / "x.gguf", folder)
-    assert 0 < found.equal < found.weights
-    assert 0 < found.largest_rounding < 0.5
-
-
-def test_scales_beyond_f16_stop_the_run_with_the_tensors_name(tmp_path):
-    folder = source(tmp_path, with_scales(2.0**30), INT4)
+@pytest.mark.parametrize("factor", [2.0**-14, 2.0**30])
+def test_scales_that_f16_does_not_hold_stop_the_run_with_the_tensors_name(tmp_path, factor):
+    folder = source(tmp_path, with_scales(factor), INT4)
+    assert deepgguf.plan(folder, target="llama.cpp", type="source").warnings == ()
     with pytest.raises(
-        NonFiniteError, match=r"^tensor model\.layers\.\d\.\S+: has the scale .*, which is more than F16"
+        NonFiniteError, match=r"^tensor model\.layers\.\d\.\S+\.weight: has the scale .* not hold exactly"
     ):
         convert(folder, tmp_path / "x.gguf")
+    convert(folder, tmp_path / "x.gguf", type="f32")
+    assert deepgguf.verify(tmp_path / "x.gguf", folder).differences == ()
+
+
+def test_scales_below_f16s_normal_numbers_are_taken_over_if_it_has_them(tmp_path):
+    folder = source(tmp_path, with_scales(2.0**-8), INT4)
+    convert(folder, tmp_path / "x.gguf")
+    assert all_equal(equality(tmp_path / "x.gguf", folder))
 
 
 @pytest.mark.parametrize("form", ["ct-int4-g32", "ct-int8-channel", "deepseek-v4-fp4"])

@@ -39,3 +39,10 @@ def test_from_the_hub_come_the_goldens_and_the_bytes_of_its_cache(served, tmp_pa
     assert describe_written(plain.files[0].path).by_name() == read_golden("ollama", name).by_name()
     assert remote.files[0].path.read_bytes() == local.files[0].path.read_bytes()
     assert remote.traffic and remote.traffic.repeated == {}
+
+
+def test_a_tokenizer_of_tiktoken_is_found_on_a_web_server_too(checkpoint, tmp_path):
+    with web_of(checkpoint("kimi-k2-thinking"), folder="kimi-k2-thinking") as web:
+        (file,) = deepgguf.convert(web.plain, tmp_path / "x.gguf", target="llama.cpp", type="source").files
+    expected = read_golden("ocr2kimi", "kimi-k2-thinking-exact-q4_0")
+    assert describe_written(file.path).by_name() == expected.by_name()

@@ -42,15 +42,10 @@ class Int8(Scaled, frozen=True):
         """Q8_0, whose scales are F16."""
         return GGMLType.Q8_0 if self._by_groups and not self.zeros else None
 
-    @property
-    def rounds_by(self) -> str:
-        """See there."""
-        return self._scales_in_f16 if self.packs_as else ""
-
     def repack(self, stored: Stored, out: Bytes) -> None:
         """ggml-common.h, block_q8_0: the scale, then the numbers. Errors as of `pack_scales`."""
         blocks = out.reshape(-1, 2 + GROUP)
-        self.pack_scales(stored, blocks)
+        self.pack_scales(stored, blocks, GGMLType.Q8_0)
         blocks[:, 2:] = stored.blobs[0].reshape(-1, GROUP)
 
     def ranges(self, cols: int, first: int, rows: int) -> tuple[Range, ...]:

@@ -84,18 +84,13 @@ class PackedInt(Scaled, frozen=True):
             return None
         return GGMLType.Q4_0 if self.bits == 4 else GGMLType.Q8_0
 
-    @property
-    def rounds_by(self) -> str:
-        """See there."""
-        return self._scales_in_f16 if self.packs_as else ""
-
     def repack(self, stored: Stored, out: Bytes) -> None:
         """ggml-common.h, block_q4_0 and block_q8_0: the scale, then codes; in Q4_0 column i low, column i + 16 high.
 
         Errors as of `pack_scales`.
         """
         blocks = out.reshape(-1, 2 + GROUP * self.bits // 8)
-        self.pack_scales(stored, blocks)
+        self.pack_scales(stored, blocks, GGMLType.Q4_0 if self.bits == 4 else GGMLType.Q8_0)
         if self.bits == 8:
             blocks[:, 2:] = stored.blobs[0].reshape(-1, GROUP) ^ 0x80  # from around 128 to around 0
             return

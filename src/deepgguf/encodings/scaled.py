@@ -169,22 +169,20 @@ class Scaled(Encoding, frozen=True):
         """Whether a block of 32 weights has one scale, as blocks of GGUF have, of a dtype that is an F16 as a rule."""
         return self.block[1] % GROUP == 0 and self.scale in ("F16", "BF16")
 
-    @property
-    def _scales_in_f16(self) -> str:
-        """For `rounds_by`."""
-        return "" if self.scale == "F16" else "scales that F16 does not hold: below 2⁻¹⁴, in part"
+    def pack_scales(self, stored: Stored, blocks: Bytes, type: GGMLType) -> None:
+        """Writes the scale of every block of 32 weights as F16 into its first two bytes; `blocks`, of `type`, is uint8
+        [n, bytes].
 
-    def pack_scales(self, stored: Stored, blocks: Bytes) -> None:
-        """Writes the scale of every block of 32 weights as F16 into its first two bytes; `blocks` is uint8 [n, bytes].
-
-        Errors as of `check_scales`; NonFiniteError for scales that F16 does not reach.
+        Errors as of `check_scales`; NonFiniteError for a scale that F16 does not hold as it is.
         """
         scales = self.checked_scales(stored).reshape(-1, self.across(stored.cols))
         with np.errstate(over="ignore", under="ignore"):
             halves = scales.astype(np.float16)
-        if not np.isfinite(halves).all():
-            found = f"has the scale {scales.max():g}, which is more than F16 holds"
-            raise NonFiniteError(f"tensor {stored.tensor}", found, 'choose `type="f32"`')
+        lost = halves != scales
+        if lost.any():
+            found = f"has the scale {scales[lost][0]:g}, which F16, as {type.name} has it, does not hold exactly"
+            advice = f'choose `type="{type.name.lower()}"`, which rounds the weights anew, or `type="f32"`'
+            raise NonFiniteError(f"tensor {stored.tensor}", found, advice)
         rows = (stored.first % self.block[0] + np.arange(stored.rows)) // self.block[0]
         columns = np.arange(stored.cols // GROUP) * GROUP // self.block[1]
         blocks[:, :2] = halves[rows[:, None], columns].reshape(-1, 1).view(np.uint8)

@@ -23,7 +23,8 @@ INDEX = "model.safetensors.index.json"
 WELL_KNOWN = (
     "README.md", "added_tokens.json", "chat_template.jinja", "chat_template.json", "config.json",
     "generation_config.json", "hf_quant_config.json", INDEX, "model.safetensors", "preprocessor_config.json",
-    "processor_config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json",
+    "processor_config.json", "special_tokens_map.json", "tiktoken.model", "tokenization_kimi.py",
+    "tokenization_moonshot.py", "tokenizer.json", "tokenizer_config.json",
 )  # fmt: skip
 """What readers of a checkpoint look for by its name."""
 
