@@ -98,7 +98,10 @@ def _made_by(manifest: Manifest | None) -> dict[str, str | None]:
 
 
 def _compared(checked: Verification | None) -> dict[str, str | None]:
-    return {"compared with": without_secrets(checked.source.source)} if checked and checked.source else {}
+    if checked is None or checked.source is None:
+        return {}
+    left_out = (f"{counted(count, 'tensor')}, {why}" for why, count in checked.source.dropped.items())
+    return {"compared with": without_secrets(checked.source.source), "left out": "; ".join(left_out)}
 
 
 def _described_files(

@@ -4,7 +4,10 @@ import os
 import secrets
 from pathlib import Path
 
+from deepgguf.errors import OutputError
 from deepgguf.run.disk import Disk
+
+_ADVICE = "look at the folder's space and permissions, then ask for it again"
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -18,8 +21,8 @@ def write_whole(path: Path, text: str) -> None:
         disk.write(fd, part, memoryview(text.encode()), 0)
         disk.sync(fd, part)
         disk.rename(part, path)
-    except BaseException:
-        disk.remove(part)
-        raise
+    except OutputError as error:
+        raise OutputError(path, error.found, _ADVICE) from None
     finally:
         os.close(fd)
+        disk.remove(part)  # gone already, unless something failed
