@@ -1,4 +1,4 @@
-"""A file that is to be made."""
+"""What is to be made: plans and where their files go, and each of the files."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,15 @@ from deepgguf.planning.schema import Plan, PlannedFile
 from deepgguf.run.address import Place
 from deepgguf.run.journal import JournalHeader
 from deepgguf.run.paths import Paths
+from deepgguf.run.settings import Settings
 from deepgguf.version import __version__
+
+
+class Output(NamedTuple):
+    """A plan, and how it is carried out; plans that are carried out together differ in their folders only."""
+
+    plan: Plan
+    settings: Settings
 
 
 class FileJob(NamedTuple):
