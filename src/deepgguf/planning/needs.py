@@ -15,6 +15,7 @@ _PROCESS = 49 << 20
 _PER_SOURCE = 2300
 _PER_TEXT = 250
 _PER_NUMBER = 45
+_PER_ITEM_AGAIN = 16  # of an array that another file of several outputs has too: texts are shared
 
 
 def memory_needed(plan: Planned, jobs: int) -> int:
@@ -23,9 +24,12 @@ def memory_needed(plan: Planned, jobs: int) -> int:
     A source that is read ahead has more threads, one for each of its connections.
     """
     threads = jobs + plan.source.connections
-    sources = sum(len(t.sources) for file in plan.files for t in file.tensors)
-    arrays = sum(_array_bytes(value) for file in plan.files for value in file.keys.values())
-    return _PROCESS + plan.source.held + threads * worker_bytes(plan) + sources * _PER_SOURCE + arrays
+    sources = {id(source) for file in plan.files for tensor in file.tensors for source in tensor.sources}
+    arrays: dict[str, int] = {}
+    for name, value in (key for file in plan.files for key in file.keys.items()):
+        arrays[name] = arrays.get(name, 0) + _array_bytes(value, again=name in arrays)
+    plans = len(sources) * _PER_SOURCE + sum(arrays.values())
+    return _PROCESS + plan.source.held + threads * worker_bytes(plan) + plans
 
 
 def worker_bytes(plan: Planned) -> int:
@@ -45,6 +49,8 @@ def worker_bytes(plan: Planned) -> int:
     return sum(largest.values()) + (window_bytes(plan) if plan.reads_once else 0)
 
 
-def _array_bytes(value: Value) -> int:
+def _array_bytes(value: Value, *, again: bool) -> int:
     length = len(value.value) if isinstance(value.value, list | tuple) else 0
+    if again:
+        return length * _PER_ITEM_AGAIN
     return length * (_PER_TEXT if value.item_type is ValueType.STRING else _PER_NUMBER)

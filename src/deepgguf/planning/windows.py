@@ -80,9 +80,12 @@ class _Origin(NamedTuple):
 
 
 class _Need(NamedTuple):
-    """A share of one piece, and the bytes that it needs of every blob; in the order of the source, then by type."""
+    """A share of one piece, and the bytes that it needs of every blob.
 
-    start: int
+    They follow each other in the order of the source; of the same bytes first what takes the same of them.
+    """
+
+    weights: FileRange
     type: int
     file: int
     number: int
@@ -172,7 +175,7 @@ def _closed(needs: Iterable[_Need], most: int) -> _Runs:
 
 
 def _hull(span: FileRange, other: FileRange) -> FileRange:
-    return span._replace(start=min(span.start, other.start), stop=max(span.stop, other.stop))
+    return FileRange(span.file, min(span.start, other.start), max(span.stop, other.stop))
 
 
 def _nbytes(spans: Iterable[FileRange]) -> int:
@@ -196,7 +199,7 @@ def _needs(numbering: Numbering, origin: _Origin, unfinished: Unfinished) -> Ite
         if unfinished(origin.file, number):
             share = Share(origin.file, start, number, output, source, (numbering.piece(place),))
             spans = tuple(share.ranges())
-            yield _Need(spans[0].start, output.info.type, origin.file, number, spans, share)
+            yield _Need(spans[0], output.info.type, origin.file, number, spans, share)
 
 
 def _shares(numbering: Numbering, origin: _Origin, window: int, unfinished: Unfinished) -> Iterator[Share]:

@@ -38,13 +38,19 @@ def folders_of(jobs: Sequence[FileJob]) -> tuple[Path, ...]:
 
 
 def resumes_named(settings: Settings, jobs: Sequence[FileJob]) -> bool:
-    """Whether to resume a run that gave files their final names: a journal is left, its part is not.
+    """Whether to resume a run that gave files their final names: a journal is left, and a file that has no part.
 
     The journals of all files are left until the last of them has its name.
     """
-    return settings.left_part == "resume" and any(
-        job.paths.journal.exists() and not os.path.lexists(job.paths.part) for job in jobs
+    return (
+        settings.left_part == "resume"
+        and any(job.paths.journal.exists() for job in jobs)
+        and any(_is_named(job.paths) for job in jobs)
     )
+
+
+def _is_named(paths: Paths) -> bool:
+    return not os.path.lexists(paths.part) and (paths.journal.exists() or os.path.lexists(paths.final))
 
 
 def nearest_folder(folder: Path) -> Path:

@@ -97,13 +97,13 @@ class _Work(NamedTuple):
     def turned(self, type: GGMLType) -> tuple[Bytes, Counts]:
         """The same with every group transposed."""
         decoded, counts = self.decoded(type)
-        return self._transposed(decoded, type), counts
+        return self._transposed(decoded, type.name), counts
 
     def floats(self) -> tuple[Floats, Counts]:
         """The piece's weights in the order of the output, rounded as an unquantized conversion would round them."""
         floats, counts = self._rounded() if self.rounds else self.decoded(GGMLType.F32)
         if self.share.output.view.transposed:
-            floats = self._transposed(floats, self.rounds)
+            floats = self._transposed(floats, "rounded" if self.rounds else "as they are")
         return floats.view(np.float32), counts
 
     def repack(self, target: Quantized, out: Bytes) -> Counts:
@@ -125,7 +125,7 @@ class _Work(NamedTuple):
 
         return self.made("as F32", self.sizes.decoded, "rounded", widen)[0], counts
 
-    def _transposed(self, decoded: Bytes, how: object) -> Bytes:
+    def _transposed(self, decoded: Bytes, how: str) -> Bytes:
         """Every group's (rows, columns) as (columns, rows)."""
         groups, rows, cols = self.piece.groups, self.piece.rows, self.share.output.view.cols
 
