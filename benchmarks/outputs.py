@@ -1,9 +1,10 @@
-"""Several types for two targets of one reading: source bytes, time beside that of the encoders, memory, the same files.
+"""Several types for two targets of one reading: source bytes, time beside the encoders' own, memory, the same files.
 
-usage: outputs.py [--type q8_0 q4_k_m iq2_xxs bf16] [--runs 1] [--jobs 2] [--folder DIR] [--output DIR] [--check] [--json]
+usage: outputs.py [--type q8_0 q4_k_m iq2_xxs bf16] [--runs 1] [--jobs 2] [--folder DIR] [--output DIR] [--check]
+                  [--json]
 
-From the FP8 bench checkpoint, with a matrix of made-up squares for the types that take one. In the process that makes the
-files the kernels that write a type's bytes are timed: FP8 to BF16 for the plain files, and the quantizers, by the
+From the FP8 bench checkpoint, with a matrix of made-up squares for the types that take one. In the process that makes
+the files the kernels that write a type's bytes are timed: FP8 to BF16 for the plain files, and the quantizers, by the
 processor time of the thread that calls them. The sum of these, over the cores, is what no order of work could save;
 processor seconds of the whole process beside it tell what all else takes, on a busy machine too. `--check` makes each
 output alone as well, which takes longer, and compares bytes.

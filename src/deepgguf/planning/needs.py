@@ -46,7 +46,8 @@ def worker_bytes(plan: Planned) -> int:
                     sizes[tensor.info.type.name] = sizes.pop("out")
                 for buffer, nbytes in sizes.items():
                     largest[buffer] = max(nbytes, largest.get(buffer, 0))
-    return sum(largest.values()) + (window_bytes(plan) if plan.reads_once else 0)
+    window = min(window_bytes(plan), sum(file.size for file in plan.sources)) if plan.reads_once else 0
+    return sum(largest.values()) + window
 
 
 def _array_bytes(value: Value, *, again: bool) -> int:
