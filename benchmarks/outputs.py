@@ -5,8 +5,9 @@ usage: outputs.py [--type q8_0 q4_k_m iq2_xxs bf16] [--runs 1] [--jobs 2] [--fol
 
 From the FP8 bench checkpoint, with a matrix of made-up squares for the types that take one. In the process that makes
 the files the kernels that write a type's bytes are timed: FP8 to BF16 for the plain files, and the quantizers, by the
-processor time of the thread that calls them. The sum of these, over the cores, is what no order of work could save;
-processor seconds of the whole process beside it tell what all else takes, on a busy machine too. `--check` makes each
+processor time of the thread that calls them. `encoders` is the sum over all outputs, each by itself; `encoders_run` is
+what was run, for what two targets have alike is encoded once. Processor seconds of the whole process beside them tell
+what all else takes, on a busy machine too. `--check` makes each
 output alone as well, which takes longer, and compares bytes.
 """
 
@@ -26,7 +27,9 @@ from typing import Any
 import deepgguf
 from conversion import arguments, bench_checkpoint
 from deepgguf import kernels
+from deepgguf.encodings import PLAIN
 from deepgguf.files.local import LocalFiles
+from deepgguf.planning.schema import PlannedTensor
 from low_bits import write_matrix
 
 TARGETS = ("ollama", "llama.cpp")
@@ -46,26 +49,35 @@ class CountingFiles(LocalFiles):
         super().readinto(file, offset, buffer)
 
 
-def timed(seconds: Counter[str], name: str) -> Callable[..., Any]:
-    """A kernel that adds to `seconds` what its thread spends in it."""
-    kernel = getattr(kernels, name)
+class Timed:
+    """The kernels that write a type's bytes, with the processor seconds and the weights of each by type."""
 
-    def call(*given: Any) -> Any:
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self.weights: Counter[str] = Counter()
+        quantize, fp8 = kernels.quantize, kernels.fp8
+        kernels.quantize = lambda *given: self._time(quantize, given[2].name, given)
+        kernels.fp8 = lambda *given: self._time(fp8, "plain", given)
+
+    def _time(self, kernel: Callable[..., Any], type: str, given: tuple[Any, ...]) -> Any:
         began = time.thread_time()
         try:
             return kernel(*given)
         finally:
-            seconds[name] += time.thread_time() - began
+            self.seconds[type] += time.thread_time() - began
+            self.weights[type] += given[0].size
 
-    return call
+    def of(self, tensor: PlannedTensor) -> float:
+        """Seconds that the encoder of one output's tensor takes by itself, as fast as it was here."""
+        fp8 = any(form.form.dtype == "F8_E4M3" for form in tensor.forms)
+        type = tensor.info.type.name if tensor.info.type not in PLAIN else "plain" if fp8 else ""
+        return tensor.weights * self.seconds[type] / self.weights[type] if type in self.weights else 0.0
 
 
 def make(source: Path, out: Path, types: list[str], jobs: int) -> dict[str, Any]:
     """Makes all outputs in this process; what it took."""
-    files, seconds = CountingFiles(source), Counter[str]()
+    files, kernels_timed = CountingFiles(source), Timed()
     plans = deepgguf.plan_several(files, out, types=types, targets=TARGETS, imatrix=out / "matrix.dat")
-    for name in ("fp8", "quantize", "cast"):
-        setattr(kernels, name, timed(seconds, name))
     CountingFiles.read_bytes = 0
     wall, cpu = time.monotonic(), time.process_time()
     reports = deepgguf.run_together(plans, jobs=jobs)
@@ -81,7 +93,8 @@ def make(source: Path, out: Path, types: list[str], jobs: int) -> dict[str, Any]
         "read_bytes": CountingFiles.read_bytes,
         "seconds": wall,
         "cpu": cpu,
-        "encoders": dict(seconds),
+        "encoders": sum(kernels_timed.of(t) for plan in plans for file in plan.files for t in file.tensors),
+        "encoders_run": sum(kernels_timed.seconds.values()),
         "jobs": jobs,
         "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
         "planned_files": [[plan.type, plan.target, str(plan.folder / plan.files[0].name)] for plan in plans],
@@ -118,10 +131,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         planned = made.pop("planned_files")
         if options.check:
             made["differing"] = differing(source, out, planned, options.jobs)
-    encoders = sum(made["encoders"].values())
     return made | {
-        "wall_over_encoders": made["seconds"] * made["jobs"] / encoders,
-        "cpu_over_encoders": made["cpu"] / encoders,
+        "wall_over_encoders": made["seconds"] * made["jobs"] / made["encoders"],
+        "cpu_over_encoders": made["cpu"] / made["encoders"],
+        "cpu_over_encoders_run": made["cpu"] / made["encoders_run"],
         "limit": LIMIT,
         "peak_limit": MEMORY + MEMORY_PER_OUTPUT * made["outputs"],
     }
