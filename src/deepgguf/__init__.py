@@ -3,6 +3,7 @@
     plan(source, ...)             what a conversion would write, drop and need; nothing is written
     plan(source, ...).run()       carries it out
     convert(source, output, ...)  both
+    run_together(plan_several(source, folder, types=...))  several types, for several targets, of one reading
     quantize(source, output, ...) makes a GGUF file of a GGUF file, in other types
     merge(path, output), split(path, output, ...)  join a split set, or make one
     doctor(path)                  what an engine will stumble over in a GGUF file, and what mends it
@@ -40,7 +41,10 @@ if TYPE_CHECKING:
         plan,
         plan_every_type,
         plan_quantize,
+        plan_quantize_several,
+        plan_several,
         quantize,
+        run_together,
         sample,
         split,
         undo_patch,
@@ -96,14 +100,15 @@ __all__ = [
     "Report", "RunChoices", "S3Address", "SampleSummary", "SourceCheck", "Squares", "TensorDescription",
     "TensorResult", "Threads", "TypeDescription", "UsageError", "Verification", "VerificationError", "VerifiedFile",
     "__version__", "check_parts", "compare", "convert", "doctor", "import_to_ollama", "inspect", "merge", "patch",
-    "plan", "plan_every_type", "plan_quantize", "quantize", "sample", "split", "undo_patch", "verify",
-    "write_card", "write_comparison", "write_report",
+    "plan", "plan_every_type", "plan_quantize", "plan_quantize_several", "plan_several", "quantize", "run_together",
+    "sample", "split", "undo_patch", "verify", "write_card", "write_comparison", "write_report",
 ]  # fmt: skip
 
 # Imported when first used: `import deepgguf` costs nothing.
 _HOMES = {
     "deepgguf.api": "Patched Plan check_parts compare convert doctor import_to_ollama inspect merge patch plan"
-    " plan_every_type plan_quantize quantize sample split undo_patch verify",
+    " plan_every_type plan_quantize plan_quantize_several plan_several quantize run_together sample split undo_patch"
+    " verify",
     "deepgguf.choices": "Choices ConversionChoices PatchChoices PatchingChoices QuantizationChoices QuantizeChoices"
     " RunChoices",
     "deepgguf.errors": "ChangedError CheckpointError DeepggufError GGUFError NonFiniteError OutputError UsageError"

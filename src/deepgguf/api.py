@@ -4,23 +4,25 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
 import msgspec
 
-from deepgguf.checkpoint.checkpoint import read_checkpoint, read_small_files
+from deepgguf.checkpoint.checkpoint import Checkpoint, read_checkpoint, read_small_files
 from deepgguf.checkpoint.gguf_source import GGUFSource, is_gguf, read_gguf_source
 from deepgguf.choices import (
     CHOICES_OF_A_FILE,
     CHOICES_OF_QUANTIZE,
     Choices,
     ConversionChoices,
+    Layout,
     PatchChoices,
     PatchingChoices,
     QuantizationChoices,
     QuantizeChoices,
     RunChoices,
     StrPath,
+    Target,
     checked,
     complete,
     declared,
@@ -34,25 +36,27 @@ from deepgguf.files.find import find_file, find_files, is_address
 from deepgguf.fitting.fit import fit
 from deepgguf.fitting.write import is_free, recipe_path, write_recipe
 from deepgguf.formats.gguf.describe import Description, describe
-from deepgguf.formats.gguf.split_set import read_split_set
+from deepgguf.formats.gguf.split_set import read_split_set, unsplit_stem
 from deepgguf.formats.gguf.types import GGUFHeader
 from deepgguf.ollama.request import OllamaReport, Say, Way
 from deepgguf.planning.arrange_gguf import Limits, plan_merge, plan_split
-from deepgguf.planning.build import build_plan
+from deepgguf.planning.build import build_plan, model_of, plan_model
 from deepgguf.planning.doctor import Finding, examine
-from deepgguf.planning.options import TYPES
+from deepgguf.planning.options import TYPES, Options, check_options
 from deepgguf.planning.parse_options import parse_given, parse_options
 from deepgguf.planning.parse_patch import parse_patch
 from deepgguf.planning.patch_gguf import header_in_place, plan_patch
 from deepgguf.planning.quantize_gguf import plan_gguf, stem_of
 from deepgguf.planning.schema import Plan as PlannedConversion
+from deepgguf.planning.several import first_choice, of_types, refuse_one_output_only
 from deepgguf.planning.split import files_of_part, is_share
 from deepgguf.planning.totals import PlanTotals, totals
 from deepgguf.recipes.choice import UnfitError
 from deepgguf.recipes.recipe import NEED_IMPORTANCE
 from deepgguf.recipes.recipe_file import spell_recipe
 from deepgguf.run.address import Place, parse_output
-from deepgguf.run.execute import execute
+from deepgguf.run.execute import execute_together
+from deepgguf.run.file_job import Output, Placed, without_twins
 from deepgguf.run.header_in_place import replace_header, undo_header
 from deepgguf.run.one_by_one import execute_one_by_one
 from deepgguf.run.result import Report
@@ -72,11 +76,13 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
     """A conversion, complete: files with every key and tensor, what is dropped, warnings; and `run`, which does it.
 
     `folder` is where the files go, a path or an address in S3. A plan can be pickled and run elsewhere, where its
-    source can be read. `recipe_text` is the recipe file of types that a budget chose, which `run` writes beside the
-    files. `one_by_one` is for tasks that share a set (`part="I/N"`): each file is complete before the next is begun.
+    source can be read. `below` is a folder of which `run` makes what `folder` has below it. `recipe_text` is the recipe
+    file of types that a budget chose, which `run` writes beside the files. `one_by_one` is for tasks that share a set
+    (`part="I/N"`): each file is complete before the next is begun.
     """
 
     folder: Place
+    below: Place | None = None
     recipe_text: str = ""
     one_by_one: bool = False
 
@@ -92,10 +98,11 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         Raises CheckpointError (then nothing is left), ChangedError or OutputError (then the run can be resumed),
         UsageError.
         """
+        if not self.one_by_one:
+            return run_together((self,), executor=executor, progress=progress, **choices)[0]
         settings, executor = self._settings(executor, choices)
         keep_recipe = self._recipe(settings)
-        carry_out = execute_one_by_one if self.one_by_one else execute
-        return keep_recipe(carry_out(self, settings, executor, progress=progress or _no_progress))
+        return keep_recipe(execute_one_by_one(self, settings, executor, progress=progress or _no_progress))
 
     @checked
     def to_ollama(
@@ -141,6 +148,7 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
     def _settings(self, executor: Executor | None, choices: RunChoices) -> tuple[Settings, Executor]:
         """How the plan is carried out, and by what: a source on a network has threads that read ahead."""
         settings, threads = run_settings(self.folder, **choices)
+        settings = msgspec.structs.replace(settings, below=self.below)
         if executor is None and self.source.connections:
             settings = msgspec.structs.replace(settings, jobs=threads.jobs)
             return settings, _with_readers(threads, self.source)
@@ -219,6 +227,108 @@ def plan(
 
 
 @checked
+def plan_several(
+    source: Source,
+    output: StrPath | None = None,
+    *,
+    types: str | Sequence[str] = (),
+    targets: str | Sequence[str] = (),
+    layout: Layout = "flat",
+    executor: Executor | None = None,
+    cache: StrPath | None = None,
+    **choices: Unpack[Choices],
+) -> tuple[Plan, ...]:
+    """The plans of converting `source` to several types, for one target or several; the headers are read once.
+
+    `output` is a folder. Files for several targets go into a folder of each target below it, for they have the same
+    names; `layout` "folders" gives each plan one of its own, called as its file. Without `types` or `targets` there is
+    one, that of `plan`. Other choices count for all plans, those of quantized files for the types that are quantized:
+
+        plans = deepgguf.plan_several("DeepSeek-V3", "models/", types=("q8_0", "q4_k_m"), imatrix="imatrix.gguf")
+        deepgguf.run_together(plans, jobs=8)
+
+    Errors are those of `plan`; `budget`, which chooses types, is refused.
+    """
+    kinds, engines = _listed(types), _listed(targets) or ("ollama",)
+    refuse_one_output_only(kinds, choices)
+    first = first_choice("type", kinds, choices) | first_choice("target", engines, choices)
+    for engine in engines:
+        complete({"target": engine}, Choices)
+    chosen = complete({**choices, **first}, Choices)
+    base = _folder_of_several(output)
+    options = parse_options(chosen)
+    with _opened(source, cache) as files:
+        checkpoint = read_checkpoint(files, executor or _readers(files))
+        made = [_plans(checkpoint, options, kinds, cast(Target, engine)) for engine in engines]
+    found = []
+    for engine, plans in zip(engines, made, strict=True):
+        folder = base / engine if len(engines) > 1 else base
+        found += [_placed(_part(each, chosen["part"]), folder, base, layout) for each in plans]
+    return tuple(found)
+
+
+def _plans(checkpoint: Checkpoint, options: Options, types: Sequence[str], target: Target) -> list[PlannedConversion]:
+    """The plans for one target; what the model is, is found out once."""
+    for_target = of_types(msgspec.structs.replace(options, target=target), types)
+    model = model_of(checkpoint, for_target[0])
+    for each in for_target:
+        check_options(each)
+    return [plan_model(model, checkpoint, each) for each in for_target]
+
+
+def _placed(made: PlannedConversion, folder: Place, base: Place, layout: Layout) -> Plan:
+    """One of several plans with its folder."""
+    if layout == "folders":
+        folder = folder / unsplit_stem(made.files[0].name)
+    return Plan(**msgspec.structs.asdict(made), folder=folder, below=base)
+
+
+def _folder_of_several(output: StrPath | None) -> Place:
+    """The folder that `output` is, whether it is there or not; UsageError for an address that is only read."""
+    if _file_name(output) is not None and os.fspath(output or "").endswith(".gguf"):
+        raise UsageError("`output`", f"{os.fspath(output or '')} is one file, and several are made", "name a folder")
+    return output_folder(None if output is None else os.path.join(os.fspath(output), ""))  # noqa: PTH118
+
+
+@checked
+def run_together(
+    plans: Sequence[Plan],
+    *,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    **choices: Unpack[RunChoices],
+) -> tuple[Report, ...]:
+    """Writes the files of several plans of one source at once; a report of each plan, in their order.
+
+    Every byte of the source is read once and decoded once, whichever files it goes to, and what two files have alike
+    (one type for two targets) is quantized once. Each file and its manifest are as if they were made alone, and get
+    their names as soon as all of their plan are whole. A run that was interrupted is resumed for all of them. The plans
+    may come from `plan`, each with its own choices, from `plan_several` or from `plan_quantize`. A file that is the
+    same in two plans for one folder, as an mmproj is for every type, is written once.
+
+    The arguments and errors are those of `Plan.run`; UsageError for plans of different sources, and for several into
+    an object store. `Report.seconds` is when a plan's files had their names.
+    """
+    if not plans:
+        raise UsageError("`plans`", "are none", "give one at least")
+    if any(plan.one_by_one for plan in plans):
+        raise UsageError("`plans`", "are a task's, which makes file after file", "call `run` of each")
+    placed = [Placed(plan, plan.folder) for plan in plans]
+    pairs = [plan._settings(executor, choices) for plan in plans]
+    keep_recipes = [plan._recipe(settings) for plan, (settings, _) in zip(plans, pairs, strict=True)]
+    outputs = [Output(plan, settings) for plan, (settings, _) in zip(without_twins(placed), pairs, strict=True)]
+    reports = execute_together(outputs, pairs[0][1], progress=progress or _no_progress)
+    files = {file.path: file for report in reports for file in report.files}
+    own = [tuple(files[plan.folder / file.name] for file in plan.files) for plan in plans]
+    with_twins = (msgspec.structs.replace(report, files=each) for report, each in zip(reports, own, strict=True))
+    return tuple(keep(report) for keep, report in zip(keep_recipes, with_twins, strict=True))
+
+
+def _listed(texts: str | Sequence[str]) -> tuple[str, ...]:
+    return (texts,) if isinstance(texts, str) else tuple(texts)
+
+
+@checked
 def plan_every_type(
     source: Source, *, executor: Executor | None = None, cache: StrPath | None = None, **choices: Unpack[Choices]
 ) -> dict[str, PlanTotals]:
@@ -277,14 +387,40 @@ def plan_quantize(source: StrPath, output: StrPath | None = None, **choices: Unp
     `allow_requantize`; GGUFError for a source that is no sound GGUF, OutputError if something cannot be read.
     """
     chosen = complete(choices, QuantizeChoices)
-    for name in choices:
-        if name not in CHOICES_OF_QUANTIZE:
-            raise UsageError(f"`{name}`", "has no meaning for a GGUF file as the source", "leave it out")
+    _refuse_for_gguf(choices)
     options = parse_options(chosen, _file_name(output))
     with _gguf(source) as found:
         made = _part(plan_gguf(found, options, choices.get("target")), chosen["part"])
     folder, one_by_one = output_folder(output), is_share(chosen["part"])
     return Plan(**msgspec.structs.asdict(made), folder=folder, one_by_one=one_by_one)
+
+
+@checked
+def plan_quantize_several(
+    source: StrPath,
+    output: StrPath | None = None,
+    *,
+    types: str | Sequence[str],
+    layout: Layout = "flat",
+    **choices: Unpack[QuantizeChoices],
+) -> tuple[Plan, ...]:
+    """The plans of quantizing the GGUF file `source` to several types; see `plan_quantize`, and `plan_several`."""
+    kinds, chosen = (
+        _listed(types),
+        complete({**choices, **first_choice("type", _listed(types), choices)}, QuantizeChoices),
+    )
+    refuse_one_output_only(kinds, choices)
+    _refuse_for_gguf(choices)
+    base, options = _folder_of_several(output), parse_options(chosen)
+    with _gguf(source) as found:
+        made = [plan_gguf(found, each, choices.get("target")) for each in of_types(options, kinds)]
+    return tuple(_placed(each, base, base, layout) for each in made)
+
+
+def _refuse_for_gguf(choices: Mapping[str, Any]) -> None:
+    for name in choices:
+        if name not in CHOICES_OF_QUANTIZE:
+            raise UsageError(f"`{name}`", "has no meaning for a GGUF file as the source", "leave it out")
 
 
 @checked

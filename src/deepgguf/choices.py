@@ -25,6 +25,7 @@ StrPath = str | os.PathLike[str]
 Target = Literal["ollama", "llama.cpp"]
 FileKind = Literal["text", "mmproj", "draft"]
 Mtp = Literal["keep", "drop", "only"]
+Layout = Literal["flat", "folders"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -249,7 +250,7 @@ def _check(name: str, value: object, hint: Any) -> None:
         return
     fits = isinstance(value, tuple(kinds)) and not (isinstance(value, bool) and bool not in kinds)
     if not fits or not _holds(value, members):
-        words = " or ".join(_WORDS.get(kind, kind.__name__) for kind in kinds)
+        words = " or ".join(_WORDS.get(kind, kind.__name__) for kind in _named(members))
         raise UsageError(where, f"{_shown(value)} is not {words}", "give a number from 1" if int in kinds else "")
     if int in kinds and isinstance(value, int) and not 1 <= value <= _MOST:
         size = "small" if value < 1 else "large"
@@ -258,15 +259,20 @@ def _check(name: str, value: object, hint: Any) -> None:
         _check_path(where, value)
 
 
+def _named(members: Sequence[Any]) -> list[Any]:
+    """What a value may be, as it is called in an error; of a list of no texts that is what is in it."""
+    kinds = [(get_origin(t) or t, get_args(t)) for t in members if t is not NoneType]
+    return [args[0] if kind is Sequence and args[0] not in (str, StrPath) else kind for kind, args in kinds]
+
+
 def _allowed(members: Sequence[Any]) -> tuple[str, ...]:
     return next((get_args(t) for t in members if get_origin(t) is Literal), ())
 
 
 def _holds(value: object, members: Sequence[Any]) -> bool:
-    """Whether a list or a mapping holds nothing but texts, and paths where it may; of other values nothing is asked."""
+    """Whether a list or a mapping holds nothing but what it may; of other values nothing is asked."""
     lists = [t for t in members if get_origin(t) is Sequence]
-    within = {get_origin(kind) or kind for t in lists for item in get_args(t) for kind in _members(item)}
-    kinds = (str, os.PathLike) if os.PathLike in within else (str,)
+    kinds = tuple({get_origin(kind) or kind for t in lists for item in get_args(t) for kind in _members(item)}) or str
     items = [*value, *value.values()] if isinstance(value, Mapping) else value if isinstance(value, Sequence) else ()
     return not isinstance(value, bytes | bytearray) and all(isinstance(item, kinds) for item in items)
 

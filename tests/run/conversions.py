@@ -11,12 +11,16 @@ from deepgguf import api
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.threads import Threads
 from deepgguf.run.disk import Disk
-from deepgguf.run.execute import execute
+from deepgguf.run.execute import execute_together
+from deepgguf.run.file_job import Output, Placed, without_twins
 from deepgguf.run.settings import Settings
 
 
 class Conversion(NamedTuple):
-    """A checkpoint, the choices, and the SHA-256 of every file that an undisturbed run makes of it."""
+    """A checkpoint, the choices, and the SHA-256 of every file that an undisturbed run makes of it.
+
+    With `types` the choices are those of several outputs.
+    """
 
     source: Path
     choices: Mapping[str, Any]
@@ -33,8 +37,12 @@ def undisturbed(source: Path, out: Path, **choices: Any) -> Conversion:
 
 def convert(conversion: Conversion, out: Path, disk: Disk | None = None, **settings: Any) -> None:
     """One run into the folder `out`."""
-    plan = api.plan(conversion.source, out / "model.gguf", **conversion.choices)
-    execute(plan, Settings(folder=out, **settings), Threads(1), disk=disk)
+    several = "types" in conversion.choices
+    where = {} if several else {"output": out / "model.gguf"}
+    made = (api.plan_several if several else api.plan)(conversion.source, **where, **conversion.choices)
+    plans = without_twins([Placed(plan, out) for plan in made]) if isinstance(made, tuple) else [made]
+    outputs = [Output(plan, Settings(folder=out, **settings)) for plan in plans]
+    execute_together(outputs, Threads(1), disk=disk)
 
 
 def killed(conversion: Conversion, out: Path, disk: Disk, **settings: Any) -> bool:

@@ -30,6 +30,7 @@ def every(folder: Path) -> None:
         ("one file, quantized", v3, {"type": "q4_k_m"}),
         ("text and mmproj", ocr, {"target": "llama.cpp"}),
         ("split set of three", v3, {"split_max_tensors": 12}),
+        ("two types and an mmproj", ocr, {"types": ("q8_0", "q5_0"), "targets": "llama.cpp"}),
     ):
         for how, disturbed in (("killed before", kill_at), ("failing", fail_at)):
             with tempfile.TemporaryDirectory(dir=folder) as name:

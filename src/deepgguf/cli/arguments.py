@@ -9,7 +9,7 @@ from typing import Any
 from deepgguf.choices import CHOICES_OF_A_FILE, CHOICES_OF_QUANTIZE, Choices, PatchChoices, QuantizeChoices, RunChoices
 from deepgguf.cli import commands, gguf_commands, pages
 from deepgguf.cli.endings import EXIT_STATUSES
-from deepgguf.cli.flags import add_choices
+from deepgguf.cli.flags import MANY, add_choices
 from deepgguf.cli.ollama import import_files
 from deepgguf.cli.others_flags import SAME, answer
 from deepgguf.samples.configs import KINDS
@@ -19,6 +19,8 @@ _CONVERT = """\
 examples:
   deepgguf convert DeepSeek-V3                           one file for Ollama, in this folder
   deepgguf convert DeepSeek-V3 -o /models/ --type q4_k_m quantized on the way, no intermediate file
+  deepgguf convert DeepSeek-V3 -o /models/ --type q8_0,q4_k_m --target ollama,llama.cpp
+                                                         four files, one reading
   deepgguf convert DeepSeek-V3 --target llama.cpp --split-max-size 48G
   deepgguf convert DeepSeek-V3 --target llama.cpp --split-max-size 48G --part 3/8
                                                          task 3 of a job array of 8 (docs/cluster.md)
@@ -46,6 +48,8 @@ examples:
   deepgguf plan DeepSeek-V3                  what would be written, dropped, needed
   deepgguf plan DeepSeek-V3 --type q4_k_m --json
   deepgguf plan DeepSeek-V3 --type all       every type with its size
+  deepgguf plan DeepSeek-V3 --type q8_0,q4_k_m,iq2_xxs --imatrix imatrix.gguf
+                                             several outputs of one reading, with what they take together
   deepgguf plan hf:deepseek-ai/DeepSeek-V3@v1.0
   deepgguf plan DeepSeek-V3 --type q4_k_m --report plan.html
 """
@@ -54,6 +58,7 @@ _QUANTIZE = """\
 examples:
   deepgguf quantize DeepSeek-V3-BF16.gguf --type q4_k_m
   deepgguf quantize V3-BF16-00001-of-00030.gguf --type q4_k_m --keep-split -o /models/
+  deepgguf quantize V3-BF16.gguf --type q8_0,q5_k_m,q4_k_m -o /models/ --layout folders
   deepgguf quantize V3-BF16.gguf --type iq2_xxs --imatrix imatrix.gguf --dry-run
   deepgguf quantize V3-Q8_0.gguf --type q4_k_m --allow-requantize
 """
@@ -181,9 +186,15 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         help="a file or folder, here or at s3://BUCKET/ (default: NAME-TYPE.gguf in the current one)",
     )
     _add_cache(parser)
-    add_choices(parser, Choices)
+    add_choices(parser, Choices, several=("type", "target"))
+    _add_layout(parser)
     for flag, name in SAME.items():
-        parser.add_argument(flag, dest=name, help=argparse.SUPPRESS)
+        parser.add_argument(flag, dest=name, help=argparse.SUPPRESS, **(MANY if name == "type" else {}))
+
+
+def _add_layout(parser: argparse.ArgumentParser) -> None:
+    help = "all files in one folder, of two targets in one each, or a folder for every output (default: flat)"
+    parser.add_argument("--layout", choices=("flat", "folders"), metavar="flat|folders", help=help)
 
 
 def _add_cache(parser: argparse.ArgumentParser) -> None:
@@ -257,7 +268,8 @@ def _add_quantize(subparsers: Any) -> None:
     parser.add_argument(
         "-o", "--output", metavar="OUT", help="a file or folder (default: NAME-TYPE.gguf in the current one)"
     )
-    add_choices(parser, QuantizeChoices, only=CHOICES_OF_QUANTIZE)
+    add_choices(parser, QuantizeChoices, only=CHOICES_OF_QUANTIZE, several=("type",))
+    _add_layout(parser)
     parser.add_argument("--dry-run", action="store_true", help="show what would be written, and write nothing")
     add_choices(parser, RunChoices)
     _add_pages(parser)

@@ -3,10 +3,11 @@
 import argparse
 import gc
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deepgguf.choices import Choices, QuantizeChoices, RunChoices
-from deepgguf.cli.flags import given, in_flags
+from deepgguf.cli import several
+from deepgguf.cli.flags import given, in_flags, named
 from deepgguf.cli.output import complain, print_json, print_page, to_stdout
 from deepgguf.cli.pages import check_pages, write_model_card, write_pages
 from deepgguf.errors import UsageError, printable
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from deepgguf.api import Plan
 
+_Made = TypeVar("_Made")
+
 
 def convert(options: argparse.Namespace) -> None:
     """`deepgguf convert`."""
@@ -24,11 +27,15 @@ def convert(options: argparse.Namespace) -> None:
     if options.ollama or options.print_modelfile or options.modelfile or options.ollama_way:
         from deepgguf.cli.ollama import convert_for_ollama
 
+        several.refuse_for_ollama(options)
         convert_for_ollama(options)
         return
     how = _how(options)
     api.run_settings(api.output_folder(options.output), **how)  # what makes no sense is said before the work
-    _run(planned(options), options, how)
+    if several.are_asked_for(options):
+        several.run(several.planned(options), options, how)
+    else:
+        _run(planned(options), options, how)
 
 
 def quantize(options: argparse.Namespace) -> None:
@@ -37,6 +44,13 @@ def quantize(options: argparse.Namespace) -> None:
 
     how = _how(options)
     jobs = api.run_settings(api.output_folder(options.output), **how)[1].jobs
+    if several.are_asked_for(options):
+        plans = several.planned_quantize(options)
+        if options.dry_run:
+            several.show(plans, options, jobs)
+        else:
+            several.run(plans, options, how)
+        return
     made = _plan(lambda: api.plan_quantize(options.source, options.output, **given(options, QuantizeChoices)))
     if options.dry_run:
         _show(made, options, jobs)
@@ -81,8 +95,11 @@ def plan(options: argparse.Namespace) -> None:
 
     jobs = api.run_settings(Path(), **given(options, RunChoices))[1].jobs
     check_pages(options)
-    if options.type == "all":
+    if named(options, "type") == ["all"]:
         _plan_every_type(options, jobs)
+        return
+    if several.are_asked_for(options):
+        several.show(several.planned(options), options, jobs)
         return
     _show(planned(options), options, jobs)
 
@@ -137,13 +154,19 @@ def _plan(make: "Callable[[], Plan]") -> "Plan":
     """The plan that `make` makes, with the words of the command line in its warnings."""
     import msgspec
 
+    made = without_collecting(make)
+    return msgspec.structs.replace(made, warnings=tuple(map(in_flags, made.warnings)))
+
+
+def without_collecting(make: "Callable[[], _Made]") -> _Made:
+    """What `make` makes, whose garbage nobody looks for."""
     # A plan is a few hundred thousand objects that all live to the end: looking for garbage among them finds none, not
     # now and not when the process ends.
     gc.disable()
     try:
         made = make()
         gc.freeze()
-        return msgspec.structs.replace(made, warnings=tuple(map(in_flags, made.warnings)))
+        return made
     finally:
         gc.enable()
 

@@ -13,6 +13,8 @@ _FLAGS = {
     "manifest": "--no-manifest",
     "measure_error": "--report-error",
     "checkpoint": "--from",
+    "types": "--type",
+    "targets": "--target",
 }
 _PLACES = {"source": "SRC", "path": "FILE.gguf", "folder": "DIR"}
 # What messages name besides the choices of a conversion.
@@ -30,6 +32,9 @@ _NAMED = {
     "card",
     "published_as",
     "base_model",
+    "layout",
+    "types",
+    "targets",
     *_PLACES,
 }
 # A choice, but not a field that a file lacks, which msgspec puts between backticks too.
@@ -38,21 +43,38 @@ _IN_A_MESSAGE = re.compile(r"(?<!required field )`(\w+)(?:=([^`]*))?`")
 
 def add_choices(
     parser: argparse._ActionsContainer, of: AnyChoices, only: Collection[str] = (), *,
-    defaults: bool = True,
+    defaults: bool = True, several: Collection[str] = (),
 ) -> None:  # fmt: skip
     """An option for every choice, or for those in `only`; what is not given is None, and left to the library.
 
-    `defaults` says whether the help names these.
+    `defaults` says whether the help names these. Those in `several` may name several values: see `named`.
     """
     for name, entry in declared(of).items():
         if not only or name in only:
-            parser.add_argument(flag_of(name), dest=name, help=_help(entry, defaults=defaults), **_how(entry))
+            how = {"metavar": f"{entry.choice.metavar}[,…]", **MANY} if name in several else _how(entry)
+            parser.add_argument(flag_of(name), dest=name, help=_help(entry, defaults=defaults), **how)
 
 
 def given(options: argparse.Namespace, of: AnyChoices) -> dict[str, Any]:
     """The choices that were made on the command line."""
-    found = {name: getattr(options, name, None) for name in declared(of)}
+    known = declared(of)
+    found: dict[str, Any] = {name: getattr(options, name, None) for name in known}
+    lists = [name for name, value in found.items() if isinstance(value, list) and known[name].choice.default != ()]
+    found |= {name: found[name][-1] for name in lists}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def named(options: argparse.Namespace, name: str) -> list[str]:
+    """The values of a choice that may have several, separated by commas or each with its flag."""
+    return list(getattr(options, name) or ())
+
+
+def _parted(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
+
+
+MANY: dict[str, Any] = {"action": "extend", "type": _parted}
+"""How a flag is parsed whose choice may have several values."""
 
 
 def in_flags(message: str) -> str:

@@ -2,10 +2,12 @@
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+_Said = TypeVar("_Said")
 
 
 class Buffers:
@@ -29,12 +31,18 @@ class Buffers:
         self, name: str, count: int, content: object, fill: Callable[[NDArray[np.uint8]], None]
     ) -> NDArray[np.uint8]:
         """`count` bytes of this thread's buffer `name` that `fill` has filled, unless `content` is what they hold."""
-        contents: dict[str, object] = self._filled.__dict__
-        if contents.get(name) != content:
-            fill(self.take(name, count))
-            contents[name] = content
+        return self.made(name, count, content, fill)[0]
+
+    def made(
+        self, name: str, count: int, content: object, make: Callable[[NDArray[np.uint8]], _Said]
+    ) -> tuple[NDArray[np.uint8], _Said]:
+        """As `filled`, with what `make` said when it made that."""
+        made: dict[str, tuple[object, _Said]] = self._filled.__dict__
+        if name not in made or made[name][0] != content:
+            said = make(self.take(name, count))
+            made[name] = content, said
         held: dict[str, NDArray[np.uint8]] = self._held.__dict__
-        return held[name][:count]
+        return held[name][:count], made[name][1]
 
     def __reduce__(self) -> tuple[type["Buffers"], tuple[()]]:
         """Sent elsewhere, it arrives empty."""

@@ -1,9 +1,10 @@
 """What a plan will need: memory of the process, and room on the disk."""
 
+from deepgguf.encodings.plain import Plain
 from deepgguf.formats.gguf.types import Value, ValueType
+from deepgguf.planning.joint import Planned
 from deepgguf.planning.numbering import Numbering, Place
 from deepgguf.planning.pieces import runs
-from deepgguf.planning.schema import Plan
 from deepgguf.planning.scratch import scratch
 from deepgguf.planning.windows import window_bytes
 
@@ -14,33 +15,43 @@ _PROCESS = 49 << 20
 _PER_SOURCE = 2300
 _PER_TEXT = 250
 _PER_NUMBER = 45
+_PER_ITEM_AGAIN = 16  # of an array that another file of several outputs has too: texts are shared
 
 
-def memory_needed(plan: Plan, jobs: int) -> int:
+def memory_needed(plan: Planned, jobs: int) -> int:
     """Peak resident memory of `convert` with `jobs` threads, in bytes: it depends on jobs, hardly on the model.
 
     A source that is read ahead has more threads, one for each of its connections.
     """
     threads = jobs + plan.source.connections
-    sources = sum(len(t.sources) for file in plan.files for t in file.tensors)
-    arrays = sum(_array_bytes(value) for file in plan.files for value in file.keys.values())
-    return _PROCESS + plan.source.held + threads * worker_bytes(plan) + sources * _PER_SOURCE + arrays
+    sources = {id(source) for file in plan.files for tensor in file.tensors for source in tensor.sources}
+    arrays: dict[str, int] = {}
+    for name, value in (key for file in plan.files for key in file.keys.items()):
+        arrays[name] = arrays.get(name, 0) + _array_bytes(value, again=name in arrays)
+    plans = len(sources) * _PER_SOURCE + sum(arrays.values())
+    return _PROCESS + plan.source.held + threads * worker_bytes(plan) + plans
 
 
-def worker_bytes(plan: Plan) -> int:
+def worker_bytes(plan: Planned) -> int:
     """Bytes of the buffers that one worker fills: a window where it is read at once, and those of the largest piece."""
-    largest = 0
+    largest: dict[str, int] = {}
     for file in plan.files:
         numbering = Numbering(file, plan.piece_weights)
         for number, tensor in enumerate(file.tensors):
             piece = numbering.piece(Place(number, 0))
             for form in tensor.forms:
                 rows = form.ranges(tensor.view.cols, *runs(tensor.view, piece)[0])
-                nbytes = sum(span.nbytes for span in rows) + scratch(tensor.output, form, piece).nbytes
-                largest = max(largest, nbytes)
-    return largest + (window_bytes(plan) if plan.source.whole_windows else 0)
+                sizes = scratch(tensor.output, form, piece)._asdict() | {"rows": sum(span.nbytes for span in rows)}
+                if isinstance(tensor.output.encoding, Plain):
+                    sizes[tensor.info.type.name] = sizes.pop("out")
+                for buffer, nbytes in sizes.items():
+                    largest[buffer] = max(nbytes, largest.get(buffer, 0))
+    window = min(window_bytes(plan), sum(file.size for file in plan.sources)) if plan.reads_once else 0
+    return sum(largest.values()) + window
 
 
-def _array_bytes(value: Value) -> int:
+def _array_bytes(value: Value, *, again: bool) -> int:
     length = len(value.value) if isinstance(value.value, list | tuple) else 0
+    if again:
+        return length * _PER_ITEM_AGAIN
     return length * (_PER_TEXT if value.item_type is ValueType.STRING else _PER_NUMBER)

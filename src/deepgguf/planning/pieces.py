@@ -41,14 +41,15 @@ def cut(tensor: PlannedTensor, piece_weights: int = PIECE_WEIGHTS) -> Cut:
     """The cut of `tensor` into pieces of about `piece_weights`.
 
     Whole groups go together while they fit; a larger group is cut into runs of rows, at the edges of the source's
-    blocks where that costs little. A transposed group is never cut.
+    blocks where that costs little, and of the output's rows: there other types are cut, of which weights do not stand
+    alone, so that what is read for one serves all. A transposed group is never cut.
     """
     view = tensor.view
     weights = view.taken * view.cols
     if weights <= piece_weights or view.transposed:
         groups, run = min(view.groups, max(1, piece_weights // weights)), view.taken
     else:
-        edges = max(form.cut_rows for form in tensor.forms)
+        edges = max(tensor.info.shape[-1] // view.row_length, *(form.cut_rows for form in tensor.forms))
         groups, run = 1, min(view.taken, _rows_per_piece(view.cols, edges, piece_weights))
     per_group = -(-view.taken // run)
     per_source = -(-view.groups // groups) * per_group

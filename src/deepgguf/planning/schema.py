@@ -142,6 +142,16 @@ class Plan(msgspec.Struct, frozen=True):
         return sum(file.size for file in self.files)
 
     @property
+    def importances(self) -> tuple[ImportanceFile | None, ...]:
+        """The importance matrix of every file."""
+        return (self.importance,) * len(self.files)
+
+    @property
+    def reads_once(self) -> bool:
+        """Whether windows are read at once, each byte in one of them only, and not piece by piece as it is used."""
+        return self.source.whole_windows
+
+    @property
     def scales_paired(self) -> int:
         """How many source tensors that are used have scales beside them."""
         names = {s.name for file in self.files for t in file.tensors for s in t.sources if len(s.blobs) > 1}

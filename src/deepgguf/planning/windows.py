@@ -1,18 +1,21 @@
 """The unit of a task: source bytes that are read once, and every piece of every output that is made of them.
 
-Where a request is worth megabytes, windows follow the source: what lies side by side in a shard is read together,
-whichever outputs it goes to. Elsewhere they follow the outputs, which are written faster in their order. They decide
-nothing about the bytes; a piece is the same in any window.
+Where a request is worth megabytes, or several outputs are made at once, every byte is read once, whichever outputs it
+goes to, and pieces that are made of the same bytes follow each other. Elsewhere windows follow the outputs, which are
+written faster in their order. They decide nothing about the bytes; a piece is the same in any window.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import merge
+from itertools import groupby
 from typing import NamedTuple
 
 import msgspec
 
+from deepgguf.planning.joint import Planned
 from deepgguf.planning.numbering import Numbering, Place
 from deepgguf.planning.pieces import Piece, runs
-from deepgguf.planning.schema import OutputTensor, Plan
+from deepgguf.planning.schema import OutputTensor
 from deepgguf.tensors.source_tensor import FileRange, SourceTensor
 
 _LARGEST, _SMALLEST = 32 << 20, 8 << 20
@@ -76,8 +79,22 @@ class _Origin(NamedTuple):
     source: int
 
 
-def window_bytes(plan: Plan) -> int:
-    """Bytes of the source that a window has at most, unless a single piece needs more."""
+class _Need(NamedTuple):
+    """A share of one piece, and the bytes that it needs of every blob.
+
+    They follow each other in the order of the source; of the same bytes first what takes the same of them.
+    """
+
+    weights: FileRange
+    type: int
+    file: int
+    number: int
+    spans: tuple[FileRange, ...]
+    share: Share
+
+
+def window_bytes(plan: Planned) -> int:
+    """Bytes of the source that a window has at most, unless what cannot be parted needs more."""
     if not plan.source.whole_windows:
         return _LARGEST
     return max(_SMALLEST, min(_LARGEST, sum(file.size for file in plan.sources) // _WINDOWS))
@@ -88,30 +105,101 @@ Unfinished = Callable[[int, int], bool]
 
 
 def windows(
-    plan: Plan, unfinished: Unfinished = lambda file, number: True, *, by_outputs: bool = False
+    plan: Planned, unfinished: Unfinished = lambda file, number: True, *, by_outputs: bool = False
 ) -> Iterator[Window]:
-    """All windows of `plan`, without the pieces that are not `unfinished`; `by_outputs` whatever the source is."""
+    """All windows of `plan`, without the pieces that are not `unfinished`; `by_outputs` whatever else holds of it."""
     numberings = [Numbering(file, plan.piece_weights) for file in plan.files]
-    origins = sorted(_origins(plan)) if plan.source.whole_windows and not by_outputs else _origins(plan)
+    most = window_bytes(plan)
+    once = plan.reads_once and not by_outputs
+    runs = (_by_source if once else _by_outputs)(plan, numberings, most, unfinished)
     shares: list[Share] = []
-    most, nbytes = window_bytes(plan), 0
-    for origin in origins:
-        for share in _shares(numberings[origin.file], origin, most, unfinished):
-            size = share.nbytes
-            if shares and nbytes + size > most:
-                yield Window(tuple(shares))
-                shares, nbytes = [], 0
-            shares.append(share)
-            nbytes += size
+    nbytes = 0
+    for run, size in runs:
+        if shares and nbytes + size > most:
+            yield Window(_joined(shares))
+            shares, nbytes = [], 0
+        shares += run
+        nbytes += size
     if shares:
-        yield Window(tuple(shares))
+        yield Window(_joined(shares))
 
 
-def _origins(plan: Plan) -> Iterator[_Origin]:
+def _joined(shares: Sequence[Share]) -> tuple[Share, ...]:
+    """Those that go on where the one before ends are one with it."""
+
+    def place(numbered: tuple[int, Share]) -> tuple[int, int, int]:
+        nth, share = numbered
+        return share.file, id(share.source), share.number - nth
+
+    found = []
+    for _, same in groupby(enumerate(shares), place):
+        first, *rest = [share for _, share in same]
+        pieces = (*first.pieces, *(piece for share in rest for piece in share.pieces))
+        found.append(msgspec.structs.replace(first, pieces=pieces) if rest else first)
+    return tuple(found)
+
+
+_Runs = Iterator[tuple[Sequence[Share], int]]
+"""Shares that belong into one window, and the bytes that they need."""
+
+
+def _by_outputs(plan: Planned, numberings: Sequence[Numbering], most: int, unfinished: Unfinished) -> _Runs:
+    for origin in _origins(plan):
+        for share in _shares(numberings[origin.file], origin, most, unfinished):
+            yield (share,), share.nbytes
+
+
+def _by_source(plan: Planned, numberings: Sequence[Numbering], most: int, unfinished: Unfinished) -> _Runs:
+    """What is made of a tensor together; tensors as they lie where that counts, else in the order of the outputs."""
+    tensors: dict[tuple[int, int], list[_Origin]] = {}
+    for origin in _origins(plan):
+        tensors.setdefault((origin.source_file, origin.offset), []).append(origin)
+    for place in sorted(tensors) if plan.source.whole_windows else tensors:
+        needs = [_needs(numberings[origin.file], origin, unfinished) for origin in tensors[place]]
+        yield from _closed(merge(*needs), most)
+
+
+def _closed(needs: Iterable[_Need], most: int) -> _Runs:
+    """Runs that need no byte which another needs, but for scales if no run without such has less than `most` bytes."""
+    shares: list[Share] = []
+    held: tuple[FileRange, ...] = ()
+    for need in needs:
+        apart = [before.stop <= span.start for before, span in zip(held, need.spans, strict=False)]
+        if shares and apart[0] and (all(apart) or _nbytes(held) >= most):
+            yield shares, _nbytes(held)
+            shares, held = [], ()
+        shares.append(need.share)
+        held = tuple(map(_hull, held, need.spans)) if held else need.spans
+    if shares:
+        yield shares, _nbytes(held)
+
+
+def _hull(span: FileRange, other: FileRange) -> FileRange:
+    return FileRange(span.file, min(span.start, other.start), max(span.stop, other.stop))
+
+
+def _nbytes(spans: Iterable[FileRange]) -> int:
+    return sum(span.nbytes for span in spans)
+
+
+def _origins(plan: Planned) -> Iterator[_Origin]:
     for file_number, file in enumerate(plan.files):
         for number, tensor in enumerate(file.tensors):
             for source, stored in enumerate(tensor.sources):
                 yield _Origin(stored.blobs[0].file, stored.blobs[0].offset, file_number, number, source)
+
+
+def _needs(numbering: Numbering, origin: _Origin, unfinished: Unfinished) -> Iterator[_Need]:
+    """The unfinished pieces of one source tensor, one by one."""
+    tensor, how = numbering.file.tensors[origin.tensor], numbering.cuts[origin.tensor]
+    output, source, start = tensor.output, tensor.sources[origin.source], numbering.tensor_start(origin.tensor)
+    for nth in range(origin.source * how.per_source, (origin.source + 1) * how.per_source):
+        place = Place(origin.tensor, nth)
+        number = numbering.number(place)
+        if unfinished(origin.file, number):
+            share = Share(origin.file, start, number, output, source, (numbering.piece(place),))
+            spans = tuple(share.ranges())
+            yield _Need(spans[0], output.info.type, origin.file, number, spans, share)
 
 
 def _shares(numbering: Numbering, origin: _Origin, window: int, unfinished: Unfinished) -> Iterator[Share]:

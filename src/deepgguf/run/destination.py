@@ -42,7 +42,7 @@ class OutputRun(ABC):
     @property
     def unfinished(self) -> int:
         """How many tensors have pieces that are still to be made."""
-        return len(self.file.tensors) - len(self.tally.results)
+        return self.tally.unfinished
 
     def finish(self, result: Result) -> None:
         """Notes a piece whose bytes have just been written."""
@@ -101,7 +101,7 @@ class OutputRun(ABC):
 
 
 class Destination(ABC):
-    """Where the files of one plan go."""
+    """Where the files of a run go, all plans' files numbered through."""
 
     by_outputs: bool = False
     """Whether windows must follow the outputs, because bytes are taken nearly in their order."""
@@ -114,7 +114,7 @@ class Destination(ABC):
 
     @abstractmethod
     def open(self, number: int, executor: Executor, progress: Progress) -> OutputRun:
-        """File number `number` of the plan, ready to be written; what is there of it is read back by `executor`.
+        """File number `number`, ready to be written; what is there of it is read back by `executor`.
 
         OutputError if something is there and may not be resumed or discarded, or if it is of another plan or its
         sources have changed; UsageError if the final name is taken.
@@ -133,7 +133,7 @@ class Destination(ABC):
 
     @abstractmethod
     def finish(self) -> None:
-        """All files have their names: what was needed to resume is removed."""
+        """All files of all plans have their names: what was needed to resume is removed."""
 
     @abstractmethod
     def close(self) -> None:

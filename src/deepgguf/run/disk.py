@@ -185,6 +185,13 @@ class Disk:
             if error.errno not in _LACKING:
                 raise _failed("syncing", folder, error, _RESUME) from None
 
+    def make_folder(self, folder: Path) -> None:
+        """A new folder, unless there is one, and those above it."""
+        try:
+            self.call("mkdir", lambda: folder.mkdir(parents=True, exist_ok=True))
+        except OSError as error:
+            raise _failed("making the folder", folder, error, "give another `output`") from None
+
     def exists(self, path: Path) -> bool:
         """Whether there is something by this name, a dangling symlink too. OutputError if nobody can tell."""
         try:

@@ -1,4 +1,4 @@
-"""A plan carried out: windows over an executor, results journalled, parts completed, and only then given their names.
+"""Plans carried out: windows over an executor, results journalled, parts completed, and only then given their names.
 
 One coordinator, the caller's thread, consumes the results: tally, journal and progress are its own. Workers know only
 windows.
@@ -7,16 +7,19 @@ windows.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from typing import NamedTuple
 
-from deepgguf.errors import ChangedError, CheckpointError, OutputError
+from deepgguf.errors import ChangedError, CheckpointError, OutputError, UsageError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.executors.threads import Threads
+from deepgguf.planning.joint import Joint, join
 from deepgguf.planning.schema import Plan
 from deepgguf.planning.windows import windows
 from deepgguf.run.address import S3Address
 from deepgguf.run.destination import Destination, OutputRun
 from deepgguf.run.disk import Disk
-from deepgguf.run.folder import Folder
+from deepgguf.run.file_job import Output
+from deepgguf.run.folder import Folders
 from deepgguf.run.manifest import make_manifest
 from deepgguf.run.result import FileReport, Report, Result
 from deepgguf.run.settings import Settings
@@ -29,72 +32,156 @@ def execute(
     plan: Plan, settings: Settings, executor: Executor, *, disk: Disk | None = None,
     progress: Progress = lambda nbytes: None,
 ) -> Report:  # fmt: skip
-    """Writes the files of `plan` into `settings.folder`, wherever that is.
+    """Writes the files of `plan` into `settings.folder`, wherever that is; see `execute_together`."""
+    return execute_together((Output(plan, settings),), executor, disk=disk, progress=progress)[0]
+
+
+def execute_together(
+    outputs: Sequence[Output], executor: Executor, *, disk: Disk | None = None,
+    progress: Progress = lambda nbytes: None,
+) -> tuple[Report, ...]:  # fmt: skip
+    """Writes the files of several plans of one source, which is read once for all of them; a report of each.
 
     `progress` is called with the output bytes of every piece, in the calling thread. The result is the same bytes for
-    any executor and after any interruption. `disk` is what writes into folders, for tests to replace.
+    any executor and after any interruption, and whatever else is made at the same time. `disk` is what writes into
+    folders, for tests to replace.
 
-    Errors: CheckpointError if what the source holds is at fault, then nothing is left; OutputError if reading or
-    writing failed, ChangedError if the source is another one now, then part and journal stay; UsageError if an output
-    exists.
+    Errors: CheckpointError if what the source holds is at fault, then nothing is left but what was whole before;
+    OutputError if reading or writing failed, ChangedError if the source is another one now, then part and journal stay;
+    UsageError if an output exists.
     """
     started = time.monotonic()
+    joint, settings = join([output.plan for output in outputs]), outputs[0].settings
     with ExitStack() as stack:
-        destination = stack.enter_context(closing(destination_of(plan, settings, disk or Disk())))
+        destination = stack.enter_context(closing(destination_of(outputs, disk or Disk())))
         destination.check()
-        stack.enter_context(plan.source)
-        if plan.importance:
-            stack.enter_context(plan.importance.files)
+        stack.enter_context(joint.source)
+        for importance in filter(None, joint.importances):
+            stack.enter_context(importance.files)
         runs: list[OutputRun] = []
         stack.enter_context(_keep_or_discard(runs))
-        for number in range(len(plan.files)):  # one by one, so that those already open are closed if one cannot be
+        for number in range(len(joint.files)):  # one by one, so that those already open are closed if one cannot be
             runs.append(destination.open(number, executor, progress))
         destination.settle()
-        worker = stack.enter_context(closing(_worker(plan, destination, runs, settings, executor)))
-        written = _make(plan, worker, executor, runs, progress, by_outputs=destination.by_outputs)
-        reports = _finish(plan, destination, runs, settings)
-    seconds, resumed = time.monotonic() - started, sum(run.resumed for run in runs)
-    return Report(tuple(reports), seconds, written, resumed, traffic=plan.source.traffic)
+        endings = _endings(outputs, runs, destination, started)
+        worker = stack.enter_context(closing(_worker(joint, destination, runs, settings, executor)))
+        _make(_Work(joint, worker, executor, runs, endings, progress), by_outputs=destination.by_outputs)
+        reports = tuple(ending.finish() for ending in endings)
+        destination.finish()
+    return reports
 
 
-def destination_of(plan: Plan, settings: Settings, disk: Disk) -> Destination:
-    """Where the files of `plan` go; nothing is opened there yet."""
-    if isinstance(settings.folder, S3Address):
-        from deepgguf.run.s3.destination import S3Folder  # with what only it needs
+def destination_of(outputs: Sequence[Output], disk: Disk) -> Destination:
+    """Where the files go; nothing is opened there yet.
 
-        return S3Folder(plan, settings.folder, settings)
-    return Folder(plan, settings, disk)
+    UsageError for several outputs of which one goes into an object store, where bytes are written in their order.
+    """
+    plan, settings = outputs[0]
+    addresses = [output.settings.folder for output in outputs if isinstance(output.settings.folder, S3Address)]
+    if not addresses:
+        return Folders(outputs, disk)
+    if len(outputs) > 1:
+        found = "several outputs at once are written to folders only"
+        raise UsageError(addresses[0], found, "write them to a folder and upload it, or make them one by one")
+    from deepgguf.run.s3.destination import S3Folder  # with what only it needs
+
+    return S3Folder(plan, addresses[0], settings)
 
 
 def _worker(
-    plan: Plan, destination: Destination, runs: Sequence[OutputRun], settings: Settings, executor: Executor
+    joint: Joint, destination: Destination, runs: Sequence[OutputRun], settings: Settings, executor: Executor
 ) -> Worker:
     """Workers write by themselves where they see the files; those of this process see whatever it writes."""
     shared = executor.shares_files if destination.shares_files else isinstance(executor, Threads)
     writers = tuple(run.writer() for run in runs) if shared else None
-    return Worker(plan, writers, measure_error=settings.measure_error, at_once=settings.jobs)
+    return Worker(joint, writers, measure_error=settings.measure_error, at_once=settings.jobs)
 
 
-def _make(
-    plan: Plan, worker: Worker, executor: Executor, runs: Sequence[OutputRun], progress: Progress, *, by_outputs: bool
-) -> int:
-    """Has every unfinished piece made, and records them as they come; how many bytes they have.
+class _Ending:
+    """The files of one plan, which get their names when all of them are whole."""
+
+    def __init__(self, output: Output, runs: Sequence[OutputRun], destination: Destination, started: float) -> None:
+        self._plan, self._settings = output
+        self._runs, self._destination, self._started = runs, destination, started
+        self._report: Report | None = None
+        self.written = 0  # bytes
+
+    @property
+    def is_due(self) -> bool:
+        """Whether all is made, and the names are not yet given."""
+        return self._report is None and not any(run.unfinished for run in self._runs)
+
+    def finish(self) -> Report:
+        """Completes every file, then gives names: the mmproj before the text, the first file of a split set last."""
+        if self._report is None:
+            files = self._named()
+            seconds, resumed = time.monotonic() - self._started, sum(run.resumed for run in self._runs)
+            self._report = Report(files, seconds, self.written, resumed, traffic=self._plan.source.traffic)
+        return self._report
+
+    def _named(self) -> tuple[FileReport, ...]:
+        plan, settings, reports = self._plan, self._settings, []
+        for run in self._runs:
+            if not run.is_named:
+                run.complete()
+            sha256 = run.sha256() if settings.sha256 else ""
+            reports.append(FileReport(run.job.final, run.file.size, run.tally.results, sha256))
+        plan.source.check_unchanged(plan.sources)
+        for run, report in reversed([*zip(self._runs, reports, strict=True)]):
+            run.refuse_taken()
+            run.give_name(make_manifest(plan, run.job, run.header_digest, report) if settings.manifest else None)
+        self._destination.settle()
+        return tuple(reports)
+
+
+def _endings(
+    outputs: Sequence[Output], runs: Sequence[OutputRun], destination: Destination, started: float
+) -> list[_Ending]:
+    left = iter(runs)
+    return [_Ending(output, [next(left) for _ in output.plan.files], destination, started) for output in outputs]
+
+
+class _Work(NamedTuple):
+    """What is at work on the files, and what is done about each."""
+
+    joint: Joint
+    worker: Worker
+    executor: Executor
+    runs: Sequence[OutputRun]
+    endings: Sequence[_Ending]
+    progress: Progress
+
+    def ending_of_files(self) -> list[_Ending]:
+        """The ending that each file belongs to."""
+        pairs = zip(self.endings, self.joint.plans, strict=True)
+        return [ending for ending, plan in pairs for _ in plan.files]
+
+
+def _make(work: _Work, *, by_outputs: bool) -> None:
+    """Has every unfinished piece made, and records them as they come; of several plans those that are whole end.
 
     OutputError if the executor has not had every task carried out.
     """
+    runs, ending_of = work.runs, work.ending_of_files()
+    # Another executor may do a task twice, and then writes to files of any name once more.
+    early = len(work.endings) > 1 and isinstance(work.executor, Threads)
 
     def unfinished(file: int, number: int) -> bool:
         return not runs[file].is_named and not runs[file].tally.is_finished(number)
 
-    written, due = 0, time.monotonic() + _RECORD_SECONDS
-    tasks = windows(plan, unfinished, by_outputs=by_outputs)
-    with _recorded_to_the_last(runs), closing(executor.map(worker.make, tasks)) as results:
+    due = time.monotonic() + _RECORD_SECONDS
+    tasks = windows(work.joint, unfinished, by_outputs=by_outputs)
+    with _recorded_to_the_last(runs), closing(work.executor.map(work.worker.make, tasks)) as results:
         for result in results:
-            if runs[result.file].tally.is_finished(result.number):
+            run, ending = runs[result.file], ending_of[result.file]
+            if run.tally.is_finished(result.number):
                 continue  # the executor has done a task twice
-            _note(runs[result.file], result)
-            written += result.nbytes
-            progress(result.nbytes)
+            _note(run, result)
+            ending.written += result.nbytes
+            work.progress(result.nbytes)
+            if early and not run.unfinished and ending.is_due:
+                _record(runs, last=True)
+                ending.finish()
             if time.monotonic() > due:
                 _record(runs)
                 due = time.monotonic() + _RECORD_SECONDS
@@ -102,7 +189,6 @@ def _make(
         if not run.is_named and run.unfinished:
             found = f"the executor left {run.unfinished} of {len(run.file.tensors)} tensors unfinished"
             raise OutputError(run.job.final, found, "run again with `resume=True`, or with another executor")
-    return written
 
 
 def _note(run: OutputRun, result: Result) -> None:
@@ -147,20 +233,3 @@ def _keep_or_discard(runs: Sequence[OutputRun]) -> Iterator[None]:
         raise
     for run in runs:
         run.close()
-
-
-def _finish(plan: Plan, destination: Destination, runs: Sequence[OutputRun], settings: Settings) -> list[FileReport]:
-    """Completes every file, then gives names: the mmproj before the text, the first file of a split set last."""
-    reports = []
-    for run in runs:
-        if not run.is_named:
-            run.complete()
-        sha256 = run.sha256() if settings.sha256 else ""
-        reports.append(FileReport(run.job.final, run.file.size, run.tally.results, sha256))
-    plan.source.check_unchanged(plan.sources)
-    for run, report in reversed([*zip(runs, reports, strict=True)]):
-        run.refuse_taken()
-        run.give_name(make_manifest(plan, run.job, run.header_digest, report) if settings.manifest else None)
-    destination.settle()
-    destination.finish()
-    return reports

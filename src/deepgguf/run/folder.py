@@ -1,30 +1,38 @@
-"""A folder of this machine as the destination of a plan's files: parts, journals and names on the disk."""
+"""Folders of this machine as the destination of files: parts, journals and names on the disk."""
+
+from collections.abc import Sequence
 
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.executors.threads import Threads
 from deepgguf.formats.manifest import Manifest, read_manifest
-from deepgguf.planning.schema import Plan
 from deepgguf.run.destination import Destination
 from deepgguf.run.disk import Disk
-from deepgguf.run.file_job import jobs_of
+from deepgguf.run.file_job import Output, jobs_of
 from deepgguf.run.file_run import FileRun, Opener, has_name
 from deepgguf.run.manifest import is_of
-from deepgguf.run.outputs import check_outputs, resumes_named
+from deepgguf.run.outputs import check_outputs, folders_of, resumes_named
 from deepgguf.run.settings import Settings
 
 
-class Folder(Destination):
-    """The folder that the settings name."""
+class Folders(Destination):
+    """The folders that the settings name."""
 
-    def __init__(self, plan: Plan, settings: Settings, disk: Disk) -> None:
-        self._plan, self._settings, self._disk = plan, settings, disk
-        self._jobs = jobs_of(plan, settings.folder)
+    def __init__(self, outputs: Sequence[Output], disk: Disk) -> None:
+        self._outputs, self._disk = outputs, disk
+        self._jobs = [job for output in outputs for job in jobs_of(output.plan, output.settings.folder)]
         self._runs: list[FileRun] = []
 
+    @property
+    def _settings(self) -> Settings:
+        return self._outputs[0].settings
+
     def check(self) -> None:
-        """Names that are taken, and the room on the disk."""
-        check_outputs(self._plan, self._jobs, self._settings)
+        """Names that are taken, and the room on the disks; folders that are to be made are."""
+        check_outputs(self._outputs, self._jobs)
         self._named = resumes_named(self._settings, self._jobs)
+        for folder in folders_of(self._jobs):
+            if not folder.is_dir():
+                self._disk.make_folder(folder)
 
     def open(self, number: int, executor: Executor, progress: Progress) -> FileRun:
         """See `Destination.open`."""
@@ -45,8 +53,9 @@ class Folder(Destination):
         return manifest if manifest and is_of(manifest, job.header) and has_name(job) else None
 
     def settle(self) -> None:
-        """Syncs the folder."""
-        self._disk.sync_folder(self._jobs[0].paths.final.parent)
+        """Syncs the folders."""
+        for folder in folders_of(self._jobs):
+            self._disk.sync_folder(folder)
 
     def finish(self) -> None:
         """Removes the journals."""

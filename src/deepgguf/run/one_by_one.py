@@ -15,6 +15,7 @@ from deepgguf.executors.executor import Executor, Progress
 from deepgguf.planning.schema import Plan
 from deepgguf.run.disk import Disk
 from deepgguf.run.execute import destination_of, execute
+from deepgguf.run.file_job import Output
 from deepgguf.run.result import FileReport, Report, TensorResult
 from deepgguf.run.settings import Settings
 
@@ -50,7 +51,7 @@ def execute_one_by_one(
 
 def _found(plan: Plan, settings: Settings, disk: Disk) -> Report | None:
     """The report of the plan's file by its manifest; None if it is still to be made."""
-    with closing(destination_of(plan, settings, disk)) as destination:
+    with closing(destination_of((Output(plan, settings),), disk)) as destination:
         manifest = destination.finished(0)
     if manifest is None:
         return None

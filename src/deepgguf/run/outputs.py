@@ -10,34 +10,85 @@ from pathlib import Path
 from deepgguf.errors import DeepggufError, OutputError, UsageError
 from deepgguf.files.files import Files
 from deepgguf.formats.manifest import is_manifest, read_manifest
-from deepgguf.planning.schema import Plan
-from deepgguf.run.file_job import FileJob
+from deepgguf.run.address import Place
+from deepgguf.run.file_job import FileJob, Output
 from deepgguf.run.manifest import may_be_begun
 from deepgguf.run.paths import Paths
 from deepgguf.run.settings import Settings
 
 
-def check_outputs(plan: Plan, jobs: Sequence[FileJob], settings: Settings) -> None:
-    """UsageError if a name is taken, OutputError if there is not room enough."""
-    folder, named = jobs[0].paths.final.parent, resumes_named(settings, jobs)
-    _enter(folder)
-    _refuse_inputs(plan, jobs)
+def check_outputs(outputs: Sequence[Output], jobs: Sequence[FileJob]) -> None:
+    """UsageError if a name is taken, OutputError if there is not room enough; `jobs` are the files of all outputs."""
+    settings = outputs[0].settings
+    named = resumes_named(settings, jobs)
+    for output in outputs:
+        _enter(output.settings)
+    _refuse_same(jobs)
+    _refuse_inputs(outputs, jobs)
     for job in jobs:
         if job.paths.part.exists() or not named:
             refuse_existing(job.paths, overwrite=settings.overwrite)
         refuse_manifest(job, overwrite=settings.overwrite or named)
-    taken = sum(job.paths.part.stat().st_blocks * 512 for job in jobs if job.paths.part.is_file())
-    free = shutil.disk_usage(folder).free
-    if plan.size > free + taken:
-        found = f"{plan.size:,} bytes are needed, {free:,} are free"
-        raise OutputError(folder, found, "free space, give another folder as `output`, or choose a smaller `type`")
+    _check_room(jobs, named=named)
+
+
+def folders_of(jobs: Sequence[FileJob]) -> tuple[Path, ...]:
+    """The folders of the files, each once."""
+    return tuple(dict.fromkeys(job.paths.final.parent for job in jobs))
 
 
 def resumes_named(settings: Settings, jobs: Sequence[FileJob]) -> bool:
-    """Whether to resume a run that came as far as the final names: a journal is left, its part is not."""
-    return settings.left_part == "resume" and any(
-        job.paths.journal.exists() and not os.path.lexists(job.paths.part) for job in jobs
+    """Whether to resume a run that gave files their final names: a journal is left, and a file that has no part.
+
+    The journals of all files are left until the last of them has its name.
+    """
+    return (
+        settings.left_part == "resume"
+        and any(job.paths.journal.exists() for job in jobs)
+        and any(_is_named(job.paths) for job in jobs)
     )
+
+
+def _is_named(paths: Paths) -> bool:
+    return not os.path.lexists(paths.part) and (paths.journal.exists() or os.path.lexists(paths.final))
+
+
+def nearest_folder(folder: Path) -> Path:
+    """The folder itself, or the first one above it that is there."""
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def _check_room(jobs: Sequence[FileJob], *, named: bool) -> None:
+    """OutputError for a file system without room for all that goes there; `named` as `resumes_named` has it."""
+    file_systems: dict[int, list[FileJob]] = {}
+    for job in jobs:
+        folder = nearest_folder(job.paths.final.parent)
+        file_systems.setdefault(folder.stat().st_dev, []).append(job)
+    for there in file_systems.values():
+        folder = nearest_folder(there[0].paths.final.parent)
+        taken = sum(_taken(job.paths, named=named) for job in there)
+        needed, free = sum(job.file.size for job in there), shutil.disk_usage(folder).free
+        if needed > free + taken:
+            found = f"{needed:,} bytes are needed, {free:,} are free"
+            advice = "free space, give another folder as `output`, or choose a smaller `type`"
+            raise OutputError(folder, found, advice)
+
+
+def _taken(paths: Paths, *, named: bool) -> int:
+    """Bytes that the disk has already given to the file."""
+    path = paths.final if named and not paths.part.exists() else paths.part
+    return path.stat().st_blocks * 512 if path.is_file() else 0
+
+
+def _refuse_same(jobs: Sequence[FileJob]) -> None:
+    """UsageError if two of the files would have the same name."""
+    seen: set[Place] = set()
+    for job in jobs:
+        if job.final in seen:
+            raise UsageError(job.final, "is the name of two files", "give them folders of their own: `layout`")
+        seen.add(job.final)
 
 
 def refuse_existing(paths: Paths, *, overwrite: bool) -> None:
@@ -66,15 +117,16 @@ def refuse_manifest(job: FileJob, *, overwrite: bool) -> None:
         raise UsageError(path, "exists", "replace it with `overwrite=True`, or give another `output`")
 
 
-def _refuse_inputs(plan: Plan, jobs: Sequence[FileJob]) -> None:
+def _refuse_inputs(outputs: Sequence[Output], jobs: Sequence[FileJob]) -> None:
     """UsageError if a file that the run writes, replaces or removes is one that it reads, by whatever name."""
+    plan = outputs[0].plan
     names = {source.name for source in plan.sources}
     if not plan.source.connections:  # nothing that a network brings is written over here
         # No other GGUF, or what is beside one, is read.
         names |= {name for name in plan.source.names() if ".gguf" not in name}
     read = [(plan.source, name) for name in names]
-    if plan.importance:
-        read.append((plan.importance.files, plan.importance.file.name))
+    matrices = [output.plan.importance for output in outputs]
+    read += [(matrix.files, matrix.file.name) for matrix in matrices if matrix]
     inputs = {_inode(files, name) for files, name in read}
     for job in jobs:
         for path in (job.paths.final, job.paths.manifest, *job.paths.left):
@@ -92,8 +144,12 @@ def _inode(files: Files, name: str) -> tuple[int, int] | None:
     return None
 
 
-def _enter(folder: Path) -> None:
-    """UsageError if there is no such folder, OutputError if nothing in it can be looked at."""
+def _enter(settings: Settings) -> None:
+    """UsageError if there is no such folder and it is not to be made, OutputError if nothing in it can be looked at."""
+    assert isinstance(settings.folder, Path)
+    folder = settings.folder
+    if settings.below in folder.parents:
+        folder = next(path for path in (folder, *folder.parents) if path == settings.below or os.path.lexists(path))
     try:
         os.stat(os.path.join(folder, "."))  # noqa: PTH116, PTH118 - pathlib drops the dot, which needs the permission
     except OSError as error:

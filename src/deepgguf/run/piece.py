@@ -1,6 +1,7 @@
 """One piece: source bytes to output bytes."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from deepgguf.formats.gguf.types import GGMLType, row_bytes
 from deepgguf.planning.pieces import Piece, runs
 from deepgguf.planning.scratch import Scratch, scratch, weights_scratch
 from deepgguf.planning.windows import Share
+
+_Said = TypeVar("_Said")
 
 
 class Made(NamedTuple):
@@ -34,29 +37,26 @@ def make_piece(
 ) -> Made:
     """The bytes of `piece`, valid until `buffers` are used again, and what was counted on the way.
 
+    What `buffers` still hold of the piece before is not made again: its weights, if it was made of the same rows, and
+    its bytes, if it is the same in another file.
+
     Raises what `read` raises, CheckpointError for scales that no quantizer makes, NonFiniteError for scales that are
     not finite, and for a quantized block whose scale is more than F16 holds.
     """
-    target, transposed = share.output.encoding, share.output.view.transposed
-    sizes = scratch(share.output, share.source.encoding, piece)
-    work = _Work(share, piece, read, buffers, sizes)
-    out = buffers.take("out", sizes.out)
+    target, work = share.output.encoding, _work(share, piece, read, buffers, scratch)
     if isinstance(target, Plain):
-        if not transposed:
-            return Made(out, work.decode(target.type, out))
-        decoded = buffers.take("decoded", sizes.decoded)
-        counts = work.decode(target.type, decoded)
-        work.transpose(decoded, out)
-        return Made(out, counts)
+        return Made(*(work.turned(target.type) if share.output.view.transposed else work.decoded(target.type)))
     if share.output.repacks(share.source.encoding):
-        work.repack(out)
-        # Scales of a checkpoint are looked at by its form; a GGUF's blocks have passed through nothing yet.
-        odd = target.odd_blocks(out) if isinstance(share.source.encoding, Quantized) else 0
-        return Made(out, Counts(nan=odd))
-    counts, floats = work.floats()
-    _quantize(share, piece, floats, importance, out)
-    if not sum(counts):
-        _check_scales(share, piece, target, floats, out)
+        return Made(*work.made("out", work.sizes.out, (target.type,), lambda out: work.repack(target, out)))
+    floats, counts = work.floats()
+
+    def quantize(out: Bytes) -> None:
+        _quantize(share, piece, floats, importance, out)
+        if not sum(counts):
+            _check_scales(share, piece, target, floats, out)
+
+    by = share.output.importance, importance, piece.source, piece.group
+    out, _ = work.made("out", work.sizes.out, (target.type, share.output.view, work.rounds, by), quantize)
     return Made(out, counts, floats)
 
 
@@ -66,61 +66,92 @@ def weights_of(share: Share, piece: Piece, read: ReadByNumber, buffers: Buffers)
     Raises what `read` raises, CheckpointError for scales that no quantizer makes, NonFiniteError for scales that are
     not finite.
     """
-    sizes = weights_scratch(share.output, share.source.encoding, piece)
-    return _Work(share, piece, read, buffers, sizes).floats()[1]
+    return _work(share, piece, read, buffers, weights_scratch).floats()[0]
 
 
 class _Work(NamedTuple):
-    """What the steps from stored rows to weights have in common."""
+    """What the steps from stored rows to weights have in common; `rows` are those of the source, in runs."""
 
     share: Share
     piece: Piece
     read: ReadByNumber
     buffers: Buffers
     sizes: Scratch
+    rows: tuple[tuple[int, int], ...]
 
-    def decode(self, type: GGMLType, out: Bytes) -> Counts:
+    @property
+    def rounds(self) -> bool:
+        """Whether weights are rounded as an unquantized conversion would, before they are quantized."""
+        return self.share.output.rounds_first(self.share.source.encoding)
+
+    def made(self, name: str, nbytes: int, how: object, make: Callable[[Bytes], _Said]) -> tuple[Bytes, _Said]:
+        """What `make` makes of these rows in the buffer `name`, in a way that `how` tells from others; made once."""
+        content = self.read, self.share.source, self.share.output.view.cols, self.rows, how
+        return self.buffers.made(name, nbytes, content, make)
+
+    def decoded(self, type: GGMLType) -> tuple[Bytes, Counts]:
         """All source rows as F32, F16 or BF16, in the source's order."""
+        nbytes = self.piece.groups * self.piece.rows * row_bytes(type, self.share.output.view.cols)
+        return self.made(f"as {type.name}", nbytes, None, lambda out: self._decode(type, out))
+
+    def turned(self, type: GGMLType) -> tuple[Bytes, Counts]:
+        """The same with every group transposed."""
+        decoded, counts = self.decoded(type)
+        return self._transposed(decoded, type.name), counts
+
+    def floats(self) -> tuple[Floats, Counts]:
+        """The piece's weights in the order of the output, rounded as an unquantized conversion would round them."""
+        floats, counts = self._rounded() if self.rounds else self.decoded(GGMLType.F32)
+        if self.share.output.view.transposed:
+            floats = self._transposed(floats, "rounded" if self.rounds else "as they are")
+        return floats.view(np.float32), counts
+
+    def repack(self, target: Quantized, out: Bytes) -> Counts:
+        """The stored rows themselves, as the output's blocks."""
+        done, length, source = 0, self.share.output.view.cols, self.share.source.encoding
+        for first, rows in self.rows:
+            nbytes = rows * row_bytes(self.share.output.info.type, length)
+            source.repack(self._stored(first, rows), out[done : done + nbytes])
+            done += nbytes
+        # Scales of a checkpoint are looked at by its form; a GGUF's blocks have passed through nothing yet.
+        return Counts(nan=target.odd_blocks(out) if isinstance(source, Quantized) else 0)
+
+    def _rounded(self) -> tuple[Bytes, Counts]:
+        plain = self.share.source.encoding.plain
+        decoded, counts = self.decoded(plain)
+
+        def widen(out: Bytes) -> None:
+            kernels.cast(decoded, plain, out, GGMLType.F32)
+
+        return self.made("as F32", self.sizes.decoded, "rounded", widen)[0], counts
+
+    def _transposed(self, decoded: Bytes, how: str) -> Bytes:
+        """Every group's (rows, columns) as (columns, rows)."""
+        groups, rows, cols = self.piece.groups, self.piece.rows, self.share.output.view.cols
+
+        def transpose(out: Bytes) -> None:
+            element = np.uint32 if out.size == 4 * groups * rows * cols else np.uint16
+            turned = out.view(element).reshape(groups, cols, rows)
+            np.copyto(turned, decoded.view(element).reshape(groups, rows, cols).transpose(0, 2, 1))
+
+        return self.made("turned", decoded.size, (how, groups), transpose)[0]
+
+    def _decode(self, type: GGMLType, out: Bytes) -> Counts:
         counts, done = Counts(), 0
-        for first, rows in runs(self.share.output.view, self.piece):
+        for first, rows in self.rows:
             stored = self._stored(first, rows)
             nbytes = rows * row_bytes(type, stored.cols)
             counts = counts.plus(self.share.source.encoding.decode(stored, type, out[done : done + nbytes]))
             done += nbytes
         return counts
 
-    def floats(self) -> tuple[Counts, Floats]:
-        """The piece's weights in the order of the output, rounded as an unquantized conversion would round them."""
-        source, decoded = self.share.source.encoding, self.buffers.take("decoded", self.sizes.decoded)
-        if self.share.output.rounds_first(source):
-            rounded = self.buffers.take("rounded", self.sizes.rounded)
-            counts = self.decode(source.plain, rounded)
-            kernels.cast(rounded, source.plain, decoded, GGMLType.F32)
-        else:
-            counts = self.decode(GGMLType.F32, decoded)
-        if self.share.output.view.transposed:
-            turned = self.buffers.take("turned", self.sizes.turned)
-            self.transpose(decoded, turned)
-            decoded = turned
-        return counts, decoded.view(np.float32)
-
-    def repack(self, out: Bytes) -> None:
-        """The stored rows themselves, as the output's blocks."""
-        done, length = 0, self.share.output.view.cols
-        for first, rows in runs(self.share.output.view, self.piece):
-            nbytes = rows * row_bytes(self.share.output.info.type, length)
-            self.share.source.encoding.repack(self._stored(first, rows), out[done : done + nbytes])
-            done += nbytes
-
-    def transpose(self, source: Bytes, out: Bytes) -> None:
-        """Every group's (rows, columns) to (columns, rows)."""
-        shape = (self.piece.groups, self.piece.rows, self.share.output.view.cols)
-        element = np.uint32 if out.size == 4 * shape[0] * shape[1] * shape[2] else np.uint16
-        turned = out.view(element).reshape(shape[0], shape[2], shape[1])
-        np.copyto(turned, source.view(element).reshape(shape).transpose(0, 2, 1))
-
     def _stored(self, first: int, rows: int) -> Stored:
         return self.share.source.read_rows(self.share.output.view.cols, first, rows, self.read, self.buffers)
+
+
+def _work(share: Share, piece: Piece, read: ReadByNumber, buffers: Buffers, sizes: Callable[..., Scratch]) -> _Work:
+    rows = tuple(runs(share.output.view, piece))
+    return _Work(share, piece, read, buffers, sizes(share.output, share.source.encoding, piece), rows)
 
 
 def _quantize(share: Share, piece: Piece, floats: Floats, importance: ImportanceFile | None, out: Bytes) -> None:

@@ -31,6 +31,11 @@ class Tally:
         """The finished tensors, in file order."""
         return tuple(self._results[tensor] for tensor in sorted(self._results))
 
+    @property
+    def unfinished(self) -> int:
+        """How many tensors are not."""
+        return len(self._digests) - len(self._results)
+
     def is_finished(self, number: int) -> bool:
         """Whether the piece is."""
         return bool(self._finished[number])

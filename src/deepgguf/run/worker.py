@@ -9,8 +9,8 @@ from deepgguf.encodings.encoding import Squares, Stored
 from deepgguf.executors.buffers import Buffers
 from deepgguf.executors.turns import Turns
 from deepgguf.files.files import ReadByNumber
+from deepgguf.planning.joint import Planned
 from deepgguf.planning.pieces import Piece
-from deepgguf.planning.schema import Plan
 from deepgguf.planning.windows import Share, Window
 from deepgguf.run.destination import Writer
 from deepgguf.run.piece import Made, make_piece
@@ -23,7 +23,7 @@ class Worker:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: Planned,
         writers: tuple[Writer, ...] | None,
         *,
         measure_error: bool = False,
@@ -33,7 +33,8 @@ class Worker:
 
         `at_once` threads make pieces, by default all that there are; the others read what comes next.
         """
-        self._files, self._sources, self._importance = plan.source, plan.sources, plan.importance
+        self._files, self._sources, self._importances = plan.source, plan.sources, plan.importances
+        self._reads_once = plan.reads_once
         self._writers, self._measure_error = writers, measure_error
         self._buffers, self._turns = Buffers(), Turns(at_once)
 
@@ -55,16 +56,17 @@ class Worker:
         read = self._reader(window)
         with self._turns.turn():
             for share in window.shares:
+                importance = self._importances[share.file]
                 for number, piece in enumerate(share.pieces, share.number):
-                    yield share, number, piece, make_piece(share, piece, read, self._buffers, self._importance)
+                    yield share, number, piece, make_piece(share, piece, read, self._buffers, importance)
 
     def close(self) -> None:
         """Lets go of the files: each is closed, and its number free for another, when no thread writes to it."""
         self._writers = None
 
     def _reader(self, window: Window) -> ReadByNumber:
-        """Reads the window at once where a request is worth that, else what is asked for when it is asked for."""
-        if not self._files.whole_windows:
+        """Reads the window at once where the plan has it so, else what is asked for when it is asked for."""
+        if not self._reads_once:
             return self._files.by_number(self._sources)
         return WindowBytes(self._files, self._sources, window, self._buffers).readinto
 

@@ -40,9 +40,9 @@ def _facts(plan: Plan, memory: int, jobs: int, free_disk: int | None, free_memor
         "to": f"{plan.architecture} for {plan.target}, {plan.type}{f', recipe {plan.recipe}' if plan.recipe else ''}",
         "parameters": f"{weights:,}",
         "scales paired": _scales(plan),
-        "disk": f"{size(plan.size)} needed{_free(plan.size, free_disk)}",
+        "disk": f"{size(plan.size)} needed{free(plan.size, free_disk)}",
         "fits": _fits(plan),
-        "memory": f"{size(memory)} needed with {jobs} jobs{_connections(plan)}{_free(memory, free_memory)}",
+        "memory": f"{size(memory)} needed with {jobs} jobs{_connections(plan)}{free(memory, free_memory)}",
     }
     for name, fact in facts.items():
         if fact:
@@ -69,10 +69,11 @@ def _fits(plan: Plan) -> str:
     return f"a machine with {memory} GiB of memory, with {left:.3g} GiB left for the context"
 
 
-def _free(needed: int, free: int | None) -> str:
-    if free is None:
+def free(needed: int, there: int | None) -> str:
+    """How much is `there` where so much is needed; nothing where that is not known."""
+    if there is None:
         return ""
-    return f", {size(free)} free" + ("  [bold red]not enough[/]" if needed > free else "")
+    return f", {size(there)} free" + ("  [bold red]not enough[/]" if needed > there else "")
 
 
 def _files(plan: Plan) -> Table:

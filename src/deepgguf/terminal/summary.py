@@ -17,7 +17,7 @@ from deepgguf.terminal.run_command import how_to_run
 from deepgguf.terminal.sizes import counted, duration, size
 
 
-def _traffic(report: Report) -> Iterator[str]:
+def traffic_lines(report: Report) -> Iterator[str]:
     """What a network had to do with it."""
     if report.traffic:
         read, causes = report.traffic, report.traffic.repeated
@@ -39,7 +39,7 @@ def render(plan: Plan, folder: Place, report: Report, run: Sequence[str] = ()) -
     rate = report.written / max(report.seconds, 1e-9)
     resumed = f", {size(report.resumed)} resumed" if report.resumed else ""
     lines.append(Text(f"{size(report.written)} in {duration(report.seconds)}, {size(rate)}/s{resumed}"))
-    lines += [Text(line) for line in _traffic(report)]
+    lines += [Text(line) for line in traffic_lines(report)]
     lines.append(Text("types: " + ", ".join(f"{count} {name}" for name, count in type_counts(plan).most_common())))
     for d in plan.dropped:
         scales = f" and {d.scales} scales" if d.scales else ""

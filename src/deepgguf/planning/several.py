@@ -1,0 +1,48 @@
+"""Several outputs of one source: the options of each."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from deepgguf.errors import UsageError
+from deepgguf.planning.options import Options
+from deepgguf.planning.split import is_share
+from deepgguf.recipes.recipe import RECIPES
+
+_NAMES_A_TYPE = ("recipe", "like")
+
+
+def first_choice(name: str, values: Sequence[str], choices: Mapping[str, Any]) -> dict[str, str]:
+    """The choice `name` as it is for the first output; nothing if `values` are none.
+
+    UsageError if a value is there twice, or if the choices have one too.
+    """
+    if choices.get(name) is not None:
+        raise UsageError(f"`{name}`", f"contradicts `{name}s`, which names those of several outputs", "leave it out")
+    for value in values:
+        if values.count(value) > 1:
+            raise UsageError(f"`{name}s`", f"names {value} twice", "name each once")
+    return {name: values[0]} if values else {}
+
+
+def refuse_one_output_only(types: Sequence[str], choices: Mapping[str, Any]) -> None:
+    """UsageError for choices that go with one output only."""
+    if choices.get("budget") is not None:
+        raise UsageError("`budget`", "chooses the types of one output", "plan that by itself")
+    if is_share(choices.get("part")):
+        raise UsageError("`part`", "is the share of a task, which makes file after file", "give each output its tasks")
+    for name in _NAMES_A_TYPE:
+        if len(types) > 1 and choices.get(name) is not None:
+            raise UsageError("`types`", f"contradicts `{name}`, which chooses every type", "leave one of them out")
+
+
+def of_types(options: Options, types: Sequence[str]) -> tuple[Options, ...]:
+    """The options for each of the types, or as they are without any.
+
+    What only quantized files have is for those of the outputs that are quantized, if there is one.
+    """
+    lowered = [type.lower() for type in types]
+    if not any(type in RECIPES for type in lowered):
+        return tuple(msgspec.structs.replace(options, type=type) for type in lowered) or (options,)
+    return tuple(options.of_type(type) for type in lowered)
