@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import settings
 from deepgguf.api import convert, patch
 from deepgguf.api import sample as make_sample
 from golden_samples import GROUP_KEYS, SAMPLES, Checkpoint
+from ray_cluster import Nodes, ray_cluster
 
 # No test asks the Hub itself; some have a server of their own that speaks as it does.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -51,3 +53,14 @@ def ollamas(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) ->
     convert(checkpoint("v3-bf16"), folder / "all.gguf", target="ollama", jobs=2)
     patch(folder / "all.gguf", folder / "v3.gguf", remove_key=GROUP_KEYS)
     return folder / "v3.gguf"
+
+
+@pytest.fixture(scope="session")
+def ray_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    """Three nodes of a Ray cluster, to which this process is connected."""
+    import ray
+
+    with ray_cluster({}) as nodes:
+        ray.init(address=nodes.address, logging_level="ERROR", log_to_driver=False)
+        yield nodes
+        ray.shutdown()
