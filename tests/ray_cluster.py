@@ -51,7 +51,8 @@ def ray_cluster(environment: Mapping[str, str]) -> Iterator[Nodes]:
         for name, value in {**settings, **environment}.items():
             patch.setenv(name, value)
         cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "node_name": "head", **_MEMORY}
+            initialize_head=True,
+            head_node_args={"num_cpus": 0, "include_dashboard": False, "node_name": "head", **_MEMORY},
         )
         try:
             nodes = Nodes(cluster, {})

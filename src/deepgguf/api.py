@@ -27,7 +27,7 @@ from deepgguf.choices import (
     parse_size,
 )
 from deepgguf.errors import UsageError, VerificationError
-from deepgguf.executors.executor import Executor, Progress
+from deepgguf.executors.executor import Cluster, Executor, Progress
 from deepgguf.executors.threads import Threads, available_processors
 from deepgguf.files.files import Files
 from deepgguf.files.find import find_file, find_files, is_address
@@ -39,6 +39,7 @@ from deepgguf.ollama.request import OllamaReport, Say, Way
 from deepgguf.planning.arrange_gguf import Limits, plan_merge, plan_split
 from deepgguf.planning.build import build_plan
 from deepgguf.planning.doctor import Finding, examine
+from deepgguf.planning.needs import memory_of_a_worker
 from deepgguf.planning.options import TYPES
 from deepgguf.planning.parse_options import parse_given, parse_options
 from deepgguf.planning.parse_patch import parse_patch
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
     from deepgguf.verification.report import Verification
 
 Source = StrPath | Files
+
+_AHEAD = 2  # windows that a task of a cluster reads from a network while it works on one
 
 
 class Plan(PlannedConversion, frozen=True, kw_only=True):
@@ -135,10 +138,22 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
     def _settings(self, executor: Executor | None, choices: RunChoices) -> tuple[Settings, Executor]:
         """How the plan is carried out, and by what: a source on a network has threads that read ahead."""
         settings, threads = run_settings(self.folder, **choices)
+        if isinstance(executor, Cluster):
+            settings = msgspec.structs.replace(settings, jobs=1)
+            return settings, executor.for_tasks(*self._task(_AHEAD if self.source.connections else 0))
         if executor is None and self.source.connections:
             settings = msgspec.structs.replace(settings, jobs=threads.jobs)
             return settings, _with_readers(threads, self.source)
         return settings, executor or threads
+
+    def _task(self, ahead: int) -> tuple[int, int]:
+        """What a task takes of a cluster: bytes of memory, and threads that read ahead."""
+        memory = memory_of_a_worker(self, 1 + ahead)
+        if isinstance(self.folder, Path):
+            return memory, ahead
+        from deepgguf.run.s3.parts import memory_of_uploads
+
+        return memory + memory_of_uploads(self, 1 + ahead), ahead
 
     def _recipe(self, settings: Settings) -> Callable[[Report], Report]:
         """What writes the recipe that a budget chose, into `folder`, and puts it into the report of the run.
@@ -253,7 +268,8 @@ def convert(
     """
     what, how = _apart(choices)
     run_settings(output_folder(output), **how)  # what makes no sense is said before the work
-    made = plan(source, output, executor=executor, cache=cache, **what)
+    near = None if isinstance(executor, Cluster) else executor  # headers are read where the plan is made
+    made = plan(source, output, executor=near, cache=cache, **what)
     return made.run(executor=executor, progress=progress, **how)
 
 
@@ -544,13 +560,14 @@ def compare(
         raise UsageError(f"`{name}`", "has no meaning without the checkpoint", "give it as the source")
     if is_address(path):
         raise UsageError(os.fspath(path), "verify reads the whole file, more than once", "download it first")
-    headers = read_split_set(path)
+    headers = read_split_set(os.path.abspath(path) if isinstance(executor, Cluster) else path)  # noqa: PTH100
     if source is None:
         return check(headers, None, executor, sha256=sha256, progress=progress)
     with _opened(source, cache) as files:
         if executor is threads and files.connections:
             executor = _with_readers(threads, files)
-        again = plan_again(headers, read_checkpoint(files, executor), given)
+        near = _readers(files) or threads if isinstance(executor, Cluster) else executor
+        again = plan_again(headers, read_checkpoint(files, near), given)
         if not remake or again.plan is None:
             return check(headers, again.expected, executor, sha256=sha256, progress=progress)
         from deepgguf.remaking.pieces import check_choices, with_remade

@@ -7,6 +7,7 @@ from typing import Any
 from deepgguf.choices import CHOICES_OF_A_FILE, CHOICES_OF_QUANTIZE, Choices, PatchChoices, QuantizeChoices, RunChoices
 from deepgguf.cli import commands, gguf_commands
 from deepgguf.cli.endings import EXIT_STATUSES
+from deepgguf.cli.executors import add_executor
 from deepgguf.cli.flags import add_choices
 from deepgguf.cli.ollama import import_files
 from deepgguf.cli.others_flags import SAME, answer
@@ -178,6 +179,7 @@ def _add_convert(subparsers: Any) -> None:
     parser = _command(subparsers, "convert", commands.convert, "Convert a checkpoint to GGUF.", _CONVERT)
     _add_what(parser)
     add_choices(parser, RunChoices)
+    add_executor(parser)
     group = parser.add_argument_group("into Ollama")
     group.add_argument("--ollama", metavar="NAME[:TAG]", help="make this model in Ollama, ready for `ollama run`")
     _add_ollama_choices(group)
@@ -223,6 +225,7 @@ def _add_quantize(subparsers: Any) -> None:
     add_choices(parser, QuantizeChoices, only=CHOICES_OF_QUANTIZE)
     parser.add_argument("--dry-run", action="store_true", help="show what would be written, and write nothing")
     add_choices(parser, RunChoices)
+    add_executor(parser)
     _add_json(parser)
 
 
@@ -279,6 +282,7 @@ def _add_verify(subparsers: Any) -> None:
     parser.add_argument("--remake", action="store_true", help="make every piece anew from SRC, and compare bytes")
     _add_cache(parser)
     add_choices(parser, RunChoices, only=("jobs", "sha256"))
+    add_executor(parser)
     _add_json(parser)
     title = "how the file was converted, where neither it nor its manifest tells"
     add_choices(parser.add_argument_group(title), Choices, only=CHOICES_OF_A_FILE, defaults=False)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepgguf.choices import Choices, QuantizeChoices, RunChoices
+from deepgguf.cli.executors import executor_of
 from deepgguf.cli.flags import given, in_flags
 from deepgguf.cli.output import complain, print_json, print_page, to_stdout
 from deepgguf.errors import UsageError, printable
@@ -52,8 +53,9 @@ def _run(made: "Plan", options: argparse.Namespace, how: dict[str, Any]) -> None
         for warning in made.warnings:
             complain(f"warning: {printable(warning, 1000)}")
     total = sum(tensor.info.nbytes for file in made.files for tensor in file.tensors)
-    with progress_of(total, printable(made.files[0].name)) as progress:
-        report = made.run(progress=progress, **how)
+    by = executor_of(options)
+    with progress_of(total, printable(made.files[0].name), by) as progress:
+        report = made.run(progress=progress, executor=by, **how)
     if options.json:
         from deepgguf.terminal.json_views import report_view
 
@@ -153,9 +155,10 @@ def verify(options: argparse.Namespace) -> None:
 
     choices = given(options, Choices) | given(options, RunChoices)
     total = bytes_to_check(options.file, times=(options.source is not None) + options.remake)
-    with progress_of(total, printable(Path(options.file).name)) as progress:
+    by = executor_of(options)
+    with progress_of(total, printable(Path(options.file).name), by) as progress:
         how = {"remake": options.remake, "progress": progress, "cache": options.cache}
-        report = api.compare(options.file, options.source, **how, **choices)
+        report = api.compare(options.file, options.source, executor=by, **how, **choices)
     if options.json:
         print_json(report)
     else:

@@ -1,9 +1,10 @@
 """Tasks over a Ray cluster, in batches; Ray itself is imported when the first of them is wanted.
 
-Ray takes some milliseconds to send a task, so a batch is what takes half a second. Ray repeats nothing: a batch that was
-lost with its worker or its node is sent again from here, where it is counted.
+Ray takes some milliseconds to send a task, so a batch is what takes half a second. Ray repeats nothing: a batch that
+was lost with its worker or its node is sent again from here, where it is counted.
 """
 
+import logging
 import os
 import pickle
 import signal
@@ -13,14 +14,13 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Generic, NamedTuple
+from typing import Any, Generic
 
 import msgspec
 
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.executor import Cluster, Result, Task
-from deepgguf.executors.node import be_at
-from deepgguf.executors.threads import Threads
+from deepgguf.executors.ray_nodes import Done, Node, carried_out, looked, nodes
 from deepgguf.version import __version__
 
 _BATCH_SECONDS = 0.5
@@ -52,6 +52,7 @@ class Ray(Cluster):
         self._memory = self._ahead = 0
         self._again: Counter[str] = Counter()
         self._done: Counter[str] = Counter()
+        self._processors = (0, 0.0)  # and until when that is good enough
 
     def __reduce__(self) -> tuple[type["Ray"], tuple[str | None, int | None]]:
         """Sent elsewhere, it connects there."""
@@ -66,7 +67,7 @@ class Ray(Cluster):
     @property
     def jobs(self) -> int:
         """As many as were asked for, or all processors that the cluster has now."""
-        return self._most or max(1, sum(node.processors for node in _nodes(self._connected()).values()))
+        return self._most or max(1, sum(node.processors for node in nodes(self._connected()).values()))
 
     @property
     def again(self) -> Mapping[str, int]:
@@ -81,19 +82,20 @@ class Ray(Cluster):
     def everywhere(self, look: Callable[[], Result]) -> Mapping[str, Result]:
         """See `Cluster.everywhere`."""
         ray = self._connected()
-        nodes = self._fitting(ray)
-        if not nodes:
+        there = self._fitting(ray)
+        if not there:
             raise self._no_node()
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
-        task, sent = ray.remote(_looked), pickle.dumps(look)
+        task, sent = ray.remote(looked), pickle.dumps(look)
         how = {"num_cpus": 0, "max_retries": 0, "name": "deepgguf looks around"}
         asked = {
             node.name: task.options(**how, scheduling_strategy=On(id, soft=False)).remote(sent)
-            for id, node in nodes.items()
+            for id, node in there.items()
         }
         ray.wait([*asked.values()], num_returns=len(asked), timeout=_ANSWER_SECONDS)
-        return {name: _answer(ray, name, ref) for name, ref in asked.items()}
+        answers = {name: _answer(ray, name, ref) for name, ref in asked.items()}
+        return {name: answer[0] for name, answer in answers.items() if answer}
 
     def map(self, work: Callable[[Task], Iterable[Result]], tasks: Iterable[Task]) -> Generator[Result]:
         """See `Executor.map`; an OutputError of a worker says on which node."""
@@ -126,8 +128,12 @@ class Ray(Cluster):
             _end(ray, [*under_way])
 
     def _room(self, under_way: int) -> int:
-        """How many more batches to send now."""
-        return max(0, (self._most or _QUEUED * self.jobs) - under_way)
+        """How many more batches to send now; nodes may come and go."""
+        processors, until = self._processors
+        if time.monotonic() > until:
+            processors = self.jobs
+            self._processors = processors, time.monotonic() + _LOOK_SECONDS
+        return max(0, (self._most or _QUEUED * processors) - under_way)
 
     def _ready(self, ray: Any, refs: list[Any]) -> list[Any]:
         """The batches that are done, at least one. OutputError if nobody is there any more to do them."""
@@ -142,15 +148,16 @@ class Ray(Cluster):
             elif time.monotonic() - alone_since > _ALONE_SECONDS:
                 raise self._no_node()
 
-    def _result(self, ray: Any, ref: Any, batch: "_Batch[Task]") -> "_Done | None":
+    def _result(self, ray: Any, ref: Any, batch: "_Batch[Task]") -> "Done | None":
         """What came of a batch; None if it was lost and is to be sent again. OutputError if it was lost too often."""
         try:
-            done: _Done = ray.get(ref)
+            done: Done = ray.get(ref)
             return done
         except ray.exceptions.RayError as error:
-            cause = next((why for names, why in _LOST if type(error).__name__ in names), None)
+            cause = _LOST.get(type(error).__name__)
             if cause is None:
-                raise OutputError("Ray", _first_line(error), "look at its logs, then resume with `resume=True`") from None
+                advice = "look at its logs, then run again with `resume=True`"
+                raise OutputError("Ray", _first_line(error), advice) from None
             batch.tries += 1
             if batch.tries == _TRIES:
                 found = f"a task has met this {_TRIES} times: {cause} ({_first_line(error)})"
@@ -170,17 +177,16 @@ class Ray(Cluster):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that starts here reports to nobody
         try:
             with _own_signals():
-                ray.init(address=self._address, logging_level="ERROR", log_to_driver=False)
+                ray.init(address=self._address, logging_level=logging.ERROR, log_to_driver=False)
         except (OSError, RuntimeError, ValueError, AssertionError) as error:
             where = f"ray:{self._address}" if self._address else "ray"
             advice = "look at `ray status`, start one with `ray start --head`, or give its HOST:PORT"
             raise OutputError(where, f"no cluster answers: {_first_line(error)}", advice) from None
         return ray
 
-    def _fitting(self, ray: Any) -> "dict[str, _Node]":
+    def _fitting(self, ray: Any) -> "dict[str, Node]":
         """The nodes that can carry out a task at all."""
-        nodes = _nodes(ray)
-        return {id: node for id, node in nodes.items() if node.processors and node.memory >= self._memory}
+        return {id: node for id, node in nodes(ray).items() if node.processors and node.memory >= self._memory}
 
     def _no_node(self) -> OutputError:
         memory = f" and {self._memory:,} bytes of memory" if self._memory else ""
@@ -189,21 +195,16 @@ class Ray(Cluster):
 
 
 # What has ended when Ray says so, in the words of the summary; everything else it raises is an error.
-_LOST = (
-    (("NodeDiedError", "LocalRayletDiedError"), "a node left"),
-    (("WorkerCrashedError",), "a worker died"),
-    (("OutOfMemoryError",), "a node ran out of memory"),
-    (
+_LOST = {
+    "NodeDiedError": "a node left",
+    "LocalRayletDiedError": "a node left",
+    "WorkerCrashedError": "a worker died",
+    "OutOfMemoryError": "a node ran out of memory",
+    **dict.fromkeys(
         ("ObjectLostError", "ObjectFetchTimedOutError", "OwnerDiedError", "ObjectReconstructionFailedError"),
         "a node left with results",
     ),
-)
-
-
-class _Node(NamedTuple):
-    name: str
-    processors: int
-    memory: int
+}
 
 
 class _Batch(msgspec.Struct, Generic[Task]):
@@ -213,22 +214,13 @@ class _Batch(msgspec.Struct, Generic[Task]):
     tries: int = 0
 
 
-class _Done(NamedTuple):
-    """What a worker has done: its node, the seconds it took, the pickled results, the error that ended it early."""
-
-    node: str
-    seconds: float
-    results: bytes
-    error: bytes | None
-
-
 class _Size:
     """How many tasks go into a batch: it grows until one takes long enough."""
 
     def __init__(self) -> None:
         self.tasks = 1
 
-    def learn(self, tasks: int, done: _Done) -> None:
+    def learn(self, tasks: int, done: Done) -> None:
         """From a batch of so many."""
         by_time = tasks * _BATCH_SECONDS / max(done.seconds, 1e-9)
         by_size = tasks * _BATCH_BYTES / len(done.results)
@@ -239,7 +231,7 @@ class _Sender(Generic[Task]):
     """Sends batches; what they have in common is sent once to every node."""
 
     def __init__(self, ray: Any, work: Callable[[Task], Iterable[Any]], ahead: int, how: Mapping[str, object]) -> None:
-        self._task, self._how, self._ahead = ray.remote(_carried_out), how, ahead
+        self._task, self._how, self._ahead = ray.remote(carried_out), how, ahead
         self._work = ray.put(pickle.dumps(work))
 
     def send(self, batch: _Batch[Task]) -> Any:
@@ -249,79 +241,8 @@ class _Sender(Generic[Task]):
         return self._task.options(**self._how, name=name).remote([self._work], pickle.dumps(batch.tasks), self._ahead)
 
 
-# ---- what runs on the nodes
-
-_works: dict[str, Callable[[Any], Iterable[Any]]] = {}
-"""The work that this process is at, by its reference: with its open files and its buffers."""
-
-
-def _carried_out(work: list[Any], batch: bytes, ahead: int) -> _Done:
-    """A batch, in a worker."""
-    import ray
-
-    [ref] = work
-    if ref.hex() not in _works:
-        _works.clear()
-        be_at(_nodes(ray)[ray.get_runtime_context().get_node_id()].name)
-        _works[ref.hex()] = pickle.loads(ray.get(ref))
-    began, results, error = time.monotonic(), list[Any](), None
-    try:
-        results.extend(_results(_works[ref.hex()], pickle.loads(batch), ahead))
-    except Exception as raised:
-        _works.clear()
-        error = _pickled(raised)
-    from deepgguf.executors.node import here
-
-    return _Done(here(), time.monotonic() - began, pickle.dumps(results), error)
-
-
-def _results(work: Callable[[Any], Iterable[Any]], tasks: list[Any], ahead: int) -> Iterator[Any]:
-    if ahead:
-        yield from Threads(1 + ahead).map(work, tasks)
-        return
-    for task in tasks:
-        yield from work(task)
-
-
-def _pickled(error: Exception) -> bytes:
-    try:
-        return pickle.dumps(error)
-    except Exception:  # whatever an exception of somebody else's holds
-        return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
-
-
-def _looked(look: bytes) -> tuple[str, Any]:
-    """What a node sees, and by which version."""
-    return __version__, pickle.loads(look)()
-
-
-# ---- what is asked of Ray
-
-
-def _nodes(ray: Any) -> dict[str, _Node]:
-    """The living nodes by id: each by the name that its owner gave it, else its host's."""
-    known = ray.nodes()
-    names = {n["NodeID"]: _name(n) for n in known}
-    often = Counter(names.values())
-    return {
-        node["NodeID"]: _Node(
-            names[node["NodeID"]] if often[names[node["NodeID"]]] == 1 else f"{names[node['NodeID']]}-{node['NodeID'][:6]}",
-            int(node["Resources"].get("CPU", 0)),
-            int(node["Resources"].get("memory", 0)),
-        )
-        for node in known
-        if node["Alive"]
-    }
-
-
-def _name(node: Mapping[str, Any]) -> str:
-    given: str = node.get("NodeName") or ""
-    host: str = node["NodeManagerHostname"]
-    return given if given not in ("", node["NodeManagerAddress"]) else host
-
-
-def _answer(ray: Any, name: str, ref: Any) -> Any:
-    """What the node of that name has said."""
+def _answer(ray: Any, name: str, ref: Any) -> tuple[Any] | None:
+    """What the node of that name has said; None if it left meanwhile."""
     where, advice = f"node {name}", f"install deepgguf {__version__} on every node, with the same Python"
     try:
         version, seen = ray.get(ref, timeout=0)
@@ -329,10 +250,12 @@ def _answer(ray: Any, name: str, ref: Any) -> Any:
         found = f"has not answered within {_ANSWER_SECONDS} s"
         raise OutputError(where, found, "look at `ray status`, then try again") from None
     except ray.exceptions.RayError as error:
+        if type(error).__name__ in _LOST:
+            return None
         raise OutputError(where, f"cannot run deepgguf: {_last_line(error)}", advice) from None
     if version != __version__:
         raise OutputError(where, f"has deepgguf {version}, and this machine {__version__}", advice)
-    return seen
+    return (seen,)
 
 
 def _named(error: BaseException, node: str) -> BaseException:

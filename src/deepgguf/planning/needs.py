@@ -27,6 +27,11 @@ def memory_needed(plan: Plan, jobs: int) -> int:
     return _PROCESS + plan.source.held + threads * worker_bytes(plan) + sources * _PER_SOURCE + arrays
 
 
+def memory_of_a_worker(plan: Plan, threads: int) -> int:
+    """Peak resident memory of a process that carries out tasks of `plan` by `threads` threads, in bytes."""
+    return _PROCESS + plan.source.held + threads * worker_bytes(plan)
+
+
 def worker_bytes(plan: Plan) -> int:
     """Bytes of the buffers that one worker fills: a window where it is read at once, and those of the largest piece."""
     largest = 0

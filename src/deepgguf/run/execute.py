@@ -5,22 +5,22 @@ windows.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 
 from deepgguf.errors import ChangedError, CheckpointError, OutputError
-from deepgguf.executors.executor import Executor, Progress
-from deepgguf.executors.threads import Threads
+from deepgguf.executors.executor import Cluster, Executor, Progress
 from deepgguf.planning.schema import Plan
-from deepgguf.planning.windows import windows
+from deepgguf.planning.windows import Window, windows
 from deepgguf.run.address import S3Address
 from deepgguf.run.destination import Destination, OutputRun
 from deepgguf.run.disk import Disk
 from deepgguf.run.folder import Folder
 from deepgguf.run.manifest import make_manifest
+from deepgguf.run.placement import place
 from deepgguf.run.result import FileReport, Report, Result
 from deepgguf.run.settings import Settings
-from deepgguf.run.worker import Worker
+from deepgguf.run.worker import FarWorker, Worker
 
 _RECORD_SECONDS = 1.0  # how much work a crash may cost
 
@@ -50,11 +50,16 @@ def execute(
         for number in range(len(plan.files)):  # one by one, so that those already open are closed if one cannot be
             runs.append(destination.open(number, executor, progress))
         destination.settle()
-        worker = stack.enter_context(closing(_worker(plan, destination, runs, settings, executor)))
-        written = _make(plan, worker, executor, runs, progress, by_outputs=destination.by_outputs)
+        placed = place(plan, destination, runs, settings, executor)
+        worker = stack.enter_context(closing(placed.worker))
+        written = _make(plan, worker, executor, runs, progress, destination)
         reports = _finish(plan, destination, runs, settings)
     seconds, resumed = time.monotonic() - started, sum(run.resumed for run in runs)
-    return Report(tuple(reports), seconds, written, resumed, traffic=plan.source.traffic)
+    again = executor.again if isinstance(executor, Cluster) else {}
+    came_back = placed.came_back
+    return Report(
+        tuple(reports), seconds, written, resumed, traffic=plan.source.traffic, again=again, came_back=came_back
+    )
 
 
 def _destination(plan: Plan, settings: Settings, disk: Disk) -> Destination:
@@ -65,18 +70,10 @@ def _destination(plan: Plan, settings: Settings, disk: Disk) -> Destination:
     return Folder(plan, settings, disk)
 
 
-def _worker(
-    plan: Plan, destination: Destination, runs: Sequence[OutputRun], settings: Settings, executor: Executor
-) -> Worker:
-    """Workers write by themselves where they see the files; those of this process see whatever it writes."""
-    shared = executor.shares_files if destination.shares_files else isinstance(executor, Threads)
-    writers = tuple(run.writer() for run in runs) if shared else None
-    return Worker(plan, writers, measure_error=settings.measure_error, at_once=settings.jobs)
-
-
 def _make(
-    plan: Plan, worker: Worker, executor: Executor, runs: Sequence[OutputRun], progress: Progress, *, by_outputs: bool
-) -> int:
+    plan: Plan, worker: Worker, executor: Executor, runs: Sequence[OutputRun], progress: Progress,
+    destination: Destination,
+) -> int:  # fmt: skip
     """Has every unfinished piece made, and records them as they come; how many bytes they have.
 
     OutputError if the executor has not had every task carried out.
@@ -86,9 +83,11 @@ def _make(
         return not runs[file].is_named and not runs[file].tally.is_finished(number)
 
     written, due = 0, time.monotonic() + _RECORD_SECONDS
-    tasks = windows(plan, unfinished, by_outputs=by_outputs)
-    with _recorded_to_the_last(runs), closing(executor.map(worker.make, tasks)) as results:
+    tasks = windows(plan, unfinished, by_outputs=destination.by_outputs)
+    with _recorded_to_the_last(runs), closing(_made(worker, tasks, executor, destination)) as results:
         for result in results:
+            if result.parts:
+                runs[result.file].take_parts(result.parts)
             if runs[result.file].tally.is_finished(result.number):
                 continue  # the executor has done a task twice
             _note(runs[result.file], result)
@@ -102,6 +101,13 @@ def _make(
             found = f"the executor left {run.unfinished} of {len(run.file.tensors)} tensors unfinished"
             raise OutputError(run.job.final, found, "run again with `resume=True`, or with another executor")
     return written
+
+
+def _made(worker: Worker, tasks: Iterator[Window], executor: Executor, destination: Destination) -> Generator[Result]:
+    """What the executor's workers make of the windows."""
+    if isinstance(worker, FarWorker):
+        return executor.map(worker.make_all, destination.for_far_writers(tasks))
+    return executor.map(worker.make, tasks)
 
 
 def _note(run: OutputRun, result: Result) -> None:
@@ -155,7 +161,7 @@ def _finish(plan: Plan, destination: Destination, runs: Sequence[OutputRun], set
         if not run.is_named:
             run.complete()
         sha256 = run.sha256() if settings.sha256 else ""
-        reports.append(FileReport(run.job.final, run.file.size, run.tally.results, sha256))
+        reports.append(FileReport(run.job.final, run.file.size, run.tally.results, sha256, dict(run.nodes)))
     plan.source.check_unchanged(plan.sources)
     for run, report in reversed([*zip(runs, reports, strict=True)]):
         run.refuse_taken()

@@ -27,6 +27,17 @@ def _traffic(report: Report) -> Iterator[str]:
         )
 
 
+def _cluster(report: Report) -> Iterator[str]:
+    """Which nodes did it, and what went wrong with them."""
+    if report.nodes:
+        made = ", ".join(f"{printable(node)} {counted(pieces, 'piece')}" for node, pieces in report.nodes.items())
+        yield f"made by {counted(len(report.nodes), 'node')}: {made}"
+    if report.again:
+        yield "made again, the same bytes: " + ", ".join(f"{why} ({n})" for why, n in sorted(report.again.items()))
+    if report.came_back:
+        yield printable(report.came_back, 1000)
+
+
 def render(plan: Plan, folder: Place, report: Report, run: Sequence[str] = ()) -> RenderableType:
     """Files in `folder`, rate, types, what was dropped, NaN and Inf, warnings, and how to run the model.
 
@@ -38,7 +49,7 @@ def render(plan: Plan, folder: Place, report: Report, run: Sequence[str] = ()) -
     rate = report.written / max(report.seconds, 1e-9)
     resumed = f", {size(report.resumed)} resumed" if report.resumed else ""
     lines.append(Text(f"{size(report.written)} in {duration(report.seconds)}, {size(rate)}/s{resumed}"))
-    lines += [Text(line) for line in _traffic(report)]
+    lines += [Text(line) for line in (*_traffic(report), *_cluster(report))]
     lines.append(Text("types: " + ", ".join(f"{count} {name}" for name, count in type_counts(plan).most_common())))
     for d in plan.dropped:
         scales = f" and {d.scales} scales" if d.scales else ""

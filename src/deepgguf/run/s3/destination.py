@@ -1,18 +1,20 @@
 """S3, or what speaks it, as the destination of a plan's files."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.planning.schema import Plan
+from deepgguf.planning.windows import Window
 from deepgguf.run.address import S3Address
-from deepgguf.run.destination import Destination
+from deepgguf.run.destination import Destination, Span
 from deepgguf.run.file_job import FileJob, jobs_of
 from deepgguf.run.journal import Finished, foreign_journal
 from deepgguf.run.s3.bucket import Bucket, Object
+from deepgguf.run.s3.far_parts import by_parts
 from deepgguf.run.s3.names import MARK, Names, refuse_existing
 from deepgguf.run.s3.parts import Uploads, part_bytes
 from deepgguf.run.s3.upload_journal import UploadHead, decode_upload
@@ -59,6 +61,10 @@ class S3Folder(Destination):
             run = self._start(job, uploads)
         self._runs.append(run)
         return run
+
+    def for_far_writers(self, windows: Iterator[Window]) -> Iterator[Span]:
+        """See `Destination.for_far_writers`."""
+        return by_parts(windows, [part_bytes(job.file.size) for job in self._jobs])
 
     def settle(self) -> None:
         """Nothing: what S3 has answered is so."""
