@@ -56,11 +56,7 @@ def ollamas(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
-def ray_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    """Three nodes of a Ray cluster, to which this process is connected."""
-    import ray
-
-    with ray_cluster({}) as nodes:
-        ray.init(address=nodes.address, logging_level="ERROR", log_to_driver=False)
+def ray_nodes() -> Iterator[Nodes]:
+    """Three nodes of a Ray cluster. Tests that use it are of one group (`pytest.mark.xdist_group("ray")`)."""
+    with ray_cluster() as nodes:
         yield nodes
-        ray.shutdown()

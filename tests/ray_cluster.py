@@ -1,9 +1,11 @@
-"""A Ray cluster of three node processes on this machine, each with one processor; its head carries out nothing."""
+"""A Ray cluster of three nodes on this machine, each of processes of its own, with one processor."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,7 +18,7 @@ _MEMORY = {"object_store_memory": 80 << 20, "memory": 4 << 30}
 
 
 class Nodes(NamedTuple):
-    """A running cluster, and its nodes by name."""
+    """A running cluster, and its nodes by name, without the head."""
 
     cluster: Any
     by_name: dict[str, Any]
@@ -34,8 +36,8 @@ class Nodes(NamedTuple):
 
 
 @contextmanager
-def ray_cluster(environment: Mapping[str, str]) -> Iterator[Nodes]:
-    """The cluster; what runs on it has this environment too, and imports what the tests of executors do."""
+def ray_cluster() -> Iterator[Nodes]:
+    """The cluster; what runs on it imports what the tests of executors and runs do."""
     from ray.cluster_utils import Cluster
 
     paths = (Path(deepgguf.__file__).parents[1], TESTS, TESTS / "executors", TESTS / "run")
@@ -45,19 +47,33 @@ def ray_cluster(environment: Mapping[str, str]) -> Iterator[Nodes]:
         "RAY_enable_metrics_collection": "0",
         "RAY_health_check_period_ms": "500",  # so that a node that was killed is missed after two seconds
         "RAY_health_check_failure_threshold": "4",
-        "RAY_health_check_initial_delay_ms": "0",
+        "RAY_health_check_initial_delay_ms": "1000",
     }
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**settings, **environment}.items():
+        for name, value in settings.items():
             patch.setenv(name, value)
+        head, *others = NODES
         cluster = Cluster(
             initialize_head=True,
-            head_node_args={"num_cpus": 0, "include_dashboard": False, "node_name": "head", **_MEMORY},
+            head_node_args={"num_cpus": 1, "include_dashboard": False, "node_name": head, **_MEMORY},
         )
         try:
             nodes = Nodes(cluster, {})
-            for name in NODES:
+            for name in others:
                 nodes.start(name)
             yield nodes
         finally:
             cluster.shutdown()
+
+
+@contextmanager
+def connected(nodes: Nodes, environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
+    """This process connected to the cluster, where its tasks have this environment."""
+    import ray
+
+    env = {"env_vars": dict(environment)}
+    ray.init(address=nodes.address, runtime_env=env, logging_level=logging.ERROR, log_to_driver=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
