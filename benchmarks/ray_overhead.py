@@ -2,7 +2,7 @@
 
 usage: ray_overhead.py [--runs 3] [--jobs 2] [--folder DIR] [--output DIR] [--json]
 
-Ray is started once, and its workers have been at work before, as on a cluster that is there; both contestants alternate.
+Ray is started once, and its workers have been at work before, as on a cluster that is there; both alternate.
 Ray may take at most 1.15 times as long. Beside the seconds stand those that processors were at work, of every process.
 """
 
