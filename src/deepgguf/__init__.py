@@ -85,13 +85,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChangedError", "CheckpointError", "Choices", "Cluster", "ConversionChoices", "Counts", "DeepggufError",
-    "Description", "Difference", "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files", "Finding", "GGUFError",
-    "KeyDescription", "Modelfile", "NonFiniteError", "OllamaReport", "OutputError", "PatchChoices", "Patched",
-    "PatchingChoices", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor", "QuantizationChoices", "QuantizeChoices",
-    "Ray", "Report", "RunChoices", "S3Address", "SampleSummary", "SourceCheck", "Squares", "TensorDescription",
-    "TensorResult", "Threads", "TypeDescription", "UsageError", "Verification", "VerificationError", "VerifiedFile",
-    "__version__", "compare", "convert", "doctor", "import_to_ollama", "inspect", "merge", "patch", "plan",
-    "plan_every_type", "plan_quantize", "quantize", "sample", "split", "undo_patch", "verify",
+    "Description", "Difference", "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files",
+    "Finding", "GGUFError", "KeyDescription", "Modelfile", "NonFiniteError", "OllamaReport", "OutputError",
+    "PatchChoices", "Patched", "PatchingChoices", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor",
+    "QuantizationChoices", "QuantizeChoices", "Ray", "Report", "RunChoices", "S3Address", "SampleSummary",
+    "SourceCheck", "Squares", "TensorDescription", "TensorResult", "Threads", "TypeDescription", "UsageError",
+    "Verification", "VerificationError", "VerifiedFile", "__version__", "compare", "convert", "doctor",
+    "import_to_ollama", "inspect", "merge", "patch", "plan", "plan_every_type", "plan_quantize", "quantize", "sample",
+    "split", "undo_patch", "verify",
 ]  # fmt: skip
 
 # Imported when first used: `import deepgguf` costs nothing.

@@ -28,7 +28,7 @@ from s3_conversions import small_parts  # noqa: E402
 import deepgguf  # noqa: E402
 from cloud_server import BUCKET, Cloud, cloud_server, environment  # noqa: E402
 from deepgguf.planning import windows  # noqa: E402
-from deepgguf.run.s3 import far_parts  # noqa: E402
+from deepgguf.run.s3 import far_parts, parts  # noqa: E402
 from golden import GOLDENS  # noqa: E402
 from golden_samples import SAMPLES  # noqa: E402
 from ray_cluster import Nodes, connected, ray_cluster  # noqa: E402
@@ -124,6 +124,7 @@ def main() -> None:
     options = parser.parse_args()
     windows._LARGEST = windows._SMALLEST = 64 << 10  # so that a sample has tasks for every node
     small_parts()
+    parts._PART = 512 << 10  # longer than any piece: moto fails where one part is sent twice at once
     far_parts._LEAST = 1
     with tempfile.TemporaryDirectory(dir=options.folder) as parent, ray_cluster() as nodes:
         out = Path(parent, "out")

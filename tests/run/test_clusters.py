@@ -182,7 +182,7 @@ def test_of_an_upload_that_was_interrupted_only_the_missing_parts_are_made(sourc
     class Interrupted(Standin):
         def map(self, work, tasks):
             for number, task in enumerate(tasks):
-                if number == 2:
+                if number == 1:
                     raise OutputError("Ray", "gone")
                 yield from super().map(work, [task])
 
@@ -192,7 +192,7 @@ def test_of_an_upload_that_was_interrupted_only_the_missing_parts_are_made(sourc
     report = deepgguf.convert(source, address, executor=Standin(), resume=True)
     deepgguf.convert(source, tmp_path / "x.gguf")
     assert cloud.get("again/x.gguf") == (tmp_path / "x.gguf").read_bytes()
-    assert report.resumed > 40_000
+    assert report.resumed > 20_000
 
 
 def test_without_ray_the_error_says_what_to_install(monkeypatch):

@@ -68,6 +68,7 @@ def by_parts(windows: Iterator[Window], part_bytes: Sequence[int]) -> Iterator[S
     `windows` follow the outputs; `part_bytes` is how long each file's parts are.
     """
     held: list[Window] = []
+    border: Share | None = None
     begin, file = 0, -1
     for window in windows:
         shares: list[Share] = []
@@ -77,11 +78,12 @@ def by_parts(windows: Iterator[Window], part_bytes: Sequence[int]) -> Iterator[S
             if share.file != file:
                 if held or shares:
                     yield _span(held, shares)
-                held, shares, begin, file = [], [], start, share.file
-            shares.append(share)
+                held, shares, border, begin, file = [], [], None, start, share.file
+            shares += (border, share) if border else (share,)  # what follows the border is in a part with its end
+            border = None
             if start // length < stop // length and stop - begin >= _LEAST:
                 yield _span(held, shares)
-                held, shares, begin = [], [share] if stop % length else [], start
+                held, shares, border, begin = [], [], share if stop % length else None, start
         if shares:
             held.append(Window(tuple(shares)))
     if held:
