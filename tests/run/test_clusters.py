@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Generator, Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +14,7 @@ from small_checkpoints import small_v3
 
 import deepgguf
 from cloud_server import BUCKET, cloud_server
+from deepgguf.cli import main
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors import node
 from deepgguf.executors.executor import Cluster, Result, Task
@@ -195,7 +198,24 @@ def test_of_an_upload_that_was_interrupted_only_the_missing_parts_are_made(sourc
     assert report.resumed > 20_000
 
 
+def test_ray_is_imported_only_for_a_cluster(source, tmp_path):
+    program = """
+import sys
+from deepgguf.cli import main
+assert main(["convert", sys.argv[1], "-o", sys.argv[2]]) == 0
+from deepgguf import Cluster, Ray
+assert issubclass(Ray, Cluster) and "ray" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program, source, tmp_path / "x.gguf"], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_an_executor_that_nobody_knows_is_refused(source, tmp_path, capsys):
+    assert main(["convert", str(source), "-o", str(tmp_path / "x.gguf"), "--executor", "dask"]) == 2
+    said = "deepgguf: --executor: 'dask' is unknown; choose from threads, ray, ray:HOST:PORT\n"
+    assert capsys.readouterr().err == said
+
+
 def test_without_ray_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"^`executor`: needs ray; `pip install 'deepgguf\[ray\]'` installs that$"):
         list(Ray().map(str, []))

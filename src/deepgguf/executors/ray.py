@@ -28,6 +28,7 @@ _BATCH_BYTES = 64 << 20  # of results, which come back at once
 _MOST = 256  # tasks of a batch
 _QUEUED = 2  # batches for every processor: one is at work, one waits there
 _TRIES = 5  # of a batch, before it is taken for the reason
+_OWN = 160 << 20  # bytes of a worker besides the plan's: Ray's, and results on their way
 _LOOK_SECONDS = 5  # how often to look who is there, while nothing comes
 _ALONE_SECONDS = 120  # without any node, before it is given up: one that scales by itself needs some
 _ANSWER_SECONDS = 120  # for a node to say what it sees
@@ -61,7 +62,7 @@ class Ray(Cluster):
     def for_tasks(self, memory: int, ahead: int) -> "Ray":
         """See `Cluster.for_tasks`."""
         other = Ray(self._address, self._most)
-        other._memory, other._ahead = memory, ahead
+        other._memory, other._ahead = _OWN + memory, ahead
         return other
 
     @property
