@@ -17,18 +17,8 @@ _FLAGS = {
 _PLACES = {"source": "SRC", "path": "FILE.gguf", "folder": "DIR"}
 # What messages name besides the choices of a conversion.
 _NAMED = {
-    "executor",
-    "ollama",
-    "ollama_way",
-    "modelfile",
-    "output",
-    "cache",
-    "shards",
-    "sparse",
-    "remake",
-    "undo",
-    *_PLACES,
-}
+    "executor", "ollama", "ollama_way", "modelfile", "output", "cache", "shards", "sparse", "remake", "undo", *_PLACES,
+}  # fmt: skip
 # A choice, but not a field that a file lacks, which msgspec puts between backticks too.
 _IN_A_MESSAGE = re.compile(r"(?<!required field )`(\w+)(?:=([^`]*))?`")
 

@@ -26,6 +26,7 @@ from deepgguf.version import __version__
 _BATCH_SECONDS = 0.5
 _BATCH_BYTES = 64 << 20  # of results, which come back at once
 _MOST = 256  # tasks of a batch
+_ALL_BYTES = 4 << 30  # of results that are under way
 _QUEUED = 2  # batches for every processor: one is at work, one waits there
 _TRIES = 5  # of a batch, before it is taken for the reason
 _OWN = 160 << 20  # bytes of a worker besides the plan's: Ray's, and results on their way
@@ -105,8 +106,7 @@ class Ray(Cluster):
         left, size, under_way = iter(tasks), _Size(), dict[Any, _Batch[Task]]()
         try:
             while True:
-                room = self._room(len(under_way))
-                for _ in range(room):
+                for _ in range(min(self._room(), size.most_batches) - len(under_way)):
                     batch = _Batch(list(islice(left, size.tasks)))
                     if not batch.tasks:
                         break
@@ -128,13 +128,13 @@ class Ray(Cluster):
         finally:
             _end(ray, [*under_way])
 
-    def _room(self, under_way: int) -> int:
-        """How many more batches to send now; nodes may come and go."""
+    def _room(self) -> int:
+        """How many batches to have under way; nodes may come and go."""
         processors, until = self._processors
         if time.monotonic() > until:
             processors = self.jobs
             self._processors = processors, time.monotonic() + _LOOK_SECONDS
-        return max(0, (self._most or _QUEUED * processors) - under_way)
+        return self._most or _QUEUED * processors
 
     def _ready(self, ray: Any, refs: list[Any]) -> list[Any]:
         """The batches that are done, at least one. OutputError if nobody is there any more to do them."""
@@ -220,12 +220,14 @@ class _Size:
 
     def __init__(self) -> None:
         self.tasks = 1
+        self.most_batches = _ALL_BYTES
 
     def learn(self, tasks: int, done: Done) -> None:
         """From a batch of so many."""
         by_time = tasks * _BATCH_SECONDS / max(done.seconds, 1e-9)
         by_size = tasks * _BATCH_BYTES / len(done.results)
         self.tasks = max(1, int(min(by_time, by_size, 4 * tasks, _MOST)))
+        self.most_batches = max(1, _ALL_BYTES // len(done.results))
 
 
 class _Sender(Generic[Task]):
