@@ -61,7 +61,8 @@ class Ray(Cluster):
         return Ray, (self._address, self._most)
 
     def for_tasks(self, memory: int, ahead: int) -> "Ray":
-        """See `Cluster.for_tasks`."""
+        """See `Cluster.for_tasks`; connects, before anything is written."""
+        self._connected()
         other = Ray(self._address, self._most)
         other._memory, other._ahead = _OWN + memory, ahead
         return other
@@ -285,6 +286,10 @@ def _own_signals() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit:  # what Ray makes of the signal
+        signal.signal(signal.SIGTERM, before)
+        signal.raise_signal(signal.SIGTERM)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 
