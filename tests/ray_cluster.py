@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,10 @@ class Nodes(NamedTuple):
 
     def kill(self, name: str) -> None:
         """All processes of the node, at once, as by a power failure."""
+        raylet = self.by_name[name].all_processes["raylet"][0].process.pid
+        for children in Path(f"/proc/{raylet}/task").glob("*/children"):
+            for worker in children.read_text().split():
+                os.kill(int(worker), signal.SIGKILL)
         self.cluster.remove_node(self.by_name.pop(name), allow_graceful=False)
 
 

@@ -53,8 +53,7 @@ def _run(made: "Plan", options: argparse.Namespace, how: dict[str, Any]) -> None
         for warning in made.warnings:
             complain(f"warning: {printable(warning, 1000)}")
     total = sum(tensor.info.nbytes for file in made.files for tensor in file.tensors)
-    by = executor_of(options)
-    with progress_of(total, printable(made.files[0].name), by) as progress:
+    with executor_of(options) as by, progress_of(total, printable(made.files[0].name), by) as progress:
         report = made.run(progress=progress, executor=by, **how)
     if options.json:
         from deepgguf.terminal.json_views import report_view
@@ -155,8 +154,7 @@ def verify(options: argparse.Namespace) -> None:
 
     choices = given(options, Choices) | given(options, RunChoices)
     total = bytes_to_check(options.file, times=(options.source is not None) + options.remake)
-    by = executor_of(options)
-    with progress_of(total, printable(Path(options.file).name), by) as progress:
+    with executor_of(options) as by, progress_of(total, printable(Path(options.file).name), by) as progress:
         how = {"remake": options.remake, "progress": progress, "cache": options.cache}
         report = api.compare(options.file, options.source, executor=by, **how, **choices)
     if options.json:

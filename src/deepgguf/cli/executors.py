@@ -1,6 +1,9 @@
 """--executor: who carries the tasks out."""
 
 import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
 from deepgguf.errors import UsageError
@@ -15,13 +18,20 @@ def add_executor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--executor", metavar="threads|ray[:ADDRESS]", default="threads", help=help)
 
 
-def executor_of(options: argparse.Namespace) -> "Executor | None":
+@contextmanager
+def executor_of(options: argparse.Namespace) -> "Iterator[Executor | None]":
     """The argument `executor` of the library; None for threads. UsageError for a word that names nothing."""
     kind, _, address = options.executor.partition(":")
     if kind == "threads" and not address:
-        return None
+        yield None
+        return
     if kind != "ray":
         raise UsageError("`executor`", f"{options.executor!r} is unknown", "choose from threads, ray, ray:HOST:PORT")
     from deepgguf.executors.ray import Ray
 
-    return Ray(address or None, options.jobs)
+    ray = Ray(address or None, options.jobs)
+    with redirect_stdout(sys.stderr):  # where Ray says what becomes of its nodes, in a thread of its own
+        try:
+            yield ray
+        finally:
+            ray.close()

@@ -39,8 +39,7 @@ def convert_for_ollama(options: argparse.Namespace) -> None:
             complain(f"warning: {printable(warning, 1000)}")
     total = made.size * (2 if options.ollama_way == "api" else 1)
     ways = {"way": options.ollama_way, "modelfile": options.modelfile}
-    by = executor_of(options)
-    with progress_of(total, printable(options.ollama), by) as progress:
+    with executor_of(options) as by, progress_of(total, printable(options.ollama), by) as progress:
         report = made.to_ollama(options.ollama, **ways, executor=by, progress=progress, say=_say, **how)
     assert report.conversion
     if options.json:

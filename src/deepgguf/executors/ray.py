@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from itertools import islice
 from typing import Any, Generic
 
@@ -52,6 +53,7 @@ class Ray(Cluster):
             raise UsageError("`jobs`", f"{jobs} is too small", "give a number from 1")
         self._address, self._most = address, jobs
         self._memory = self._ahead = 0
+        self._joined = False
         self._again: Counter[str] = Counter()
         self._done: Counter[str] = Counter()
         self._processors = (0, 0.0)  # and until when that is good enough
@@ -66,6 +68,12 @@ class Ray(Cluster):
         other = Ray(self._address, self._most)
         other._memory, other._ahead = _OWN + memory, ahead
         return other
+
+    def close(self) -> None:
+        """Leaves the cluster, if this process was not in one before."""
+        if self._joined:
+            self._connected().shutdown()
+            self._joined = False
 
     @property
     def jobs(self) -> int:
@@ -90,7 +98,7 @@ class Ray(Cluster):
             raise self._no_node()
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
-        task, sent = ray.remote(looked), pickle.dumps(look)
+        task, sent = _remote(looked), pickle.dumps(look)
         how = {"num_cpus": 0, "max_retries": 0, "name": "deepgguf looks around"}
         asked = {
             node.name: task.options(**how, scheduling_strategy=On(id, soft=False)).remote(sent)
@@ -184,6 +192,7 @@ class Ray(Cluster):
             where = f"ray:{self._address}" if self._address else "ray"
             advice = "look at `ray status`, start one with `ray start --head`, or give its HOST:PORT"
             raise OutputError(where, f"no cluster answers: {_first_line(error)}", advice) from None
+        self._joined = True
         return ray
 
     def _fitting(self, ray: Any) -> "dict[str, Node]":
@@ -235,7 +244,7 @@ class _Sender(Generic[Task]):
     """Sends batches; what they have in common is sent once to every node."""
 
     def __init__(self, ray: Any, work: Callable[[Task], Iterable[Any]], ahead: int, how: Mapping[str, object]) -> None:
-        self._task, self._how, self._ahead = ray.remote(carried_out), how, ahead
+        self._task, self._how, self._ahead = _remote(carried_out), how, ahead
         self._work = ray.put(pickle.dumps(work))
 
     def send(self, batch: _Batch[Task]) -> Any:
@@ -243,6 +252,14 @@ class _Sender(Generic[Task]):
         name = f"deepgguf {getattr(batch.tasks[0], 'label', '')}".rstrip()
         # In a list, the work is not fetched before a worker finds that it does not have it.
         return self._task.options(**self._how, name=name).remote([self._work], pickle.dumps(batch.tasks), self._ahead)
+
+
+@cache
+def _remote(function: Callable[..., Any]) -> Any:
+    """The function as Ray calls it, made once: each is another kind of task to its scheduler."""
+    import ray
+
+    return ray.remote(function)
 
 
 def _answer(ray: Any, name: str, ref: Any) -> tuple[Any] | None:
