@@ -20,6 +20,12 @@ settings.register_profile("any machine", deadline=None)  # no test measures time
 settings.load_profile("any machine")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests of one `xdist_group` run in one process: the Ray cluster is started once, not by every process."""
+    if getattr(config.option, "dist", None) == "load":
+        config.option.dist = "loadgroup"
+
+
 def pytest_runtest_setup() -> None:
     """Signals do what they do in a new Python, for tests send some.
 
