@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,19 @@ from hypothesis import settings
 from deepgguf.api import convert, patch
 from deepgguf.api import sample as make_sample
 from golden_samples import GROUP_KEYS, SAMPLES, Checkpoint
+from ray_cluster import Nodes, ray_cluster
 
 # No test asks the Hub itself; some have a server of their own that speaks as it does.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 settings.register_profile("any machine", deadline=None)  # no test measures time
 settings.load_profile("any machine")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests of one `xdist_group` run in one process: the Ray cluster is started once, not by every process."""
+    if getattr(config.option, "dist", None) == "load":
+        config.option.dist = "loadgroup"
 
 
 def pytest_runtest_setup() -> None:
@@ -51,3 +59,10 @@ def ollamas(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) ->
     convert(checkpoint("v3-bf16"), folder / "all.gguf", target="ollama", jobs=2)
     patch(folder / "all.gguf", folder / "v3.gguf", remove_key=GROUP_KEYS)
     return folder / "v3.gguf"
+
+
+@pytest.fixture(scope="session")
+def ray_nodes() -> Iterator[Nodes]:
+    """Three nodes of a Ray cluster. Tests that use it are of one group (`pytest.mark.xdist_group("ray")`)."""
+    with ray_cluster() as nodes:
+        yield nodes

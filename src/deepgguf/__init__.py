@@ -70,7 +70,8 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
-    from deepgguf.executors.executor import Executor
+    from deepgguf.executors.executor import Cluster, Executor
+    from deepgguf.executors.ray import Ray
     from deepgguf.executors.threads import Threads
     from deepgguf.files.files import FileFacts, Files
     from deepgguf.formats.gguf.describe import (
@@ -93,11 +94,11 @@ if TYPE_CHECKING:
     from deepgguf.verification.report import Difference, SourceCheck, Verification, VerifiedFile
 
 __all__ = [
-    "ChangedError", "CheckpointError", "Choices", "ConversionChoices", "Counts", "DeepggufError", "Description",
-    "Difference", "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files", "Finding", "GGUFError",
+    "ChangedError", "CheckpointError", "Choices", "Cluster", "ConversionChoices", "Counts", "DeepggufError",
+    "Description", "Difference", "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files", "Finding", "GGUFError",
     "KeyDescription", "Modelfile", "NonFiniteError", "OllamaReport", "OutputError", "PatchChoices", "Patched",
     "PatchingChoices", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor", "QuantizationChoices", "QuantizeChoices",
-    "Report", "RunChoices", "S3Address", "SampleSummary", "SourceCheck", "Squares", "TensorDescription",
+    "Ray", "Report", "RunChoices", "S3Address", "SampleSummary", "SourceCheck", "Squares", "TensorDescription",
     "TensorResult", "Threads", "TypeDescription", "UsageError", "Verification", "VerificationError", "VerifiedFile",
     "__version__", "check_parts", "compare", "convert", "doctor", "import_to_ollama", "inspect", "merge", "patch",
     "plan", "plan_every_type", "plan_quantize", "plan_quantize_several", "plan_several", "quantize", "run_together",
@@ -115,7 +116,8 @@ _HOMES = {
     " VerificationError",
     "deepgguf.formats.gguf.describe": "Description FileDescription KeyDescription TensorDescription TypeDescription",
     "deepgguf.encodings.encoding": "Counts Squares",
-    "deepgguf.executors.executor": "Executor",
+    "deepgguf.executors.executor": "Cluster Executor",
+    "deepgguf.executors.ray": "Ray",
     "deepgguf.executors.threads": "Threads",
     "deepgguf.files.files": "FileFacts Files",
     "deepgguf.ollama.modelfile": "Modelfile",

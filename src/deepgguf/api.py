@@ -29,7 +29,7 @@ from deepgguf.choices import (
     parse_size,
 )
 from deepgguf.errors import CheckpointError, UsageError, VerificationError
-from deepgguf.executors.executor import Executor, Progress
+from deepgguf.executors.executor import Cluster, Executor, Progress
 from deepgguf.executors.threads import Threads, available_processors
 from deepgguf.files.files import Files
 from deepgguf.files.find import find_file, find_files, is_address
@@ -42,6 +42,8 @@ from deepgguf.ollama.request import OllamaReport, Say, Way
 from deepgguf.planning.arrange_gguf import Limits, plan_merge, plan_split
 from deepgguf.planning.build import build_plan, model_of, plan_model
 from deepgguf.planning.doctor import Finding, examine
+from deepgguf.planning.joint import Planned, join
+from deepgguf.planning.needs import memory_of_a_worker
 from deepgguf.planning.options import TYPES, Options, check_options
 from deepgguf.planning.parse_options import parse_given, parse_options
 from deepgguf.planning.parse_patch import parse_patch
@@ -70,6 +72,8 @@ if TYPE_CHECKING:
     from deepgguf.verification.report import Verification
 
 Source = StrPath | Files
+
+_AHEAD = 2  # windows that a task of a cluster reads from a network while it works on one
 
 
 class Plan(PlannedConversion, frozen=True, kw_only=True):
@@ -145,14 +149,32 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         assert report.conversion
         return msgspec.structs.replace(report, conversion=keep_recipe(report.conversion))
 
-    def _settings(self, executor: Executor | None, choices: RunChoices) -> tuple[Settings, Executor]:
-        """How the plan is carried out, and by what: a source on a network has threads that read ahead."""
+    def _settings(
+        self, executor: Executor | None, choices: RunChoices, together: Planned | None = None
+    ) -> tuple[Settings, Executor]:
+        """How the plan is carried out, and by what: a source on a network has threads that read ahead.
+
+        `together` is this plan and the others that are carried out at the same time.
+        """
         settings, threads = run_settings(self.folder, **choices)
         settings = msgspec.structs.replace(settings, below=self.below)
+        if isinstance(executor, Cluster):
+            settings = msgspec.structs.replace(settings, jobs=1)
+            return settings, executor.for_tasks(*self._task(together or self))
         if executor is None and self.source.connections:
             settings = msgspec.structs.replace(settings, jobs=threads.jobs)
             return settings, _with_readers(threads, self.source)
         return settings, executor or threads
+
+    def _task(self, together: Planned) -> tuple[int, int]:
+        """What a task of these plans takes of a cluster: bytes of memory, and threads that read ahead."""
+        ahead = _AHEAD if self.source.connections else 0
+        memory = memory_of_a_worker(together, 1 + ahead)
+        if isinstance(self.folder, Path):
+            return memory, ahead
+        from deepgguf.run.s3.parts import memory_of_uploads
+
+        return memory + memory_of_uploads(self, 1 + ahead), ahead
 
     def _recipe(self, settings: Settings) -> Callable[[Report], Report]:
         """What writes the recipe that a budget chose, into `folder`, and puts it into the report of the run.
@@ -314,7 +336,7 @@ def run_together(
     if any(plan.one_by_one for plan in plans):
         raise UsageError("`plans`", "are a task's, which makes file after file", "call `run` of each")
     placed = [Placed(plan, plan.folder) for plan in plans]
-    pairs = [plan._settings(executor, choices) for plan in plans]
+    pairs = [plan._settings(executor, choices, join(plans)) for plan in plans]
     keep_recipes = [plan._recipe(settings) for plan, (settings, _) in zip(plans, pairs, strict=True)]
     outputs = [Output(plan, settings) for plan, (settings, _) in zip(without_twins(placed), pairs, strict=True)]
     reports = execute_together(outputs, pairs[0][1], progress=progress or _no_progress)
@@ -369,7 +391,8 @@ def convert(
     """
     what, how = _apart(choices)
     run_settings(output_folder(output), **how)  # what makes no sense is said before the work
-    made = plan(source, output, executor=executor, cache=cache, **what)
+    near = None if isinstance(executor, Cluster) else executor  # headers are read where the plan is made
+    made = plan(source, output, executor=near, cache=cache, **what)
     return made.run(executor=executor, progress=progress, **how)
 
 
@@ -702,7 +725,7 @@ def compare(
         raise UsageError(f"`{name}`", "has no meaning without the checkpoint", "give it as the source")
     if is_address(path):
         raise UsageError(os.fspath(path), "verify reads the whole file, more than once", "download it first")
-    headers = read_split_set(path)
+    headers = read_split_set(os.path.abspath(path) if isinstance(executor, Cluster) else path)  # noqa: PTH100
     if source is None:
         return check(headers, None, executor, sha256=sha256, progress=progress)
     with _planned_again(headers, source, cache, given) as again:

@@ -9,6 +9,7 @@ from typing import Any
 from deepgguf.choices import CHOICES_OF_A_FILE, CHOICES_OF_QUANTIZE, Choices, PatchChoices, QuantizeChoices, RunChoices
 from deepgguf.cli import commands, gguf_commands, pages
 from deepgguf.cli.endings import EXIT_STATUSES
+from deepgguf.cli.executors import add_executor
 from deepgguf.cli.flags import MANY, add_choices
 from deepgguf.cli.ollama import import_files
 from deepgguf.cli.others_flags import SAME, answer
@@ -225,6 +226,7 @@ def _add_convert(subparsers: Any) -> None:
     _add_what(parser)
     add_choices(parser, RunChoices)
     _add_pages(parser)
+    add_executor(parser)
     group = parser.add_argument_group("into Ollama")
     group.add_argument("--ollama", metavar="NAME[:TAG]", help="make this model in Ollama, ready for `ollama run`")
     _add_ollama_choices(group)
@@ -273,6 +275,7 @@ def _add_quantize(subparsers: Any) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show what would be written, and write nothing")
     add_choices(parser, RunChoices)
     _add_pages(parser)
+    add_executor(parser)
     _add_json(parser)
 
 
@@ -333,6 +336,7 @@ def _add_verify(subparsers: Any) -> None:
     _add_cache(parser)
     add_choices(parser, RunChoices, only=("jobs", "sha256"))
     _add_report_flag(parser)
+    add_executor(parser)
     _add_json(parser)
     title = "how the file was converted, where neither it nor its manifest tells"
     add_choices(parser.add_argument_group(title), Choices, only=CHOICES_OF_A_FILE, defaults=False)

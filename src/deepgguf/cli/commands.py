@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from deepgguf.choices import Choices, QuantizeChoices, RunChoices
 from deepgguf.cli import several
+from deepgguf.cli.executors import executor_of
 from deepgguf.cli.flags import given, in_flags, named
 from deepgguf.cli.output import complain, print_json, print_page, to_stdout
 from deepgguf.cli.pages import check_pages, write_model_card, write_pages
@@ -75,8 +76,8 @@ def _run(made: "Plan", options: argparse.Namespace, how: dict[str, Any]) -> None
         for warning in made.warnings:
             complain(f"warning: {printable(warning, 1000)}")
     total = sum(tensor.info.nbytes for file in made.files for tensor in file.tensors)
-    with progress_of(total, printable(made.files[0].name)) as progress:
-        report = made.run(progress=progress, **how)
+    with executor_of(options) as by, progress_of(total, printable(made.files[0].name), by) as progress:
+        report = made.run(progress=progress, executor=by, **how)
     if options.json:
         from deepgguf.terminal.json_views import report_view
 
@@ -197,9 +198,9 @@ def verify(options: argparse.Namespace) -> None:
     if options.parts:
         api.check_parts(options.file)
     total = bytes_to_check(options.file, times=(options.source is not None) + options.remake)
-    with progress_of(total, printable(Path(options.file).name)) as progress:
+    with executor_of(options) as by, progress_of(total, printable(Path(options.file).name), by) as progress:
         how = {"remake": options.remake, "progress": progress, "cache": options.cache}
-        report = api.compare(options.file, options.source, **how, **choices)
+        report = api.compare(options.file, options.source, executor=by, **how, **choices)
     if options.json:
         print_json(report)
     else:

@@ -19,6 +19,7 @@ _FLAGS = {
 _PLACES = {"source": "SRC", "path": "FILE.gguf", "folder": "DIR"}
 # What messages name besides the choices of a conversion.
 _NAMED = {
+    "executor",
     "ollama",
     "ollama_way",
     "modelfile",

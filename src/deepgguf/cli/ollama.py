@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from deepgguf.choices import RunChoices
 from deepgguf.cli.commands import planned
+from deepgguf.cli.executors import executor_of
 from deepgguf.cli.flags import given, in_flags
 from deepgguf.cli.output import complain, print_json, print_page, to_stdout
 from deepgguf.cli.pages import check_pages, write_pages
@@ -43,8 +44,8 @@ def convert_for_ollama(options: argparse.Namespace) -> None:
             complain(f"warning: {printable(warning, 1000)}")
     total = made.size * (2 if options.ollama_way == "api" else 1)
     ways = {"way": options.ollama_way, "modelfile": options.modelfile}
-    with progress_of(total, printable(options.ollama)) as progress:
-        report = made.to_ollama(options.ollama, **ways, progress=progress, say=_say, **how)
+    with executor_of(options) as by, progress_of(total, printable(options.ollama), by) as progress:
+        report = made.to_ollama(options.ollama, **ways, executor=by, progress=progress, say=_say, **how)
     assert report.conversion
     if options.json:
         from deepgguf.terminal.json_views import ollama_view, report_view

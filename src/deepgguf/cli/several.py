@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from deepgguf.choices import Choices, QuantizeChoices
+from deepgguf.cli.executors import executor_of
 from deepgguf.cli.flags import given, in_flags, named
 from deepgguf.cli.output import complain, print_json, print_page
 from deepgguf.cli.pages import write_model_card
@@ -81,8 +82,8 @@ def run(plans: "Sequence[Plan]", options: argparse.Namespace, how: dict[str, Any
         for warning in several_pages.warnings(plans):
             complain(f"warning: {printable(warning, 1000)}")
     total = sum(t.info.nbytes for plan in without_twins(placed) for file in plan.files for t in file.tensors)
-    with progress_of(total, f"{len(plans)} outputs") as progress:
-        reports = api.run_together(plans, progress=progress, **how)
+    with executor_of(options) as by, progress_of(total, f"{len(plans)} outputs", by) as progress:
+        reports = api.run_together(plans, executor=by, progress=progress, **how)
     if options.json:
         print_json(several_pages.reports_view(placed, reports))
     else:

@@ -32,6 +32,11 @@ def memory_needed(plan: Planned, jobs: int) -> int:
     return _PROCESS + plan.source.held + threads * worker_bytes(plan) + plans
 
 
+def memory_of_a_worker(plan: Planned, threads: int) -> int:
+    """Peak resident memory of a process that carries out tasks of `plan` by `threads` threads, in bytes."""
+    return _PROCESS + plan.source.held + threads * worker_bytes(plan)
+
+
 def worker_bytes(plan: Planned) -> int:
     """Bytes of the buffers that one worker fills: a window where it is read at once, and those of the largest piece."""
     largest: dict[str, int] = {}

@@ -5,6 +5,7 @@ goes to, and pieces that are made of the same bytes follow each other. Elsewhere
 written faster in their order. They decide nothing about the bytes; a piece is the same in any window.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import groupby
@@ -18,6 +19,7 @@ from deepgguf.planning.pieces import Piece, runs
 from deepgguf.planning.schema import OutputTensor
 from deepgguf.tensors.source_tensor import FileRange, SourceTensor
 
+_BLOCK = re.compile(r".*?blk\.\d+|[^.]+")
 _LARGEST, _SMALLEST = 32 << 20, 8 << 20
 _WINDOWS = 1 << 14  # of a source that is read by whole windows: what a crash loses of it is in proportion
 
@@ -56,6 +58,12 @@ class Window(msgspec.Struct, frozen=True):
     """Shares that are worked through one after the other, each piece by piece."""
 
     shares: tuple[Share, ...]
+
+    @property
+    def label(self) -> str:
+        """What a cluster calls the task: the block that it begins with, for every tensor would be too many names."""
+        found = _BLOCK.match(self.shares[0].output.info.name)
+        return found[0] if found else ""
 
     def ranges(self) -> tuple[FileRange, ...]:
         """What must be read, in the order of the source, what touches or overlaps joined."""

@@ -5,10 +5,15 @@ holds a whole file, and an interrupted run is resumed to the same bytes.
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Protocol
+
+import msgspec
 
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.formats.manifest import Manifest
+from deepgguf.planning.windows import Window
 from deepgguf.run.file_job import FileJob
 from deepgguf.run.journal import Finished
 from deepgguf.run.result import Result
@@ -26,6 +31,30 @@ class Writer(Protocol):
         """Lets go of the file; again is harmless."""
 
 
+class Span(msgspec.Struct, frozen=True):
+    """A task for a `FarWorker`: windows whose pieces are settled together."""
+
+    windows: tuple[Window, ...]
+
+    @property
+    def label(self) -> str:
+        """What a cluster calls the task."""
+        return self.windows[0].label
+
+
+class FarWriter(Writer, Protocol):
+    """What a worker on another machine writes by: it can be pickled, and opens where it is used what it writes to."""
+
+    def obstacle(self) -> str:
+        """Why nothing can be written from where this is called; "" if it can."""
+
+    def settle(self) -> Mapping[int, str]:
+        """Has all that this thread wrote by it stay where it is, before anybody is told that it is written.
+
+        OutputError if that fails. The result is for `OutputRun.take_parts`.
+        """
+
+
 class OutputRun(ABC):
     """A file that is being written, or one that an interrupted run had already given its final name.
 
@@ -37,6 +66,7 @@ class OutputRun(ABC):
         self.tally = Tally(job.numbering, allow_nonfinite=settings.allow_nonfinite)
         self.resumed = 0  # bytes found from an interrupted run
         self.recorded = 0  # pieces that a run after this one can count on
+        self.nodes: Counter[str] = Counter()  # pieces by the node of a cluster that made them
         self._pending: list[Finished] = []
 
     @property
@@ -48,6 +78,8 @@ class OutputRun(ABC):
         """Notes a piece whose bytes have just been written."""
         finished = Finished(result.number, result.digest, result.counts)
         self._pending.append(finished)
+        if result.node:
+            self.nodes[result.node] += 1
         self.tally.finish(finished, result.squares)
 
     @property
@@ -63,6 +95,13 @@ class OutputRun(ABC):
     @abstractmethod
     def writer(self) -> Writer:
         """What workers that see it write by."""
+
+    @abstractmethod
+    def far_writer(self) -> FarWriter:
+        """What workers on other machines write by."""
+
+    def take_parts(self, parts: Mapping[int, str]) -> None:  # noqa: B027 - a folder need not know
+        """Takes note of what a worker has settled, by `FarWriter.settle`."""
 
     @abstractmethod
     def write(self, data: memoryview, offset: int) -> None:
@@ -119,6 +158,10 @@ class Destination(ABC):
         OutputError if something is there and may not be resumed or discarded, or if it is of another plan or its
         sources have changed; UsageError if the final name is taken.
         """
+
+    def for_far_writers(self, windows: Iterator[Window]) -> Iterator[Span]:
+        """Tasks for `FarWorker`s, each of which a `FarWriter` can settle by itself."""
+        return (Span((window,)) for window in windows)
 
     @abstractmethod
     def finished(self, number: int) -> Manifest | None:

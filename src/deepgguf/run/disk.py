@@ -109,6 +109,20 @@ class Disk:
             raise _failed("opening", path, error, "check the file, or discard it with `restart=True`") from None
         return fd
 
+    def reopen_to_write(self, path: Path) -> int:
+        """An existing file for writing alone, otherwise as `reopen`.
+
+        NFS reads a page of which a part is written, if the file is open for reading too, and then may write all of it
+        back (Linux, fs/nfs: nfs_want_read_modify_write, nfs_can_extend_write): over what another machine has written
+        there meanwhile.
+        """
+        flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            fd: int = self.call("open", os.open, path, flags)
+        except OSError as error:
+            raise _failed("opening", path, error, "see who else uses the folder, then run again") from None
+        return fd
+
     def lock(self, fd: int, path: Path) -> bool:
         """Locks the file until `fd` is closed, where the file system has locks; False if another has locked it."""
         for _ in range(_INTERRUPTIONS):

@@ -5,25 +5,28 @@ windows.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import NamedTuple
 
+import msgspec
+
 from deepgguf.errors import ChangedError, CheckpointError, OutputError, UsageError
-from deepgguf.executors.executor import Executor, Progress
+from deepgguf.executors.executor import Cluster, Executor, Progress
 from deepgguf.executors.threads import Threads
 from deepgguf.planning.joint import Joint, join
 from deepgguf.planning.schema import Plan
-from deepgguf.planning.windows import windows
+from deepgguf.planning.windows import Window, windows
 from deepgguf.run.address import S3Address
 from deepgguf.run.destination import Destination, OutputRun
 from deepgguf.run.disk import Disk
 from deepgguf.run.file_job import Output
 from deepgguf.run.folder import Folders
 from deepgguf.run.manifest import make_manifest
+from deepgguf.run.placement import place
 from deepgguf.run.result import FileReport, Report, Result
 from deepgguf.run.settings import Settings
-from deepgguf.run.worker import Worker
+from deepgguf.run.worker import FarWorker, Worker
 
 _RECORD_SECONDS = 1.0  # how much work a crash may cost
 
@@ -64,11 +67,15 @@ def execute_together(
             runs.append(destination.open(number, executor, progress))
         destination.settle()
         endings = _endings(outputs, runs, destination, started)
-        worker = stack.enter_context(closing(_worker(joint, destination, runs, settings, executor)))
-        _make(_Work(joint, worker, executor, runs, endings, progress), by_outputs=destination.by_outputs)
+        placed = place(joint, destination, runs, settings, executor)
+        worker = stack.enter_context(closing(placed.worker))
+        _make(_Work(joint, worker, executor, runs, endings, progress), destination)
         reports = tuple(ending.finish() for ending in endings)
         destination.finish()
-    return reports
+    if not isinstance(executor, Cluster):
+        return reports
+    of_cluster = {"again": executor.again, "came_back": placed.came_back}
+    return tuple(msgspec.structs.replace(report, **of_cluster) for report in reports)
 
 
 def destination_of(outputs: Sequence[Output], disk: Disk) -> Destination:
@@ -86,15 +93,6 @@ def destination_of(outputs: Sequence[Output], disk: Disk) -> Destination:
     from deepgguf.run.s3.destination import S3Folder  # with what only it needs
 
     return S3Folder(plan, addresses[0], settings)
-
-
-def _worker(
-    joint: Joint, destination: Destination, runs: Sequence[OutputRun], settings: Settings, executor: Executor
-) -> Worker:
-    """Workers write by themselves where they see the files; those of this process see whatever it writes."""
-    shared = executor.shares_files if destination.shares_files else isinstance(executor, Threads)
-    writers = tuple(run.writer() for run in runs) if shared else None
-    return Worker(joint, writers, measure_error=settings.measure_error, at_once=settings.jobs)
 
 
 class _Ending:
@@ -125,7 +123,7 @@ class _Ending:
             if not run.is_named:
                 run.complete()
             sha256 = run.sha256() if settings.sha256 else ""
-            reports.append(FileReport(run.job.final, run.file.size, run.tally.results, sha256))
+            reports.append(FileReport(run.job.final, run.file.size, run.tally.results, sha256, nodes=dict(run.nodes)))
         plan.source.check_unchanged(plan.sources)
         for run, report in reversed([*zip(self._runs, reports, strict=True)]):
             run.refuse_taken()
@@ -157,7 +155,7 @@ class _Work(NamedTuple):
         return [ending for ending, plan in pairs for _ in plan.files]
 
 
-def _make(work: _Work, *, by_outputs: bool) -> None:
+def _make(work: _Work, destination: Destination) -> None:
     """Has every unfinished piece made, and records them as they come; of several plans those that are whole end.
 
     OutputError if the executor has not had every task carried out.
@@ -170,10 +168,12 @@ def _make(work: _Work, *, by_outputs: bool) -> None:
         return not runs[file].is_named and not runs[file].tally.is_finished(number)
 
     due = time.monotonic() + _RECORD_SECONDS
-    tasks = windows(work.joint, unfinished, by_outputs=by_outputs)
-    with _recorded_to_the_last(runs), closing(work.executor.map(work.worker.make, tasks)) as results:
+    tasks = windows(work.joint, unfinished, by_outputs=destination.by_outputs)
+    with _recorded_to_the_last(runs), closing(_made(work.worker, tasks, work.executor, destination)) as results:
         for result in results:
             run, ending = runs[result.file], ending_of[result.file]
+            if result.parts:
+                run.take_parts(result.parts)
             if run.tally.is_finished(result.number):
                 continue  # the executor has done a task twice
             _note(run, result)
@@ -189,6 +189,13 @@ def _make(work: _Work, *, by_outputs: bool) -> None:
         if not run.is_named and run.unfinished:
             found = f"the executor left {run.unfinished} of {len(run.file.tensors)} tensors unfinished"
             raise OutputError(run.job.final, found, "run again with `resume=True`, or with another executor")
+
+
+def _made(worker: Worker, tasks: Iterator[Window], executor: Executor, destination: Destination) -> Generator[Result]:
+    """What the executor's workers make of the windows."""
+    if isinstance(worker, FarWorker):
+        return executor.map(worker.make_all, destination.for_far_writers(tasks))
+    return executor.map(worker.make, tasks)
 
 
 def _note(run: OutputRun, result: Result) -> None:

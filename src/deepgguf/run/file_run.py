@@ -12,7 +12,7 @@ from deepgguf.errors import OutputError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.formats.manifest import Manifest, read_manifest
 from deepgguf.run.claims import read_pieces, verified_claims
-from deepgguf.run.destination import OutputRun
+from deepgguf.run.destination import FarWriter, OutputRun
 from deepgguf.run.disk import Disk, must_be_at, must_be_ours
 from deepgguf.run.file_job import FileJob
 from deepgguf.run.following_hash import FollowingHash
@@ -97,6 +97,11 @@ class FileRun(OutputRun):
     def writer(self) -> PartWriter:
         """Opens the part by itself, wherever it is sent."""
         return PartWriter(self._disk, self.paths.part, self.part.inode if self.part else 0)
+
+    def far_writer(self) -> FarWriter:
+        """See `PartFile.far_writer`."""
+        assert self.part
+        return self.part.far_writer()
 
     def write(self, data: memoryview, offset: int) -> None:
         """See `OutputRun.write`."""

@@ -3,13 +3,13 @@
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import xxhash
 
-from deepgguf.errors import GGUFError, OutputError
+from deepgguf.errors import DeepggufError, GGUFError, OutputError
 from deepgguf.formats.gguf.decode import read_header
 from deepgguf.formats.gguf.encode import encode_header
 from deepgguf.formats.gguf.types import MAGIC
@@ -161,6 +161,15 @@ class PartFile:
         """The file's number, by which a worker knows it; the device's is not the same on every machine."""
         return os.fstat(self.fd).st_ino
 
+    def far_writer(self) -> "FarPartWriter":
+        """What another machine's workers write by.
+
+        What is written so far is synced before: this machine may write whole pages of it, with bytes of theirs in them.
+        """
+        self.sync()
+        facts = os.fstat(self.fd)
+        return FarPartWriter(self.disk, self.paths.part.absolute(), facts.st_ino, facts.st_mtime_ns)
+
     def close(self) -> None:
         """Closes the file, which unlocks it; again is harmless."""
         if self.fd >= 0:
@@ -180,7 +189,7 @@ class PartWriter:
         """`data` at byte `offset` of the file. OutputError if it cannot be written."""
         with self._lock:
             if self._fd < 0:
-                self._fd = self._disk.reopen(self._path)
+                self._fd = self._disk.reopen_to_write(self._path)
                 if os.fstat(self._fd).st_ino != self._inode:
                     self.close()
                     raise replaced(self._path)
@@ -199,6 +208,38 @@ class PartWriter:
     def __reduce__(self) -> tuple[type["PartWriter"], tuple[Disk, Path, int]]:
         """Sent elsewhere, it opens the file there."""
         return PartWriter, (self._disk, self._path, self._inode)
+
+
+class FarPartWriter(PartWriter):
+    """The same for a worker of another machine, where the path may lead nowhere, or to another file."""
+
+    def __init__(self, disk: Disk, path: Path, inode: int, changed: int) -> None:
+        """`changed` is the part's st_mtime_ns before any worker writes: two machines may number their files alike."""
+        super().__init__(disk, path, inode)
+        self._changed = changed
+
+    def obstacle(self) -> str:
+        """See `FarWriter.obstacle`."""
+        try:
+            fd = self._disk.reopen_to_write(self._path)
+        except DeepggufError as error:
+            return error.found
+        try:
+            facts = os.fstat(fd)
+        finally:
+            os.close(fd)
+        same = (facts.st_ino, facts.st_mtime_ns) == (self._inode, self._changed)
+        return "" if same else "another file is there"
+
+    def settle(self) -> Mapping[int, str]:
+        """See `FarWriter.settle`: no other machine can sync what this one has written."""
+        if self._fd >= 0:
+            self._disk.sync(self._fd, self._path)
+        return {}
+
+    def __reduce__(self) -> tuple[type["FarPartWriter"], tuple[Disk, Path, int, int]]:  # type: ignore[override]
+        """Sent elsewhere, it opens the file there."""
+        return FarPartWriter, (self._disk, self._path, self._inode, self._changed)
 
 
 def planned_header(file: PlannedFile) -> bytes:

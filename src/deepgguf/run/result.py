@@ -1,5 +1,7 @@
 """What a worker reports of a piece, and what is known of a finished tensor, file and run. Plain data, all of it."""
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -14,6 +16,8 @@ class Result(msgspec.Struct, frozen=True, gc=False):
 
     `digest` is the XXH3-128 of its `nbytes` bytes. `squares` is there if errors are measured and the piece was
     quantized, `data` only if the worker could not write the bytes to their place at byte `offset` of the file itself.
+    `node` is where in a cluster it was made; `parts` are what the worker has settled of the file up to this piece
+    (`FarWriter.settle`).
     """
 
     file: int
@@ -24,6 +28,8 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     counts: Counts
     squares: Squares | None = None
     data: bytes | None = None
+    node: str = ""
+    parts: Mapping[int, str] | None = None
 
 
 class TensorResult(msgspec.Struct, frozen=True):
@@ -45,6 +51,7 @@ class FileReport(msgspec.Struct, frozen=True):
     """A finished file: its path or address, its tensors in file order, its SHA-256 if asked for.
 
     `found`: it was there before; then its manifest says the rest, but for what was counted.
+    `nodes` says how many of its pieces each node of a cluster has made; empty without one, and for resumed pieces.
     """
 
     path: Place
@@ -52,13 +59,15 @@ class FileReport(msgspec.Struct, frozen=True):
     tensors: tuple[TensorResult, ...]
     sha256: str = ""
     found: bool = False
+    nodes: Mapping[str, int] = {}
 
 
 class Report(msgspec.Struct, frozen=True):
     """What a run did: files, seconds, bytes written by it and bytes found from an interrupted one.
 
     `recipe` is the recipe file beside them, if a budget chose their types. `traffic` is what was read over a network,
-    the plan's part too.
+    the plan's part too. `again` says why tasks of a cluster were carried out again, and how often; `came_back` why its
+    workers sent bytes back instead of writing them, "" if they wrote them.
     """
 
     files: tuple[FileReport, ...]
@@ -67,6 +76,13 @@ class Report(msgspec.Struct, frozen=True):
     resumed: int
     recipe: Path | None = None
     traffic: Traffic | None = None
+    again: Mapping[str, int] = {}
+    came_back: str = ""
+
+    @property
+    def nodes(self) -> dict[str, int]:
+        """How many pieces each node of a cluster has made."""
+        return dict(sorted(sum((Counter(file.nodes) for file in self.files), Counter[str]()).items()))
 
     @property
     def counts(self) -> Counts:

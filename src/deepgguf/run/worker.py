@@ -1,18 +1,20 @@
 """Makes windows: reads the source, makes every piece, writes it to its place; in any thread, process or machine."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+import msgspec
 import numpy as np
 import xxhash
 
 from deepgguf.encodings.encoding import Squares, Stored
 from deepgguf.executors.buffers import Buffers
+from deepgguf.executors.node import here
 from deepgguf.executors.turns import Turns
 from deepgguf.files.files import ReadByNumber
 from deepgguf.planning.joint import Planned
 from deepgguf.planning.pieces import Piece
 from deepgguf.planning.windows import Share, Window
-from deepgguf.run.destination import Writer
+from deepgguf.run.destination import FarWriter, Span, Writer
 from deepgguf.run.piece import Made, make_piece
 from deepgguf.run.result import Result
 from deepgguf.run.window_bytes import WindowBytes
@@ -24,12 +26,12 @@ class Worker:
     def __init__(
         self,
         plan: Planned,
-        writers: tuple[Writer, ...] | None,
+        writers: Mapping[int, Writer] | None,
         *,
         measure_error: bool = False,
         at_once: int | None = None,
     ) -> None:
-        """`writers` belong to the plan's files; None where the files cannot be reached: then results hold the bytes.
+        """`writers`: by a file's number; None where the files cannot be reached: then results hold the bytes.
 
         `at_once` threads make pieces, by default all that there are; the others read what comes next.
         """
@@ -49,7 +51,7 @@ class Worker:
             else:
                 data = made.out.tobytes()
             squares = self._squares(share, made)
-            yield Result(share.file, number, offset, piece.nbytes, digest, made.counts, squares, data)
+            yield Result(share.file, number, offset, piece.nbytes, digest, made.counts, squares, data, here())
 
     def pieces(self, window: Window) -> Iterator[tuple[Share, int, Piece, Made]]:
         """The window's pieces with their numbers, made but not written; each is valid until the next."""
@@ -77,3 +79,29 @@ class Worker:
         stored = Stored(share.output.info.name, 0, made.floats.size // length, length, (made.out,))
         error = share.output.encoding.values(stored, self._buffers).reshape(-1) - made.floats
         return Squares(float(np.dot(error, error)), float(np.dot(made.floats, made.floats)))
+
+
+class FarWorker(Worker):
+    """A worker on another machine than the coordinator's, that writes: nobody else can see to it that its bytes stay.
+
+    So it reports the pieces of a task when they do.
+    """
+
+    def __init__(
+        self,
+        plan: Planned,
+        writers: Mapping[int, FarWriter],
+        *,
+        measure_error: bool = False,
+        at_once: int | None = None,
+    ) -> None:
+        """`writers`: by a file's number."""
+        super().__init__(plan, writers, measure_error=measure_error, at_once=at_once)
+        self._far = writers
+
+    def make_all(self, span: Span) -> Iterator[Result]:
+        """Makes the pieces of all windows, then reports them."""
+        results = [result for window in span.windows for result in self.make(window)]
+        for file, last in {result.file: number for number, result in enumerate(results)}.items():
+            results[last] = msgspec.structs.replace(results[last], parts=self._far[file].settle())
+        yield from results

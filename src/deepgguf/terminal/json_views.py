@@ -27,6 +27,7 @@ def report_view(plan: Plan, report: Report, run: str | None) -> dict[str, object
             "size": file.size,
             **({"sha256": file.sha256} if file.sha256 else {}),
             **({"found": True} if file.found else {}),
+            **({"nodes": file.nodes} if file.nodes else {}),
             "tensors": [{"name": t.name, "xxh3_128": t.digest, **t.counts._asdict()} for t in file.tensors],
         }
         for file in report.files
@@ -37,7 +38,8 @@ def report_view(plan: Plan, report: Report, run: str | None) -> dict[str, object
     largest = {type: _error(tensor) for type, tensor in report.largest_errors.items()}
     measured: dict[str, object] = {"quantization_error": errors, "largest_error": largest} if errors else {}
     traffic: dict[str, object] = {"traffic": report.traffic} if report.traffic else {}
-    return _head(plan, run) | recipe | work | traffic | report.counts._asdict() | {"files": files} | measured
+    cluster = {"nodes": report.nodes, "again": report.again, "came_back": report.came_back} if report.nodes else {}
+    return _head(plan, run) | recipe | work | traffic | cluster | report.counts._asdict() | {"files": files} | measured
 
 
 def ollama_view(report: OllamaReport) -> dict[str, object]:

@@ -6,13 +6,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from deepgguf.executors.executor import Cluster, Executor
+
 _PATIENCE_SECONDS = 2.0
 _REFRESH_SECONDS = 0.2
 
 
 @contextmanager
-def progress_of(total: int, what: str) -> Iterator[Callable[[int], None]]:
-    """A function that is told of `n` more bytes, from any thread; the display runs in a thread of its own."""
+def progress_of(total: int, what: str, executor: Executor | None = None) -> Iterator[Callable[[int], None]]:
+    """A function that is told of `n` more bytes, from any thread; the display runs in a thread of its own.
+
+    It shows how many results each node of a cluster has made.
+    """
     if not sys.stderr.isatty():
         yield lambda nbytes: None
         return
@@ -22,7 +27,9 @@ def progress_of(total: int, what: str) -> Iterator[Callable[[int], None]]:
         with lock:
             done[0] += nbytes
 
-    display = threading.Thread(target=_show, args=(total, what, done, stop), name="deepgguf-progress", daemon=True)
+    cluster = executor if isinstance(executor, Cluster) else None
+    arguments = (total, what, cluster, done, stop)
+    display = threading.Thread(target=_show, args=arguments, name="deepgguf-progress", daemon=True)
     display.start()
     try:
         yield advance
@@ -31,7 +38,7 @@ def progress_of(total: int, what: str) -> Iterator[Callable[[int], None]]:
         display.join()
 
 
-def _show(total: int, what: str, done: list[int], stop: threading.Event) -> None:
+def _show(total: int, what: str, cluster: Cluster | None, done: list[int], stop: threading.Event) -> None:
     began = time.monotonic()
     if stop.wait(_PATIENCE_SECONDS):
         return
@@ -45,4 +52,6 @@ def _show(total: int, what: str, done: list[int], stop: threading.Event) -> None
         task = progress.add_task(what, total=total)
         progress.tasks[0].start_time = began
         while not stop.wait(_REFRESH_SECONDS):
-            progress.update(task, completed=done[0], total=max(total, done[0]))  # what is sent counts once more
+            made = cluster.done if cluster else {}
+            shown = f"{what} ({', '.join(f'{node} {n:,}' for node, n in sorted(made.items()))})" if made else what
+            progress.update(task, description=shown, completed=done[0], total=max(total, done[0]))  # sent: once more

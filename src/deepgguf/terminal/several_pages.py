@@ -16,7 +16,7 @@ from deepgguf.terminal.plan_page import bits_per_weight, free
 from deepgguf.terminal.room import Room, free_memory
 from deepgguf.terminal.run_command import how_to_run, run_command
 from deepgguf.terminal.sizes import counted, duration, size
-from deepgguf.terminal.summary import traffic_lines
+from deepgguf.terminal.summary import cluster_lines, traffic_lines
 from deepgguf.terminal.tables import facts_table, titled_table
 
 
@@ -54,7 +54,7 @@ def render_reports(placed: Sequence[Placed], reports: Sequence[Report]) -> Rende
     seconds, written, resumed = _sums(reports)
     again = f", {size(resumed)} resumed" if resumed else ""
     lines.append(Text(f"{size(written)} in {duration(seconds)}, {size(written / max(seconds, 1e-9))}/s{again}"))
-    lines += [Text(line) for line in traffic_lines(reports[0])]
+    lines += [Text(line) for line in (*traffic_lines(reports[0]), *cluster_lines(reports))]
     nan, inf = (max(getattr(report.counts, count) for report in reports) for count in ("nan", "inf"))
     lines.append(Text(f"NaN {nan}, Inf {inf}", style="yellow" if nan or inf else ""))
     lines += _warnings(placed)

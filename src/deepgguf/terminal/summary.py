@@ -1,5 +1,6 @@
 """What a conversion did, in a few lines."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
@@ -27,6 +28,18 @@ def traffic_lines(report: Report) -> Iterator[str]:
         )
 
 
+def cluster_lines(reports: Sequence[Report]) -> Iterator[str]:
+    """Which nodes made the files of one run, and what went wrong with them."""
+    report, nodes = reports[0], sum((Counter(report.nodes) for report in reports), Counter[str]())
+    if nodes:
+        made = ", ".join(f"{printable(node)} {counted(pieces, 'piece')}" for node, pieces in sorted(nodes.items()))
+        yield f"made by {counted(len(nodes), 'node')}: {made}"
+    if report.again:
+        yield "made again, the same bytes: " + ", ".join(f"{why} ({n})" for why, n in sorted(report.again.items()))
+    if report.came_back:
+        yield printable(report.came_back, 1000)
+
+
 def render(plan: Plan, folder: Place, report: Report, run: Sequence[str] = ()) -> RenderableType:
     """Files in `folder`, rate, types, what was dropped, NaN and Inf, warnings, and how to run the model.
 
@@ -39,7 +52,7 @@ def render(plan: Plan, folder: Place, report: Report, run: Sequence[str] = ()) -
     rate = report.written / max(report.seconds, 1e-9)
     resumed = f", {size(report.resumed)} resumed" if report.resumed else ""
     lines.append(Text(f"{size(report.written)} in {duration(report.seconds)}, {size(rate)}/s{resumed}"))
-    lines += [Text(line) for line in traffic_lines(report)]
+    lines += [Text(line) for line in (*traffic_lines(report), *cluster_lines((report,)))]
     lines.append(Text("types: " + ", ".join(f"{count} {name}" for name, count in type_counts(plan).most_common())))
     for d in plan.dropped:
         scales = f" and {d.scales} scales" if d.scales else ""

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from deepgguf.errors import UsageError, printable
-from deepgguf.executors.executor import Executor, Progress
+from deepgguf.executors.executor import Cluster, Executor, Progress
+from deepgguf.files.probe import Probe, SeenFile, refuse_unreadable
 from deepgguf.formats.gguf.split_set import read_split_set
 from deepgguf.formats.gguf.types import GGUFHeader
 from deepgguf.formats.manifest import manifest_path
@@ -27,13 +29,11 @@ def check(
     Always what the conversion stored beside it; with what is `expected` by its source, every tensor and key too.
     `progress` is told of bytes.
 
-    Raises CheckpointError for a source that cannot be read, OutputError if the executor leaves work undone, UsageError
-    if its workers do not see this machine's files.
+    Raises CheckpointError for a source that cannot be read, OutputError if the executor leaves work undone, or a node
+    of a cluster does not see the file or the source, UsageError for other workers that see no files of this machine.
     """
     began = time.monotonic()
-    if not executor.shares_files:
-        found = "verify reads the file where the workers are, and these do not see this machine's files"
-        raise UsageError("`executor`", found, "use threads, or verify on the machine that has the file")
+    _must_see(executor, headers, expected)
     files = checked_files(headers)
     checked, differences = (None, []) if expected is None else check_source(files, expected, executor, progress)
     named = {difference.where.split(",")[0] for difference in differences}
@@ -45,6 +45,33 @@ def check(
     differences += _sha256_differences(files, digests)
     verified = [_verified(file, hashed[number], digests[number]) for number, file in enumerate(files)]
     return Verification(tuple(verified), checked, tuple(differences), time.monotonic() - began)
+
+
+def _must_see(executor: Executor, headers: Sequence[GGUFHeader], expected: Expected | None) -> None:
+    if isinstance(executor, Cluster):
+        look = _Look((*(SeenFile.at(header.path) for header in headers), *_sources(expected)))
+        refuse_unreadable(executor.everywhere(look.unreadable))
+    elif not executor.shares_files:
+        found = "verify reads the file where the workers are, and these do not see this machine's files"
+        raise UsageError("`executor`", found, "use threads, or verify on the machine that has the file")
+
+
+def _sources(expected: Expected | None) -> tuple[Probe, ...]:
+    if expected is None:
+        return ()
+    importance, source = expected.importance_file, expected.source
+    found = Probe(source.files, source.numbered)
+    return (found, Probe(importance.files, (importance.file,))) if importance else (found,)
+
+
+class _Look(NamedTuple):
+    """What a node must see."""
+
+    probes: tuple[Probe | SeenFile, ...]
+
+    def unreadable(self) -> str:
+        """Why something of it cannot be read; "" if all can."""
+        return next(filter(None, (probe.unreadable() for probe in self.probes)), "")
 
 
 def checked_files(headers: Sequence[GGUFHeader]) -> list[CheckedFile]:

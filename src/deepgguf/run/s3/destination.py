@@ -1,7 +1,7 @@
 """S3, or what speaks it, as the destination of a plan's files."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -9,12 +9,14 @@ from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.formats.manifest import Manifest, parse_manifest
 from deepgguf.planning.schema import Plan
+from deepgguf.planning.windows import Window
 from deepgguf.run.address import S3Address
-from deepgguf.run.destination import Destination
+from deepgguf.run.destination import Destination, Span
 from deepgguf.run.file_job import FileJob, jobs_of
 from deepgguf.run.journal import Finished, foreign_journal
 from deepgguf.run.manifest import is_of
 from deepgguf.run.s3.bucket import Bucket, Object
+from deepgguf.run.s3.far_parts import by_parts
 from deepgguf.run.s3.names import LONGEST_MANIFEST, MARK, Names, refuse_existing
 from deepgguf.run.s3.parts import Uploads, part_bytes
 from deepgguf.run.s3.upload_journal import UploadHead, decode_upload
@@ -72,6 +74,10 @@ class S3Folder(Destination):
         found = self._bucket.get(names.manifest) if there.get(names.manifest, 0) <= LONGEST_MANIFEST else None
         manifest = parse_manifest(found.content) if found else None
         return manifest if manifest and is_of(manifest, job.header) else None
+
+    def for_far_writers(self, windows: Iterator[Window]) -> Iterator[Span]:
+        """See `Destination.for_far_writers`."""
+        return by_parts(windows, [part_bytes(job.file.size) for job in self._jobs])
 
     def settle(self) -> None:
         """Nothing: what S3 has answered is so."""

@@ -64,16 +64,31 @@ class Target(NamedTuple):
     upload: str
 
 
+class Layout(NamedTuple):
+    """What there is to know of a file to cut it into parts: its size, theirs, its header, their bytes of tensors."""
+
+    size: int
+    nbytes: int
+    header: bytes
+    data: Mapping[int, int]
+
+    @classmethod
+    def of(cls, file: PlannedFile) -> "Layout":
+        """That of a planned file."""
+        nbytes = part_bytes(file.size)
+        return cls(file.size, nbytes, planned_header(file), _data_bytes(file, nbytes))
+
+
 class Parts:
     """The parts of one file; a writer for any thread of this process."""
 
-    def __init__(self, uploads: Uploads, target: Target, file: PlannedFile, uploaded: Mapping[int, str]) -> None:
+    def __init__(self, uploads: Uploads, target: Target, layout: Layout, uploaded: Mapping[int, str]) -> None:
         """`uploaded`: the tags of the parts that are there already."""
-        self._uploads, self._target, self._size = uploads, target, file.size
-        self.nbytes = part_bytes(file.size)
-        self._header = planned_header(file)
+        self._uploads, self._target, self._size = uploads, target, layout.size
+        self.nbytes = layout.nbytes
+        self._header = layout.header
         self._lock = threading.Lock()  # guards what follows
-        self._missing = _data_bytes(file, self.nbytes)
+        self._missing = dict(layout.data)
         self._without_data = [number for number, count in self._missing.items() if not count]
         self._begun: dict[int, bytearray] = {}
         self._tags = dict(uploaded)
@@ -90,6 +105,11 @@ class Parts:
     def uploaded(self) -> int:
         """How many parts are uploaded."""
         return len(self._tags)
+
+    def take(self, tags: Mapping[int, str]) -> None:
+        """Parts that others have uploaded."""
+        with self._lock:
+            self._tags |= tags
 
     def write(self, data: memoryview, offset: int) -> None:
         """`data` at byte `offset` of the file; OutputError if an upload has failed.
@@ -122,8 +142,16 @@ class Parts:
         for number in self._without_data:
             if number not in self.tags:
                 self._put(number, self._empty(number))
+        left = self._missing.keys() - self.settled().keys()
+        if left:
+            found = f"{len(left)} of {len(self._missing)} parts were not uploaded"
+            raise OutputError(self._target.key, found, "run again with `resume=True`")
+
+    def settled(self) -> dict[int, str]:
+        """The tags of the parts that are uploaded, when none is under way any more. OutputError if one failed."""
         self.drain()
         self._raise_failure()
+        return self.tags
 
     def drain(self) -> None:
         """Waits for what is under way, whatever becomes of it."""

@@ -1,6 +1,6 @@
 """One file on its way to S3: its upload, its journal. The upload's completion is the rename."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -16,8 +16,9 @@ from deepgguf.run.journal import Finished, encode_records
 from deepgguf.run.manifest import manifest_text
 from deepgguf.run.part_file import planned_header
 from deepgguf.run.s3.bucket import Bucket, Object
+from deepgguf.run.s3.far_parts import FarParts
 from deepgguf.run.s3.names import MARK, Names, refuse_existing
-from deepgguf.run.s3.parts import Parts, Target, Uploads
+from deepgguf.run.s3.parts import Layout, Parts, Target, Uploads
 from deepgguf.run.s3.upload_journal import UploadHead, encode_upload
 from deepgguf.run.settings import Settings
 
@@ -33,8 +34,8 @@ class UploadRun(OutputRun):
         assert isinstance(job.final, S3Address)
         self.names, self._head, self._overwrite = Names(job.final), head, settings.overwrite
         self._bucket: Bucket = uploads.bucket
-        target = Target(self.names.final, head.upload)
-        self._parts, self._named = Parts(uploads, target, job.file, head.parts), named
+        self._target, self._layout = Target(self.names.final, head.upload), Layout.of(job.file)
+        self._parts, self._named = Parts(uploads, self._target, self._layout, head.parts), named
         self._records, self._parts_recorded = bytearray(), len(head.parts)
         self._tag = ""
 
@@ -67,6 +68,14 @@ class UploadRun(OutputRun):
     def writer(self) -> Parts:
         """The parts, for threads of this process."""
         return self._parts
+
+    def far_writer(self) -> FarParts:
+        """See `OutputRun.far_writer`."""
+        return FarParts(self.names.address.bucket, self._target, self._layout)
+
+    def take_parts(self, parts: Mapping[int, str]) -> None:
+        """See `OutputRun.take_parts`."""
+        self._parts.take(parts)
 
     def write(self, data: memoryview, offset: int) -> None:
         """See `OutputRun.write`."""

@@ -1,0 +1,54 @@
+"""A Ray cluster is an executor as any other."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from executor_claims import ExecutorClaims
+
+from deepgguf.errors import OutputError
+from deepgguf.executors import ray
+from deepgguf.executors.executor import Executor
+from deepgguf.executors.ray import Ray
+from ray_cluster import connected
+
+pytestmark = pytest.mark.xdist_group("ray")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _connected(ray_nodes):
+    with connected(ray_nodes):
+        yield
+
+
+class TestRay(ExecutorClaims):
+    def executor(self) -> Executor:
+        return Ray()
+
+
+def die_once(marker: Path) -> Iterator[str]:
+    if not marker.exists():
+        marker.touch()
+        os._exit(1)
+    yield "alive"
+
+
+def test_what_a_worker_was_at_when_it_died_is_done_again_and_counted(tmp_path: Path) -> None:
+    executor = Ray()
+    assert list(executor.map(die_once, [tmp_path / "been here"])) == ["alive"]
+    assert executor.again == {"a worker died": 1}
+
+
+def test_a_task_that_takes_its_workers_with_it_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "_TRIES", 2)
+    with pytest.raises(OutputError, match=r"^Ray: a task has met this 2 times: a worker died \("):
+        list(Ray().map(os._exit, [1]))
+
+
+def test_memory_that_no_node_has_is_an_error_before_the_work() -> None:
+    found = (
+        r"^Ray: no node has a processor and 1,000,\d{3},\d{3},\d{3} bytes of memory for a task; look at `ray status`"
+    )
+    with pytest.raises(OutputError, match=found):
+        Ray().for_tasks(10**12, 0).everywhere(dict)

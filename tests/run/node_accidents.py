@@ -1,0 +1,30 @@
+"""What happens on single nodes of a cluster."""
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from deepgguf.executors.node import here
+from deepgguf.files.files import Buffer, FileFacts
+from deepgguf.files.local import LocalFiles
+from deepgguf.run.disk import Disk
+
+
+class SlowFiles(LocalFiles):
+    """Every read on a node takes a while, so that all of them have something to do, and something to lose."""
+
+    def readinto(self, file: FileFacts, offset: int, buffer: Buffer) -> None:
+        if here():
+            time.sleep(0.02)
+        super().readinto(file, offset, buffer)
+
+
+class FullOnOneNode(Disk):
+    """node-2 has no room for what lies behind the first megabyte of a file."""
+
+    def call(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
+        if name == "write" and here() == "node-2" and args[2] > 1_000_000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return function(*args)
