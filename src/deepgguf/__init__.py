@@ -95,14 +95,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChangedError", "CheckpointError", "Choices", "Cluster", "ConversionChoices", "Counts", "DeepggufError",
-    "Description", "Difference", "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files", "Finding", "GGUFError",
-    "KeyDescription", "Modelfile", "NonFiniteError", "OllamaReport", "OutputError", "PatchChoices", "Patched",
-    "PatchingChoices", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor", "QuantizationChoices", "QuantizeChoices",
-    "Ray", "Report", "RunChoices", "S3Address", "SampleSummary", "SourceCheck", "Squares", "TensorDescription",
-    "TensorResult", "Threads", "TypeDescription", "UsageError", "Verification", "VerificationError", "VerifiedFile",
-    "__version__", "check_parts", "compare", "convert", "doctor", "import_to_ollama", "inspect", "merge", "patch",
-    "plan", "plan_every_type", "plan_quantize", "plan_quantize_several", "plan_several", "quantize", "run_together",
-    "sample", "split", "undo_patch", "verify", "write_card", "write_comparison", "write_report",
+    "Description", "Difference", "Dropped", "Executor", "FileDescription", "FileFacts", "FileReport", "Files",
+    "Finding", "GGUFError", "KeyDescription", "Modelfile", "NonFiniteError", "OllamaReport", "OutputError",
+    "PatchChoices", "Patched", "PatchingChoices", "Plan", "PlanTotals", "PlannedFile", "PlannedTensor",
+    "QuantizationChoices", "QuantizeChoices", "Ray", "Report", "RunChoices", "S3Address", "SampleSummary",
+    "SourceCheck", "Squares", "TensorDescription", "TensorResult", "Threads", "TypeDescription", "UsageError",
+    "Verification", "VerificationError", "VerifiedFile", "__version__", "check_parts", "compare", "convert", "doctor",
+    "import_to_ollama", "inspect", "merge", "patch", "plan", "plan_every_type", "plan_quantize",
+    "plan_quantize_several", "plan_several", "quantize", "run_together", "sample", "split", "undo_patch", "verify",
+    "write_card", "write_comparison", "write_report",
 ]  # fmt: skip
 
 # Imported when first used: `import deepgguf` costs nothing.
