@@ -10,30 +10,32 @@ from typing import Any, NamedTuple
 from deepgguf import api
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.threads import Threads
+from deepgguf.planning.schema import Plan
 from deepgguf.run.disk import Disk
 from deepgguf.run.execute import execute
 from deepgguf.run.settings import Settings
 
 
 class Conversion(NamedTuple):
-    """A checkpoint, the choices, and the SHA-256 of every file that an undisturbed run makes of it."""
+    """A source, the choices, and the SHA-256 of every file that an undisturbed run makes of it; what plans it."""
 
     source: Path
     choices: Mapping[str, Any]
     hashes: Mapping[str, str]
+    plan: Callable[..., Plan] = api.plan
 
 
-def undisturbed(source: Path, out: Path, **choices: Any) -> Conversion:
+def undisturbed(source: Path, out: Path, plan: Callable[..., Plan] = api.plan, **choices: Any) -> Conversion:
     """The conversion of `source`, done once into the new folder `out` to know what must come of it."""
     out.mkdir()
-    conversion = Conversion(source, choices, {})
+    conversion = Conversion(source, choices, {}, plan)
     convert(conversion, out)
     return conversion._replace(hashes=_hashes(out))
 
 
 def convert(conversion: Conversion, out: Path, disk: Disk | None = None, **settings: Any) -> None:
     """One run into the folder `out`."""
-    plan = api.plan(conversion.source, out / "model.gguf", **conversion.choices)
+    plan = conversion.plan(conversion.source, out / "model.gguf", **conversion.choices)
     execute(plan, Settings(folder=out, **settings), Threads(1), disk=disk)
 
 
