@@ -78,15 +78,24 @@ def _moved(
     headers: Sequence[GGUFHeader], source: GGUFSource, stored: StoredHashes | None, given: Mapping[str, Any]
 ) -> Plan:
     """The plan that gives no tensor another type, in as many files as there are."""
-    cut = any(name.endswith("attn_k_b.weight") for name in types_of(headers).keys() - types_of(source.headers).keys())
     overrides = given.get("override_kv", ())
     changed = overridden(source.keys, overrides)
-    plan = plan_patch(source, Patch({one.key: changed[one.key] for one in overrides}, split_kv_b=cut), _NAME)
+    patch = Patch({one.key: changed[one.key] for one in overrides})
+    try:
+        plan = plan_patch(source, msgspec.structs.replace(patch, split_kv_b=_is_cut(headers, source)), _NAME)
+    except UsageError:  # the source cannot be cut, so it is another model's
+        plan = plan_patch(source, patch, _NAME)
     file, is_patch = _joined(plan.files), stored is not None and stored.type == PATCH
     if is_patch:
         file = sized_file(_NAME, file.kind, _without_layout(headers[0].keys), file.tensors)
     files = tuple(split_alike(file, headers))
     return msgspec.structs.replace(plan, files=files, type=PATCH if is_patch else COPY)
+
+
+def _is_cut(headers: Sequence[GGUFHeader], source: GGUFSource) -> bool:
+    """Whether attn_kv_b of the source is attn_k_b and attn_v_b in the files."""
+    new = types_of(headers).keys() - types_of(source.headers).keys()
+    return any(name.endswith("attn_k_b.weight") for name in new)
 
 
 def _joined(files: Sequence[PlannedFile]) -> PlannedFile:
@@ -137,10 +146,9 @@ def _unlike(headers: Sequence[GGUFHeader], plan: Plan) -> tuple[int, int]:
     """
     planned = {tensor.info.name: tensor.info.type for file in plan.files for tensor in file.tensors}
     types = types_of(headers)
+    wrong = sum(types.get(name) is not planned.get(name) for name in {**types, **planned})
     keys = sum(_differing(header.keys, file.keys) for header, file in zip(headers, plan.files, strict=True))
-    return sum(types.get(name) is not planned.get(name) for name in {**types, **planned}), keys + (
-        list(types) != list(planned)
-    )
+    return wrong, keys + (list(types) != list(planned))
 
 
 def _differing(one: Mapping[str, object], other: Mapping[str, object]) -> int:
