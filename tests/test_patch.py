@@ -8,6 +8,7 @@ from gguf import GGUFReader, dequantize
 
 from deepgguf.api import convert, doctor, patch, quantize, split, undo_patch, verify
 from deepgguf.checkpoint.gguf_source import read_gguf_source
+from deepgguf.cli import main
 from deepgguf.errors import GGUFError, UsageError
 from deepgguf.files.local import named_file
 from deepgguf.formats.gguf.decode import read_header
@@ -234,3 +235,14 @@ def test_the_doctor_finds_what_an_engine_stumbles_over_and_the_patch_that_mends_
     if mend:
         patch(tmp_path / "x.gguf", tmp_path / "mended.gguf", mend=True)
         assert doctor(tmp_path / "mended.gguf") == ()
+
+
+def test_undo_takes_no_other_choice(own, capsys):
+    for words in (["--mend"], ["-o", "x.gguf"]):
+        assert main(["patch", str(own), "--undo", *words]) == 2
+        assert "--undo: only brings the old header back" in capsys.readouterr().err
+
+
+def test_a_patch_of_attention_is_shown_with_the_new_file_that_it_takes(own, capsys):
+    assert main(["doctor", str(own)]) == 0
+    assert f"deepgguf patch {own} --split-kv-b -o mended.gguf\n" in capsys.readouterr().out

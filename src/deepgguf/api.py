@@ -674,8 +674,9 @@ def verify(
     """Whether the GGUF file `path`, or the split set that it belongs to, is what it should be.
 
     Its structure, by a reader that shares nothing with the writer, and the hashes that the conversion stored in
-    FILE.gguf.json; with the checkpoint `source` every tensor and key, its weights decoded and arranged without the code
-    that converts. `remake` makes every piece anew besides and compares bytes: no bit of a quantized weight is missed.
+    FILE.gguf.json; with the `source`, a checkpoint or a GGUF file, every tensor and key, its weights decoded and
+    arranged without the code that converts. `remake` makes every piece anew besides and compares bytes: no bit of a
+    quantized weight is missed.
 
     `choices` are those that the file was converted by (`deepgguf.choices.CHOICES_OF_A_FILE`), needed only where neither
     it nor its manifest tells: `imatrix` to make pieces anew, for instance.

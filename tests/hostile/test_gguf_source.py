@@ -1,5 +1,6 @@
-"""Rows 120 to 128: GGUF files as sources, and what becomes of them by `quantize`, `merge`, `split`, `patch`, `doctor`."""
+"""Rows 120 to 133: GGUF files as sources, and what becomes of them by `quantize`, `merge`, `split`, `patch`, `doctor`."""
 
+import os
 import shutil
 import signal
 import time
@@ -7,9 +8,13 @@ from pathlib import Path
 
 import pytest
 from command import digest, names, refused, run_deepgguf, start_deepgguf
-from gguf_bytes import STRING, UINT32, gguf, key, tensor, text, u32
+from gguf_bytes import ARRAY, STRING, UINT32, array, gguf, key, tensor, text, u32
 from small_sources import MANY, architecture, source
 
+from deepgguf.api import plan_quantize, verify
+from deepgguf.errors import ChangedError
+
+INT32, I32 = 5, 26  # a key's type, and a tensor's
 COMMANDS = {
     "quantize": ("--type", "q8_0", "-o", "out.gguf"),
     "merge": ("-o", "out.gguf"),
@@ -150,3 +155,85 @@ def test_row_128_a_run_that_is_killed_resumes_to_the_same_bytes(tmp_path, comman
         name: digest(tmp_path / "out" / name) for name in names(tmp_path / "out") if name.endswith(".gguf")
     } == expected
     assert names(tmp_path / "out") == names(tmp_path / "whole")
+
+
+def undo_of(kind: str, path: Path) -> None:
+    """Something in the place of an undo file."""
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "terabyte":
+        path.touch()
+        os.truncate(path, 1 << 40)
+    else:
+        path.write_bytes({"empty": b"", "another": gguf([architecture(b"deepseek2")], [tensor()])}[kind])
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "terabyte", "empty", "another"])
+def test_row_129_what_is_no_old_header_undoes_nothing(tmp_path, kind):
+    path = source(tmp_path / "in.gguf")
+    before = digest(path)
+    undo_of(kind, tmp_path / "in.gguf.undo")
+    done = run_deepgguf("patch", path, "--undo")
+    assert done.status == 3
+    assert "in.gguf.undo" in done.stderr
+    assert digest(path) == before
+
+
+def test_row_129_a_folder_is_not_patched_back(tmp_path):
+    (tmp_path / "in.gguf").mkdir()
+    source(tmp_path / "in.gguf.undo")
+    assert "there is no such file" in refused("patch", tmp_path / "in.gguf", "--undo", folder=tmp_path, status=2)
+
+
+@pytest.mark.parametrize("name", ["general.alignment", "general.architecture", "split.count"])
+def test_row_130_what_the_layout_follows_stays(tmp_path, name):
+    path = source(tmp_path / "in.gguf", [key(b"general.alignment", UINT32, u32(32)), key(b"split.count", 2, b"\1\0")])
+    line = refused("patch", path, "--remove-key", name, folder=tmp_path, status=2)
+    assert f"{name} cannot be removed" in line
+
+
+def test_row_131_another_alignment_is_not_kept_in_place(tmp_path):
+    alignment = 8
+    header = gguf(
+        [architecture(b"deepseek2"), key(b"any"), key(b"general.alignment", UINT32, u32(alignment))], [tensor()]
+    )
+    (tmp_path / "in.gguf").write_bytes(header + bytes(-len(header) % alignment + 32))
+    words = ("patch", tmp_path / "in.gguf", "--remove-key", "any")
+    assert f"aligned to {alignment} bytes" in refused(*words, folder=tmp_path, status=2)
+    assert run_deepgguf(*words, "-o", tmp_path / "out.gguf").status == 0
+    assert verify(tmp_path / "out.gguf").differences == ()
+
+
+def test_row_132_keys_of_other_kinds_are_found(tmp_path):
+    odd = [
+        key(b"tokenizer.ggml.tokens", ARRAY, array(STRING, 2, text(b"a") + text(b"b"))),
+        key(b"tokenizer.ggml.pre", ARRAY, array(STRING, 1, text(b"default"))),
+        key(b"tokenizer.ggml.eos_token_id", INT32, b"\xff\xff\xff\xff"),
+    ]
+    done = run_deepgguf("doctor", source(tmp_path / "in.gguf", odd))
+    assert done.status == 0
+    assert "tokenizer.ggml.pre is ['default']" in done.stdout
+    assert "tokenizer.ggml.eos_token_id is -1" in done.stdout
+
+
+def test_row_132_numbers_are_not_cut_as_attention(tmp_path):
+    sizes = {"head_count": 2, "key_length": 6, "value_length": 4, "kv_lora_rank": 8}
+    keys = [key(f"deepseek2.attention.{name}".encode(), UINT32, u32(size)) for name, size in sizes.items()]
+    keys += [architecture(b"deepseek2"), key(b"deepseek2.rope.dimension_count", UINT32, u32(2))]
+    (tmp_path / "in.gguf").write_bytes(gguf(keys, [tensor(b"blk.0.attn_kv_b.weight", (8, 16), I32)], data=512))
+    words = ("patch", tmp_path / "in.gguf", "--split-kv-b", "-o", tmp_path / "out.gguf")
+    assert "blk.0.attn_kv_b.weight: holds numbers (I32)" in refused(*words, folder=tmp_path, status=2)
+
+
+def test_row_133_a_source_that_changes_after_it_was_planned_is_refused(tmp_path):
+    path = source(tmp_path / "in.gguf")
+    made = plan_quantize(path, tmp_path / "out.gguf", type="q8_0")
+    with path.open("r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"abcd")
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(ChangedError, match=r"in\.gguf: changed"):
+        made.run()
+    assert names(tmp_path) == ["in.gguf"]

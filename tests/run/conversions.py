@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from deepgguf import api
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.threads import Threads
+from deepgguf.planning.schema import Plan
 from deepgguf.run.disk import Disk
 from deepgguf.run.execute import execute_together
 from deepgguf.run.file_job import Output, Placed, without_twins
@@ -17,32 +18,38 @@ from deepgguf.run.settings import Settings
 
 
 class Conversion(NamedTuple):
-    """A checkpoint, the choices, and the SHA-256 of every file that an undisturbed run makes of it.
+    """A source, the choices, and the SHA-256 of every file that an undisturbed run makes of it; what plans it.
 
-    With `types` the choices are those of several outputs.
+    `plan` is called with source, path of the output, and choices; the plan, or those of several outputs, come of it.
     """
 
     source: Path
     choices: Mapping[str, Any]
     hashes: Mapping[str, str]
+    plan: Callable[..., Plan | tuple[Plan, ...]] = api.plan
 
 
-def undisturbed(source: Path, out: Path, **choices: Any) -> Conversion:
+def undisturbed(
+    source: Path, out: Path, plan: Callable[..., Plan | tuple[Plan, ...]] = api.plan, **choices: Any
+) -> Conversion:
     """The conversion of `source`, done once into the new folder `out` to know what must come of it."""
     out.mkdir()
-    conversion = Conversion(source, choices, {})
+    conversion = Conversion(source, choices, {}, plan)
     convert(conversion, out)
     return conversion._replace(hashes=_hashes(out))
 
 
 def convert(conversion: Conversion, out: Path, disk: Disk | None = None, **settings: Any) -> None:
     """One run into the folder `out`."""
-    several = "types" in conversion.choices
-    where = {} if several else {"output": out / "model.gguf"}
-    made = (api.plan_several if several else api.plan)(conversion.source, **where, **conversion.choices)
+    made = conversion.plan(conversion.source, out / "model.gguf", **conversion.choices)
     plans = without_twins([Placed(plan, out) for plan in made]) if isinstance(made, tuple) else [made]
     outputs = [Output(plan, Settings(folder=out, **settings)) for plan in plans]
     execute_together(outputs, Threads(1), disk=disk)
+
+
+def plan_several(source: Path, output: Path, **choices: Any) -> tuple[Plan, ...]:
+    """Several outputs, called as they would be in the folder of `output`."""
+    return api.plan_several(source, output.parent, **choices)
 
 
 def killed(conversion: Conversion, out: Path, disk: Disk, **settings: Any) -> bool:

@@ -1,42 +1,112 @@
 """Kills conversions and resumes them; prints how many, and fails an assertion if one byte differs.
 
 `python kill_every_call.py [--random 200] [--folder /dev/shm]`: SIGKILL before every writing call of small
-conversions (one file, two files, a split set), then SIGKILL at random moments of the command line at 2 jobs.
+conversions (one file, two files, a split set) and of what is made of GGUF files, which is patched in place too; then
+SIGKILL at random moments of the command line at 2 jobs.
 """
 
 import argparse
+import itertools
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from hashlib import file_digest
 from pathlib import Path
 
-from conversions import every_call, fail_at, kill_at, undisturbed
+from conversions import every_call, fail_at, kill_at, plan_several, undisturbed
+from failing_disks import KillingDisk
 from small_checkpoints import medium_v3, small_ocr, small_v3
 
 import deepgguf
+from deepgguf import api
+from deepgguf.checkpoint.gguf_source import read_gguf_source
+from deepgguf.files.local import named_file
+from deepgguf.planning.arrange_gguf import plan_merge
+from deepgguf.planning.patch_gguf import Patch, header_in_place, plan_patch
+from deepgguf.planning.schema import Plan
+from deepgguf.run.disk import Disk
+from deepgguf.run.header_in_place import replace_header, undo_header, undo_path
 
 SOURCE = Path(deepgguf.__file__).parents[1]  # what is tested: this tree, or what is installed
 
 
 def every(folder: Path) -> None:
-    v3, ocr = small_v3(folder / "v3"), small_ocr(folder / "ocr")
-    for what, source, choices in (
-        ("one file", v3, {}),
-        ("one file, quantized", v3, {"type": "q4_k_m"}),
-        ("text and mmproj", ocr, {"target": "llama.cpp"}),
-        ("split set of three", v3, {"split_max_tensors": 12}),
-        ("two types and an mmproj", ocr, {"types": ("q8_0", "q5_0"), "targets": "llama.cpp"}),
+    v3, ocr, gguf = small_v3(folder / "v3"), small_ocr(folder / "ocr"), folder / "v3.gguf"
+    api.convert(v3, gguf)
+    halves = api.split(gguf, folder / "halves.gguf", split_max_tensors=16).files[0].path
+    for what, source, plan, choices in (
+        ("one file", v3, api.plan, {}),
+        ("one file, quantized", v3, api.plan, {"type": "q4_k_m"}),
+        ("text and mmproj", ocr, api.plan, {"target": "llama.cpp"}),
+        ("split set of three", v3, api.plan, {"split_max_tensors": 12}),
+        ("two types and an mmproj", ocr, plan_several, {"types": ("q8_0", "q5_0"), "targets": "llama.cpp"}),
+        ("a GGUF file, quantized", gguf, api.plan_quantize, {"type": "q8_0"}),
+        ("a split set, quantized and kept", halves, api.plan_quantize, {"type": "q8_0", "keep_split": True}),
+        ("a split set, joined", halves, merged, {}),
+        ("a GGUF file, its attention cut", gguf, cut, {}),
     ):
         for how, disturbed in (("killed before", kill_at), ("failing", fail_at)):
             with tempfile.TemporaryDirectory(dir=folder) as name:
-                conversion = undisturbed(source, Path(name) / "undisturbed", **choices)
+                conversion = undisturbed(source, Path(name) / "undisturbed", plan, **choices)
                 calls = every_call(conversion, Path(name), disturbed)
             say(f"{what}: {calls} calls, each {how} once, each resumed: same SHA-256")
+    for what, change in (("a patch in place", patched), ("undoing it", undone)):
+        say(
+            f"{what}: {in_place(gguf, folder / 'place', change)} calls, each killed before once, each undone: same SHA-256"
+        )
+
+
+def merged(source: Path, output: Path) -> Plan:
+    return plan_merge(read_gguf_source(*named_file(source, "a GGUF file")), output.name)
+
+
+def cut(source: Path, output: Path) -> Plan:
+    return plan_patch(read_gguf_source(*named_file(source, "a GGUF file")), Patch(split_kv_b=True), output.name)
+
+
+def patched(path: Path, disk: Disk) -> None:
+    found = read_gguf_source(*named_file(path, "a GGUF file"))
+    replace_header(path, header_in_place(found, Patch(removed=("general.file_type",))), disk=disk)
+
+
+def undone(path: Path, disk: Disk) -> None:
+    undo_header(path, disk=disk)
+
+
+def in_place(source: Path, folder: Path, change: Callable[[Path, Disk], None]) -> int:
+    """Kills `change` of a copy of `source` before its first call, its second, and so on: undoing it, or undoing it again,
+    brings the file back.
+
+    Returns how many calls there are.
+    """
+    for k in itertools.count():
+        folder.mkdir()
+        path = folder / "x.gguf"
+        for ending in ("", ".json"):
+            shutil.copyfile(f"{source}{ending}", f"{path}{ending}")
+        if change is undone:
+            patched(path, Disk())
+        child = os.fork()
+        if not child:
+            try:
+                change(path, KillingDisk(k + 1))
+            finally:
+                os._exit(0)
+        killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        if digest(path) != digest(source) or (change is undone and undo_path(path).exists()):
+            undo_header(path)
+        assert digest(path) == digest(source)
+        api.verify(path)
+        shutil.rmtree(folder)
+        if not killed:
+            return k
+    raise AssertionError
 
 
 def at_random(folder: Path, times: int) -> None:

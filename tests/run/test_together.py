@@ -164,7 +164,7 @@ def several_of_ocr(tmp_path_factory: pytest.TempPathFactory) -> Conversion:
     """Two types of a model with pictures, and the mmproj of both."""
     folder = tmp_path_factory.mktemp("several")
     choices = {"types": ("q8_0", "q5_0"), "targets": "llama.cpp"}
-    return undisturbed(small_ocr(folder / "ocr"), folder / "undisturbed", **choices)
+    return undisturbed(small_ocr(folder / "ocr"), folder / "undisturbed", plan_several, **choices)
 
 
 def calls_of(conversion: Conversion, out: Path) -> int:

@@ -134,11 +134,24 @@ def test_an_existing_output_is_kept(v3, tmp_path):
     assert (tmp_path / "v3.gguf").read_text() == "precious"
 
 
-@pytest.mark.parametrize("command", ["convert", "plan", "inspect", "verify", "sample"])
+COMMANDS = ["convert", "plan", "quantize", "merge", "split", "patch", "doctor", "inspect", "verify", "sample"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_examples_and_exit_statuses(command):
     said = "\n".join(lines(command, "--help"))
     assert f"examples:\n  deepgguf {command} " in said
     assert "exit status:\n  0    done\n" in said
+
+
+def test_help_for_quantize_names_its_own_types_and_engine():
+    said = " ".join("\n".join(lines("quantize", "--help")).split())
+    assert "--type TYPE copy, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m --recipe" in said
+    assert "ollama or llama.cpp (default: by the layout of IN.gguf)" in said
+
+
+def test_all_files_of_a_split_set_are_too_many():
+    assert "any file of a split set stands for all" in run("merge", "v3-1.gguf", "v3-2.gguf").stderr
 
 
 @pytest.mark.parametrize("arguments", ["plan {} --json", "plan {}"])

@@ -71,6 +71,14 @@ def test_another_architecture_is_compared_where_its_types_stay(own, tmp_path):
     assert the_difference(files[0].path, own).where == "tensor blk.2.ffn_norm.weight, row 0, column 1"
 
 
+def test_a_dimension_that_ggml_does_not_count_may_be_there_or_not(gguf, tmp_path):
+    source = gguf("ocr", "ollama")
+    patch(source, tmp_path / "x.gguf", remove_key="general.file_type")
+    for path, dimensions in ((source, 4), (tmp_path / "x.gguf", 3)):
+        assert [len(t.shape) for t in deepgguf.inspect(path).tensors if t.name == "s.position_embd"] == [dimensions]
+        remade(path, source)
+
+
 def test_a_flipped_bit_is_found_with_its_expert_row_and_column(own, tmp_path):
     quantize(own, tmp_path / "x.gguf", type="bf16", manifest=False, jobs=2)
     flip_bit(tmp_path / "x.gguf", UP, 2 * (3 * 256 * 256 + 5 * 256 + 17), 0)

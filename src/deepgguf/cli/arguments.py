@@ -62,11 +62,12 @@ examples:
   deepgguf quantize V3-BF16.gguf --type q8_0,q5_k_m,q4_k_m -o /models/ --layout folders
   deepgguf quantize V3-BF16.gguf --type iq2_xxs --imatrix imatrix.gguf --dry-run
   deepgguf quantize V3-Q8_0.gguf --type q4_k_m --allow-requantize
+  deepgguf quantize hf:ORGANIZATION/NAME/BF16/V3-BF16-00001-of-00030.gguf --type q4_k_m
 """
 
 _MERGE = """\
 examples:
-  deepgguf merge V3-Q4_K_M-00001-of-00009.gguf          writes V3-Q4_K_M.gguf
+  deepgguf merge V3-Q4_K_M-00001-of-00009.gguf          writes V3-Q4_K_M.gguf; the other files are found beside it
 """
 
 _SPLIT = """\
@@ -88,6 +89,12 @@ examples:
   deepgguf doctor V3.gguf
   deepgguf doctor V3-00001-of-00009.gguf --json
 """
+
+_A_GGUF = "a GGUF file, or any file of a split set: here, hf:ORGANIZATION/NAME/FILE.gguf, https://… or s3://…"
+_OF_QUANTIZE = {
+    "target": "whose choice of types: ollama or llama.cpp (default: by the layout of IN.gguf)",
+    "type": "copy, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m",
+}
 
 _INSPECT = """\
 examples:
@@ -155,7 +162,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options, unknown = parser.parse_known_args(arguments)
     options.line = shlex.join(["deepgguf", *(sys.argv[1:] if arguments is None else arguments)])
     if unknown:
-        options.parser.error(answer(unknown) or f"unrecognized arguments: {' '.join(unknown)}")
+        options.parser.error(answer(unknown, options.parser.prog) or f"unrecognized arguments: {' '.join(unknown)}")
     return options
 
 
@@ -266,11 +273,11 @@ def _add_plan(subparsers: Any) -> None:
 def _add_quantize(subparsers: Any) -> None:
     help = "Quantize a GGUF file, with llama-quantize's bytes."
     parser = _command(subparsers, "quantize", commands.quantize, help, _QUANTIZE)
-    parser.add_argument("source", metavar="IN.gguf", help="a GGUF file, or any file of a split set")
+    parser.add_argument("source", metavar="IN.gguf", help=_A_GGUF)
     parser.add_argument(
         "-o", "--output", metavar="OUT", help="a file or folder (default: NAME-TYPE.gguf in the current one)"
     )
-    add_choices(parser, QuantizeChoices, only=CHOICES_OF_QUANTIZE, several=("type",))
+    add_choices(parser, QuantizeChoices, only=CHOICES_OF_QUANTIZE, several=("type",), helps=_OF_QUANTIZE)
     _add_layout(parser)
     parser.add_argument("--dry-run", action="store_true", help="show what would be written, and write nothing")
     add_choices(parser, RunChoices)
@@ -279,11 +286,13 @@ def _add_quantize(subparsers: Any) -> None:
     _add_json(parser)
 
 
-def _add_copy(subparsers: Any, name: str, run: Callable[[argparse.Namespace], None], about: tuple[str, str]) -> Any:
-    """A command that copies the tensors of a GGUF file as they are."""
+def _add_copy(
+    subparsers: Any, name: str, run: Callable[[argparse.Namespace], None], about: tuple[str, str], output: str
+) -> Any:
+    """A command that copies the tensors of a GGUF file as they are; `output` says what -o names."""
     parser = _command(subparsers, name, run, *about)
-    parser.add_argument("source", metavar="IN.gguf", help="a GGUF file, or any file of a split set")
-    parser.add_argument("-o", "--output", metavar="OUT", help="a file or folder (default: in the current one)")
+    parser.add_argument("source", metavar="IN.gguf", help=_A_GGUF)
+    parser.add_argument("-o", "--output", metavar="OUT", help=output)
     add_choices(parser, RunChoices, only=("jobs", "overwrite", "resume", "restart", "manifest", "sha256"))
     _add_json(parser)
     return parser
@@ -291,19 +300,27 @@ def _add_copy(subparsers: Any, name: str, run: Callable[[argparse.Namespace], No
 
 def _add_merge(subparsers: Any) -> None:
     help = "Join a split set to one GGUF file, with llama-gguf-split's bytes."
-    _add_copy(subparsers, "merge", gguf_commands.merge, (help, _MERGE))
+    _add_copy(
+        subparsers,
+        "merge",
+        gguf_commands.merge,
+        (help, _MERGE),
+        "a file or folder (default: NAME.gguf in the current one)",
+    )
 
 
 def _add_split(subparsers: Any) -> None:
-    help = "Split a GGUF file, with llama-gguf-split's bytes."
-    parser = _add_copy(subparsers, "split", gguf_commands.split, (help, _SPLIT))
+    help = "Split a GGUF file, or a set anew, with llama-gguf-split's bytes."
+    output = "a folder, or NAME.gguf for NAME-00001-of-00002.gguf and so on (default: in the current folder)"
+    parser = _add_copy(subparsers, "split", gguf_commands.split, (help, _SPLIT), output)
     add_choices(parser, Choices, only=("split_max_size", "split_max_tensors"))
     parser.add_argument("--no-tensor-first-split", action="store_true", help="write a first file of keys only")
 
 
 def _add_patch(subparsers: Any) -> None:
     help = "Change keys of a GGUF file, in place or into a new one; weights stay."
-    parser = _add_copy(subparsers, "patch", gguf_commands.patch, (help, _PATCH))
+    output = "a new file, or a folder for one (default: the header is replaced in place)"
+    parser = _add_copy(subparsers, "patch", gguf_commands.patch, (help, _PATCH), output)
     parser.add_argument(
         "--undo", action="store_true", help="bring back the header that was there before a patch in place"
     )
@@ -313,7 +330,7 @@ def _add_patch(subparsers: Any) -> None:
 def _add_doctor(subparsers: Any) -> None:
     help = "Say what an engine will stumble over in a GGUF file, and what mends it."
     parser = _command(subparsers, "doctor", gguf_commands.doctor, help, _DOCTOR)
-    parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any file of a split set")
+    parser.add_argument("file", metavar="FILE.gguf", help=_A_GGUF)
     _add_json(parser)
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from deepgguf.choices import AnyChoices, Declared, PatchChoices, QuantizationChoices, declared
@@ -44,16 +44,18 @@ _IN_A_MESSAGE = re.compile(r"(?<!required field )`(\w+)(?:=([^`]*))?`")
 
 def add_choices(
     parser: argparse._ActionsContainer, of: AnyChoices, only: Collection[str] = (), *,
-    defaults: bool = True, several: Collection[str] = (),
+    defaults: bool = True, several: Collection[str] = (), helps: Mapping[str, str] = {},
 ) -> None:  # fmt: skip
     """An option for every choice, or for those in `only`; what is not given is None, and left to the library.
 
-    `defaults` says whether the help names these. Those in `several` may name several values: see `named`.
+    `defaults` says whether the help names these; `helps` has other help for choices that mean something else here.
+    Those in `several` may name several values: see `named`.
     """
     for name, entry in declared(of).items():
         if not only or name in only:
             how = {"metavar": f"{entry.choice.metavar}[,…]", **MANY} if name in several else _how(entry)
-            parser.add_argument(flag_of(name), dest=name, help=_help(entry, defaults=defaults), **how)
+            help = helps.get(name) or _help(entry, defaults=defaults)
+            parser.add_argument(flag_of(name), dest=name, help=help, **how)
 
 
 def given(options: argparse.Namespace, of: AnyChoices) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from deepgguf.choices import PatchChoices, RunChoices
 from deepgguf.cli.flags import flag_of, given, in_flags
 from deepgguf.cli.output import print_json, to_stdout
-from deepgguf.errors import printable
+from deepgguf.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from deepgguf.run.result import Report
@@ -33,11 +33,13 @@ def patch(options: argparse.Namespace) -> None:
     """`deepgguf patch`."""
     from deepgguf import api
 
+    choices = given(options, PatchChoices) | given(options, RunChoices)
     if options.undo:
+        if choices or options.output:
+            raise UsageError("`undo`", "only brings the old header back", "leave the other choices out")
         api.undo_patch(options.source)
         to_stdout(f"{printable(options.source)}: has its old header again\n")
         return
-    choices = given(options, PatchChoices) | given(options, RunChoices)
     made = api.patch(options.source, options.output, **choices)
     if options.json:
         undo = str(made.undo) if made.undo else None
@@ -61,16 +63,17 @@ def doctor(options: argparse.Namespace) -> None:
     if not found:
         to_stdout(f"{name}: nothing that an engine would stumble over was found\n")
     for finding in found:
-        mend = (
-            f"deepgguf patch {shlex.quote(name)} {_flags(finding.mend)}" if finding.mend else in_flags(finding.advice)
-        )
+        mend = _patch(name, finding.mend) if finding.mend else in_flags(finding.advice)
         to_stdout(f"{printable(finding.found, 1000)}\n  mend it: {mend}\n")
 
 
-def _flags(mend: "Mapping[str, Sequence[str]]") -> str:
-    """The choices of `patch` as they are written on a command line."""
+def _patch(name: str, mend: "Mapping[str, Sequence[str]]") -> str:
+    """The command line that mends the file, in place where that can be."""
+    from deepgguf.files.find import is_address
+
     words = [word for name, values in mend.items() for value in values or ("",) for word in (flag_of(name), value)]
-    return " ".join(shlex.quote(word) for word in words if word)
+    new = ["-o", "mended.gguf"] if "split_kv_b" in mend or is_address(name) else []
+    return " ".join(shlex.quote(word) for word in ("deepgguf", "patch", name, *words, *new) if word)
 
 
 def _copy(options: argparse.Namespace, make: "Callable[..., Report]", **how: object) -> None:

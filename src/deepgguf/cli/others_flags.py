@@ -23,20 +23,23 @@ _ANSWERS = {
     "--mmproj": "use --only mmproj; without it, --target llama.cpp writes the mmproj beside the model",
     "--force": "use --overwrite",
     "--bigendian": "no engine needs it: leave it out",
+    "--prune-layers": "it would give blocks the weights of others: leave it out",
     "--vocab-only": "deepgguf writes whole models only",
     **dict.fromkeys(["--no-mtp", "--no-nextn"], "use --mtp drop"),
 }
 
 
-def answer(unknown: Sequence[str]) -> str | None:
-    """What to do about the first of these arguments that another converter takes; None if none does."""
+def answer(unknown: Sequence[str], command: str) -> str | None:
+    """What `command` has to say of the first of these arguments that another converter takes; None if none does."""
     flags = [argument.partition("=")[0] for argument in unknown]
     known = (f"{flag} is a flag of another converter: {_ANSWERS[flag]}" for flag in flags if flag in _ANSWERS)
-    return next(known, None) or _positional(next(iter(unknown)))
+    return next(known, None) or _positional(next(iter(unknown)), command)
 
 
-def _positional(argument: str) -> str | None:
-    """llama-quantize takes output and type without flags."""
+def _positional(argument: str, command: str) -> str | None:
+    """llama-quantize takes output and type without flags, and a shell's * gives all files of a set."""
     if argument.startswith("-"):
         return None
+    if command.endswith((" merge", " split", " patch", " doctor")):
+        return f"one file only, and {argument} is another: any file of a split set stands for all, an output is -o OUT"
     return f"one SRC only, and {argument} is another: give an output with -o, a type with --type"

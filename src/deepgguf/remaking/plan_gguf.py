@@ -10,9 +10,9 @@ from deepgguf.choices import Target
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.encode import lay_out
 from deepgguf.formats.gguf.split_set import LAYOUT_KEYS
-from deepgguf.formats.gguf.types import GGUFHeader, Value
+from deepgguf.formats.gguf.types import GGUFHeader, TensorInfo, Value
 from deepgguf.formats.manifest import manifest_path
-from deepgguf.planning.carried import matrices
+from deepgguf.planning.carried import matrices, written_shape
 from deepgguf.planning.key_overrides import overridden
 from deepgguf.planning.options import Options
 from deepgguf.planning.patch_gguf import PATCH, Patch, plan_patch
@@ -22,7 +22,7 @@ from deepgguf.planning.sized_file import sized_file
 from deepgguf.remaking.alike import Planned, Replanned, expected_file, most_alike, split_alike, with_its_word
 from deepgguf.remaking.chosen import FILE_TYPE, MATRIX_NAME, possible_choices, types_of
 from deepgguf.tensors.source_tensor import Blob, SourceTensor
-from deepgguf.tensors.view import View
+from deepgguf.tensors.view import Shape, View
 from deepgguf.verification.counterparts import Origin
 from deepgguf.verification.expected import Expected, SourceFiles
 from deepgguf.verification.stored_hashes import StoredHashes, read_stored_hashes
@@ -78,23 +78,39 @@ def _moved(
     headers: Sequence[GGUFHeader], source: GGUFSource, stored: StoredHashes | None, given: Mapping[str, Any]
 ) -> Plan:
     """The plan that gives no tensor another type, in as many files as there are."""
-    cut = any(name.endswith("attn_k_b.weight") for name in types_of(headers).keys() - types_of(source.headers).keys())
     overrides = given.get("override_kv", ())
     changed = overridden(source.keys, overrides)
-    plan = plan_patch(source, Patch({one.key: changed[one.key] for one in overrides}, split_kv_b=cut), _NAME)
-    file, is_patch = _joined(plan.files), stored is not None and stored.type == PATCH
+    patch = Patch({one.key: changed[one.key] for one in overrides})
+    try:
+        plan = plan_patch(source, msgspec.structs.replace(patch, split_kv_b=_is_cut(headers, source)), _NAME)
+    except UsageError:  # the source cannot be cut, so it is another model's
+        plan = plan_patch(source, patch, _NAME)
+    file, is_patch = _joined(plan.files, headers), stored is not None and stored.type == PATCH
     if is_patch:
         file = sized_file(_NAME, file.kind, _without_layout(headers[0].keys), file.tensors)
     files = tuple(split_alike(file, headers))
     return msgspec.structs.replace(plan, files=files, type=PATCH if is_patch else COPY)
 
 
-def _joined(files: Sequence[PlannedFile]) -> PlannedFile:
-    """One file of all their tensors, with the keys of the first."""
+def _is_cut(headers: Sequence[GGUFHeader], source: GGUFSource) -> bool:
+    """Whether attn_kv_b of the source is attn_k_b and attn_v_b in the files."""
+    new = types_of(headers).keys() - types_of(source.headers).keys()
+    return any(name.endswith("attn_k_b.weight") for name in new)
+
+
+def _joined(files: Sequence[PlannedFile], headers: Sequence[GGUFHeader]) -> PlannedFile:
+    """One file of all their tensors, with the keys of the first. Dimensions of 1 that ggml does not count, and writers
+    other than ggml's have, are there where they are in `headers`.
+    """
+    shapes = {tensor.name: tensor.shape for header in headers for tensor in header.tensors}
     tensors = [tensor for file in files for tensor in file.tensors]
-    infos = lay_out((tensor.info.name, tensor.info.type, tensor.info.shape) for tensor in tensors)
+    infos = lay_out((t.info.name, t.info.type, _shape(t.info, shapes.get(t.info.name))) for t in tensors)
     placed = (msgspec.structs.replace(tensor, info=info) for tensor, info in zip(tensors, infos, strict=True))
     return sized_file(_NAME, files[0].kind, _without_layout(files[0].keys), tuple(placed))
+
+
+def _shape(planned: TensorInfo, found: Shape | None) -> Shape:
+    return found if found and written_shape(found) == planned.shape else planned.shape
 
 
 def _without_layout(keys: Mapping[str, Value]) -> dict[str, Value]:
@@ -118,7 +134,7 @@ def _quantized(
 
     def make(options: Options) -> Plan:
         plan = plan_gguf(source, options, asked)
-        return msgspec.structs.replace(plan, files=(_joined(plan.files),))
+        return msgspec.structs.replace(plan, files=(_joined(plan.files, headers),))
 
     planned = most_alike(headers, candidates, make, told, given)
     file = with_its_word(planned.plan.files[0], headers[0], given)
@@ -137,10 +153,9 @@ def _unlike(headers: Sequence[GGUFHeader], plan: Plan) -> tuple[int, int]:
     """
     planned = {tensor.info.name: tensor.info.type for file in plan.files for tensor in file.tensors}
     types = types_of(headers)
+    wrong = sum(types.get(name) is not planned.get(name) for name in {**types, **planned})
     keys = sum(_differing(header.keys, file.keys) for header, file in zip(headers, plan.files, strict=True))
-    return sum(types.get(name) is not planned.get(name) for name in {**types, **planned}), keys + (
-        list(types) != list(planned)
-    )
+    return wrong, keys + (list(types) != list(planned))
 
 
 def _differing(one: Mapping[str, object], other: Mapping[str, object]) -> int:

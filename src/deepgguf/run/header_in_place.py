@@ -9,10 +9,12 @@ from pathlib import Path
 import msgspec
 import xxhash
 
-from deepgguf.errors import GGUFError, OutputError, UsageError
+from deepgguf.errors import CheckpointError, GGUFError, OutputError, UsageError
+from deepgguf.files.local import LocalFiles
 from deepgguf.formats.gguf.decode import decode_header
-from deepgguf.formats.gguf.types import MAGIC
+from deepgguf.formats.gguf.types import MAGIC, MAX_HEADER_BYTES
 from deepgguf.formats.manifest import read_manifest
+from deepgguf.formats.whole_file import read_whole
 from deepgguf.run.disk import Disk, must_be_at
 from deepgguf.run.manifest import write_manifest
 from deepgguf.run.paths import Paths
@@ -48,14 +50,7 @@ def undo_header(path: Path, *, disk: Disk | None = None) -> None:
     UsageError if there is none, GGUFError if it is not the header of this file.
     """
     disk, undo = disk or Disk(), undo_path(path)
-    try:
-        header = undo.read_bytes()
-    except FileNotFoundError:
-        raise UsageError(
-            undo, "there is no such file, so nothing can be undone", "look for it beside the file"
-        ) from None
-    except OSError as error:
-        raise OutputError(undo, f"cannot be read: {error.strerror}") from None
+    header = _kept(undo)
     fd = _opened(path, disk)
     try:
         size = os.fstat(fd).st_size
@@ -74,8 +69,20 @@ def undo_header(path: Path, *, disk: Disk | None = None) -> None:
     disk.sync_folder(path.parent)
 
 
+def _kept(undo: Path) -> bytes:
+    """The header in an undo file."""
+    if not os.path.lexists(undo):
+        raise UsageError(undo, "there is no such file, so nothing can be undone", "look for it beside the file")
+    try:
+        return read_whole(*LocalFiles.of_file(undo), MAX_HEADER_BYTES)
+    except CheckpointError as error:
+        raise GGUFError(undo, error.found, "look for the file that keeps the old header") from None
+
+
 def _opened(path: Path, disk: Disk) -> int:
     """The file, locked. What has another name too, in Hugging Face's cache or in Ollama's store, is not written to."""
+    if not path.is_file():
+        raise UsageError(path, "there is no such file", "name a GGUF file")
     if path.is_symlink() or path.stat().st_nlink > 1:
         found = "a symlink" if path.is_symlink() else "a file with another name too (a hard link)"
         raise UsageError(path, f"is {found}, and is not changed in place", "give a new file as `output`")
