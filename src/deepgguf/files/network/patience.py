@@ -25,7 +25,7 @@ class Patience(msgspec.Struct, frozen=True):
     longest: float = 30.0
     asked: float = 300.0
     stall: float = 30.0
-    slice: int = 1 << 17
+    slice: int = 1 << 19
 
     def wait(self, failures: int, asked: float | None) -> float:
         """How long to wait after so many failures in a row; `asked` is what the server wants, None if it said nothing.
