@@ -36,6 +36,7 @@ from deepgguf.fitting.write import is_free, recipe_path, write_recipe
 from deepgguf.formats.gguf.describe import Description, describe
 from deepgguf.formats.gguf.split_set import read_split_set
 from deepgguf.ollama.request import OllamaReport, Say, Way
+from deepgguf.planning.ahead import windows_ahead
 from deepgguf.planning.arrange_gguf import Limits, plan_merge, plan_split
 from deepgguf.planning.build import build_plan
 from deepgguf.planning.doctor import Finding, examine
@@ -137,7 +138,7 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         settings, threads = run_settings(self.folder, **choices)
         if executor is None and self.source.connections:
             settings = msgspec.structs.replace(settings, jobs=threads.jobs)
-            return settings, _with_readers(threads, self.source)
+            return settings, _with_readers(threads, self.source, windows_ahead(self))
         return settings, executor or threads
 
     def _recipe(self, settings: Settings) -> Callable[[Report], Report]:
@@ -549,7 +550,7 @@ def compare(
         return check(headers, None, executor, sha256=sha256, progress=progress)
     with _opened(source, cache) as files:
         if executor is threads and files.connections:
-            executor = _with_readers(threads, files)
+            executor = _with_readers(threads, files, files.connections)
         again = plan_again(headers, read_checkpoint(files, executor), given)
         if not remake or again.plan is None:
             return check(headers, again.expected, executor, sha256=sha256, progress=progress)
@@ -573,9 +574,9 @@ def _readers(files: Files) -> Executor | None:
     return Threads(files.connections, files.abandon) if files.connections else None
 
 
-def _with_readers(threads: Threads, files: Files) -> Threads:
-    """The threads, and one more for each of the requests that are on their way meanwhile."""
-    return Threads(threads.jobs + files.connections, files.abandon)
+def _with_readers(threads: Threads, files: Files, readers: int) -> Threads:
+    """The threads, and as many `readers` that wait for what comes next meanwhile."""
+    return Threads(threads.jobs + readers, files.abandon)
 
 
 def _given(choices: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a plan will need: memory of the process, and room on the disk."""
 
 from deepgguf.formats.gguf.types import Value, ValueType
+from deepgguf.planning.ahead import windows_ahead
 from deepgguf.planning.numbering import Numbering, Place
 from deepgguf.planning.pieces import runs
 from deepgguf.planning.schema import Plan
@@ -19,9 +20,9 @@ _PER_NUMBER = 45
 def memory_needed(plan: Plan, jobs: int) -> int:
     """Peak resident memory of `convert` with `jobs` threads, in bytes: it depends on jobs, hardly on the model.
 
-    A source that is read ahead has more threads, one for each of its connections.
+    A source that is read ahead has more threads, one for each window that may be on its way.
     """
-    threads = jobs + plan.source.connections
+    threads = jobs + windows_ahead(plan)
     sources = sum(len(t.sources) for file in plan.files for t in file.tensors)
     arrays = sum(_array_bytes(value) for file in plan.files for value in file.keys.values())
     return _PROCESS + plan.source.held + threads * worker_bytes(plan) + sources * _PER_SOURCE + arrays

@@ -37,7 +37,7 @@ class RemoteFiles(NetworkFiles):
 
     def _start(self) -> None:
         """Nothing open, nothing known."""
-        self._client, self._gate = Client(self._patience.stall), Gate(self.connections)
+        self._client, self._gate = Client(self._patience.stall), Gate(self.most_connections)
         self._places: dict[str, Place] = {}
         super()._start()
 
