@@ -113,9 +113,10 @@ class Handler(BaseHTTPRequestHandler):
     def send(self, path: Path, start: int, stop: int) -> None:
         """Bytes of a file, at the line's pace."""
         own = Pace(self.line.connection)
+        step = _SLICE if self.line.connection or self.line.total else stop - start
         with path.open("rb") as file:
             while start < stop:
-                nbytes = min(_SLICE, stop - start)
+                nbytes = min(step, stop - start)
                 own.wait(nbytes)
                 self.pace.wait(nbytes)
                 sent = os.sendfile(self.connection.fileno(), file.fileno(), start, nbytes)
@@ -172,12 +173,14 @@ def measure(options: argparse.Namespace) -> list[dict[str, object]]:
             far.append(convert(fast, options))
         (requests, nbytes), runs = count(fast), options.runs
         local, remote = (statistics.median(each.wall for each in contestant) for contestant in (near, far))
+        cpu = [statistics.median(each.cpu for each in contestant) for contestant in (far, near)]
         paced = [convert(slow, options) for _ in range(options.runs)]
         seconds = statistics.median(each.wall for each in paced)
     shown = {"requests": requests // runs, "nbytes": nbytes // runs, "peak": max(each.peak for each in far)}
     share = read / seconds / (options.line * 1e6)
     return [
-        {"case": "no delay", "seconds": remote, "local": local, "ratio": remote / local, "limit": 1.3, **shown},
+        {"case": "no delay", "seconds": remote, "local": local, "ratio": remote / local, "limit": 1.3,
+         "cpu": cpu[0], "cpu_local": cpu[1], **shown},
         {"case": f"{line.delay * 1e3:.0f} ms", "seconds": seconds, "share": share, "limit": 0.85,
          "peak": max(each.peak for each in paced)},
     ]  # fmt: skip
@@ -200,6 +203,7 @@ def main() -> None:
         print(json.dumps(fast), json.dumps(slow), sep="\n")
         return
     print(f"from a server {fast['seconds']:.2f} s, from the folder {fast['local']:.2f} s: {fast['ratio']:.2f} x (1.3)")
+    print(f"processor time of the conversion {fast['cpu']:.2f} s, from the folder {fast['cpu_local']:.2f} s")
     print(f"{fast['requests']} requests, {fast['nbytes'] / 1e9:.3f} GB, {fast['peak'] / 1e6:.0f} MB of memory (600)")
     share = f"{slow['share']:.1%} of {options.line:.0f} MB/s (85 %)"
     print(f"with a delay of {slow['case']}: {slow['seconds']:.2f} s, {share}")

@@ -39,6 +39,7 @@ from deepgguf.formats.gguf.describe import Description, describe
 from deepgguf.formats.gguf.split_set import read_split_set, unsplit_stem
 from deepgguf.formats.gguf.types import GGUFHeader
 from deepgguf.ollama.request import OllamaReport, Say, Way
+from deepgguf.planning.ahead import windows_ahead
 from deepgguf.planning.arrange_gguf import Limits, plan_merge, plan_split
 from deepgguf.planning.build import build_plan, model_of, plan_model
 from deepgguf.planning.doctor import Finding, examine
@@ -163,7 +164,7 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
             return settings, executor.for_tasks(*self._task(together or self))
         if executor is None and self.source.connections:
             settings = msgspec.structs.replace(settings, jobs=threads.jobs)
-            return settings, _with_readers(threads, self.source)
+            return settings, _with_readers(threads, self.source, windows_ahead(self))
         return settings, executor or threads
 
     def _task(self, together: Planned) -> tuple[int, int]:
@@ -732,7 +733,7 @@ def compare(
     with _planned_again(headers, source, cache, given) as again:
         files = again.expected.source.files
         if executor is threads and files.connections:
-            executor = _with_readers(threads, files)
+            executor = _with_readers(threads, files, files.connections)
         if not remake or again.plan is None:
             return check(headers, again.expected, executor, sha256=sha256, progress=progress)
         from deepgguf.remaking.pieces import check_choices, with_remade
@@ -790,9 +791,9 @@ def _readers(files: Files) -> Executor | None:
     return Threads(files.connections, files.abandon) if files.connections else None
 
 
-def _with_readers(threads: Threads, files: Files) -> Threads:
-    """The threads, and one more for each of the requests that are on their way meanwhile."""
-    return Threads(threads.jobs + files.connections, files.abandon)
+def _with_readers(threads: Threads, files: Files, readers: int) -> Threads:
+    """The threads, and as many `readers` that wait for what comes next meanwhile."""
+    return Threads(threads.jobs + readers, files.abandon)
 
 
 def _given(choices: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 import threading
+from contextlib import ExitStack
 
 import pytest
 
@@ -11,12 +12,20 @@ def goes_wrong(gate: Gate, trouble: Exception) -> None:
         raise trouble
 
 
-def test_a_server_that_says_it_is_too_much_gets_half_as_many_requests_down_to_one():
-    gate, limits = Gate(8), []
-    for _ in range(5):
+def test_a_server_that_says_it_is_too_much_gets_half_of_the_requests_that_there_were():
+    gate = Gate(32)
+    with ExitStack() as others:
+        for _ in range(7):
+            others.enter_context(gate.request())
         goes_wrong(gate, Trouble("status 429", crowded=True))
-        limits.append(gate.limit)
-    assert limits == [4, 2, 1, 1, 1]
+        assert gate.limit == 4
+
+
+def test_it_gets_one_at_least():
+    gate = Gate(32)
+    for _ in range(3):
+        goes_wrong(gate, Trouble("status 429", crowded=True))
+        assert gate.limit == 1
 
 
 def test_with_every_request_that_goes_well_there_is_one_more_up_to_the_most():
@@ -26,7 +35,7 @@ def test_with_every_request_that_goes_well_there_is_one_more_up_to_the_most():
         with gate.request():
             pass
         limits.append(gate.limit)
-    assert limits == [3, 4, 4, 4]
+    assert limits == [2, 3, 4, 4]
 
 
 def test_another_failure_changes_nothing():

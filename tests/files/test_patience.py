@@ -42,3 +42,9 @@ def test_what_a_server_wants_is_waited_for_up_to_a_bound():
     patience = Patience(first=1, longest=10, asked=60)
     assert 40 < patience.wait(1, 40) <= 41
     assert 60 < patience.wait(1, 3600) <= 61
+
+
+def test_what_comes_fast_is_waited_for_by_larger_slices_and_what_comes_slowly_by_the_least():
+    patience = Patience(stall=30, slice=100, most=350)
+    assert [patience.next_slice(nbytes, 0.01) for nbytes in (100, 200, 350)] == [200, 350, 350]
+    assert patience.next_slice(350, 0.6) == 100

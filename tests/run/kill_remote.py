@@ -27,10 +27,10 @@ _V3_WINDOWS, _V3_SECONDS, _RATE = 22_000, 5_500, 25e6
 _SCALED = """
 import sys
 from deepgguf.cli import main
-from deepgguf.files.network import remote
+from deepgguf.files.network import network_files
 from deepgguf.planning import windows
 from deepgguf.run import execute
-remote.SMALL = 0
+network_files.SMALL = 0
 windows._SMALLEST = windows._LARGEST = {window}
 execute._RECORD_SECONDS = {record}
 sys.exit(main(sys.argv[1:]))

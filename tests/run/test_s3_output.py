@@ -102,6 +102,20 @@ def test_the_mmproj_and_the_text_are_two_objects(cloud, checkpoint, prefix, tmp_
     assert below(cloud, prefix) == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
+def test_an_object_that_was_uploaded_is_shown_by_its_header_as_a_file_is(source, prefix, tmp_path):
+    deepgguf.convert(source, tmp_path / "model.gguf", split_max_tensors=20)
+    deepgguf.convert(source, f"s3://{BUCKET}/{prefix}/model.gguf", split_max_tensors=20)
+    there, here = (
+        deepgguf.inspect(f"{folder}/model-00001-of-00003.gguf") for folder in (f"s3://{BUCKET}/{prefix}", tmp_path)
+    )
+    assert (there.keys, there.tensors) == (here.keys, here.tensors)
+
+
+def test_an_object_that_was_uploaded_is_not_verified_where_it_is(source, prefix):
+    with pytest.raises(UsageError, match="verify reads the whole file, more than once; download it first"):
+        deepgguf.verify(f"s3://{BUCKET}/{prefix}/model.gguf", source)
+
+
 def test_nothing_is_under_the_final_name_before_every_part_is_uploaded(cloud, source, proxy, prefix):
     seen = []
     proxy.faults = lambda r: seen.append(cloud.keys(f"{prefix}/")) if r.is_part else None

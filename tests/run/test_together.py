@@ -17,6 +17,7 @@ from conversions import (
     convert,
     fail_at,
     kill_at,
+    plan_several,
     undisturbed,
 )
 from failing_disks import FailingDisk

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,8 +15,8 @@ class Buffers:
     """Named buffers of whichever thread asks, grown to the largest size that it has asked for."""
 
     def __init__(self) -> None:
-        self._held = threading.local()
-        self._filled = threading.local()
+        self._held: threading.local | SimpleNamespace = threading.local()
+        self._filled: threading.local | SimpleNamespace = threading.local()
 
     def take(self, name: str, count: int, dtype: DTypeLike = np.uint8) -> NDArray[Any]:
         """`count` elements of this thread's buffer `name`; what it held before is lost."""
@@ -47,3 +48,10 @@ class Buffers:
     def __reduce__(self) -> tuple[type["Buffers"], tuple[()]]:
         """Sent elsewhere, it arrives empty."""
         return Buffers, ()
+
+
+class LentBuffers(Buffers):
+    """Named buffers of whoever has them, one thread after the other."""
+
+    def __init__(self) -> None:
+        self._held, self._filled = SimpleNamespace(), SimpleNamespace()

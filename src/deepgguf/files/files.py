@@ -43,6 +43,9 @@ class Files(ABC):
     connections: int = 0
     """How many requests are worth being on their way besides what is worked on; each is for a window."""
 
+    most_connections: int = 0
+    """How many may be, where the line rewards more."""
+
     held: int = 0
     """Bytes of memory that it holds at most of what it has read."""
 

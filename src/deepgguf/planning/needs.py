@@ -2,6 +2,7 @@
 
 from deepgguf.encodings.plain import Plain
 from deepgguf.formats.gguf.types import Value, ValueType
+from deepgguf.planning.ahead import windows_ahead
 from deepgguf.planning.joint import Planned
 from deepgguf.planning.numbering import Numbering, Place
 from deepgguf.planning.pieces import runs
@@ -21,9 +22,9 @@ _PER_ITEM_AGAIN = 16  # of an array that another file of several outputs has too
 def memory_needed(plan: Planned, jobs: int) -> int:
     """Peak resident memory of `convert` with `jobs` threads, in bytes: it depends on jobs, hardly on the model.
 
-    A source that is read ahead has more threads, one for each of its connections.
+    A source that is read ahead has more threads, one for each window that may be on its way.
     """
-    threads = jobs + plan.source.connections
+    threads = jobs + windows_ahead(plan)
     sources = {id(source) for file in plan.files for tensor in file.tensors for source in tensor.sources}
     arrays: dict[str, int] = {}
     for name, value in (key for file in plan.files for key in file.keys.items()):

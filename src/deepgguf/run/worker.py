@@ -11,6 +11,7 @@ from deepgguf.executors.buffers import Buffers
 from deepgguf.executors.node import here
 from deepgguf.executors.turns import Turns
 from deepgguf.files.files import ReadByNumber
+from deepgguf.planning.ahead import windows_ahead
 from deepgguf.planning.joint import Planned
 from deepgguf.planning.pieces import Piece
 from deepgguf.planning.windows import Share, Window
@@ -38,46 +39,53 @@ class Worker:
         self._files, self._sources, self._importances = plan.source, plan.sources, plan.importances
         self._reads_once = plan.reads_once
         self._writers, self._measure_error = writers, measure_error
-        self._buffers, self._turns = Buffers(), Turns(at_once)
+        at_once = at_once if plan.source.whole_windows else None  # what is read when it is used, is not read ahead
+        self._turns = Turns(at_once, plan.source.connections, windows_ahead(plan))
 
     def make(self, window: Window) -> Iterator[Result]:
         """Makes the window's pieces; a result follows each, as soon as its bytes are written."""
         writers = self._writers
-        for share, number, piece, made in self.pieces(window):
-            digest = xxhash.xxh3_128_digest(made.out.data)
-            offset, data = share.start + piece.offset, None
-            if writers:
-                writers[share.file].write(made.out.data, offset)
-            else:
-                data = made.out.tobytes()
-            squares = self._squares(share, made)
-            yield Result(share.file, number, offset, piece.nbytes, digest, made.counts, squares, data, here())
+        with self._turns.window() as buffers:
+            for share, number, piece, made in self._pieces(window, buffers):
+                digest = xxhash.xxh3_128_digest(made.out.data)
+                offset, data = share.start + piece.offset, None
+                if writers:
+                    writers[share.file].write(made.out.data, offset)
+                else:
+                    data = made.out.tobytes()
+                squares = self._squares(share, made, buffers)
+                yield Result(share.file, number, offset, piece.nbytes, digest, made.counts, squares, data, here())
 
     def pieces(self, window: Window) -> Iterator[tuple[Share, int, Piece, Made]]:
         """The window's pieces with their numbers, made but not written; each is valid until the next."""
-        read = self._reader(window)
+        with self._turns.window() as buffers:
+            yield from self._pieces(window, buffers)
+
+    def _pieces(self, window: Window, buffers: Buffers) -> Iterator[tuple[Share, int, Piece, Made]]:
+        read = self._reader(window, buffers)
         with self._turns.turn():
             for share in window.shares:
                 importance = self._importances[share.file]
                 for number, piece in enumerate(share.pieces, share.number):
-                    yield share, number, piece, make_piece(share, piece, read, self._buffers, importance)
+                    yield share, number, piece, make_piece(share, piece, read, buffers, importance)
 
     def close(self) -> None:
         """Lets go of the files: each is closed, and its number free for another, when no thread writes to it."""
         self._writers = None
 
-    def _reader(self, window: Window) -> ReadByNumber:
+    def _reader(self, window: Window, buffers: Buffers) -> ReadByNumber:
         """Reads the window at once where the plan has it so, else what is asked for when it is asked for."""
         if not self._reads_once:
             return self._files.by_number(self._sources)
-        return WindowBytes(self._files, self._sources, window, self._buffers).readinto
+        with self._turns.reading(sum(span.nbytes for span in window.ranges())):
+            return WindowBytes(self._files, self._sources, window, buffers).readinto
 
-    def _squares(self, share: Share, made: Made) -> Squares | None:
+    def _squares(self, share: Share, made: Made, buffers: Buffers) -> Squares | None:
         if made.floats is None or not self._measure_error:
             return None
         length = share.output.view.row_length
         stored = Stored(share.output.info.name, 0, made.floats.size // length, length, (made.out,))
-        error = share.output.encoding.values(stored, self._buffers).reshape(-1) - made.floats
+        error = share.output.encoding.values(stored, buffers).reshape(-1) - made.floats
         return Squares(float(np.dot(error, error)), float(np.dot(made.floats, made.floats)))
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deepgguf.errors import printable
+from deepgguf.planning.ahead import windows_ahead
 from deepgguf.planning.machines import MACHINES, smallest_machine
 from deepgguf.planning.schema import Plan, PlannedFile
 from deepgguf.planning.totals import PlanTotals
@@ -51,7 +52,7 @@ def _facts(plan: Plan, memory: int, jobs: int, free_disk: int | None, free_memor
 
 
 def _connections(plan: Plan) -> str:
-    return f" and {plan.source.connections} connections" if plan.source.connections else ""
+    return f" and up to {windows_ahead(plan)} connections" if plan.source.connections else ""
 
 
 def _scales(plan: Plan) -> str:

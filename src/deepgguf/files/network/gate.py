@@ -8,8 +8,8 @@ from deepgguf.files.network.trouble import Trouble
 
 
 class Gate:
-    """Lets `most` requests be on their way: half as many after one that was too much for the server, and one more after
-    each that went well.
+    """Lets `most` requests be on their way: half as many as there are when one was too much for the server, and one
+    more after each that went well.
     """
 
     def __init__(self, most: int) -> None:
@@ -22,15 +22,17 @@ class Gate:
         with self._changed:
             self._changed.wait_for(lambda: self._inside < self.limit)
             self._inside += 1
-        change = 0
+        crowded = went_well = False
         try:
             yield
-            change = 1
+            went_well = True
         except Trouble as trouble:
-            change = -(self.limit // 2) if trouble.crowded else 0
+            crowded = trouble.crowded
             raise
         finally:
             with self._changed:
+                if crowded:
+                    self.limit = max(1, min(self.limit, self._inside) // 2)
+                self.limit = min(self._most, self.limit + went_well)
                 self._inside -= 1
-                self.limit = max(1, min(self._most, self.limit + change))
                 self._changed.notify_all()

@@ -34,13 +34,14 @@ class Filling:
 
 
 class NetworkFiles(Files):
-    """Files that are read by requests, 8 at a time besides those that are worked on.
+    """Files that are read by requests, 8 at a time besides those that are worked on, and more where that is faster.
 
     Nothing of them is kept on this machine, unless `keep_in` says where.
     """
 
     whole_windows = True
     connections = 8
+    most_connections = 32
     held = HELD
 
     def __init__(self, patience: Patience | None = None) -> None:

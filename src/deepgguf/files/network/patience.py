@@ -16,7 +16,7 @@ class Patience(msgspec.Struct, frozen=True):
     answered, when there is nothing to lose yet. The wait before a repetition doubles from
     `first` to `longest`, and is a random part of that, so that many readers do not come back at once. A server may ask
     for `asked` at most. A connection is given up if it takes more than `stall` to open, to answer, or for as many bytes
-    as `slice`.
+    as are waited for at a time: `slice` of them, up to `most` where they come fast.
     """
 
     attempts: int = 8
@@ -26,6 +26,7 @@ class Patience(msgspec.Struct, frozen=True):
     asked: float = 300.0
     stall: float = 30.0
     slice: int = 1 << 17
+    most: int = 4 << 20
 
     def wait(self, failures: int, asked: float | None) -> float:
         """How long to wait after so many failures in a row; `asked` is what the server wants, None if it said nothing.
@@ -34,6 +35,10 @@ class Patience(msgspec.Struct, frozen=True):
         """
         spread = random.uniform(0.5, 1) * min(self.longest, self.first * 2.0 ** (failures - 1))
         return spread if asked is None else min(asked, self.asked) + min(spread, 1)
+
+    def next_slice(self, nbytes: int, seconds: float) -> int:
+        """How many bytes to wait for next, when `nbytes` took so long: the more at a time, the less work for Python."""
+        return min(self.most, 2 * nbytes) if seconds < self.stall / 60 else self.slice
 
 
 PATIENCE = Patience()

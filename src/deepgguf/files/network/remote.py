@@ -7,6 +7,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from time import monotonic
 from typing import NamedTuple
 from urllib.parse import urljoin
 
@@ -37,7 +38,7 @@ class RemoteFiles(NetworkFiles):
 
     def _start(self) -> None:
         """Nothing open, nothing known."""
-        self._client, self._gate = Client(self._patience.stall), Gate(self.connections)
+        self._client, self._gate = Client(self._patience.stall), Gate(self.most_connections)
         self._places: dict[str, Place] = {}
         super()._start()
 
@@ -87,13 +88,16 @@ class RemoteFiles(NetworkFiles):
         with self._gate.request(), self._asked("GET", file.name, place.url, headers) as exchange:
             self._check_status(file, place, exchange)
             self._check_range(file, filling, exchange)
-            while rest := filling.rest(self._patience.slice):
+            size = self._patience.slice
+            while rest := filling.rest(size):
+                began = monotonic()
                 came = exchange.readinto(rest)
                 if not came:
                     raise Trouble("body too short")
                 filling.done += came
                 self._meter.came(came)
                 tries.got_on()
+                size = self._patience.next_slice(size, monotonic() - began)
             if exchange.status == 206 and exchange.more:
                 filling.done = 0  # whose bytes these were, nobody knows
                 raise Trouble("body too long")

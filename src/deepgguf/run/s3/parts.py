@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import NamedTuple
 
 from deepgguf.errors import OutputError
+from deepgguf.planning.ahead import windows_ahead
 from deepgguf.planning.schema import Plan, PlannedFile
 from deepgguf.run.part_file import planned_header
 from deepgguf.run.s3.bucket import CONNECTIONS, Bucket
@@ -25,7 +26,7 @@ def part_bytes(size: int) -> int:
 
 def memory_of_uploads(plan: Plan, jobs: int) -> int:
     """Bytes that parts take at most while `jobs` threads fill them."""
-    threads = jobs + plan.source.connections
+    threads = jobs + windows_ahead(plan)
     return (_OPEN * threads + 2 * CONNECTIONS) * max(part_bytes(file.size) for file in plan.files)
 
 
