@@ -1,6 +1,6 @@
 """How long the command line and the library take to start: medians of alternating runs, beside NumPy and Python alone.
 
-    python benchmarks/startup.py [--runs 21]
+python benchmarks/startup.py [--runs 21]
 """
 
 import argparse
