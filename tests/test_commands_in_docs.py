@@ -92,6 +92,18 @@ def test_a_block_of_commands_runs_from_top_to_bottom(there, block, capsys):
             assert all(Path(name).exists() for name in re.findall(r"^writes (\S+\.gguf)", comment))
 
 
+def test_the_plan_that_readme_shows_is_that_of_the_whole_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (made,) = re.findall(r"`deepgguf (sample [^`]* --size full [^`]*)`", PAGES[0].read_text())
+    assert main(made.split()) == 0
+    (block,) = blocks(PAGES[0], "console")
+    command, *shown = block.splitlines()
+    capsys.readouterr()
+    assert main(command.split()[2:]) == 0
+    said = {" ".join(line.split()) for line in capsys.readouterr().out.splitlines()}
+    assert [line for line in shown if line != "…" and " ".join(line.split()) not in said] == []
+
+
 @pytest.mark.parametrize("block", [block for page in PAGES for block in blocks(page, "python")])
 def test_a_block_of_python_runs(there, block):
     exec(compile(here(block), "a page", "exec"), {})
