@@ -1,6 +1,6 @@
 """The picture of a terminal in README: three commands and what they print, in a folder of their own.
 
-    python docs/terminal.py    writes docs/terminal.svg
+python docs/terminal.py    writes docs/terminal.svg
 """
 
 import os
