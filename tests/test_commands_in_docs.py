@@ -109,6 +109,11 @@ def test_a_block_of_python_runs(there, block):
     exec(compile(here(block), "a page", "exec"), {})
 
 
+def test_the_reference_has_every_public_name():
+    named = re.findall(r"^::: deepgguf\.(\w+)$", (ROOT / "docs" / "reference.md").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(set(deepgguf.__all__) - {"__version__"})
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_no_page_names_a_script_or_a_test_that_is_not_there(page):
     named = re.findall(r"(?<![\w/.])(?:tests|benchmarks|docs|src)/[\w/.-]+\.(?:py|md|go|sh)\b", page.read_text())
