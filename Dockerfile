@@ -1,11 +1,14 @@
-# deepgguf in a slim image, from a wheel that is in dist/ (of `python -m build`, or of the project's releases).
+# deepgguf in a slim image: a wheel is built in one stage, and installed without a compiler in the other.
 #
 #   docker build -t deepgguf .
-#   docker run --rm -v "$PWD:/work" deepgguf convert DeepSeek-V3 --type q4_k_m
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" deepgguf convert DeepSeek-V3 --type q4_k_m
+FROM python:3.13 AS build
+COPY . /source
+RUN pip wheel --no-deps --wheel-dir /wheels /source
+
 FROM python:3.13-slim
-COPY dist/*.whl /tmp/
-RUN pip install --no-cache-dir --root-user-action=ignore "$(ls /tmp/deepgguf-*abi3*.whl)[cloud,hub]" && rm /tmp/*.whl
-# Files belong to whoever runs it: docker run --user "$(id -u):$(id -g)" …
+RUN --mount=from=build,source=/wheels,target=/wheels \
+    pip install --no-cache-dir --root-user-action=ignore "$(echo /wheels/*.whl)[cloud,hub]"
 WORKDIR /work
 ENTRYPOINT ["deepgguf"]
 CMD ["--help"]
