@@ -120,6 +120,18 @@ def test_no_page_names_a_script_or_a_test_that_is_not_there(page):
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def mentioned() -> list[str]:
+    """The commands that stand in the text of a page."""
+    return sorted({command for page in PAGES for command in re.findall(r"`deepgguf ([^`\n]+)`", page.read_text())})
+
+
+@pytest.mark.parametrize("command", mentioned())
+def test_a_command_in_the_text_is_understood(command):
+    words = shlex.split(command)
+    named_only = words in ([words[0]], ["ollama", "import"])
+    assert main([*words, "--help"]) == 0 if named_only else command_line.parse(words)
+
+
 def examples() -> list[str]:
     """The examples in the help of every command."""
     texts = [text for name, text in vars(command_line).items() if isinstance(text, str) and text.startswith("examples")]
