@@ -15,9 +15,11 @@ from deepgguf.cli import main
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 # Programs of others, and ours that CI runs by itself (.ci/run).
-NOT_OURS = {"pip", "python3", "hf", "ollama", "docker", ".venv/bin/pip", ".venv-test/bin/pip", ".venv-test/bin/python"}
-REMOTE = ("hf:", "https:", "s3:", "gs:", "az:")
-# Sets of a whole model have more files than those of a sample.
+NOT_OURS = {"pip", "python3", "hf", "ollama", "docker", "ray", "sbatch", "kubectl",
+            ".venv/bin/pip", ".venv-test/bin/pip", ".venv-test/bin/python"}  # fmt: skip
+ELSEWHERE = ("hf:", "https:", "s3:", "gs:", "az:", "/shared/")
+# Files and sets of a whole model are larger than those of a sample.
+SIZE = re.compile(r"\b(\d+)G\b")
 FIRST_OF_A_SET = re.compile(r"([\w-]+-00001-of-)\d{5}\.gguf")
 
 
@@ -34,12 +36,16 @@ def commands(block: str) -> Iterator[tuple[list[str], str]]:
                 yield words, comment
 
 
-def is_ours(words: list[str]) -> bool:
-    return words[0].endswith("deepgguf")
+def program(words: list[str]) -> str:
+    """What is called, behind values for its environment or before a variable takes what it prints."""
+    name, equals, value = words[0].partition("=")
+    if not equals:
+        return name
+    return value.removeprefix("$(") if value.startswith("$(") else program(words[1:])
 
 
 @pytest.fixture(scope="module")
-def given(checkpoint, tmp_path_factory) -> Path:
+def given(checkpoint, ollamas, tmp_path_factory) -> Path:
     """What the pages take for granted: checkpoints, and files that were made of them before."""
     folder = tmp_path_factory.mktemp("given")
     v3, ocr, bf16 = checkpoint("v3-fp8"), checkpoint("ocr"), checkpoint("v3-bf16")
@@ -51,6 +57,12 @@ def given(checkpoint, tmp_path_factory) -> Path:
     deepgguf.convert(bf16, folder / "V3-BF16.gguf", target="llama.cpp", split_max_tensors=15)
     deepgguf.convert(v3, folder / "V3-Q4_K_M.gguf", type="q4_k_m", split_max_tensors=20)
     deepgguf.convert(ocr, folder / "ocr.gguf", target="llama.cpp")
+    deepgguf.quantize(folder / "V3-BF16.gguf", folder / "V3-Q4_K_M.gguf", type="q4_k_m")
+    deepgguf.quantize(
+        folder / "V3-BF16.gguf", folder / "V3-IQ2_XXS.gguf", type="iq2_xxs", imatrix=folder / "imatrix.gguf"
+    )
+    shutil.copyfile(ollamas, folder / "V3.gguf")
+    deepgguf.patch(folder / "V3.gguf", folder / "V3-mended.gguf", mend=True)
     return folder
 
 
@@ -68,9 +80,10 @@ def there(given, tmp_path, monkeypatch) -> Path:
 
 
 def here(text: str) -> str:
-    """What a page says, of the folder `models`, and of the sets that are there."""
+    """What a page says, of the folder `models`, of a sample's sizes, and of the sets that are there."""
+    text = SIZE.sub(lambda found: f"{int(found[1]) * 14}K", text.replace("/models/", "models/"))
     sets = {str(path)[:-10]: str(path) for path in Path().glob("*-00001-of-*.gguf")}
-    return FIRST_OF_A_SET.sub(lambda found: sets.get(found[1], found[0]), text.replace("/models/", "models/"))
+    return FIRST_OF_A_SET.sub(lambda found: sets.get(found[1], found[0]), text)
 
 
 @pytest.mark.parametrize(
@@ -83,13 +96,17 @@ def test_a_block_of_commands_runs_from_top_to_bottom(there, block, capsys):
         if "--resume" in words:  # of a run that did not get as far as the one above
             for path in set(there.glob("*.gguf*")) - before:
                 path.unlink()
-        if not is_ours(words):
-            assert words[0] in NOT_OURS
-        elif any(word.startswith(REMOTE) for word in words):
+        if not program(words).endswith("deepgguf"):
+            assert program(words) in NOT_OURS
+        elif any(word.startswith(ELSEWHERE) for word in words):
             command_line.parse(words[1:])
         else:
+            written = [Path(name) for name in re.findall(r"^writes (\S+\.gguf)", comment)]
+            for path in written:
+                path.unlink(missing_ok=True)
+                path.with_name(f"{path.name}.json").unlink(missing_ok=True)
             assert main(words[1:]) == 0, (words, capsys.readouterr())
-            assert all(Path(name).exists() for name in re.findall(r"^writes (\S+\.gguf)", comment))
+            assert all(path.exists() for path in written)
 
 
 def test_the_plan_that_readme_shows_is_that_of_the_whole_model(tmp_path, monkeypatch, capsys):
