@@ -23,7 +23,8 @@ def in_a_new_process(program: str) -> str:
 
 def imported_for_type_checkers() -> dict[str, str]:
     """The module of every name under `if TYPE_CHECKING:`."""
-    (block,) = [node for node in ast.parse(Path(deepgguf.__file__).read_text()).body if isinstance(node, ast.If)]
+    ifs = [node for node in ast.parse(Path(deepgguf.__file__).read_text()).body if isinstance(node, ast.If)]
+    (block,) = [node for node in ifs if isinstance(node.test, ast.Name)]
     return {name.name: node.module for node in block.body for name in node.names}
 
 

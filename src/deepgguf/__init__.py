@@ -22,7 +22,14 @@
 names file, tensor or key.
 """
 
+import sys
+
 from deepgguf.version import __version__
+
+if sys.platform == "win32":  # files are locked, synced, read and replaced by calls that only POSIX has
+    raise ImportError(
+        "deepgguf does not run on Windows itself: install it in WSL, https://learn.microsoft.com/windows/wsl/install"
+    )
 
 TYPE_CHECKING = False  # importing typing takes longer than starting Python, and the command line is not yet ready then
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import deepgguf
+from deepgguf import kernels
 from deepgguf.planning.options import TYPES
 from deepgguf.recipes.recipe import NEED_IMPORTANCE
 
@@ -173,12 +175,11 @@ with progress.progress_of(2_000_000, "model.gguf") as advance:
 """
 
 
-def on_a_terminal(program: str) -> str:
+def on_a_terminal(program: str, **environment: str) -> str:
     """What a program writes to a terminal as its standard error."""
     ours, theirs = pty.openpty()
-    subprocess.run(
-        [sys.executable, "-c", program], env=ENVIRONMENT | {"TERM": "xterm"}, stderr=theirs, stdout=theirs, check=True
-    )
+    environment = ENVIRONMENT | {"TERM": "xterm"} | environment
+    subprocess.run([sys.executable, "-c", program], env=environment, stderr=theirs, stdout=theirs, check=True)
     os.close(theirs)
     said = b""
     try:
@@ -198,3 +199,24 @@ def test_a_terminal_shows_name_share_size_rate_and_time_left():
 
 def test_a_short_run_shows_nothing_on_a_terminal():
     assert on_a_terminal(PROGRESS.format(patience=60)) == ""
+
+
+def test_the_width_of_a_terminal_and_no_color_are_respected(v3):
+    program = f"from deepgguf.cli import main; main(['plan', {str(v3)!r}])"
+    wide, narrow = (on_a_terminal(program, NO_COLOR="1", COLUMNS=columns) for columns in ("200", "60"))
+    rendition = re.compile("\x1b\\[([0-9;]*)m")
+    longest = [max(len(rendition.sub("", line)) for line in said.splitlines()) for said in (narrow, wide)]
+    assert longest[0] <= 60 < longest[1]
+    assert set(rendition.findall(narrow)) <= {"0", "1", "2"}  # bold and faint are no colours
+
+
+def test_the_version_says_which_instructions_the_kernels_use():
+    assert lines("--version") == [f"deepgguf {deepgguf.__version__} (kernels: {kernels.active()})"]
+
+
+def test_windows_is_told_of_wsl_when_installing_and_when_running():
+    program = "import sys; sys.platform = 'win32'; import deepgguf"
+    said = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    sentence = said.stderr.splitlines()[-1].removeprefix("ImportError: ")
+    assert sentence.startswith("deepgguf does not run on Windows itself: install it in WSL, https://")
+    assert f'after-failure = "{sentence}"' in (Path(__file__).parents[2] / "pyproject.toml").read_text()

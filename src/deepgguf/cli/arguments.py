@@ -8,18 +8,21 @@ from typing import Any
 
 from deepgguf.choices import CHOICES_OF_A_FILE, CHOICES_OF_QUANTIZE, Choices, PatchChoices, QuantizeChoices, RunChoices
 from deepgguf.cli import commands, gguf_commands, pages
+from deepgguf.cli.completion import SHELLS, completion
 from deepgguf.cli.endings import EXIT_STATUSES
 from deepgguf.cli.executors import add_executor
 from deepgguf.cli.flags import MANY, add_choices
 from deepgguf.cli.ollama import import_files
 from deepgguf.cli.others_flags import SAME, answer
+from deepgguf.cli.output import to_stdout
 from deepgguf.samples.configs import KINDS
 from deepgguf.version import __version__
 
 _CONVERT = """\
 examples:
   deepgguf convert DeepSeek-V3                           one file for Ollama, in this folder
-  deepgguf convert DeepSeek-V3 -o /models/ --type q4_k_m quantized on the way, no intermediate file
+  deepgguf convert DeepSeek-V3 -o /models/ --type q4_k_m
+                                                         quantized on the way, no intermediate file
   deepgguf convert DeepSeek-V3 -o /models/ --type q8_0,q4_k_m --target ollama,llama.cpp
                                                          four files, one reading
   deepgguf convert DeepSeek-V3 --target llama.cpp --split-max-size 48G
@@ -28,7 +31,8 @@ examples:
   deepgguf convert DeepSeek-OCR --target llama.cpp       writes the mmproj beside the model
   deepgguf convert DeepSeek-OCR --ollama ocr             straight into Ollama: then `ollama run ocr`
   deepgguf convert DeepSeek-OCR --print-modelfile        what Ollama would be told of the model
-  deepgguf convert hf:deepseek-ai/DeepSeek-V3 -o /models/ straight from the Hugging Face Hub
+  deepgguf convert hf:deepseek-ai/DeepSeek-V3 -o /models/
+                                                         straight from the Hugging Face Hub
   deepgguf convert DeepSeek-V3 --target llama.cpp --like hf:ORGANIZATION/NAME/FILE.gguf
   deepgguf convert https://host/DeepSeek-V3/ --resume    from a web server, after the network failed
   deepgguf convert s3://checkpoints/DeepSeek-V3/ -o s3://models/deepseek/
@@ -131,18 +135,35 @@ examples:
 """
 
 
+_COMPLETION = """\
+examples:
+  deepgguf completion bash > ~/.local/share/bash-completion/completions/deepgguf
+  deepgguf completion zsh > ~/.zfunc/_deepgguf           if ~/.zfunc is in fpath
+  deepgguf completion fish > ~/.config/fish/completions/deepgguf.fish
+"""
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The parsed arguments, those of the process by default; `run` is the command's function, `line` what was typed.
 
     Wrong ones end the process with status 2, as argparse has it.
     """
+    options, unknown = command_line().parse_known_args(arguments)
+    options.line = shlex.join(["deepgguf", *(sys.argv[1:] if arguments is None else arguments)])
+    if unknown:
+        options.parser.error(answer(unknown, options.parser.prog) or f"unrecognized arguments: {' '.join(unknown)}")
+    return options
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The whole command line, of which help, completion and the manual page are made."""
     parser = argparse.ArgumentParser(
         prog="deepgguf",
         description="Convert DeepSeek checkpoints (SafeTensors) to GGUF for Ollama and llama.cpp, and verify it.",
         epilog=EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"deepgguf {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and the kernels' level, and exit")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (
         _add_convert,
@@ -157,13 +178,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         _add_report,
         _add_sample,
         _add_ollama,
+        _add_completion,
     ):
         add(subparsers)
-    options, unknown = parser.parse_known_args(arguments)
-    options.line = shlex.join(["deepgguf", *(sys.argv[1:] if arguments is None else arguments)])
-    if unknown:
-        options.parser.error(answer(unknown, options.parser.prog) or f"unrecognized arguments: {' '.join(unknown)}")
-    return options
+    return parser
+
+
+class _Version(argparse.Action):
+    """Which instructions the kernels use is known when they are imported, so not before it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from deepgguf import kernels
+
+        to_stdout(f"deepgguf {__version__} (kernels: {kernels.active()})\n")
+        parser.exit()
 
 
 def _command(
@@ -383,3 +411,10 @@ def _add_sample(subparsers: Any) -> None:
     parser.add_argument("--sparse", action="store_true", help="real headers, holes instead of weights: for `plan`")
     parser.add_argument("--tokenizer", metavar="DIR", help="take tokenizer.json and tokenizer_config.json from here")
     _add_json(parser)
+
+
+def _add_completion(subparsers: Any) -> None:
+    help = "Print what completes these commands in a shell."
+    parser = _command(subparsers, "completion", completion, help, _COMPLETION)
+    parser.set_defaults(command_line=command_line)
+    parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
