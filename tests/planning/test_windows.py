@@ -8,8 +8,10 @@ import pytest
 
 from deepgguf import api
 from deepgguf.api import sample as make_sample
-from deepgguf.files.local import LocalFiles
+from deepgguf.checkpoint.gguf_source import read_gguf_source
+from deepgguf.files.local import LocalFiles, named_file
 from deepgguf.planning.numbering import Numbering
+from deepgguf.planning.patch_gguf import Patch, plan_patch
 from deepgguf.planning.windows import Share, window_bytes, windows
 
 every_sample = pytest.mark.parametrize("name", ["v3-bf16", "v3-fp8", "v3-tied", "v2-lite", "ocr"])
@@ -64,6 +66,17 @@ def test_what_lies_side_by_side_is_one_request(checkpoint, name):
     for window in windows(plan):
         ranges = window.ranges()
         assert all(a.file != b.file or a.stop < b.start for a, b in pairwise(ranges))
+
+
+def test_every_piece_of_a_share_is_of_the_share_s_output(checkpoint, tmp_path):
+    api.convert(checkpoint("v3-bf16"), tmp_path / "v3.gguf", target="ollama")
+    source = read_gguf_source(*named_file(tmp_path / "v3.gguf", "a GGUF file"))
+    # Then attn_k_b and attn_v_b are made of one tensor, follow each other, and have a piece each.
+    plan = plan_patch(source, Patch(split_kv_b=True), "cut.gguf")
+    numbering = Numbering(plan.files[0], plan.piece_weights)
+    shares = [share for window in windows(plan) for share in window.shares]
+    for share, (_, number) in ((share, number) for share in shares for number in numbers(share)):
+        assert numbering.file.tensors[numbering.place(number).tensor].info.name == share.output.info.name
 
 
 def test_both_halves_of_kv_b_are_made_of_one_reading(checkpoint):
