@@ -20,10 +20,9 @@ settings.register_profile("any machine", deadline=None)  # no test measures time
 settings.load_profile("any machine")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Tests of one `xdist_group` run in one process: the Ray cluster is started once, not by every process."""
-    if getattr(config.option, "dist", None) == "load":
-        config.option.dist = "loadgroup"
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on Ray come first: of `-n N` processes the first gets all of them, and starts the only cluster."""
+    items.sort(key=lambda item: "ray_nodes" not in getattr(item, "fixturenames", ()))
 
 
 def pytest_runtest_setup() -> None:
@@ -63,6 +62,6 @@ def ollamas(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def ray_nodes() -> Iterator[Nodes]:
-    """Three nodes of a Ray cluster. Tests that use it are of one group (`pytest.mark.xdist_group("ray")`)."""
+    """Three nodes of a Ray cluster."""
     with ray_cluster() as nodes:
         yield nodes

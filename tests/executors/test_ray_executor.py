@@ -13,8 +13,6 @@ from deepgguf.executors.executor import Executor
 from deepgguf.executors.ray import Ray
 from ray_cluster import connected
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 
 @pytest.fixture(scope="module", autouse=True)
 def _connected(ray_nodes):

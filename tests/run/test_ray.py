@@ -26,8 +26,6 @@ from golden import GOLDENS
 from ray_cluster import connected
 from web_server import MODEL, speak_for_the_hub, web_of
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 
 @pytest.fixture(scope="module")
 def sources(ray_nodes, checkpoint):
