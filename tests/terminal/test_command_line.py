@@ -148,7 +148,7 @@ def test_help_has_examples_and_exit_statuses(command):
 
 def test_help_for_quantize_names_its_own_types_and_engine():
     said = " ".join("\n".join(lines("quantize", "--help")).split())
-    assert "--type TYPE copy, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m --recipe" in said
+    assert "--type TYPE[,…] copy, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m --recipe" in said
     assert "ollama or llama.cpp (default: by the layout of IN.gguf)" in said
 
 
