@@ -1,6 +1,7 @@
 """Makes windows: reads the source, makes every piece, writes it to its place; in any thread, process or machine."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import xxhash
@@ -53,8 +54,7 @@ class Worker:
 
     def pieces(self, window: Window) -> Iterator[tuple[Share, int, Piece, Made]]:
         """The window's pieces with their numbers, made but not written; each is valid until the next."""
-        read = self._reader(window)
-        with self._turns.turn():
+        with self._reader(window) as read, self._turns.turn():
             for share in window.shares:
                 importance = self._importances[share.file]
                 for number, piece in enumerate(share.pieces, share.number):
@@ -64,11 +64,17 @@ class Worker:
         """Lets go of the files: each is closed, and its number free for another, when no thread writes to it."""
         self._writers = None
 
-    def _reader(self, window: Window) -> ReadByNumber:
+    @contextmanager
+    def _reader(self, window: Window) -> Iterator[ReadByNumber]:
         """Reads the window at once where the plan has it so, else what is asked for when it is asked for."""
         if not self._reads_once:
-            return self._files.by_number(self._sources)
-        return WindowBytes(self._files, self._sources, window, self._buffers).readinto
+            yield self._files.by_number(self._sources)
+            return
+        held = WindowBytes(self._files, self._sources, window, self._buffers)
+        try:
+            yield held.readinto
+        finally:
+            held.release()
 
     def _squares(self, share: Share, made: Made) -> Squares | None:
         if made.floats is None or not self._measure_error:
