@@ -51,7 +51,7 @@ from deepgguf.planning.parse_patch import parse_patch
 from deepgguf.planning.patch_gguf import header_in_place, plan_patch
 from deepgguf.planning.quantize_gguf import plan_gguf, stem_of
 from deepgguf.planning.schema import Plan as PlannedConversion
-from deepgguf.planning.several import first_choice, of_types, refuse_one_output_only
+from deepgguf.planning.several import SharedArrays, first_choice, of_types, refuse_one_output_only
 from deepgguf.planning.split import files_of_part, is_share
 from deepgguf.planning.totals import PlanTotals, totals
 from deepgguf.recipes.choice import UnfitError
@@ -282,7 +282,8 @@ def plan_several(
     options = parse_options(chosen)
     with _opened(source, cache) as files:
         checkpoint = read_checkpoint(files, executor or _readers(files))
-        made = [_plans(checkpoint, options, kinds, cast(Target, engine)) for engine in engines]
+        arrays = SharedArrays()
+        made = [_plans(checkpoint, options, kinds, cast(Target, engine), arrays) for engine in engines]
     found = []
     for engine, plans in zip(engines, made, strict=True):
         folder = base / engine if len(engines) > 1 else base
@@ -290,13 +291,15 @@ def plan_several(
     return tuple(found)
 
 
-def _plans(checkpoint: Checkpoint, options: Options, types: Sequence[str], target: Target) -> list[PlannedConversion]:
+def _plans(
+    checkpoint: Checkpoint, options: Options, types: Sequence[str], target: Target, arrays: SharedArrays
+) -> list[PlannedConversion]:
     """The plans for one target; what the model is, is found out once."""
     for_target = of_types(msgspec.structs.replace(options, target=target), types)
     model = model_of(checkpoint, for_target[0])
     for each in for_target:
         check_options(each)
-    return [plan_model(model, checkpoint, each) for each in for_target]
+    return [arrays.shared(plan_model(model, checkpoint, each)) for each in for_target]
 
 
 def _placed(made: PlannedConversion, folder: Place, base: Place, layout: Layout) -> Plan:
@@ -437,7 +440,8 @@ def plan_quantize_several(
     _refuse_for_gguf(choices)
     base, options = _folder_of_several(output), parse_options(chosen)
     with _gguf(source) as found:
-        made = [plan_gguf(found, each, choices.get("target")) for each in of_types(options, kinds)]
+        arrays, engine = SharedArrays(), choices.get("target")
+        made = [arrays.shared(plan_gguf(found, each, engine)) for each in of_types(options, kinds)]
     return tuple(_placed(each, base, base, layout) for each in made)
 
 

@@ -23,9 +23,10 @@ class Buffers:
         nbytes = count * np.dtype(dtype).itemsize
         self._filled.__dict__.pop(name, None)
         held: dict[str, NDArray[np.uint8]] = self._held.__dict__
-        buffer = held.get(name)
-        if buffer is None or buffer.size < nbytes:
-            buffer = held[name] = np.empty(nbytes, np.uint8)
+        if name not in held or held[name].size < nbytes:
+            held.pop(name, None)  # before there is a larger one
+            held[name] = np.empty(nbytes, np.uint8)
+        buffer = held[name]
         return buffer[:nbytes].view(dtype)
 
     def filled(

@@ -16,7 +16,6 @@ _PROCESS = 49 << 20
 _PER_SOURCE = 2300
 _PER_TEXT = 250
 _PER_NUMBER = 45
-_PER_ITEM_AGAIN = 16  # of an array that another file of several outputs has too: texts are shared
 
 
 def memory_needed(plan: Planned, jobs: int) -> int:
@@ -26,9 +25,7 @@ def memory_needed(plan: Planned, jobs: int) -> int:
     """
     threads = jobs + windows_ahead(plan)
     sources = {id(source) for file in plan.files for tensor in file.tensors for source in tensor.sources}
-    arrays: dict[str, int] = {}
-    for name, value in (key for file in plan.files for key in file.keys.items()):
-        arrays[name] = arrays.get(name, 0) + _array_bytes(value, again=name in arrays)
+    arrays = {id(value.value): _array_bytes(value) for file in plan.files for value in file.keys.values()}
     plans = len(sources) * _PER_SOURCE + sum(arrays.values())
     return _PROCESS + plan.source.held + threads * worker_bytes(plan) + plans
 
@@ -56,8 +53,6 @@ def worker_bytes(plan: Planned) -> int:
     return sum(largest.values()) + window
 
 
-def _array_bytes(value: Value, *, again: bool) -> int:
+def _array_bytes(value: Value) -> int:
     length = len(value.value) if isinstance(value.value, list | tuple) else 0
-    if again:
-        return length * _PER_ITEM_AGAIN
     return length * (_PER_TEXT if value.item_type is ValueType.STRING else _PER_NUMBER)

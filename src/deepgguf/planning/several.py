@@ -6,7 +6,9 @@ from typing import Any
 import msgspec
 
 from deepgguf.errors import UsageError
+from deepgguf.formats.gguf.types import Value
 from deepgguf.planning.options import Options
+from deepgguf.planning.schema import Plan, PlannedFile
 from deepgguf.planning.split import is_share
 from deepgguf.recipes.recipe import RECIPES
 
@@ -46,3 +48,27 @@ def of_types(options: Options, types: Sequence[str]) -> tuple[Options, ...]:
     if not any(type in RECIPES for type in lowered):
         return tuple(msgspec.structs.replace(options, type=type) for type in lowered) or (options,)
     return tuple(options.of_type(type) for type in lowered)
+
+
+class SharedArrays:
+    """The arrays of the keys of several plans: those that are equal are kept once, for tokenizers have 10⁵ tokens."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, list[Value]] = {}
+
+    def shared(self, plan: Plan) -> Plan:
+        """The plan with the arrays of those before, where they are equal."""
+        return msgspec.structs.replace(plan, files=tuple(map(self._file, plan.files)))
+
+    def _file(self, file: PlannedFile) -> PlannedFile:
+        keys = {name: self._kept(name, value) for name, value in file.keys.items()}
+        return msgspec.structs.replace(file, keys=keys)
+
+    def _kept(self, name: str, value: Value) -> Value:
+        if not isinstance(value.value, list):
+            return value
+        known = self._known.setdefault(name, [])
+        same = next((one for one in known if one == value), None)
+        if same is None:
+            known.append(value)
+        return same or value

@@ -21,6 +21,10 @@ class WindowBytes:
             files.readinto(sources[span.file], span.start, self._held[place : place + span.nbytes])
             place += span.nbytes
 
+    def release(self) -> None:
+        """Lets go of the buffer, for the next window."""
+        self._held = self._held[:0]
+
     def readinto(self, file: int, offset: int, buffer: Buffer) -> None:
         """Fills `buffer` with bytes of the window."""
         number = bisect_right(self._ranges, (file, offset), key=lambda span: (span.file, span.start)) - 1

@@ -1,6 +1,7 @@
 """Makes windows: reads the source, makes every piece, writes it to its place; in any thread, process or machine."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import msgspec
 import numpy as np
@@ -62,8 +63,7 @@ class Worker:
             yield from self._pieces(window, buffers)
 
     def _pieces(self, window: Window, buffers: Buffers) -> Iterator[tuple[Share, int, Piece, Made]]:
-        read = self._reader(window, buffers)
-        with self._turns.turn():
+        with self._reader(window, buffers) as read, self._turns.turn():
             for share in window.shares:
                 importance = self._importances[share.file]
                 for number, piece in enumerate(share.pieces, share.number):
@@ -73,12 +73,18 @@ class Worker:
         """Lets go of the files: each is closed, and its number free for another, when no thread writes to it."""
         self._writers = None
 
-    def _reader(self, window: Window, buffers: Buffers) -> ReadByNumber:
+    @contextmanager
+    def _reader(self, window: Window, buffers: Buffers) -> Iterator[ReadByNumber]:
         """Reads the window at once where the plan has it so, else what is asked for when it is asked for."""
         if not self._reads_once:
-            return self._files.by_number(self._sources)
+            yield self._files.by_number(self._sources)
+            return
         with self._turns.reading(sum(span.nbytes for span in window.ranges())):
-            return WindowBytes(self._files, self._sources, window, buffers).readinto
+            held = WindowBytes(self._files, self._sources, window, buffers)
+        try:
+            yield held.readinto
+        finally:
+            held.release()
 
     def _squares(self, share: Share, made: Made, buffers: Buffers) -> Squares | None:
         if made.floats is None or not self._measure_error:
