@@ -33,14 +33,14 @@ class Threads:
             setattr(self, name, getattr(self, name) - 1)
 
     def come_to(self, **expected):
-        """Whether so many are reading and working before long, and no more a moment later."""
-        pause = threading.Event()
+        """Whether so many are reading and working before long, and still a moment later."""
+        seen = 0
         for _ in range(500):
-            if all(getattr(self, name) == count for name, count in expected.items()):
-                break
-            pause.wait(0.01)
-        pause.wait(0.05)
-        return {name: getattr(self, name) for name in expected} == expected
+            seen = seen + 1 if all(getattr(self, name) == count for name, count in expected.items()) else 0
+            if seen == 5:
+                return True
+            threading.Event().wait(0.01)
+        return False
 
     def end(self):
         self.read.release(100)
@@ -60,10 +60,13 @@ def test_so_many_read_and_so_many_work():
 
 def test_while_there_is_work_for_all_no_further_window_is_read():
     threads = Threads(Turns(1, 4, 4), 12)
-    assert threads.come_to(reading=4)
+    threads.read.release()
+    assert threads.come_to(reading=4, working=1)
     threads.read.release(3)
     assert threads.come_to(reading=1, working=1)
     threads.worked.release(2)
+    assert threads.come_to(reading=1, working=1)
+    threads.worked.release()
     assert threads.come_to(reading=4, working=1)
     assert threads.end()
 

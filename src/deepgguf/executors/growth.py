@@ -2,7 +2,7 @@
 
 import msgspec
 
-ROUND = 2  # times `limit` windows
+ROUND, SECONDS = 2, 1.0  # times `limit` windows, and a second at least: bursts and pauses are not the line's speed
 _REST = 8  # rounds until it is tried again: what a line gives changes
 _WORTH = 0.5  # of what as many times more windows would bring at most
 
@@ -11,7 +11,7 @@ class Growth(msgspec.Struct, frozen=True):
     """`limit` windows are read ahead, `most` at most.
 
     `before` is the limit to return to and its bytes a second, while a larger one is on trial; `rest` the rounds until
-    the next trial. A round is as many windows as `limit` and ROUND say, during which those who work on them waited.
+    the next trial. A round is as many windows and as long as ROUND and SECONDS say, and those who work on them waited.
     """
 
     limit: int

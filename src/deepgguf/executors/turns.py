@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from deepgguf.executors.buffers import Buffers, LentBuffers
-from deepgguf.executors.growth import ROUND, Growth
+from deepgguf.executors.growth import ROUND, SECONDS, Growth
 
 
 class Turns:
@@ -92,8 +92,9 @@ class Turns:
     def _count(self, nbytes: int) -> None:
         self._round.windows += 1
         self._round.nbytes += nbytes
-        if self._round.windows >= ROUND * self._growth.limit:
-            self._growth, self._round = self._growth.after(self._round.rate), _Round()
+        seconds = time.monotonic() - self._round.began
+        if seconds >= SECONDS and self._round.windows >= ROUND * self._growth.limit:
+            self._growth, self._round = self._growth.after(self._round.nbytes / seconds), _Round()
 
     def __reduce__(self) -> tuple[type["Turns"], tuple[int | None, int, int]]:
         """Sent elsewhere, nobody works there yet."""
@@ -105,9 +106,4 @@ class _Round:
 
     def __init__(self) -> None:
         self.windows = self.nbytes = 0
-        self._began = time.monotonic()
-
-    @property
-    def rate(self) -> float:
-        """Bytes a second."""
-        return self.nbytes / max(1e-9, time.monotonic() - self._began)
+        self.began = time.monotonic()
