@@ -21,6 +21,14 @@ class SlowFiles(LocalFiles):
         super().readinto(file, offset, buffer)
 
 
+class SlowestOnOneNode(SlowFiles):
+    """node-3 is always at work on something."""
+
+    def readinto(self, file: FileFacts, offset: int, buffer: Buffer) -> None:
+        time.sleep(0.2 if here() == "node-3" else 0)
+        super().readinto(file, offset, buffer)
+
+
 class FullOnOneNode(Disk):
     """node-2 has no room for what lies behind the first megabyte of a file."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import moto.s3.models
 import pytest
-from node_accidents import FullOnOneNode, SlowFiles
+from node_accidents import FullOnOneNode, SlowestOnOneNode, SlowFiles
 from s3_conversions import small_parts
 
 import deepgguf
@@ -137,7 +137,7 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_resumes(sources, ray_no
 
 
 def test_a_node_that_is_killed_in_the_middle_costs_time_and_no_byte(sources, ray_nodes, checkpoint, tmp_path):
-    plan = deepgguf.plan(SlowFiles(checkpoint("v3-fp8")), tmp_path / "x.gguf", type="q4_k_m")
+    plan = deepgguf.plan(SlowestOnOneNode(checkpoint("v3-fp8")), tmp_path / "x.gguf", type="q4_k_m")
     done = []
 
     def kill_at_a_third(nbytes: int) -> None:
