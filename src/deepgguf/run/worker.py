@@ -12,7 +12,7 @@ from deepgguf.executors.turns import Turns
 from deepgguf.files.files import ReadByNumber
 from deepgguf.planning.joint import Planned
 from deepgguf.planning.pieces import Piece
-from deepgguf.planning.windows import Share, Window
+from deepgguf.planning.windows import Share, Window, window_buffer
 from deepgguf.run.destination import Writer
 from deepgguf.run.piece import Made, make_piece
 from deepgguf.run.result import Result
@@ -35,7 +35,7 @@ class Worker:
         `at_once` threads make pieces, by default all that there are; the others read what comes next.
         """
         self._files, self._sources, self._importances = plan.source, plan.sources, plan.importances
-        self._reads_once = plan.reads_once
+        self._reads_once, self._window = plan.reads_once, window_buffer(plan)
         self._writers, self._measure_error = writers, measure_error
         self._buffers, self._turns = Buffers(), Turns(at_once)
 
@@ -70,7 +70,7 @@ class Worker:
         if not self._reads_once:
             yield self._files.by_number(self._sources)
             return
-        held = WindowBytes(self._files, self._sources, window, self._buffers)
+        held = WindowBytes(self._files, self._sources, window, self._buffers, self._window)
         try:
             yield held.readinto
         finally:
