@@ -7,7 +7,7 @@ from deepgguf.planning.joint import Planned
 from deepgguf.planning.numbering import Numbering, Place
 from deepgguf.planning.pieces import runs
 from deepgguf.planning.scratch import scratch
-from deepgguf.planning.windows import window_bytes
+from deepgguf.planning.windows import window_buffer
 
 # Resident bytes of the interpreter with NumPy and what is imported for a conversion, measured on CPython 3.11.
 _PROCESS = 49 << 20
@@ -49,8 +49,7 @@ def worker_bytes(plan: Planned) -> int:
                     sizes[tensor.info.type.name] = sizes.pop("out")
                 for buffer, nbytes in sizes.items():
                     largest[buffer] = max(nbytes, largest.get(buffer, 0))
-    window = min(window_bytes(plan), sum(file.size for file in plan.sources)) if plan.reads_once else 0
-    return sum(largest.values()) + window
+    return sum(largest.values()) + window_buffer(plan)
 
 
 def _array_bytes(value: Value) -> int:

@@ -108,6 +108,11 @@ def window_bytes(plan: Planned) -> int:
     return max(_SMALLEST, min(_LARGEST, sum(file.size for file in plan.sources) // _WINDOWS))
 
 
+def window_buffer(plan: Planned) -> int:
+    """Bytes that a worker holds for a window: nothing where it is read piece by piece."""
+    return min(window_bytes(plan), sum(file.size for file in plan.sources)) if plan.reads_once else 0
+
+
 Unfinished = Callable[[int, int], bool]
 """(output file, piece) -> whether the piece is still to be made."""
 

@@ -11,9 +11,12 @@ from deepgguf.planning.windows import Window
 class WindowBytes:
     """The source bytes of one window, in a buffer of the worker's."""
 
-    def __init__(self, files: Files, sources: Sequence[FileFacts], window: Window, buffers: Buffers) -> None:
+    def __init__(
+        self, files: Files, sources: Sequence[FileFacts], window: Window, buffers: Buffers, usual: int = 0
+    ) -> None:
+        """The buffer has `usual` bytes, or more where the window needs them: one that grows leaves holes in memory."""
         self._ranges = window.ranges()
-        self._held = buffers.take("window", sum(span.nbytes for span in self._ranges))
+        self._held = buffers.take("window", max(usual, sum(span.nbytes for span in self._ranges)))
         self._places: list[int] = []
         place = 0
         for span in self._ranges:

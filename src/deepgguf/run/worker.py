@@ -15,7 +15,7 @@ from deepgguf.files.files import ReadByNumber
 from deepgguf.planning.ahead import windows_ahead
 from deepgguf.planning.joint import Planned
 from deepgguf.planning.pieces import Piece
-from deepgguf.planning.windows import Share, Window
+from deepgguf.planning.windows import Share, Window, window_buffer
 from deepgguf.run.destination import FarWriter, Span, Writer
 from deepgguf.run.piece import Made, make_piece
 from deepgguf.run.result import Result
@@ -38,7 +38,7 @@ class Worker:
         `at_once` threads make pieces, by default all that there are; the others read what comes next.
         """
         self._files, self._sources, self._importances = plan.source, plan.sources, plan.importances
-        self._reads_once = plan.reads_once
+        self._reads_once, self._window = plan.reads_once, window_buffer(plan)
         self._writers, self._measure_error = writers, measure_error
         at_once = at_once if plan.source.whole_windows else None  # what is read when it is used, is not read ahead
         self._turns = Turns(at_once, plan.source.connections, windows_ahead(plan))
@@ -80,7 +80,7 @@ class Worker:
             yield self._files.by_number(self._sources)
             return
         with self._turns.reading(sum(span.nbytes for span in window.ranges())):
-            held = WindowBytes(self._files, self._sources, window, buffers)
+            held = WindowBytes(self._files, self._sources, window, buffers, self._window)
         try:
             yield held.readinto
         finally:
