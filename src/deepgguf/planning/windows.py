@@ -135,9 +135,9 @@ def windows(
 def _joined(shares: Sequence[Share]) -> tuple[Share, ...]:
     """Those that go on where the one before ends are one with it."""
 
-    def place(numbered: tuple[int, Share]) -> tuple[int, int, int]:
+    def place(numbered: tuple[int, Share]) -> tuple[int, int, int, int]:
         nth, share = numbered
-        return share.file, id(share.source), share.number - nth
+        return share.file, share.start, id(share.source), share.number - nth  # two tensors may be made of one
 
     found = []
     for _, same in groupby(enumerate(shares), place):
