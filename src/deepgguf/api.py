@@ -51,7 +51,7 @@ from deepgguf.planning.parse_patch import parse_patch
 from deepgguf.planning.patch_gguf import header_in_place, plan_patch
 from deepgguf.planning.quantize_gguf import plan_gguf, stem_of
 from deepgguf.planning.schema import Plan as PlannedConversion
-from deepgguf.planning.several import first_choice, of_types, refuse_one_output_only
+from deepgguf.planning.several import first_choice, of_types, refuse_one_name, refuse_one_output_only
 from deepgguf.planning.split import files_of_part, is_share
 from deepgguf.planning.totals import PlanTotals, totals
 from deepgguf.recipes.choice import UnfitError
@@ -296,7 +296,9 @@ def _plans(checkpoint: Checkpoint, options: Options, types: Sequence[str], targe
     model = model_of(checkpoint, for_target[0])
     for each in for_target:
         check_options(each)
-    return [plan_model(model, checkpoint, each) for each in for_target]
+    plans = [plan_model(model, checkpoint, each) for each in for_target]
+    refuse_one_name(plans)
+    return plans
 
 
 def _placed(made: PlannedConversion, folder: Place, base: Place, layout: Layout) -> Plan:
@@ -438,7 +440,7 @@ def plan_quantize_several(
     base, options = _folder_of_several(output), parse_options(chosen)
     with _gguf(source) as found:
         made = [plan_gguf(found, each, choices.get("target")) for each in of_types(options, kinds)]
-    return tuple(_placed(each, base, base, layout) for each in made)
+    return tuple(_placed(_part(each, chosen["part"]), base, base, layout) for each in made)
 
 
 def _refuse_for_gguf(choices: Mapping[str, Any]) -> None:
