@@ -811,7 +811,20 @@ def refuse_differences(report: "Verification") -> None:
     if report.differences:
         first, more = report.differences[0], len(report.differences) - 1
         found = str(first).removeprefix(f"{first.where}: ") + (f" (and {more} more)" if more else "")
-        raise VerificationError(first.where, found, "convert again" if report.source else "compare with the source")
+        raise VerificationError(first.where, found, _what_next(report))
+
+
+def _what_next(report: "Verification") -> str:
+    """Converting again, unless the file was made of a GGUF, and so has other keys and another order than its model."""
+    from deepgguf.verification.stored_hashes import read_stored_hashes
+
+    file, source = report.files[0], report.source
+    if source is None:
+        return "compare with the source"
+    stored = read_stored_hashes(Path(file.manifest)) if file.manifest else None
+    if stored and stored.source.endswith(".gguf") and not source.source.endswith(".gguf"):
+        return f"compare with {stored.source}, of which it was made by its manifest"
+    return "convert again"
 
 
 @checked
