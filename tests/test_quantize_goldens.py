@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deepgguf.api import convert, quantize
+from deepgguf.api import convert, plan_quantize, quantize
+from deepgguf.errors import UsageError
 from golden import GOLDENS, describe_written, read_golden
 from test_goldens import quantized
 
@@ -113,3 +114,8 @@ def test_a_split_set_that_is_kept_becomes_one_of_the_same_tensors(split_set, tmp
 def test_no_golden_is_left_out():
     counts = {folder: len(goldens(folder)) for folder in ("quantized", "imatrix", "quantized-ollama", "requantized")}
     assert counts == {"quantized": 55, "imatrix": 47, "quantized-ollama": 22, "requantized": 9}
+
+
+def test_an_engine_that_has_no_such_files_is_refused_by_those_that_it_has(gguf):
+    with pytest.raises(UsageError, match=r"'deepseekocr', expected one of ((?!deepseekocr).)* for llama.cpp; leave "):
+        plan_quantize(gguf("ocr", "ollama"), type="q8_0", target="llama.cpp")

@@ -51,7 +51,7 @@ from deepgguf.planning.parse_patch import parse_patch
 from deepgguf.planning.patch_gguf import header_in_place, plan_patch
 from deepgguf.planning.quantize_gguf import plan_gguf, stem_of
 from deepgguf.planning.schema import Plan as PlannedConversion
-from deepgguf.planning.several import SharedArrays, first_choice, of_types, refuse_one_output_only
+from deepgguf.planning.several import SharedArrays, first_choice, of_types, refuse_one_name, refuse_one_output_only
 from deepgguf.planning.split import files_of_part, is_share
 from deepgguf.planning.totals import PlanTotals, totals
 from deepgguf.recipes.choice import UnfitError
@@ -299,7 +299,9 @@ def _plans(
     model = model_of(checkpoint, for_target[0])
     for each in for_target:
         check_options(each)
-    return [arrays.shared(plan_model(model, checkpoint, each)) for each in for_target]
+    plans = [arrays.shared(plan_model(model, checkpoint, each)) for each in for_target]
+    refuse_one_name(plans)
+    return plans
 
 
 def _placed(made: PlannedConversion, folder: Place, base: Place, layout: Layout) -> Plan:
@@ -442,7 +444,7 @@ def plan_quantize_several(
     with _gguf(source) as found:
         arrays, engine = SharedArrays(), choices.get("target")
         made = [arrays.shared(plan_gguf(found, each, engine)) for each in of_types(options, kinds)]
-    return tuple(_placed(each, base, base, layout) for each in made)
+    return tuple(_placed(_part(each, chosen["part"]), base, base, layout) for each in made)
 
 
 def _refuse_for_gguf(choices: Mapping[str, Any]) -> None:
@@ -813,7 +815,20 @@ def refuse_differences(report: "Verification") -> None:
     if report.differences:
         first, more = report.differences[0], len(report.differences) - 1
         found = str(first).removeprefix(f"{first.where}: ") + (f" (and {more} more)" if more else "")
-        raise VerificationError(first.where, found, "convert again" if report.source else "compare with the source")
+        raise VerificationError(first.where, found, _what_next(report))
+
+
+def _what_next(report: "Verification") -> str:
+    """Converting again, unless the file was made of a GGUF, and so has other keys and another order than its model."""
+    from deepgguf.verification.stored_hashes import read_stored_hashes
+
+    file, source = report.files[0], report.source
+    if source is None:
+        return "compare with the source"
+    stored = read_stored_hashes(Path(file.manifest)) if file.manifest else None
+    if stored and stored.source.endswith(".gguf") and not source.source.endswith(".gguf"):
+        return f"compare with {stored.source}, of which it was made by its manifest"
+    return "convert again"
 
 
 @checked

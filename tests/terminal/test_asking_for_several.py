@@ -91,6 +91,7 @@ def test_what_only_quantized_files_have_is_for_those_that_are(checkpoint):
     ("choices", "message"),
     [
         ({"types": ("q8_0", "q8_0")}, "`types`: names q8_0 twice; name each once"),
+        ({"types": ("q8_0", "Q8_0")}, "`types`: names q8_0 twice; name each once"),
         ({"types": ("q8_0", "all")}, "`type`: 'all' is unknown; choose from auto, "),
         ({"targets": ("ollama", "vllm")}, "`target`: 'vllm' is unknown; choose from ollama, llama.cpp"),
         ({"types": ("q8_0", 4)}, "`types`: a tuple is not text or a list of texts"),
@@ -105,6 +106,48 @@ def test_choices_that_make_no_sense_for_several_outputs_are_refused(checkpoint, 
     with pytest.raises(UsageError) as error:
         deepgguf.plan_several(checkpoint("v2-lite"), **choices)
     assert str(error.value).startswith(message)
+
+
+def test_two_types_whose_different_files_have_one_name_are_refused_by_the_plan(checkpoint):
+    with pytest.raises(UsageError, match="`types`: auto and source make different files of one name, v4-MXFP4.gguf; "):
+        deepgguf.plan_several(checkpoint("v4"), types=("auto", "source"), targets="llama.cpp", layout="folders")
+
+
+def test_a_part_of_a_gguf_set_is_that_part_of_every_type(checkpoint, tmp_path):
+    source = tmp_path / "v2-BF16.gguf"
+    deepgguf.convert(checkpoint("v2-lite"), source, type="bf16")
+    plans = deepgguf.plan_quantize_several(source, types=("q8_0", "q4_0"), split_max_tensors=20, part=2)
+    assert [[file.name for file in plan.files] for plan in plans] == [
+        ["v2-Q8_0-00002-of-00019.gguf"],
+        ["v2-Q4_0-00002-of-00019.gguf"],
+    ]
+
+
+def test_errors_and_warnings_say_which_output_they_are_of(checkpoint, tmp_path):
+    matrix = GOLDENS / "imatrix" / "imatrix-v3-bf16.gguf"
+    said = lines("convert", checkpoint("v3-bf16"), "-o", tmp_path, *TWO, "--imatrix", matrix, "--report-error")
+    assert [line for line in said if line.startswith("quantization error")] == [
+        f"quantization error of {type} for {target}, relative RMS, the largest of each type:"
+        for target in ("ollama", "llama.cpp")
+        for type in ("q8_0", "q4_k_m")
+    ]
+    warnings = [line.split(": ")[1] for line in said if line.startswith("warning: ")]
+    assert warnings == ["q4_k_m for ollama", "q4_k_m for llama.cpp"]
+
+
+def test_a_folder_gets_one_card_and_what_is_in_its_way_is_said_before_the_work(checkpoint, tmp_path):
+    (tmp_path / "llama.cpp").mkdir()
+    (tmp_path / "llama.cpp" / "README.md").write_text("mine")
+    (tmp_path / "README.md").write_text("mine, and in nobody's way")
+    done = run("convert", checkpoint("v2-lite"), "-o", tmp_path, *TWO, "--card")
+    assert (done.returncode, gguf_files(tmp_path)) == (2, [])
+    (tmp_path / "llama.cpp" / "README.md").unlink()
+    done = run("convert", checkpoint("v2-lite"), "-o", tmp_path, *TWO, "--card")
+    assert [line for line in done.stdout.splitlines() if line.endswith("README.md")] == [
+        f"wrote {tmp_path / target / 'README.md'}" for target in ("ollama", "llama.cpp")
+    ]
+    card = (tmp_path / "ollama" / "README.md").read_text()
+    assert [line.split()[1] for line in card.splitlines() if line.startswith("deepgguf ")] == ["convert"]
 
 
 @pytest.mark.parametrize(

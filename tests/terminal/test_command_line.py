@@ -107,6 +107,10 @@ def test_a_type_may_be_given_in_any_case(v3):
         (["--tensor-type", "ffn"], "--tensor-type: 'ffn' is not of the form PATTERN=TYPE; write for instance "),
         (["--output-tensor-type", "q9"], "--output-tensor-type: 'q9' is not a type that deepgguf writes; "),
         (["--part", "2"], "--part: 2, but the number of files is 1; give one from 1 to that"),
+        (
+            ["--type", "all", "--target", "ollama,llama.cpp"],
+            "--target: names several, and --type all compares the types",
+        ),
         (["--type", "all", "--part", "1"], "--part: contradicts a plan of every type; leave it out"),
         (["--type", "all", "-o", "x"], "--output: has no meaning for --type all, which only compares the types; "),
         (["--type", "all", "--only", "mmproj"], "--only: this model has no mmproj file for ollama; leave it out"),

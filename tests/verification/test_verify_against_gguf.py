@@ -51,6 +51,12 @@ def test_what_was_moved_has_no_difference(gguf, tmp_path):
     assert remade(tmp_path / "p.gguf", tmp_path / "q.gguf") == (52, 0)
 
 
+def test_the_gguf_that_a_file_was_made_of_is_named_where_its_checkpoint_was_given(checkpoint, own, tmp_path):
+    quantize(own, tmp_path / "x.gguf", type="q8_0", jobs=2)
+    with pytest.raises(deepgguf.VerificationError, match="compare with in.gguf, of which it was made by its manifest"):
+        deepgguf.verify(tmp_path / "x.gguf", checkpoint("v3-bf16"), jobs=1)
+
+
 def test_the_keys_of_a_patch_are_listed_if_its_manifest_says_that_it_is_one(own, tmp_path):
     patch(own, tmp_path / "x.gguf", override_kv="any.key=int:1", remove_key="general.name")
     report = compare(tmp_path / "x.gguf", own, jobs=1)

@@ -10,7 +10,7 @@ from deepgguf.cli import several
 from deepgguf.cli.executors import executor_of
 from deepgguf.cli.flags import given, in_flags, named
 from deepgguf.cli.output import complain, print_json, print_page, to_stdout
-from deepgguf.cli.pages import check_pages, write_model_card, write_pages
+from deepgguf.cli.pages import check_pages, write_model_cards, write_pages
 from deepgguf.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
     """The choices of a run whose report and model card can be written: a card has the SHA-256 of every file."""
     from deepgguf import api
 
-    check_pages(options, api.output_folder(options.output))
+    check_pages(options, None if several.are_asked_for(options) else api.output_folder(options.output))
     return given(options, RunChoices) | ({"sha256": True} if options.card else {})
 
 
@@ -87,7 +87,7 @@ def _run(made: "Plan", options: argparse.Namespace, how: dict[str, Any]) -> None
 
         print_page(summary.render(made, made.folder, report))
     write_pages(options, made, report)
-    write_model_card(options, made, report)
+    write_model_cards(options, [(made, report)])
 
 
 def plan(options: argparse.Namespace) -> None:
@@ -127,11 +127,13 @@ def _plan_every_type(options: argparse.Namespace, jobs: int) -> None:
     from deepgguf import api
     from deepgguf.run.speed import estimated_seconds
 
-    for name in ("output", "report"):
+    for name in ("output", "report", "layout"):
         if getattr(options, name) is not None:
             raise UsageError(
                 f"`{name}`", "has no meaning for --type all, which only compares the types", "leave it out"
             )
+    if len(named(options, "target")) > 1:
+        raise UsageError("`target`", "names several, and --type all compares the types of one", "name one")
     choices = {name: choice for name, choice in given(options, Choices).items() if name != "type"}
     types = api.plan_every_type(options.source, cache=options.cache, **choices)
     seconds = {type: estimated_seconds(found.weights, jobs) for type, found in types.items()}

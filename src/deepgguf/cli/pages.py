@@ -7,6 +7,8 @@ from deepgguf.cli.output import complain, to_stdout
 from deepgguf.errors import UsageError, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from deepgguf.api import Plan
     from deepgguf.formats.gguf.describe import Description
     from deepgguf.run.address import Place
@@ -18,15 +20,16 @@ _ADVICE = {"base_model": "say which model it is of: --base-model ORGANIZATION/NA
 
 
 def check_pages(options: argparse.Namespace, folder: "Place | None" = None) -> None:
-    """UsageError unless what is asked for can be written; `folder` is where the model card goes."""
+    """UsageError unless what is asked for can be written; `folder` is where a model card goes, if that is known yet."""
     if options.report is not None:
         from deepgguf.report.write import check_page
 
         check_page(options.report)
-    if getattr(options, "card", False) and folder is not None:
-        from deepgguf.publishing.write import check_card
+    if getattr(options, "card", False):
+        if folder is not None:
+            from deepgguf.publishing.write import check_card
 
-        check_card(folder, **_repositories(options))
+            check_card(folder, **_repositories(options))
     elif named := next((name for name in _REPOSITORIES if getattr(options, name, None) is not None), None):
         raise UsageError(f"`{named}`", "has no meaning without `card`", "give that too")
 
@@ -45,17 +48,19 @@ def write_pages(
     _say(options, options.report)
 
 
-def write_model_card(options: argparse.Namespace, made: "Plan", report: "Report") -> None:
-    """The card, if one was asked for."""
+def write_model_cards(options: argparse.Namespace, made: "Iterable[tuple[Plan, Report]]") -> None:
+    """The cards, if they were asked for: one in each folder, of all that was made there."""
     if not options.card:
         return
     from deepgguf.publishing.write import write_card
 
-    path, lacks = write_card(made, report, **_repositories(options), command=options.line)
-    _say(options, path)
-    for name in lacks:
-        advice = _ADVICE.get(name, "the checkpoint's own card names none")
-        complain(f"{printable(path)}: its head has no {name}; {advice}")
+    repositories = _repositories(options)
+    cards = dict(write_card(plan, report, **repositories, command=options.line) for plan, report in made)
+    for path, lacks in cards.items():
+        _say(options, path)
+        for name in lacks:
+            advice = _ADVICE.get(name, "the checkpoint's own card names none")
+            complain(f"{printable(path)}: its head has no {name}; {advice}")
 
 
 def report(options: argparse.Namespace) -> None:

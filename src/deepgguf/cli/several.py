@@ -8,7 +8,7 @@ from deepgguf.choices import Choices, QuantizeChoices
 from deepgguf.cli.executors import executor_of
 from deepgguf.cli.flags import given, in_flags, named
 from deepgguf.cli.output import complain, print_json, print_page
-from deepgguf.cli.pages import write_model_card
+from deepgguf.cli.pages import check_pages, write_model_cards
 from deepgguf.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -78,8 +78,10 @@ def run(plans: "Sequence[Plan]", options: argparse.Namespace, how: dict[str, Any
     from deepgguf.terminal.progress import progress_of
 
     placed = _placed(plans)
+    for folder in dict.fromkeys(plan.folder for plan in plans):
+        check_pages(options, folder)
     if options.json:
-        for warning in several_pages.warnings(plans):
+        for warning in several_pages.warnings(placed):
             complain(f"warning: {printable(warning, 1000)}")
     total = sum(t.info.nbytes for plan in without_twins(placed) for file in plan.files for t in file.tensors)
     with executor_of(options) as by, progress_of(total, f"{len(plans)} outputs", by) as progress:
@@ -88,8 +90,7 @@ def run(plans: "Sequence[Plan]", options: argparse.Namespace, how: dict[str, Any
         print_json(several_pages.reports_view(placed, reports))
     else:
         print_page(several_pages.render_reports(placed, reports))
-    for plan, report in zip(plans, reports, strict=True):
-        write_model_card(options, plan, report)
+    write_model_cards(options, zip(plans, reports, strict=True))
 
 
 def _placed(plans: "Sequence[Plan]") -> "list[Placed]":

@@ -87,15 +87,19 @@ def engine_of(source: GGUFSource, asked: str | None) -> Engine:
     architecture = value.value if value else None
     engines: dict[str, Engine] = {}
     known: set[str] = set()
+    advice = "use llama-quantize for it"
     for family in known_families().values():
         for name, target in family.targets.items():
-            known.update(file.architecture for kind, file in target.files.items() if kind != "mmproj")
             for kind, file in target.files.items():
-                if file.architecture == architecture and asked in (None, name):
+                if asked not in (None, name):
+                    advice = "leave `target` out" if file.architecture == architecture else advice
+                    continue
+                known.update({file.architecture} if kind != "mmproj" else ())
+                if file.architecture == architecture:
                     engines.setdefault(name, Engine(name, target, kind))
     if not engines:
         expected = f"expected one of {', '.join(sorted(known))}{f' for {asked}' if asked else ''}"
-        raise UsageError(source.name, f"{ARCHITECTURE} is {architecture!r}, {expected}", "use llama-quantize for it")
+        raise UsageError(source.name, f"{ARCHITECTURE} is {architecture!r}, {expected}", advice)
     if any(engine.kind == "mmproj" for engine in engines.values()):
         raise UsageError(source.name, "an mmproj, which no engine runs quantized", "give the file of the model itself")
     unsplit = any(tensor.name.endswith("attn_kv_b.weight") for header in source.headers for tensor in header.tensors)

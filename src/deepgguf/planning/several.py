@@ -1,11 +1,12 @@
 """Several outputs of one source: the options of each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from deepgguf.errors import UsageError
+from deepgguf.formats.gguf.split_set import unsplit_stem
 from deepgguf.formats.gguf.types import Value
 from deepgguf.planning.options import Options
 from deepgguf.planning.schema import Plan, PlannedFile
@@ -18,12 +19,13 @@ _NAMES_A_TYPE = ("recipe", "like")
 def first_choice(name: str, values: Sequence[str], choices: Mapping[str, Any]) -> dict[str, str]:
     """The choice `name` as it is for the first output; nothing if `values` are none.
 
-    UsageError if a value is there twice, or if the choices have one too.
+    UsageError if a value is there twice, in capitals or not, or if the choices have one too.
     """
     if choices.get(name) is not None:
         raise UsageError(f"`{name}`", f"contradicts `{name}s`, which names those of several outputs", "leave it out")
-    for value in values:
-        if values.count(value) > 1:
+    lowered = [value.lower() for value in values]
+    for value in lowered:
+        if lowered.count(value) > 1:
             raise UsageError(f"`{name}s`", f"names {value} twice", "name each once")
     return {name: values[0]} if values else {}
 
@@ -72,3 +74,14 @@ class SharedArrays:
         if same is None:
             known.append(value)
         return same or value
+
+
+def refuse_one_name(plans: Iterable[Plan]) -> None:
+    """UsageError for plans of one target that name different files alike: `auto` and `source` may both be MXFP4."""
+    seen: dict[str, tuple[str, tuple[PlannedFile, ...]]] = {}
+    for plan in plans:
+        name = f"{unsplit_stem(plan.files[0].name)}.gguf"
+        other, files = seen.setdefault(name, (plan.type, plan.files))
+        if files != plan.files:
+            found = f"{other} and {plan.type} make different files of one name, {name}"
+            raise UsageError("`types`", found, "leave one out, and make it by itself into another folder")

@@ -59,7 +59,7 @@ def _body(card: Card) -> Iterator[str]:
         yield f"### {_plain(unsplit_stem(made.runs or ''))}\n"
         yield from _ways(card, made)
     yield "## How they were made\n"
-    yield _code([made.command for made in card.made])
+    yield _code(list(dict.fromkeys(made.command for made in card.made)))  # several outputs are one command's
     if said.address:
         yield "Compare a file with the original, tensor by tensor:\n"
         yield _code([shlex.join(["deepgguf", "verify", card.made[-1].files[0].name, said.address])])

@@ -1,6 +1,7 @@
 """Several plans, and what came of them, as a page and as a script wants them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 from rich.console import Group, RenderableType
@@ -16,7 +17,7 @@ from deepgguf.terminal.plan_page import bits_per_weight, free
 from deepgguf.terminal.room import Room, free_memory
 from deepgguf.terminal.run_command import how_to_run, run_command
 from deepgguf.terminal.sizes import counted, duration, size
-from deepgguf.terminal.summary import cluster_lines, traffic_lines
+from deepgguf.terminal.summary import cluster_lines, error_lines, losses, traffic_lines
 from deepgguf.terminal.tables import facts_table, titled_table
 
 
@@ -57,10 +58,11 @@ def render_reports(placed: Sequence[Placed], reports: Sequence[Report]) -> Rende
     lines += [Text(line) for line in (*traffic_lines(reports[0]), *cluster_lines(reports))]
     nan, inf = (max(getattr(report.counts, count) for report in reports) for count in ("nan", "inf"))
     lines.append(Text(f"NaN {nan}, Inf {inf}", style="yellow" if nan or inf else ""))
-    lines += _warnings(placed)
-    for plan, folder in placed:
-        for line in how_to_run(plan, folder):
-            lines.append(Text(printable(line, 100_000), no_wrap=True, overflow="ignore"))
+    for (plan, _), report in zip(placed, reports, strict=True):
+        lines += [Text(line) for line in error_lines(report, f" of {_which(plan, placed)}")]
+    lines += _warnings(placed, reports)
+    for ways in dict.fromkeys(tuple(how_to_run(plan, folder)) for plan, folder in placed):  # twins are one model
+        lines += [Text(printable(line, 100_000), no_wrap=True, overflow="ignore") for line in ways]
     return Group(*lines)
 
 
@@ -88,9 +90,21 @@ def reports_view(placed: Sequence[Placed], reports: Sequence[Report]) -> dict[st
     return {"outputs": outputs, "seconds": seconds, "written": written, "resumed": resumed}
 
 
-def warnings(plans: Iterable[Plan]) -> tuple[str, ...]:
-    """What the plans warn of, each once."""
-    return tuple(dict.fromkeys(warning for plan in plans for warning in plan.warnings))
+def warnings(placed: Sequence[Placed], reports: Sequence[Report] = ()) -> tuple[str, ...]:
+    """What the plans and their reports warn of, each once, and of which outputs it is if not of all."""
+    found: dict[str, list[str]] = {}
+    for (plan, _), report in zip_longest(placed, reports):
+        for warning in (*plan.warnings, *(losses(report) if report else ())):
+            found.setdefault(warning, []).append(_which(plan, placed))
+    return tuple(
+        warning if len(which) == len(placed) else f"{', '.join(which)}: {warning}" for warning, which in found.items()
+    )
+
+
+def _which(plan: Plan, placed: Sequence[Placed]) -> str:
+    """A plan's type, and its target where there are several."""
+    of = f" for {plan.target}" if len({each.target for each, _ in placed}) > 1 else ""
+    return f"{plan.recipe or plan.type}{of}"
 
 
 def _sums(reports: Sequence[Report]) -> tuple[float, int, int]:
@@ -117,6 +131,5 @@ def _marked(fact: str) -> Text:
     return Text.from_markup(fact) if fact.endswith("[/]") else Text(fact)
 
 
-def _warnings(placed: Sequence[Placed]) -> list[Text]:
-    found = warnings(plan for plan, _ in placed)
-    return [Text(f"warning: {printable(warning, 1000)}", style="yellow") for warning in found]
+def _warnings(placed: Sequence[Placed], reports: Sequence[Report] = ()) -> list[Text]:
+    return [Text(f"warning: {printable(warning, 1000)}", style="yellow") for warning in warnings(placed, reports)]

@@ -62,19 +62,29 @@ def render(plan: Plan, folder: Place, report: Report, run: Sequence[str] = ()) -
     counts = report.counts
     style = "yellow" if counts.nan or counts.inf else ""
     lines.append(Text(f"NaN {counts.nan}, Inf {counts.inf}", style=style))
-    largest = report.largest_errors
-    if largest:
-        of = ", of what this run made" if report.resumed else ""
-        lines.append(Text(f"quantization error{of}, relative RMS, the largest of each type:"))
-        for type, tensor in largest.items():
-            lines.append(Text(f"  {type:7} {tensor.relative_rms:8.4%}  {printable(tensor.name)}"))
-    warnings = (*plan.warnings, *filter(None, map(_too_large, largest.values())))
+    lines += [Text(line) for line in error_lines(report)]
+    warnings = (*plan.warnings, *losses(report))
     lines += [Text(f"warning: {printable(w, 1000)}", style="yellow") for w in warnings]
     # A command is copied: a line break that is not between its words would make it another.
     lines += [
         Text(printable(line, 100_000), no_wrap=True, overflow="ignore") for line in run or how_to_run(plan, folder)
     ]
     return Group(*lines)
+
+
+def error_lines(report: Report, of: str = "") -> Iterator[str]:
+    """The largest error of each type, if errors were measured; `of` is which of several outputs has them."""
+    largest = report.largest_errors
+    if largest:
+        made = ", of what this run made" if report.resumed else ""
+        yield f"quantization error{of}{made}, relative RMS, the largest of each type:"
+        for type, tensor in largest.items():
+            yield f"  {type:7} {tensor.relative_rms:8.4%}  {printable(tensor.name)}"
+
+
+def losses(report: Report) -> list[str]:
+    """A warning for each of the largest errors that is larger than its type should have."""
+    return [warning for warning in map(_too_large, report.largest_errors.values()) if warning]
 
 
 def _too_large(tensor: TensorResult) -> str:
