@@ -1,6 +1,9 @@
 """A Ray cluster is an executor as any other."""
 
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +47,15 @@ def test_a_task_that_takes_its_workers_with_it_is_given_up(monkeypatch: pytest.M
     monkeypatch.setattr(ray, "_TRIES", 2)
     with pytest.raises(OutputError, match=r"^Ray: a task has met this 2 times: a worker died \("):
         list(Ray().map(os._exit, [1]))
+
+
+def test_where_nobody_listens_is_said_at_once() -> None:
+    program = "import sys, deepgguf; deepgguf.Ray(sys.argv[1]).everywhere(dict)"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        where = f"127.0.0.1:{free.getsockname()[1]}"
+    ended = subprocess.run([sys.executable, "-c", program, where], timeout=60, capture_output=True, text=True)
+    said = f"deepgguf.errors.OutputError: ray:{where}: no cluster answers: Connection refused; look at `ray status`"
+    assert ended.stderr.splitlines()[-1].startswith(said)
 
 
 def test_memory_that_no_node_has_is_an_error_before_the_work() -> None:

@@ -7,7 +7,9 @@ was lost with its worker or its node is sent again from here, where it is counte
 import logging
 import os
 import pickle
+import re
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -35,6 +37,8 @@ _LOOK_SECONDS = 5  # how often to look who is there, while nothing comes
 _ALONE_SECONDS = 120  # without any node, before it is given up: one that scales by itself needs some
 _ANSWER_SECONDS = 120  # for a node to say what it sees
 _END_SECONDS = 60  # for workers to end the piece that they are at
+_CONNECT_SECONDS = 10  # for a cluster's machine to take a connection
+_HOST_AND_PORT = re.compile(r"\[?([^/\[\]]+)\]?:([0-9]{1,5})")
 
 
 class Ray(Cluster):
@@ -186,6 +190,7 @@ class Ray(Cluster):
             return ray
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that starts here reports to nobody
         try:
+            _must_answer(self._address or os.environ.get("RAY_ADDRESS", ""))
             with _own_signals():
                 ray.init(address=self._address, logging_level=logging.ERROR, log_to_driver=False)
         except (OSError, RuntimeError, ValueError, AssertionError) as error:
@@ -292,6 +297,15 @@ def _end(ray: Any, refs: list[Any]) -> None:
         ray.cancel(ref)
     if refs:
         ray.wait(refs, num_returns=len(refs), timeout=_END_SECONDS)
+
+
+def _must_answer(address: str) -> None:
+    """OSError where nobody listens at HOST:PORT. Ray itself tries for twelve minutes (`_init_gcs_client` in its node.py)."""
+    if there := _HOST_AND_PORT.fullmatch(address):
+        try:
+            socket.create_connection((there[1], int(there[2])), _CONNECT_SECONDS).close()
+        except OSError as error:
+            raise OSError(error.strerror or "nothing comes back") from None
 
 
 @contextmanager
