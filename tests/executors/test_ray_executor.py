@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray as package
 from executor_claims import ExecutorClaims
 
 from deepgguf.errors import OutputError
@@ -49,11 +50,25 @@ def test_a_task_that_takes_its_workers_with_it_is_given_up(monkeypatch: pytest.M
         list(Ray().map(os._exit, [1]))
 
 
+def test_what_the_handler_of_a_signal_raises_comes_as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    wait, interrupts = package.wait, iter([KeyboardInterrupt()])
+
+    def returned_with_an_exception_set(*refs: object, **how: object) -> object:
+        for interrupt in interrupts:
+            raise SystemError("returned a result with an exception set") from interrupt
+        return wait(*refs, **how)
+
+    monkeypatch.setattr(package, "wait", returned_with_an_exception_set)
+    with pytest.raises(KeyboardInterrupt):
+        list(Ray().map(die_once, [Path(os.devnull)]))
+
+
 def test_where_nobody_listens_is_said_at_once() -> None:
     program = "import sys, deepgguf; deepgguf.Ray(sys.argv[1]).everywhere(dict)"
     with socket.create_server(("127.0.0.1", 0)) as free:
         where = f"127.0.0.1:{free.getsockname()[1]}"
-    ended = subprocess.run([sys.executable, "-c", program, where], timeout=60, capture_output=True, text=True)
+    command = [sys.executable, "-c", program, where]
+    ended = subprocess.run(command, check=False, timeout=60, capture_output=True, text=True)
     said = f"deepgguf.errors.OutputError: ray:{where}: no cluster answers: Connection refused; look at `ray status`"
     assert ended.stderr.splitlines()[-1].startswith(said)
 

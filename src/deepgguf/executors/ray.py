@@ -108,7 +108,10 @@ class Ray(Cluster):
             node.name: task.options(**how, scheduling_strategy=On(id, soft=False)).remote(sent)
             for id, node in there.items()
         }
-        ray.wait([*asked.values()], num_returns=len(asked), timeout=_ANSWER_SECONDS)
+        try:
+            ray.wait([*asked.values()], num_returns=len(asked), timeout=_ANSWER_SECONDS)
+        except SystemError as error:
+            raise _of_a_signal(error) from None
         answers = {name: _answer(ray, name, ref) for name, ref in asked.items()}
         return {name: answer[0] for name, answer in answers.items() if answer}
 
@@ -138,6 +141,8 @@ class Ray(Cluster):
                     yield from results
                     if done.error is not None:
                         raise _named(pickle.loads(done.error), done.node)
+        except SystemError as error:
+            raise _of_a_signal(error) from None
         finally:
             _end(ray, [*under_way])
 
@@ -291,6 +296,11 @@ def _named(error: BaseException, node: str) -> BaseException:
     return error
 
 
+def _of_a_signal(error: SystemError) -> BaseException:
+    """What the handler of a signal raised, if Ray returned and left it behind: Python makes a SystemError of that."""
+    return error.__cause__ or error
+
+
 def _end(ray: Any, refs: list[Any]) -> None:
     """Stops what is under way, and waits until it has."""
     for ref in refs:
@@ -300,7 +310,7 @@ def _end(ray: Any, refs: list[Any]) -> None:
 
 
 def _must_answer(address: str) -> None:
-    """OSError where nobody listens at HOST:PORT. Ray itself tries for twelve minutes (`_init_gcs_client` in its node.py)."""
+    """OSError where nobody listens at HOST:PORT. Ray tries for twelve minutes (`_init_gcs_client` in its node.py)."""
     if there := _HOST_AND_PORT.fullmatch(address):
         try:
             socket.create_connection((there[1], int(there[2])), _CONNECT_SECONDS).close()
