@@ -4,7 +4,9 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,20 @@ def test_what_the_handler_of_a_signal_raises_comes_as_itself(monkeypatch: pytest
     monkeypatch.setattr(package, "wait", returned_with_an_exception_set)
     with pytest.raises(KeyboardInterrupt):
         list(Ray().map(die_once, [Path(os.devnull)]))
+
+
+def test_threads_that_come_at_once_join_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    joined: list[object] = []
+
+    def init(**how: object) -> None:
+        time.sleep(0.1)
+        joined.append(how)
+
+    monkeypatch.setattr(package, "init", init)
+    monkeypatch.setattr(package, "is_initialized", lambda: bool(joined))
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(lambda _: Ray().jobs, range(2))) == [3, 3]
+    assert len(joined) == 1
 
 
 def test_where_nobody_listens_is_said_at_once() -> None:

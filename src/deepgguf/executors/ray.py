@@ -38,6 +38,7 @@ _ALONE_SECONDS = 120  # without any node, before it is given up: one that scales
 _ANSWER_SECONDS = 120  # for a node to say what it sees
 _END_SECONDS = 60  # for workers to end the piece that they are at
 _CONNECT_SECONDS = 10  # for a cluster's machine to take a connection
+_joining = threading.Lock()  # a process is in one cluster, whichever of its threads joins it
 _HOST_AND_PORT = re.compile(r"\[?([^/\[\]]+)\]?:([0-9]{1,5})")
 
 
@@ -191,8 +192,12 @@ class Ray(Cluster):
             import ray
         except ImportError:
             raise UsageError("`executor`", "needs ray", "`pip install 'deepgguf[ray]'` installs that") from None
-        if ray.is_initialized():
-            return ray
+        with _joining:
+            if not ray.is_initialized():
+                self._join(ray)
+        return ray
+
+    def _join(self, ray: Any) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that starts here reports to nobody
         try:
             _must_answer(self._address or os.environ.get("RAY_ADDRESS", ""))
@@ -203,7 +208,6 @@ class Ray(Cluster):
             advice = "look at `ray status`, start one with `ray start --head`, or give its HOST:PORT"
             raise OutputError(where, f"no cluster answers: {_first_line(error)}", advice) from None
         self._joined = True
-        return ray
 
     def _fitting(self, ray: Any) -> "dict[str, Node]":
         """The nodes that can carry out a task at all."""
