@@ -1,10 +1,16 @@
 """A Ray cluster is an executor as any other."""
 
 import os
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import ray as package
 from executor_claims import ExecutorClaims
 
 from deepgguf.errors import OutputError
@@ -42,6 +48,43 @@ def test_a_task_that_takes_its_workers_with_it_is_given_up(monkeypatch: pytest.M
     monkeypatch.setattr(ray, "_TRIES", 2)
     with pytest.raises(OutputError, match=r"^Ray: a task has met this 2 times: a worker died \("):
         list(Ray().map(os._exit, [1]))
+
+
+def test_what_the_handler_of_a_signal_raises_comes_as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    wait, interrupts = package.wait, iter([KeyboardInterrupt()])
+
+    def returned_with_an_exception_set(*refs: object, **how: object) -> object:
+        for interrupt in interrupts:
+            raise SystemError("returned a result with an exception set") from interrupt
+        return wait(*refs, **how)
+
+    monkeypatch.setattr(package, "wait", returned_with_an_exception_set)
+    with pytest.raises(KeyboardInterrupt):
+        list(Ray().map(die_once, [Path(os.devnull)]))
+
+
+def test_threads_that_come_at_once_join_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    joined: list[object] = []
+
+    def init(**how: object) -> None:
+        time.sleep(0.1)
+        joined.append(how)
+
+    monkeypatch.setattr(package, "init", init)
+    monkeypatch.setattr(package, "is_initialized", lambda: bool(joined))
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(lambda _: Ray().jobs, range(2))) == [3, 3]
+    assert len(joined) == 1
+
+
+def test_where_nobody_listens_is_said_at_once() -> None:
+    program = "import sys, deepgguf; deepgguf.Ray(sys.argv[1]).everywhere(dict)"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        where = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [sys.executable, "-c", program, where]
+    ended = subprocess.run(command, check=False, timeout=60, capture_output=True, text=True)
+    said = f"deepgguf.errors.OutputError: ray:{where}: no cluster answers: Connection refused; look at `ray status`"
+    assert ended.stderr.splitlines()[-1].startswith(said)
 
 
 def test_memory_that_no_node_has_is_an_error_before_the_work() -> None:

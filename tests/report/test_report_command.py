@@ -104,9 +104,10 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(v3, here, monkeypatch)
 @pytest.mark.parametrize(
     ("page", "complaint"),
     [
-        ("mine.html", "mine.html: exists, and is no page of deepgguf; move it away, or give another --report"),
-        ("page.htm", "--report: page.htm is no name of a page; let it end with .html"),
-        ("none/page.html", "none: no such folder; make it, or give another --report"),
+        ("mine.html", "mine.html: exists, and is no page of deepgguf; move it away, or name another page"),
+        ("page.htm", "page.htm: is no name of a page; let it end with .html"),
+        ("none/page.html", "none: no such folder; make it, or name another page"),
+        ("", "--report: is empty, expected a path"),
     ],
 )
 def test_what_is_in_the_way_of_a_page_is_said_before_the_work(v3, here, capsys, page, complaint):
@@ -114,6 +115,12 @@ def test_what_is_in_the_way_of_a_page_is_said_before_the_work(v3, here, capsys, 
     assert main(["convert", str(v3), "-o", "v3.gguf", "--report", page]) == 2
     assert capsys.readouterr().err == f"deepgguf: {complaint}\n"
     assert [path.name for path in here.iterdir()] == ["mine.html"]
+
+
+@pytest.mark.parametrize("missing", ["none.gguf", "none.html"])
+def test_a_model_that_is_not_there_is_said(here, capsys, missing):
+    assert main(["report", missing, "-o", "page.html"]) == 2
+    assert capsys.readouterr().err.startswith(f"deepgguf: {missing}: there is no such file")
 
 
 def test_without_jinja2_it_is_said_what_to_install(v3, here, capsys, monkeypatch):

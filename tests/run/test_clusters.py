@@ -133,7 +133,7 @@ def test_where_one_node_does_not_see_the_output_bytes_come_back_and_the_report_s
     report = execute(plan, Settings(tmp_path), Standin(), disk=BlindNode())
     assert report.came_back == (
         "node-1 cannot write there (opening it failed: No such file or directory), so all workers sent their bytes here; "
-        "put the output on shared storage"
+        "put the output on shared storage, or in S3 with the credentials on every node"
     )
     assert deepgguf.verify(tmp_path / "x.gguf", source).differences == ()
 
@@ -148,7 +148,7 @@ class NotSeenFrom(LocalFiles):
 
 
 def test_a_node_that_cannot_read_the_source_is_named_before_the_work(source, tmp_path):
-    found = rf"^node node-1: cannot read {source}/model.safetensors: .*No such file or directory; put the source where"
+    found = rf"^node node-1: cannot read {source}/model.safetensors: .*No such file or directory; put the source where .* every node has the credentials$"
     with pytest.raises(OutputError, match=found):
         deepgguf.convert(NotSeenFrom(source), tmp_path / "x.gguf", executor=Standin())
     assert list(tmp_path.glob("x.*")) == []

@@ -7,7 +7,9 @@ was lost with its worker or its node is sent again from here, where it is counte
 import logging
 import os
 import pickle
+import re
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -35,6 +37,9 @@ _LOOK_SECONDS = 5  # how often to look who is there, while nothing comes
 _ALONE_SECONDS = 120  # without any node, before it is given up: one that scales by itself needs some
 _ANSWER_SECONDS = 120  # for a node to say what it sees
 _END_SECONDS = 60  # for workers to end the piece that they are at
+_CONNECT_SECONDS = 10  # for a cluster's machine to take a connection
+_joining = threading.Lock()  # a process is in one cluster, whichever of its threads joins it
+_HOST_AND_PORT = re.compile(r"\[?([^/\[\]]+)\]?:([0-9]{1,5})")
 
 
 class Ray(Cluster):
@@ -104,7 +109,10 @@ class Ray(Cluster):
             node.name: task.options(**how, scheduling_strategy=On(id, soft=False)).remote(sent)
             for id, node in there.items()
         }
-        ray.wait([*asked.values()], num_returns=len(asked), timeout=_ANSWER_SECONDS)
+        try:
+            ray.wait([*asked.values()], num_returns=len(asked), timeout=_ANSWER_SECONDS)
+        except SystemError as error:
+            raise _of_a_signal(error) from None
         answers = {name: _answer(ray, name, ref) for name, ref in asked.items()}
         return {name: answer[0] for name, answer in answers.items() if answer}
 
@@ -134,6 +142,8 @@ class Ray(Cluster):
                     yield from results
                     if done.error is not None:
                         raise _named(pickle.loads(done.error), done.node)
+        except SystemError as error:
+            raise _of_a_signal(error) from None
         finally:
             _end(ray, [*under_way])
 
@@ -182,10 +192,15 @@ class Ray(Cluster):
             import ray
         except ImportError:
             raise UsageError("`executor`", "needs ray", "`pip install 'deepgguf[ray]'` installs that") from None
-        if ray.is_initialized():
-            return ray
+        with _joining:
+            if not ray.is_initialized():
+                self._join(ray)
+        return ray
+
+    def _join(self, ray: Any) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that starts here reports to nobody
         try:
+            _must_answer(self._address or os.environ.get("RAY_ADDRESS", ""))
             with _own_signals():
                 ray.init(address=self._address, logging_level=logging.ERROR, log_to_driver=False)
         except (OSError, RuntimeError, ValueError, AssertionError) as error:
@@ -193,7 +208,6 @@ class Ray(Cluster):
             advice = "look at `ray status`, start one with `ray start --head`, or give its HOST:PORT"
             raise OutputError(where, f"no cluster answers: {_first_line(error)}", advice) from None
         self._joined = True
-        return ray
 
     def _fitting(self, ray: Any) -> "dict[str, Node]":
         """The nodes that can carry out a task at all."""
@@ -286,12 +300,26 @@ def _named(error: BaseException, node: str) -> BaseException:
     return error
 
 
+def _of_a_signal(error: SystemError) -> BaseException:
+    """What the handler of a signal raised, if Ray returned and left it behind: Python makes a SystemError of that."""
+    return error.__cause__ or error
+
+
 def _end(ray: Any, refs: list[Any]) -> None:
     """Stops what is under way, and waits until it has."""
     for ref in refs:
         ray.cancel(ref)
     if refs:
         ray.wait(refs, num_returns=len(refs), timeout=_END_SECONDS)
+
+
+def _must_answer(address: str) -> None:
+    """OSError where nobody listens at HOST:PORT. Ray tries for twelve minutes (`_init_gcs_client` in its node.py)."""
+    if there := _HOST_AND_PORT.fullmatch(address):
+        try:
+            socket.create_connection((there[1], int(there[2])), _CONNECT_SECONDS).close()
+        except OSError as error:
+            raise OSError(error.strerror or "nothing comes back") from None
 
 
 @contextmanager

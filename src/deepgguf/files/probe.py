@@ -8,6 +8,10 @@ from deepgguf.errors import DeepggufError, OutputError
 from deepgguf.files.files import FileFacts, Files
 
 _PROBED = 1  # byte of a file
+_ADVICE = (
+    "put the source where every node sees it by the same path, "
+    "or give it by an address (hf:, s3://) for which every node has the credentials"
+)
 
 
 class Probe(NamedTuple):
@@ -53,5 +57,4 @@ def refuse_unreadable(unreadable: Mapping[str, str]) -> None:
     """OutputError that names the first node with a reason why it cannot read the source."""
     for node, why in sorted(unreadable.items()):
         if why:
-            advice = "put the source where every node sees it by the same path, or give it by an address (hf:, s3://)"
-            raise OutputError(f"node {node}", f"cannot read {why}", advice)
+            raise OutputError(f"node {node}", f"cannot read {why}", _ADVICE)

@@ -47,17 +47,17 @@ def write_comparison(path: StrPath, first: StrPath, second: StrPath) -> None:
 
 
 @checked
-def check_page(path: StrPath) -> None:
-    """UsageError unless a page can be written at `path`, for all that is known before the work."""
+def check_page(report: StrPath) -> None:
+    """UsageError unless a page can be written at `report`, for all that is known before the work."""
     environment()
-    page = Path(path)
+    page = Path(report)
     if page.suffix != _PAGE:
-        raise UsageError("`report`", f"{page.name} is no name of a page", f"let it end with {_PAGE}")
+        raise UsageError(page, "is no name of a page", f"let it end with {_PAGE}")
     if not page.parent.is_dir():
-        raise UsageError(page.parent, "no such folder", "make it, or give another `report`")
+        raise UsageError(page.parent, "no such folder", "make it, or name another page")
     taken = os.path.lexists(page)
     if taken and (page.is_symlink() or not page.is_file() or not is_page(page)):
-        raise UsageError(page, "exists, and is no page of deepgguf", "move it away, or give another `report`")
+        raise UsageError(page, "exists, and is no page of deepgguf", "move it away, or name another page")
 
 
 def _facts(subject: Plan | Description | StrPath, result: Report | Verification | None, command: str) -> ReportFacts:
@@ -72,4 +72,4 @@ def _facts(subject: Plan | Description | StrPath, result: Report | Verification 
 
 def _read(model: StrPath) -> ReportFacts:
     path = Path(model)
-    return read_embedded(path) if path.suffix == _PAGE else facts_of_file(inspect(model))
+    return read_embedded(path) if path.suffix == _PAGE and path.is_file() else facts_of_file(inspect(model))

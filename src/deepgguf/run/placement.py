@@ -49,7 +49,8 @@ def _obstacle(plan: Planned, writers: Mapping[int, FarWriter], executor: Cluster
     if not blind:
         return ""
     names, why = ", ".join(sorted(blind)), next(iter(blind.values()))
-    return f"{names} cannot write there ({why}), so all workers sent their bytes here; put the output on shared storage"
+    advice = "put the output on shared storage, or in S3 with the credentials on every node"
+    return f"{names} cannot write there ({why}), so all workers sent their bytes here; {advice}"
 
 
 class _Sight(NamedTuple):
