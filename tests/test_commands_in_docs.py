@@ -17,7 +17,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 # Programs of others, and ours that CI runs by itself (.ci/run).
 NOT_OURS = {"pip", "python3", "hf", "ollama", "docker", "ray", "sbatch", "kubectl",
             ".venv/bin/pip", ".venv-test/bin/pip", ".venv-test/bin/python"}  # fmt: skip
-ELSEWHERE = ("hf:", "https:", "s3:", "gs:", "az:", "/shared/")
+ELSEWHERE = ("hf:", "ray:", "https:", "s3:", "gs:", "az:", "/shared/")
 # Files and sets of a whole model are larger than those of a sample.
 SIZE = re.compile(r"\b(\d+)G\b")
 FIRST_OF_A_SET = re.compile(r"([\w-]+-00001-of-)\d{5}\.gguf")
