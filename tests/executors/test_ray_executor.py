@@ -63,6 +63,20 @@ def test_what_the_handler_of_a_signal_raises_comes_as_itself(monkeypatch: pytest
         list(Ray().map(die_once, [Path(os.devnull)]))
 
 
+def wait_a_little(task: int) -> Iterator[int]:
+    time.sleep(0.2)
+    yield task
+
+
+def test_what_ends_by_itself_is_not_cancelled_for_ray_may_end_the_process_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled: list[object] = []
+    monkeypatch.setattr(package, "cancel", cancelled.append)
+    results = Ray().map(wait_a_little, range(10))
+    next(results)
+    results.close()
+    assert cancelled == []
+
+
 def test_threads_that_come_at_once_join_once(monkeypatch: pytest.MonkeyPatch) -> None:
     joined: list[object] = []
 

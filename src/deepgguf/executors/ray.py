@@ -36,6 +36,7 @@ _OWN = 160 << 20  # bytes of a worker besides the plan's: Ray's, and results on 
 _LOOK_SECONDS = 5  # how often to look who is there, while nothing comes
 _ALONE_SECONDS = 120  # without any node, before it is given up: one that scales by itself needs some
 _ANSWER_SECONDS = 120  # for a node to say what it sees
+_PATIENT_SECONDS = 3  # for batches under way to end by themselves, when no more are wanted
 _END_SECONDS = 60  # for workers to end the piece that they are at
 _CONNECT_SECONDS = 10  # for a cluster's machine to take a connection
 _joining = threading.Lock()  # a process is in one cluster, whichever of its threads joins it
@@ -306,11 +307,16 @@ def _of_a_signal(error: SystemError) -> BaseException:
 
 
 def _end(ray: Any, refs: list[Any]) -> None:
-    """Stops what is under way, and waits until it has."""
-    for ref in refs:
+    """Waits for what is under way, and stops what takes longer.
+
+    Not at once: where a task is done just as it is cancelled, Ray 2.60 ends this process (task_manager.cc: "Tried to
+    complete task that was not pending"). It did so in one of ten interrupts.
+    """
+    left = ray.wait(refs, num_returns=len(refs), timeout=_PATIENT_SECONDS)[1] if refs else []
+    for ref in left:
         ray.cancel(ref)
-    if refs:
-        ray.wait(refs, num_returns=len(refs), timeout=_END_SECONDS)
+    if left:
+        ray.wait(left, num_returns=len(left), timeout=_END_SECONDS)
 
 
 def _must_answer(address: str) -> None:
