@@ -60,14 +60,19 @@ class Choices(TypedDict, total=False):
     type: Annotated[
         str, Choice("auto, source, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m", "TYPE", "auto")
     ]
-    recipe: Annotated[StrPath | None, Choice("types by a recipe file, or a recipe of deepgguf's by its name", "FILE")]
-    like: Annotated[StrPath | None, Choice("every tensor's type as in a published GGUF file, also hf:…/FILE", "FILE")]
+    recipe: Annotated[StrPath | None, Choice("types from a recipe file, or from one of deepgguf's by name", "FILE")]
+    like: Annotated[StrPath | None, Choice("take every tensor's type from a GGUF file, also hf:…/FILE", "FILE")]
     budget: Annotated[int | str | None, Choice("choose types so that all files fit in SIZE: 108G, 500M, …", "SIZE")]
     write_recipe: Annotated[StrPath | None, Choice("write the types that `budget` chose as a recipe file", "FILE")]
-    only: Annotated[Literal["text", "mmproj"] | None, Choice("only this file of a model that sees pictures", "FILE")]
-    mtp: Annotated[Mtp | None, Choice("the layers of multi-token prediction", "keep|drop|only")]
-    draft: Annotated[bool, Choice("only the model that drafts for this one (DSpark)", default=False)]
-    drop: Annotated[str | Sequence[str], Choice("leave out tensors of the checkpoint by name", "PATTERN", ())]
+    only: Annotated[Literal["text", "mmproj"] | None, Choice("only one file of a model with vision", "text|mmproj")]
+    mtp: Annotated[
+        Mtp | None,
+        Choice("multi-token prediction layers (default: as the target's converter)", "keep|drop|only"),
+    ]
+    draft: Annotated[bool, Choice("only the draft model that comes with this one (DSpark)", default=False)]
+    drop: Annotated[
+        str | Sequence[str], Choice("leave out checkpoint tensors by name, a regular expression", "PATTERN", ())
+    ]
     split_max_size: Annotated[int | str | None, Choice("split into files of at most SIZE: 48G, 500M, …", "SIZE")]
     split_max_tensors: Annotated[int | None, Choice("split into files of at most N tensors", "N")]
     part: Annotated[

@@ -30,7 +30,7 @@ examples:
                                                          task 3 of a job array of 8 (docs/cluster.md)
   deepgguf convert DeepSeek-OCR --target llama.cpp       writes the mmproj beside the model
   deepgguf convert DeepSeek-OCR --ollama ocr             straight into Ollama: then `ollama run ocr`
-  deepgguf convert DeepSeek-OCR --print-modelfile        what Ollama would be told of the model
+  deepgguf convert DeepSeek-OCR --print-modelfile        the Modelfile that Ollama would get
   deepgguf convert hf:deepseek-ai/DeepSeek-V3 -o /models/
                                                          straight from the Hugging Face Hub
   deepgguf convert DeepSeek-V3 --target llama.cpp --like hf:ORGANIZATION/NAME/FILE.gguf
@@ -54,7 +54,7 @@ examples:
   deepgguf plan DeepSeek-V3 --type q4_k_m --json
   deepgguf plan DeepSeek-V3 --type all       every type with its size
   deepgguf plan DeepSeek-V3 --type q8_0,q4_k_m,iq2_xxs --imatrix imatrix.gguf
-                                             several outputs of one reading, with what they take together
+                                             several outputs of one reading, and what they need together
   deepgguf plan hf:deepseek-ai/DeepSeek-V3@v1.0
   deepgguf plan DeepSeek-V3 --type q4_k_m --report plan.html
 """
@@ -118,13 +118,13 @@ examples:
   deepgguf verify --parts model-00001-of-00009.gguf
                                              after a job array (docs/cluster.md)
   deepgguf verify --remake model.gguf DeepSeek-V3 --imatrix imatrix.gguf
-                                             makes every piece anew and compares bytes
+                                             makes every piece again and compares bytes
 """
 
 _REPORT = """\
 examples:
   deepgguf report V3-Q4_K_M.gguf                         writes V3-Q4_K_M.html
-  deepgguf report V3-Q4_K_M.gguf V3-Q3_K_M.gguf          what these have differently
+  deepgguf report V3-Q4_K_M.gguf V3-Q3_K_M.gguf          compares the two
   deepgguf report monday.html tuesday.html -o both.html  two pages of --report, with their errors
 """
 
@@ -229,12 +229,14 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_layout(parser: argparse.ArgumentParser) -> None:
-    help = "all files in one folder, of two targets in one each, or a folder for every output (default: flat)"
+    help = "one folder for all files (for each target, if several), or one for every output (default: flat)"
     parser.add_argument("--layout", choices=("flat", "folders"), metavar="flat|folders", help=help)
 
 
 def _add_cache(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cache", metavar="DIR", help="keep what is read of hf: and https://, as the Hub's cache does")
+    parser.add_argument(
+        "--cache", metavar="DIR", help="keep what is read from hf: and https:// here, as the Hub's cache does"
+    )
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
@@ -242,7 +244,7 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_report_flag(parser: argparse.ArgumentParser) -> None:
-    help = "write an HTML page too: where the bytes go, bits, errors, types, provenance"
+    help = "also write an HTML page: where the bytes go, bits, errors, types, provenance"
     parser.add_argument("--report", metavar="FILE.html", help=help)
 
 
@@ -250,7 +252,7 @@ def _add_pages(parser: argparse.ArgumentParser) -> None:
     """What is written beside the files."""
     _add_report_flag(parser)
     parser.add_argument("--card", action="store_true", help="write README.md, the model card of the output's folder")
-    help = "the repository on the Hub that the folder will be, for the model card"
+    help = "the repository on the Hub that the folder will become, for the model card"
     parser.add_argument("--published-as", metavar="ORGANIZATION/NAME", help=help)
     help = "the original's repository, for the model card of a checkpoint that does not come from the Hub"
     parser.add_argument("--base-model", metavar="ORGANIZATION/NAME", help=help)
@@ -271,20 +273,20 @@ def _add_convert(subparsers: Any) -> None:
 
 
 def _add_ollama_choices(parser: argparse._ActionsContainer) -> None:
-    help = "write into Ollama's store, or send to its server (default: into the store, if that can be)"
+    help = "write into Ollama's store, or send to its server (default: into the store, if possible)"
     parser.add_argument("--ollama-way", choices=("store", "api"), metavar="store|api", help=help)
-    help = "a Modelfile to go by, without its FROM, instead of what the model shows that it needs"
+    help = "a Modelfile to use, without its FROM, instead of the one derived from the model"
     parser.add_argument("--modelfile", metavar="FILE", help=help)
 
 
 def _add_ollama(subparsers: Any) -> None:
     parser = subparsers.add_parser("ollama", help="Bring GGUF files into Ollama.", description="GGUF files and Ollama.")
     parser.set_defaults(parser=parser)
-    help = "Make a model in Ollama of GGUF files that are there."
+    help = "Make a model in Ollama from existing GGUF files."
     below = parser.add_subparsers(required=True, metavar="COMMAND")
     command = _command(below, "import", import_files, help, _IMPORT)
-    command.add_argument("files", nargs="+", metavar="FILE.gguf", help="the model, and its mmproj if it sees pictures")
-    command.add_argument("name", metavar="NAME[:TAG]", help="what the model is to be called")
+    command.add_argument("files", nargs="+", metavar="FILE.gguf", help="the model, and its mmproj if it has one")
+    command.add_argument("name", metavar="NAME[:TAG]", help="the name of the model in Ollama")
     _add_ollama_choices(command)
     add_choices(command, RunChoices, only=("overwrite",))
     _add_json(command)
@@ -299,7 +301,7 @@ def _add_plan(subparsers: Any) -> None:
 
 
 def _add_quantize(subparsers: Any) -> None:
-    help = "Quantize a GGUF file, with llama-quantize's bytes."
+    help = "Quantize a GGUF file, byte for byte as llama-quantize does."
     parser = _command(subparsers, "quantize", commands.quantize, help, _QUANTIZE)
     parser.add_argument("source", metavar="IN.gguf", help=_A_GGUF)
     parser.add_argument(
@@ -327,7 +329,7 @@ def _add_copy(
 
 
 def _add_merge(subparsers: Any) -> None:
-    help = "Join a split set to one GGUF file, with llama-gguf-split's bytes."
+    help = "Join a split set into one GGUF file, as llama-gguf-split does."
     _add_copy(
         subparsers,
         "merge",
@@ -338,7 +340,7 @@ def _add_merge(subparsers: Any) -> None:
 
 
 def _add_split(subparsers: Any) -> None:
-    help = "Split a GGUF file, or a set anew, with llama-gguf-split's bytes."
+    help = "Split a GGUF file, or a set differently, as llama-gguf-split does."
     output = "a folder, or NAME.gguf for NAME-00001-of-00002.gguf and so on (default: in the current folder)"
     parser = _add_copy(subparsers, "split", gguf_commands.split, (help, _SPLIT), output)
     add_choices(parser, Choices, only=("split_max_size", "split_max_tensors"))
@@ -346,7 +348,7 @@ def _add_split(subparsers: Any) -> None:
 
 
 def _add_patch(subparsers: Any) -> None:
-    help = "Change keys of a GGUF file, in place or into a new one; weights stay."
+    help = "Change keys of a GGUF file, in place or into a new one; weights stay the same."
     output = "a new file, or a folder for one (default: the header is replaced in place)"
     parser = _add_copy(subparsers, "patch", gguf_commands.patch, (help, _PATCH), output)
     parser.add_argument(
@@ -376,19 +378,19 @@ def _add_verify(subparsers: Any) -> None:
     parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any file of a split set")
     help = "the checkpoint or the GGUF file that it was made from, wherever it is"
     parser.add_argument("source", metavar="SRC", nargs="?", help=help)
-    parser.add_argument("--parts", action="store_true", help="first see whether all files of the set have been made")
-    parser.add_argument("--remake", action="store_true", help="make every piece anew from SRC, and compare bytes")
+    parser.add_argument("--parts", action="store_true", help="first check that all files of the set have been made")
+    parser.add_argument("--remake", action="store_true", help="make every piece again from SRC, and compare bytes")
     _add_cache(parser)
     add_choices(parser, RunChoices, only=("jobs", "sha256"))
     _add_report_flag(parser)
     add_executor(parser)
     _add_json(parser)
-    title = "how the file was converted, where neither it nor its manifest tells"
+    title = "how the file was converted, if neither it nor its manifest says so"
     add_choices(parser.add_argument_group(title), Choices, only=CHOICES_OF_A_FILE, defaults=False)
 
 
 def _add_report(subparsers: Any) -> None:
-    help = "Write an HTML page about a GGUF file, or about what two models have differently."
+    help = "Write an HTML page about a GGUF file, or one that compares two models."
     parser = _command(subparsers, "report", pages.report, help, _REPORT)
     help = "a GGUF file, or any file of a split set; to compare, two files, or pages made by --report"
     parser.add_argument("files", nargs="+", metavar="FILE", help=help)
@@ -414,7 +416,7 @@ def _add_sample(subparsers: Any) -> None:
 
 
 def _add_completion(subparsers: Any) -> None:
-    help = "Print what completes these commands in a shell."
+    help = "Print a completion script for a shell."
     parser = _command(subparsers, "completion", completion, help, _COMPLETION)
     parser.set_defaults(command_line=command_line)
     parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))

@@ -102,7 +102,7 @@ def _help(entry: Declared, *, defaults: bool) -> str:
     help, default = entry.choice.help, entry.choice.default
     if bool in entry.types:
         return f"do not {help}" if default else help
-    if entry.allowed:
+    if entry.allowed and "|" not in entry.choice.metavar:
         help += f": {' or '.join(entry.allowed)}"
     return f"{help} (default: {default})" if default and defaults else help
 
