@@ -9,7 +9,7 @@ from deepgguf.cli.output import to_stdout
 SHELLS = ("bash", "zsh", "fish")
 
 # What shtab calls what these are completed by.
-_PATHS = {**dict.fromkeys(("FILE", "FILE.gguf", "IN.gguf", "SRC", "OUT"), "FILE"), "DIR": "DIRECTORY"}
+_PATHS = {**dict.fromkeys(("FILE", "FILE.gguf", "FILE.html", "IN.gguf", "SRC", "OUT"), "FILE"), "DIR": "DIRECTORY"}
 
 
 def completion(options: argparse.Namespace) -> None:
