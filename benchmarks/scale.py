@@ -64,7 +64,7 @@ def spoken(time: float) -> str:
 
 def main() -> None:
     """Prints the table."""
-    print("| nodes | source | cores | sink | coordinator | what limits | in all |")
+    print("| nodes | source | cores | sink | coordinator | bottleneck | in all |")
     print("|---|---|---|---|---|---|---|")
     for nodes in NODES:
         print(line(nodes))

@@ -105,7 +105,7 @@ def test_the_loop_for_hugging_face_jobs_makes_the_set(setting, tmp_path):
 def test_every_command_on_the_page_is_one():
     lines = "\n".join(blocks("sh")).replace("\\\n", " ").splitlines()
     commands = [found[0] for line in lines if (found := re.search(r"deepgguf [^\"]*", line))]
-    assert len(commands) == 4
+    assert len(commands) == 6
     for words in map(shlex.split, commands):
         parse(words[1:])
 

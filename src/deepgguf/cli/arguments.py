@@ -4,7 +4,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from deepgguf.choices import CHOICES_OF_A_FILE, CHOICES_OF_QUANTIZE, Choices, PatchChoices, QuantizeChoices, RunChoices
 from deepgguf.cli import commands, gguf_commands, pages
@@ -14,7 +14,7 @@ from deepgguf.cli.executors import add_executor
 from deepgguf.cli.flags import MANY, add_choices
 from deepgguf.cli.ollama import import_files
 from deepgguf.cli.others_flags import SAME, answer
-from deepgguf.cli.output import to_stdout
+from deepgguf.cli.output import to_stderr, to_stdout
 from deepgguf.samples.configs import KINDS
 from deepgguf.version import __version__
 
@@ -157,7 +157,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def command_line() -> argparse.ArgumentParser:
     """The whole command line, of which help, completion and the manual page are made."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="deepgguf",
         description="Convert DeepSeek checkpoints (SafeTensors) to GGUF for Ollama and llama.cpp, and verify it.",
         epilog=EXIT_STATUSES,
@@ -182,6 +182,15 @@ def command_line() -> argparse.ArgumentParser:
     ):
         add(subparsers)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage ends with status 2 on a standard error that is full, too; Python 3.11.2 raises OSError there."""
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse has it."""
+        to_stderr(f"{self.format_usage()}{self.prog}: error: {message}\n")
+        self.exit(2)
 
 
 class _Version(argparse.Action):

@@ -5,14 +5,16 @@ All buffers are one-dimensional and contiguous; types are ggml's numbers (`GGMLT
 are the same bits at every level.
 """
 
+import os
+
 from deepgguf.errors import UsageError
 
 _UNSET = "unset it, or give one of them"
 
+if not os.environ.get("DEEPGGUF_SIMD", "").isascii():  # Python 3.11.2 loses what nanobind would say of it
+    raise UsageError("DEEPGGUF_SIMD", "not ASCII, so none of the levels", _UNSET)
 try:
     from deepgguf.kernels._kernels import GGMLType, active, block_of, cast, fp8, levels, mxfp4, points, quantize, select
-except UnicodeDecodeError:  # nanobind cannot quote the variable's value
-    raise UsageError("DEEPGGUF_SIMD", "not UTF-8, so none of the levels", _UNSET) from None
 except ImportError as error:
     where, _, found = str(error).partition(": ")
     if where != "DEEPGGUF_SIMD":
