@@ -1,6 +1,6 @@
 import contextlib
-import gc
 import errno
+import gc
 import os
 import re
 import threading
