@@ -43,7 +43,7 @@ from deepgguf.planning.ahead import windows_ahead
 from deepgguf.planning.arrange_gguf import Limits, plan_merge, plan_split
 from deepgguf.planning.build import build_plan, model_of, plan_model
 from deepgguf.planning.doctor import Finding, examine
-from deepgguf.planning.joint import Planned, join
+from deepgguf.planning.joint import Joint, join
 from deepgguf.planning.needs import memory_of_a_worker
 from deepgguf.planning.options import TYPES, Options, check_options
 from deepgguf.planning.parse_options import parse_given, parse_options
@@ -105,7 +105,7 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         """
         if not self.one_by_one:
             return run_together((self,), executor=executor, progress=progress, **choices)[0]
-        settings, executor = self._settings(executor, choices)
+        (settings,), executor = _means((self,), executor, choices)
         keep_recipe = self._recipe(settings)
         return keep_recipe(execute_one_by_one(self, settings, executor, progress=progress or _no_progress))
 
@@ -137,7 +137,7 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         from deepgguf.ollama.ways import choose_way
         from deepgguf.run.disk import Disk
 
-        settings, executor = self._settings(executor, choices)
+        (settings,), executor = _means((self,), executor, choices)
         keep_recipe = self._recipe(settings)
         request = Request(parse_name(name), self.modelfile(modelfile), settings.overwrite)
         refuse_incomplete(self)
@@ -149,33 +149,6 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
         report = convert_into(conversion, destination, progress or _no_progress, say)
         assert report.conversion
         return msgspec.structs.replace(report, conversion=keep_recipe(report.conversion))
-
-    def _settings(
-        self, executor: Executor | None, choices: RunChoices, together: Planned | None = None
-    ) -> tuple[Settings, Executor]:
-        """How the plan is carried out, and by what: a source on a network has threads that read ahead.
-
-        `together` is this plan and the others that are carried out at the same time.
-        """
-        settings, threads = run_settings(self.folder, **choices)
-        settings = msgspec.structs.replace(settings, below=self.below)
-        if isinstance(executor, Cluster):
-            settings = msgspec.structs.replace(settings, jobs=1)
-            return settings, executor.for_tasks(*self._task(together or self))
-        if executor is None and self.source.connections:
-            settings = msgspec.structs.replace(settings, jobs=threads.jobs)
-            return settings, _with_readers(threads, self.source, windows_ahead(self))
-        return settings, executor or threads
-
-    def _task(self, together: Planned) -> tuple[int, int]:
-        """What a task of these plans takes of a cluster: bytes of memory, and threads that read ahead."""
-        ahead = _AHEAD if self.source.connections else 0
-        memory = memory_of_a_worker(together, 1 + ahead)
-        if isinstance(self.folder, Path):
-            return memory, ahead
-        from deepgguf.run.s3.parts import memory_of_uploads
-
-        return memory + memory_of_uploads(self, 1 + ahead), ahead
 
     def _recipe(self, settings: Settings) -> Callable[[Report], Report]:
         """What writes the recipe that a budget chose, into `folder`, and puts it into the report of the run.
@@ -342,14 +315,40 @@ def run_together(
     if any(plan.one_by_one for plan in plans):
         raise UsageError("`plans`", "are a task's, which makes file after file", "call `run` of each")
     placed = [Placed(plan, plan.folder) for plan in plans]
-    pairs = [plan._settings(executor, choices, join(plans)) for plan in plans]
-    keep_recipes = [plan._recipe(settings) for plan, (settings, _) in zip(plans, pairs, strict=True)]
-    outputs = [Output(plan, settings) for plan, (settings, _) in zip(without_twins(placed), pairs, strict=True)]
-    reports = execute_together(outputs, pairs[0][1], progress=progress or _no_progress)
+    settings, executor = _means(plans, executor, choices)
+    keep_recipes = [plan._recipe(own) for plan, own in zip(plans, settings, strict=True)]
+    outputs = [Output(*each) for each in zip(without_twins(placed), settings, strict=True)]
+    reports = execute_together(outputs, executor, progress=progress or _no_progress)
     files = {file.path: file for report in reports for file in report.files}
     own = [tuple(files[plan.folder / file.name] for file in plan.files) for plan in plans]
     with_twins = (msgspec.structs.replace(report, files=each) for report, each in zip(reports, own, strict=True))
     return tuple(keep(report) for keep, report in zip(keep_recipes, with_twins, strict=True))
+
+
+def _means(plans: Sequence[Plan], executor: Executor | None, choices: RunChoices) -> tuple[list[Settings], Executor]:
+    """How each of the plans is carried out, and by what: a source on a network has threads that read ahead."""
+    together, source = join(plans), plans[0].source
+    pairs = [run_settings(plan.folder, **choices) for plan in plans]
+    jobs, threads = pairs[0][0].jobs, pairs[0][1]
+    if isinstance(executor, Cluster):
+        jobs, executor = 1, executor.for_tasks(*_task(together, plans[0].folder))
+    elif executor is None and source.connections:
+        jobs, executor = threads.jobs, _with_readers(threads, source, windows_ahead(together))
+    settings = [
+        msgspec.structs.replace(own, jobs=jobs, below=plan.below) for plan, (own, _) in zip(plans, pairs, strict=True)
+    ]
+    return settings, executor or threads
+
+
+def _task(plan: Joint, folder: Place) -> tuple[int, int]:
+    """What a task takes of a cluster: bytes of memory, and threads that read ahead."""
+    ahead = _AHEAD if plan.source.connections else 0
+    memory = memory_of_a_worker(plan, 1 + ahead)
+    if isinstance(folder, Path):
+        return memory, ahead
+    from deepgguf.run.s3.parts import memory_of_uploads
+
+    return memory + memory_of_uploads(plan, 1 + ahead), ahead
 
 
 def _listed(texts: str | Sequence[str]) -> tuple[str, ...]:
@@ -434,10 +433,8 @@ def plan_quantize_several(
     **choices: Unpack[QuantizeChoices],
 ) -> tuple[Plan, ...]:
     """The plans of quantizing the GGUF file `source` to several types; see `plan_quantize`, and `plan_several`."""
-    kinds, chosen = (
-        _listed(types),
-        complete({**choices, **first_choice("type", _listed(types), choices)}, QuantizeChoices),
-    )
+    kinds = _listed(types)
+    chosen = complete({**choices, **first_choice("type", kinds, choices)}, QuantizeChoices)
     refuse_one_output_only(kinds, choices)
     _refuse_for_gguf(choices)
     base, options = _folder_of_several(output), parse_options(chosen)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from deepgguf.errors import OutputError
 from deepgguf.planning.ahead import windows_ahead
-from deepgguf.planning.schema import Plan, PlannedFile
+from deepgguf.planning.joint import Planned
+from deepgguf.planning.schema import PlannedFile
 from deepgguf.run.part_file import planned_header
 from deepgguf.run.s3.bucket import CONNECTIONS, Bucket
 
@@ -24,7 +25,7 @@ def part_bytes(size: int) -> int:
     return max(_PART, -(-least // _STEP) * _STEP)
 
 
-def memory_of_uploads(plan: Plan, jobs: int) -> int:
+def memory_of_uploads(plan: Planned, jobs: int) -> int:
     """Bytes that parts take at most while `jobs` threads fill them."""
     threads = jobs + windows_ahead(plan)
     return (_OPEN * threads + 2 * CONNECTIONS) * max(part_bytes(file.size) for file in plan.files)
