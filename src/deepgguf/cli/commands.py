@@ -1,24 +1,20 @@
 """The commands: each takes its parsed arguments, calls the library, and writes what came of it."""
 
 import argparse
-import gc
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from deepgguf.choices import Choices, QuantizeChoices, RunChoices
 from deepgguf.cli import several
 from deepgguf.cli.executors import executor_of
-from deepgguf.cli.flags import given, in_flags, named
-from deepgguf.cli.output import complain, print_json, print_page, to_stdout
+from deepgguf.cli.flags import given, named
+from deepgguf.cli.output import print_json, print_page, to_stdout, warn
 from deepgguf.cli.pages import check_pages, write_model_cards, write_pages
+from deepgguf.cli.planned import one_planned
 from deepgguf.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from deepgguf.api import Plan
-
-_Made = TypeVar("_Made")
 
 
 def convert(options: argparse.Namespace) -> None:
@@ -52,7 +48,7 @@ def quantize(options: argparse.Namespace) -> None:
         else:
             several.run(plans, options, how)
         return
-    made = _plan(lambda: api.plan_quantize(options.source, options.output, **given(options, QuantizeChoices)))
+    made = one_planned(lambda: api.plan_quantize(options.source, options.output, **given(options, QuantizeChoices)))
     if options.dry_run:
         _show(made, options, jobs)
     else:
@@ -73,9 +69,8 @@ def _run(made: "Plan", options: argparse.Namespace, how: dict[str, Any]) -> None
     from deepgguf.terminal.run_command import run_command
 
     if options.json:
-        for warning in made.warnings:
-            complain(f"warning: {printable(warning, 1000)}")
-    total = sum(tensor.info.nbytes for file in made.files for tensor in file.tensors)
+        warn(made.warnings)
+    total = sum(file.nbytes for file in made.files)
     with executor_of(options) as by, progress_of(total, printable(made.files[0].name), by) as progress:
         report = made.run(progress=progress, executor=by, **how)
     if options.json:
@@ -150,28 +145,7 @@ def planned(options: argparse.Namespace) -> "Plan":
     """The plan that the arguments ask for."""
     from deepgguf import api
 
-    return _plan(lambda: api.plan(options.source, options.output, cache=options.cache, **given(options, Choices)))
-
-
-def _plan(make: "Callable[[], Plan]") -> "Plan":
-    """The plan that `make` makes, with the words of the command line in its warnings."""
-    import msgspec
-
-    made = without_collecting(make)
-    return msgspec.structs.replace(made, warnings=tuple(map(in_flags, made.warnings)))
-
-
-def without_collecting(make: "Callable[[], _Made]") -> _Made:
-    """What `make` makes, whose garbage nobody looks for."""
-    # A plan is a few hundred thousand objects that all live to the end: looking for garbage among them finds none, not
-    # now and not when the process ends.
-    gc.disable()
-    try:
-        made = make()
-        gc.freeze()
-        return made
-    finally:
-        gc.enable()
+    return one_planned(lambda: api.plan(options.source, options.output, cache=options.cache, **given(options, Choices)))
 
 
 def inspect(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from deepgguf.choices import RunChoices
 from deepgguf.cli.commands import planned
 from deepgguf.cli.executors import executor_of
 from deepgguf.cli.flags import given, in_flags
-from deepgguf.cli.output import complain, print_json, print_page, to_stdout
+from deepgguf.cli.output import complain, print_json, print_page, to_stdout, warn
 from deepgguf.cli.pages import check_pages, write_pages
 from deepgguf.errors import UsageError, printable
 
@@ -40,8 +40,7 @@ def convert_for_ollama(options: argparse.Namespace) -> None:
     parse_name(options.ollama)
     made = planned(options)
     if options.json:
-        for warning in made.warnings:
-            complain(f"warning: {printable(warning, 1000)}")
+        warn(made.warnings)
     total = made.size * (2 if options.ollama_way == "api" else 1)
     ways = {"way": options.ollama_way, "modelfile": options.modelfile}
     with executor_of(options) as by, progress_of(total, printable(options.ollama), by) as progress:

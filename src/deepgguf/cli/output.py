@@ -6,9 +6,11 @@ import re
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from deepgguf.errors import OutputError
+from deepgguf.errors import OutputError, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import RenderableType
 
 _WHOLE = 100_000  # columns, more than any line has
@@ -36,6 +38,12 @@ def open_streams() -> None:
 def complain(text: str) -> None:
     """One line on standard error."""
     to_stderr(f"deepgguf: {text}\n")
+
+
+def warn(warnings: "Iterable[str]") -> None:
+    """Warnings on standard error, a line each, where standard output is for JSON."""
+    for warning in warnings:
+        complain(f"warning: {printable(warning, 1000)}")
 
 
 def to_stderr(text: str) -> None:

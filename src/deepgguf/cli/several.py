@@ -1,15 +1,15 @@
 """The commands where they make several outputs at once."""
 
 import argparse
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from deepgguf.choices import Choices, QuantizeChoices
 from deepgguf.cli.executors import executor_of
-from deepgguf.cli.flags import given, in_flags, named
-from deepgguf.cli.output import complain, print_json, print_page
+from deepgguf.cli.flags import given, named
+from deepgguf.cli.output import print_json, print_page, warn
 from deepgguf.cli.pages import check_pages, write_model_cards
-from deepgguf.errors import UsageError, printable
+from deepgguf.cli.planned import several_planned
+from deepgguf.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ def planned(options: argparse.Namespace) -> "tuple[Plan, ...]":
     several = {"types": named(options, "type"), "targets": named(options, "target")}
     choices = _without(given(options, Choices), "type", "target")
     how = _layout(options) | {"cache": options.cache} | several
-    return _in_flags(lambda: api.plan_several(options.source, options.output, **how, **choices))
+    return several_planned(lambda: api.plan_several(options.source, options.output, **how, **choices))
 
 
 def planned_quantize(options: argparse.Namespace) -> "tuple[Plan, ...]":
@@ -49,7 +49,7 @@ def planned_quantize(options: argparse.Namespace) -> "tuple[Plan, ...]":
     _refuse_a_report(options)
     how = _layout(options) | {"types": named(options, "type")}
     choices = _without(given(options, QuantizeChoices), "type")
-    return _in_flags(lambda: api.plan_quantize_several(options.source, options.output, **how, **choices))
+    return several_planned(lambda: api.plan_quantize_several(options.source, options.output, **how, **choices))
 
 
 def show(plans: "Sequence[Plan]", options: argparse.Namespace, jobs: int) -> None:
@@ -81,9 +81,8 @@ def run(plans: "Sequence[Plan]", options: argparse.Namespace, how: dict[str, Any
     for folder in dict.fromkeys(plan.folder for plan in plans):
         check_pages(options, folder)
     if options.json:
-        for warning in several_pages.warnings(placed):
-            complain(f"warning: {printable(warning, 1000)}")
-    total = sum(t.info.nbytes for plan in without_twins(placed) for file in plan.files for t in file.tensors)
+        warn(several_pages.warnings(placed))
+    total = sum(file.nbytes for plan in without_twins(placed) for file in plan.files)
     with executor_of(options) as by, progress_of(total, f"{len(plans)} outputs", by) as progress:
         reports = api.run_together(plans, executor=by, progress=progress, **how)
     if options.json:
@@ -111,13 +110,3 @@ def _layout(options: argparse.Namespace) -> dict[str, Any]:
 
 def _without(choices: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: choice for name, choice in choices.items() if name not in names}
-
-
-def _in_flags(make: "Callable[[], Sequence[Plan]]") -> "tuple[Plan, ...]":
-    """The plans with the words of the command line in their warnings."""
-    import msgspec
-
-    from deepgguf.cli.commands import without_collecting
-
-    plans = without_collecting(make)
-    return tuple(msgspec.structs.replace(plan, warnings=tuple(map(in_flags, plan.warnings))) for plan in plans)

@@ -1,6 +1,7 @@
 """JSON that deepgguf writes: in UTF-8, though a file's name may be bytes that are not."""
 
 import os
+import re
 
 import msgspec
 
@@ -11,6 +12,11 @@ def encode_json(value: object) -> bytes:
         return msgspec.json.encode(value, enc_hook=_plain)
     except UnicodeEncodeError:
         return msgspec.json.encode(_with_utf8_text(msgspec.to_builtins(value, enc_hook=_plain)))
+
+
+def encode_json_in_markup(value: object) -> str:
+    """`value` as JSON that can stand inside an element or a comment of HTML, which nothing in it ends."""
+    return re.sub(rb"[<>&]", lambda found: b"\\u%04x" % found[0][0], encode_json(value)).decode()
 
 
 def utf8_text(name: str) -> str:

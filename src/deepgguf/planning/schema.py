@@ -101,6 +101,21 @@ class PlannedFile(msgspec.Struct, frozen=True):
     data_offset: int
     size: int
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(tensor.info.nbytes for tensor in self.tensors)
+
+    @property
+    def weights(self) -> int:
+        """Weights of all tensors."""
+        return sum(tensor.weights for tensor in self.tensors)
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits of tensor data per weight."""
+        return self.nbytes * 8 / max(1, self.weights)
+
 
 class Dropped(msgspec.Struct, frozen=True):
     """Source tensors left out for one reason: how many (scales counted apart), their bytes, the first one's name."""

@@ -124,10 +124,10 @@ def windows(
     numberings = [Numbering(file, plan.piece_weights) for file in plan.files]
     most = window_bytes(plan)
     once = plan.reads_once and not by_outputs
-    runs = (_by_source if once else _by_outputs)(plan, numberings, most, unfinished)
+    made_together = (_by_source if once else _by_outputs)(plan, numberings, most, unfinished)
     shares: list[Share] = []
     nbytes = 0
-    for run, size in runs:
+    for run, size in made_together:
         if shares and nbytes + size > most:
             yield Window(_joined(shares))
             shares, nbytes = [], 0

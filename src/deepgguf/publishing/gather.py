@@ -60,13 +60,13 @@ def _engines(plan: Plan) -> list[Engine]:
 
 
 def _published(file: PlannedFile, report: FileReport) -> PublishedFile:
-    weights = max(1, sum(tensor.weights for tensor in file.tensors))
-    bits = sum(tensor.info.nbytes for tensor in file.tensors) * 8 / weights
     measured = [result.squares for result in report.tensors if result.squares]
     whole = Squares()
     for squares in measured:
         whole = whole.plus(squares)
-    return PublishedFile(file.name, report.size, bits, whole.relative_rms if measured else None, report.sha256)
+    return PublishedFile(
+        file.name, report.size, file.bits_per_weight, whole.relative_rms if measured else None, report.sha256
+    )
 
 
 def _said_by_keys(keys: Mapping[str, Value], name: str) -> Said:

@@ -11,7 +11,7 @@ from deepgguf.checkpoint.model_card import HUB
 from deepgguf.errors import printable
 from deepgguf.formats.gguf.split_set import unsplit_stem
 from deepgguf.formats.gguf.types import FileType
-from deepgguf.formats.json_bytes import encode_json
+from deepgguf.formats.json_bytes import encode_json_in_markup
 from deepgguf.publishing.card import Card, Engine, Made, PublishedFile
 from deepgguf.publishing.head import head_of
 from deepgguf.terminal.sizes import size
@@ -26,7 +26,7 @@ _LINES = {"llama.cpp": "llama-cli -hf {repository}{tag}", "Ollama": "ollama run 
 def card_text(card: Card) -> str:
     """The whole README.md."""
     text = "\n".join([head_of(card), *_body(card), ""])
-    data = re.sub(rb"[<>&]", lambda found: b"\\u%04x" % found[0][0], encode_json(card)).decode()
+    data = encode_json_in_markup(card)
     return f"{text}<!-- deepgguf {_digest(text, data)} {data} -->\n"
 
 

@@ -1,4 +1,4 @@
-"""The model card of a folder, written and taken up again."""
+"""Writes the model card of a folder; what earlier cards list stays, as long as its files are there."""
 
 import os
 import re

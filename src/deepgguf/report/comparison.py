@@ -1,4 +1,4 @@
-"""What two models have differently: sizes, types of tensors, errors, keys."""
+"""How two models differ: sizes, types of tensors, errors, keys."""
 
 from collections.abc import Mapping
 

@@ -1,12 +1,11 @@
 """The facts of a report inside its page, as JSON that no browser runs."""
 
-import re
 from pathlib import Path
 
 import msgspec
 
 from deepgguf.errors import OutputError, UsageError
-from deepgguf.formats.json_bytes import encode_json
+from deepgguf.formats.json_bytes import encode_json_in_markup
 from deepgguf.report.facts import SCHEMA, ReportFacts
 
 GENERATOR = b'<meta name="generator" content="deepgguf'
@@ -18,9 +17,8 @@ _ADVICE = "make it again with `deepgguf report FILE.gguf`"
 
 
 def embed(facts: ReportFacts) -> str:
-    """The element that holds `facts`; nothing in it can end it."""
-    escaped = re.sub(rb"[<>&]", lambda found: b"\\u%04x" % found[0][0], encode_json(facts))
-    return (_OPENING + escaped + _CLOSING).decode()
+    """The element that holds `facts`."""
+    return f"{_OPENING.decode()}{encode_json_in_markup(facts)}{_CLOSING.decode()}"
 
 
 def is_page(path: Path) -> bool:

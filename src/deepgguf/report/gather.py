@@ -59,9 +59,8 @@ def facts_of_file(description: Description, checked: Verification | None = None,
 
 
 def _output(file: PlannedFile, report: FileReport | None) -> OutputFacts:
-    weights = sum(tensor.weights for tensor in file.tensors)
-    nbytes = sum(tensor.info.nbytes for tensor in file.tensors)
-    return OutputFacts(file.name, file.size, nbytes, len(file.tensors), weights, report.sha256 if report else "")
+    sha256 = report.sha256 if report else ""
+    return OutputFacts(file.name, file.size, file.nbytes, len(file.tensors), file.weights, sha256)
 
 
 def _tensors(file: PlannedFile, report: FileReport | None) -> list[TensorFacts]:

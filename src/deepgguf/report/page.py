@@ -65,7 +65,7 @@ def report_page(facts: ReportFacts) -> str:
 
 
 def comparison_page(first: ReportFacts, second: ReportFacts) -> str:
-    """The page of what two models have differently."""
+    """The page of how two models differ."""
     return (
         environment()
         .get_template("comparison.html")

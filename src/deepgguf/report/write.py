@@ -38,7 +38,7 @@ def write_report(
 
 
 def write_comparison(path: StrPath, first: StrPath, second: StrPath) -> None:
-    """Writes the page `path` of what two models have differently, each a GGUF file or a report of one.
+    """Writes the page `path` of how two models differ, each a GGUF file or a report of one.
 
     Raises what `write_report` raises, and UsageError for a page that is no report.
     """

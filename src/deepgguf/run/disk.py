@@ -102,12 +102,7 @@ class Disk:
 
     def reopen(self, path: Path) -> int:
         """An existing file for reading and writing; a symlink is refused, and a FIFO does not block."""
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        try:
-            fd: int = self.call("open", os.open, path, flags)
-        except OSError as error:
-            raise _failed("opening", path, error, "check the file, or discard it with `restart=True`") from None
-        return fd
+        return self._open(path, os.O_RDWR, "check the file, or discard it with `restart=True`")
 
     def reopen_to_write(self, path: Path) -> int:
         """An existing file for writing alone, otherwise as `reopen`.
@@ -116,11 +111,14 @@ class Disk:
         back (Linux, fs/nfs: nfs_want_read_modify_write, nfs_can_extend_write): over what another machine has written
         there meanwhile.
         """
-        flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        return self._open(path, os.O_WRONLY, "see who else uses the folder, then run again")
+
+    def _open(self, path: Path, access: int, advice: str) -> int:
+        flags = access | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
             fd: int = self.call("open", os.open, path, flags)
         except OSError as error:
-            raise _failed("opening", path, error, "see who else uses the folder, then run again") from None
+            raise _failed("opening", path, error, advice) from None
         return fd
 
     def lock(self, fd: int, path: Path) -> bool:

@@ -10,11 +10,11 @@ from rich.text import Text
 from deepgguf.errors import printable
 from deepgguf.planning.ahead import windows_ahead
 from deepgguf.planning.machines import MACHINES, smallest_machine
-from deepgguf.planning.schema import Plan, PlannedFile
+from deepgguf.planning.schema import Plan
 from deepgguf.planning.totals import PlanTotals
 from deepgguf.terminal.run_command import split_note
 from deepgguf.terminal.sizes import counted, duration, size
-from deepgguf.terminal.tables import facts_table, titled_table
+from deepgguf.terminal.tables import facts_table, marked, titled_table, warning_lines
 
 _BLOCK = re.compile(r"\bblk\.\d+\.")
 _NUMBERS = ("size", "bytes", "work", "tensors", "parameters", "scales", "bits/weight")
@@ -27,14 +27,14 @@ def render(plan: Plan, *, memory: int, jobs: int, free_disk: int | None, free_me
         parts += [Text(), _types(plan, file.kind)]
     if plan.dropped:
         parts += [Text(), _dropped(plan)]
-    parts += [Text(f"warning: {printable(w, 1000)}", style="yellow") for w in plan.warnings]
+    parts += warning_lines(plan.warnings)
     note = split_note(plan)
     return Group(*parts, *([Text(note)] if note else []))
 
 
 def _facts(plan: Plan, memory: int, jobs: int, free_disk: int | None, free_memory: int | None) -> Table:
     table = facts_table()
-    weights = sum(t.weights for f in plan.files for t in f.tensors)
+    weights = sum(file.weights for file in plan.files)
     sources = sum(source.size for source in plan.sources)
     facts = {
         "from": f"{printable(plan.source.place)}  ({counted(len(plan.sources), 'shard')}, {size(sources)})",
@@ -47,7 +47,7 @@ def _facts(plan: Plan, memory: int, jobs: int, free_disk: int | None, free_memor
     }
     for name, fact in facts.items():
         if fact:
-            table.add_row(name, Text.from_markup(fact) if fact.endswith("[/]") else Text(fact))
+            table.add_row(name, marked(fact))
     return table
 
 
@@ -80,13 +80,8 @@ def free(needed: int, there: int | None) -> str:
 def _files(plan: Plan) -> Table:
     table = titled_table("Files", "name", "tensors", "size", "bits/weight", numbers=_NUMBERS)
     for file in plan.files:
-        table.add_row(printable(file.name), f"{len(file.tensors):,}", f"{file.size:,}", f"{bits_per_weight(file):.2f}")
+        table.add_row(printable(file.name), f"{len(file.tensors):,}", f"{file.size:,}", f"{file.bits_per_weight:.2f}")
     return table
-
-
-def bits_per_weight(file: PlannedFile) -> float:
-    """Bits of data per weight of the file."""
-    return sum(t.info.nbytes for t in file.tensors) * 8 / max(1, sum(t.weights for t in file.tensors))
 
 
 def _types(plan: Plan, kind: str) -> Table:

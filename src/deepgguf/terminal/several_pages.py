@@ -13,12 +13,20 @@ from deepgguf.planning.schema import Plan, PlannedFile
 from deepgguf.run.file_job import Placed
 from deepgguf.run.result import Report
 from deepgguf.terminal.json_views import plan_view, report_view
-from deepgguf.terminal.plan_page import bits_per_weight, free
+from deepgguf.terminal.plan_page import free
 from deepgguf.terminal.room import Room, free_memory
 from deepgguf.terminal.run_command import how_to_run, run_command
 from deepgguf.terminal.sizes import counted, duration, size
-from deepgguf.terminal.summary import cluster_lines, error_lines, losses, traffic_lines
-from deepgguf.terminal.tables import facts_table, titled_table
+from deepgguf.terminal.summary import (
+    cluster_lines,
+    command_lines,
+    error_lines,
+    losses,
+    nonfinite_line,
+    pace_line,
+    traffic_lines,
+)
+from deepgguf.terminal.tables import facts_table, marked, titled_table, warning_lines
 
 
 class Needs(NamedTuple):
@@ -39,12 +47,12 @@ def render_plans(placed: Sequence[Placed], needs: Needs) -> RenderableType:
     facts.add_row("from", f"{printable(first.source.place)}  ({shards})")
     facts.add_row("to", f"{counted(len(placed), 'output')}, {size(sum(room.needed for room in needs.rooms))}")
     for room in needs.rooms:
-        facts.add_row("disk", _marked(f"{printable(room.folder)}: {size(room.needed)} needed{free(*room[1:])}"))
+        facts.add_row("disk", marked(f"{printable(room.folder)}: {size(room.needed)} needed{free(*room[1:])}"))
     memory = f"{size(needs.memory)} needed with {needs.jobs} jobs{free(needs.memory, free_memory())}"
-    facts.add_row("memory", _marked(memory))
+    facts.add_row("memory", marked(memory))
     work = f"about {duration(needs.seconds)}, from a short trial of each kernel; a slower disk takes longer"
     facts.add_row("work", work)
-    return Group(facts, Text(), _files(placed), *_warnings(placed))
+    return Group(facts, Text(), _files(placed), *warning_lines(warnings(placed)))
 
 
 def render_reports(placed: Sequence[Placed], reports: Sequence[Report]) -> RenderableType:
@@ -53,16 +61,15 @@ def render_reports(placed: Sequence[Placed], reports: Sequence[Report]) -> Rende
     lines = [Text.assemble("wrote ", (printable(f.path), "bold"), f"  {f.size:,} bytes") for f in files]
     lines += [Text(f"sha256 {f.sha256}  {printable(f.path)}") for f in files if f.sha256]
     seconds, written, resumed = _sums(reports)
-    again = f", {size(resumed)} resumed" if resumed else ""
-    lines.append(Text(f"{size(written)} in {duration(seconds)}, {size(written / max(seconds, 1e-9))}/s{again}"))
+    lines.append(pace_line(written, resumed, seconds))
     lines += [Text(line) for line in (*traffic_lines(reports[0]), *cluster_lines(reports))]
     nan, inf = (max(getattr(report.counts, count) for report in reports) for count in ("nan", "inf"))
-    lines.append(Text(f"NaN {nan}, Inf {inf}", style="yellow" if nan or inf else ""))
+    lines.append(nonfinite_line(nan, inf))
     for (plan, _), report in zip(placed, reports, strict=True):
         lines += [Text(line) for line in error_lines(report, f" of {_which(plan, placed)}")]
-    lines += _warnings(placed, reports)
+    lines += warning_lines(warnings(placed, reports))
     for ways in dict.fromkeys(tuple(how_to_run(plan, folder)) for plan, folder in placed):  # twins are one model
-        lines += [Text(printable(line, 100_000), no_wrap=True, overflow="ignore") for line in ways]
+        lines += command_lines(ways)
     return Group(*lines)
 
 
@@ -123,13 +130,5 @@ def _files(placed: Sequence[Placed]) -> Table:
         for file in plan.files:
             if shown.setdefault(folder / file.name, file) is file:
                 row = printable(folder), printable(file.name), plan.target, plan.recipe or plan.type
-                table.add_row(*row, f"{len(file.tensors):,}", f"{file.size:,}", f"{bits_per_weight(file):.2f}")
+                table.add_row(*row, f"{len(file.tensors):,}", f"{file.size:,}", f"{file.bits_per_weight:.2f}")
     return table
-
-
-def _marked(fact: str) -> Text:
-    return Text.from_markup(fact) if fact.endswith("[/]") else Text(fact)
-
-
-def _warnings(placed: Sequence[Placed], reports: Sequence[Report] = ()) -> list[Text]:
-    return [Text(f"warning: {printable(warning, 1000)}", style="yellow") for warning in warnings(placed, reports)]

@@ -16,6 +16,7 @@ from deepgguf.run.result import Report, TensorResult
 from deepgguf.terminal.plan_page import type_counts
 from deepgguf.terminal.run_command import how_to_run
 from deepgguf.terminal.sizes import counted, duration, size
+from deepgguf.terminal.tables import warning_lines
 
 
 def traffic_lines(report: Report) -> Iterator[str]:
@@ -49,9 +50,7 @@ def render(plan: Plan, folder: Place, report: Report, run: Sequence[str] = ()) -
     lines = [Text.assemble(did[f.found], (printable(f.path), "bold"), f"  {f.size:,} bytes") for f in report.files]
     lines += [Text(f"wrote {printable(report.recipe)}  the types, for --recipe")] if report.recipe else []
     lines += [Text(f"sha256 {f.sha256}  {printable(f.path.name)}") for f in report.files if f.sha256]
-    rate = report.written / max(report.seconds, 1e-9)
-    resumed = f", {size(report.resumed)} resumed" if report.resumed else ""
-    lines.append(Text(f"{size(report.written)} in {duration(report.seconds)}, {size(rate)}/s{resumed}"))
+    lines.append(pace_line(report.written, report.resumed, report.seconds))
     lines += [Text(line) for line in (*traffic_lines(report), *cluster_lines((report,)))]
     lines.append(Text("types: " + ", ".join(f"{count} {name}" for name, count in type_counts(plan).most_common())))
     for d in plan.dropped:
@@ -59,17 +58,26 @@ def render(plan: Plan, folder: Place, report: Report, run: Sequence[str] = ()) -
         lines.append(Text(f"dropped {d.tensors} tensors{scales}: {d.reason}"))
     if plan.scales_paired:
         lines.append(Text(f"{plan.scales_paired} weights paired with their scales"))
-    counts = report.counts
-    style = "yellow" if counts.nan or counts.inf else ""
-    lines.append(Text(f"NaN {counts.nan}, Inf {counts.inf}", style=style))
+    lines.append(nonfinite_line(report.counts.nan, report.counts.inf))
     lines += [Text(line) for line in error_lines(report)]
-    warnings = (*plan.warnings, *losses(report))
-    lines += [Text(f"warning: {printable(w, 1000)}", style="yellow") for w in warnings]
-    # A command is copied: a line break that is not between its words would make it another.
-    lines += [
-        Text(printable(line, 100_000), no_wrap=True, overflow="ignore") for line in run or how_to_run(plan, folder)
-    ]
-    return Group(*lines)
+    lines += warning_lines((*plan.warnings, *losses(report)))
+    return Group(*lines, *command_lines(run or how_to_run(plan, folder)))
+
+
+def pace_line(written: int, resumed: int, seconds: float) -> Text:
+    """How much was written in which time, and how much was there already, in bytes."""
+    found = f", {size(resumed)} resumed" if resumed else ""
+    return Text(f"{size(written)} in {duration(seconds)}, {size(written / max(seconds, 1e-9))}/s{found}")
+
+
+def nonfinite_line(nan: int, inf: int) -> Text:
+    """How many weights are not finite."""
+    return Text(f"NaN {nan}, Inf {inf}", style="yellow" if nan or inf else "")
+
+
+def command_lines(lines: Sequence[str]) -> list[Text]:
+    """How to run a model. A command is copied: a line break that is not between its words would make it another."""
+    return [Text(printable(line, 100_000), no_wrap=True, overflow="ignore") for line in lines]
 
 
 def error_lines(report: Report, of: str = "") -> Iterator[str]:
