@@ -4,6 +4,7 @@ Every sample, type, source and output with every other: `python tests/run/on_ray
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -137,7 +138,8 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_resumes(sources, ray_no
 
 
 def test_a_node_that_is_killed_in_the_middle_costs_time_and_no_byte(sources, ray_nodes, checkpoint, tmp_path):
-    plan = deepgguf.plan(SlowestOnOneNode(checkpoint("v3-fp8")), tmp_path / "x.gguf", type="q4_k_m")
+    source = shutil.copytree(checkpoint("v3-fp8"), tmp_path / "source")
+    plan = deepgguf.plan(SlowestOnOneNode(source), tmp_path / "x.gguf", type="q4_k_m")
     done = []
 
     def kill_at_a_third(nbytes: int) -> None:
