@@ -124,15 +124,18 @@ def windows(
     numberings = [Numbering(file, plan.piece_weights) for file in plan.files]
     most = window_bytes(plan)
     once = plan.reads_once and not by_outputs
-    made_together = (_by_source if once else _by_outputs)(plan, numberings, most, unfinished)
+    tensors = (_by_source if once else _by_outputs)(plan, numberings, most, unfinished)
     shares: list[Share] = []
     nbytes = 0
-    for run, size in made_together:
-        if shares and nbytes + size > most:
-            yield Window(_joined(shares))
-            shares, nbytes = [], 0
-        shares += run
-        nbytes += size
+    for made_together in tensors:
+        whole = sum(size for _, size in made_together)
+        for nth, (run, size) in enumerate(made_together):
+            first = whole if nth == 0 and whole <= most else size
+            if shares and nbytes + first > most:
+                yield Window(_joined(shares))
+                shares, nbytes = [], 0
+            shares += run
+            nbytes += size
     if shares:
         yield Window(_joined(shares))
 
@@ -152,27 +155,31 @@ def _joined(shares: Sequence[Share]) -> tuple[Share, ...]:
     return tuple(found)
 
 
-_Runs = Iterator[tuple[Sequence[Share], int]]
+_Run = tuple[Sequence[Share], int]
 """Shares that belong into one window, and the bytes that they need."""
 
+_Tensors = Iterator[Sequence[_Run]]
+"""The runs of one tensor after the other. A tensor that fits into a window is not parted: its scales lie behind it in
+many files, and for each of its parts they would be a request of their own."""
 
-def _by_outputs(plan: Planned, numberings: Sequence[Numbering], most: int, unfinished: Unfinished) -> _Runs:
+
+def _by_outputs(plan: Planned, numberings: Sequence[Numbering], most: int, unfinished: Unfinished) -> _Tensors:
     for origin in _origins(plan):
         for share in _shares(numberings[origin.file], origin, most, unfinished):
-            yield (share,), share.nbytes
+            yield (((share,), share.nbytes),)
 
 
-def _by_source(plan: Planned, numberings: Sequence[Numbering], most: int, unfinished: Unfinished) -> _Runs:
+def _by_source(plan: Planned, numberings: Sequence[Numbering], most: int, unfinished: Unfinished) -> _Tensors:
     """What is made of a tensor together; tensors as they lie where that counts, else in the order of the outputs."""
     tensors: dict[tuple[int, int], list[_Origin]] = {}
     for origin in _origins(plan):
         tensors.setdefault((origin.source_file, origin.offset), []).append(origin)
     for place in sorted(tensors) if plan.source.whole_windows else tensors:
         needs = [_needs(numberings[origin.file], origin, unfinished) for origin in tensors[place]]
-        yield from _closed(merge(*needs), most)
+        yield tuple(_closed(merge(*needs), most))
 
 
-def _closed(needs: Iterable[_Need], most: int) -> _Runs:
+def _closed(needs: Iterable[_Need], most: int) -> Iterator[_Run]:
     """Runs that need no byte which another needs, but for scales if no run without such has less than `most` bytes."""
     shares: list[Share] = []
     held: tuple[FileRange, ...] = ()
