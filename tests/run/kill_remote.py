@@ -2,9 +2,9 @@
 byte differs or more than 2 % came twice.
 
 `python kill_remote.py [--kills 20] [--folder DIR] [--as-it-is]`: the bench checkpoint (2.7 GB) over a line of 25 MB/s,
-in the proportions of DeepSeek-V3 over one of 100 MB/s: there a window is a part in 22,000 of the checkpoint, and what is not
-yet recorded one in 5,500 of the time. With --as-it-is windows and records are those that 2.7 GB have, of which a kill
-costs a larger part.
+in the proportions of DeepSeek-V3 over one of 100 MB/s: there a window is a part in 22,000 of the checkpoint, what is
+read ahead one in 1,300, and what is not yet recorded one in 5,500 of the time. With --as-it-is windows and records are
+those that 2.7 GB have, of which a kill costs a larger part.
 """
 
 import argparse
@@ -22,16 +22,17 @@ sys.path[:0] = [str(ROOT / "benchmarks")]
 from conversion import bench_checkpoint  # noqa: E402
 from remote import Line, count, served  # noqa: E402
 
-_V3_WINDOWS, _V3_SECONDS, _RATE = 22_000, 5_500, 25e6
+_V3_BYTES, _V3_WINDOWS, _V3_SECONDS, _RATE = 688 * 10**9, 22_000, 5_500, 25e6
 
 _SCALED = """
 import sys
 from deepgguf.cli import main
 from deepgguf.files.network import network_files
-from deepgguf.planning import windows
+from deepgguf.planning import ahead, windows
 from deepgguf.run import execute
 network_files.SMALL = 0
 windows._SMALLEST = windows._LARGEST = {window}
+ahead._MEMORY = int(ahead._MEMORY * {scale})
 execute._RECORD_SECONDS = {record}
 sys.exit(main(sys.argv[1:]))
 """
@@ -41,7 +42,7 @@ def command(size: int, as_it_is: bool) -> list[str]:
     if as_it_is:
         return [sys.executable, "-m", "deepgguf"]
     record = size / _RATE / _V3_SECONDS
-    return [sys.executable, "-c", _SCALED.format(window=size // _V3_WINDOWS, record=record)]
+    return [sys.executable, "-c", _SCALED.format(window=size // _V3_WINDOWS, scale=size / _V3_BYTES, record=record)]
 
 
 def main() -> None:

@@ -141,7 +141,7 @@ def windows(
 
 
 def _joined(shares: Sequence[Share]) -> tuple[Share, ...]:
-    """Those that go on where the one before ends are one with it."""
+    """Shares that begin where the one before ends are joined with it."""
 
     def place(numbered: tuple[int, Share]) -> tuple[int, int, int, int]:
         nth, share = numbered  # the tensors of a file may follow each other and be of one source, but start elsewhere

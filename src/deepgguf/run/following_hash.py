@@ -23,7 +23,7 @@ class FollowingHash:
         self._closed = False
 
     def follow(self, whole: int) -> None:
-        """Says that the file is whole up to byte `whole`; goes on there once there is enough to be read."""
+        """Says that the file is whole up to byte `whole`; hashes up to there once there is enough to be read."""
         if self._reading is not None and not self._reading.done():
             return
         if whole - self._at < _STEP:
