@@ -6,7 +6,7 @@ python benchmarks/budgets.py
 import tempfile
 from pathlib import Path
 
-from deepgguf.api import sample
+from deepgguf import sample
 from deepgguf.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from deepgguf.choices import Choices, complete
 from deepgguf.executors.threads import Threads, available_processors

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from deepgguf.api import plan
+from deepgguf import plan
 from deepgguf.encodings.encoding import Counts
 from deepgguf.planning.schema import Plan
 from deepgguf.planning.windows import Window, windows

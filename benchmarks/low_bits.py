@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from conversion import arguments, bench_checkpoint, run
-from deepgguf.api import Plan, plan
+from deepgguf import Plan, plan
 
 WEIGHTS_OF_V3 = 671.0e9  # without the MTP layer, which is dropped (DeepSeek-V3, section 4.2)
 CORES = 16

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 import deepgguf
 from conversion import arguments, bench_checkpoint, run
-from deepgguf.api import plan
+from deepgguf import plan
 from deepgguf.encodings import PLAIN
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.planning.schema import PlannedTensor

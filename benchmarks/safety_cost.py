@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from conversion import arguments, bench_checkpoint
-from deepgguf.api import plan
+from deepgguf import plan
 from deepgguf.run import file_run, worker
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from deepgguf.api import convert, patch
-from deepgguf.api import sample as make_sample
+from deepgguf import convert, patch
+from deepgguf import sample as make_sample
 from golden_samples import GROUP_KEYS, SAMPLES, Checkpoint
 from ray_cluster import Nodes, ray_cluster
 

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 import deepgguf
-from deepgguf.api import compare
+from deepgguf import compare
 from deepgguf.checkpoint.shards import open_shards
 from deepgguf.encodings import encoding_of
 from deepgguf.encodings.encoding import Stored

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from deepgguf.api import convert, plan, sample
+from deepgguf import convert, plan, sample
 from deepgguf.errors import UsageError
 from golden import GOLDENS, Golden, GoldenTensor, describe_written, golden_of
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from deepgguf.api import plan
+from deepgguf import plan
 from deepgguf.errors import CheckpointError
 from deepgguf.models import known_families
 from tiny_checkpoint import OCR, V2, V3, YARN, weights, without, write_checkpoint

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deepgguf.api import convert, plan
+from deepgguf import convert, plan
 from deepgguf.formats.gguf.decode import read_header
 from tiny_checkpoint import OCR, V2, V3, Stored, weights, without, write_checkpoint
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
-from deepgguf.api import convert
+from deepgguf import convert
 from golden import GOLDENS, Golden, describe_written, read_golden
 
 SAMPLES = ("v3-bf16", "v3-fp8", "v3-tied", "v2-lite", "ocr")

@@ -4,7 +4,7 @@ and for Ollama to files that were made by its rules.
 
 import pytest
 
-from deepgguf.api import convert, verify
+from deepgguf import convert, verify
 from golden import GOLDENS, describe_written, read_golden
 
 FOLDER = "ocr2kimi"

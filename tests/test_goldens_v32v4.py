@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deepgguf.api import convert, plan
+from deepgguf import convert, plan
 from golden import GOLDENS, describe_written, read_golden
 from v32 import as_transformers_saves, with_wide_scales
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deepgguf.api import convert, verify
+from deepgguf import convert, verify
 from golden import GOLDENS, Golden, describe_written, read_golden
 from v4 import NARROW, WIDE, v4_weights, with_the_releases_tokenizer, write_v4
 

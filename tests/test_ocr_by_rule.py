@@ -14,7 +14,7 @@ from gguf import GGUFReader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deepgguf.api import convert
+from deepgguf import convert
 from tiny_checkpoint import OCR, Stored, floats, write_checkpoint
 
 

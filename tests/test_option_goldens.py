@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deepgguf.api import convert, plan, verify
+from deepgguf import convert, plan, verify
 from deepgguf.errors import UsageError
 from golden import GOLDENS, read_golden
 from quantize_runs import CHOICES, Run, differences, digest, digested_runs, made, without_split

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gguf import GGUFReader, dequantize
 
-from deepgguf.api import convert, doctor, patch, quantize, split, undo_patch, verify
+from deepgguf import convert, doctor, patch, quantize, split, undo_patch, verify
 from deepgguf.checkpoint.gguf_source import read_gguf_source
 from deepgguf.cli import main
 from deepgguf.errors import GGUFError, UsageError

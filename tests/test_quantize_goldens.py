@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deepgguf.api import convert, plan_quantize, quantize
+from deepgguf import convert, plan_quantize, quantize
 from deepgguf.errors import UsageError
 from golden import GOLDENS, describe_written, read_golden
 from test_goldens import quantized

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gguf import GGUFReader
 
-from deepgguf.api import convert, plan
+from deepgguf import convert, plan
 from deepgguf.errors import NonFiniteError
 from tiny_checkpoint import OCR, V3, Stored, floats, stored, weights, write_checkpoint
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gguf import GGUFWriter
 
-from deepgguf.api import merge, split
+from deepgguf import merge, split
 from deepgguf.errors import GGUFError, UsageError
 
 JOINED = "601234f56ff4c6b9"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from deepgguf.api import plan
+from deepgguf import plan
 from deepgguf.errors import CheckpointError
 from deepgguf.formats.gguf.types import ValueType
 from deepgguf.samples.make import TOKENIZERS

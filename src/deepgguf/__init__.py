@@ -34,29 +34,13 @@ if sys.platform == "win32":  # files are locked, synced, read and replaced by ca
 TYPE_CHECKING = False  # importing typing takes longer than starting Python, and the command line is not yet ready then
 
 if TYPE_CHECKING:
-    from deepgguf.api import (
-        Patched,
-        Plan,
-        check_parts,
-        compare,
-        convert,
-        doctor,
-        import_to_ollama,
-        inspect,
-        merge,
-        patch,
-        plan,
-        plan_every_type,
-        plan_quantize,
-        plan_quantize_several,
-        plan_several,
-        quantize,
-        run_together,
-        sample,
-        split,
-        undo_patch,
-        verify,
-    )
+    from deepgguf.api.conversion import convert, plan, plan_every_type, plan_several
+    from deepgguf.api.gguf_files import Patched, doctor, inspect, merge, patch, split, undo_patch
+    from deepgguf.api.ollama import import_to_ollama
+    from deepgguf.api.planned import Plan, run_together
+    from deepgguf.api.proof import check_parts, compare, verify
+    from deepgguf.api.quantization import plan_quantize, plan_quantize_several, quantize
+    from deepgguf.api.samples import sample
     from deepgguf.choices import (
         Choices,
         ConversionChoices,
@@ -115,9 +99,13 @@ __all__ = [
 
 # Imported when first used: `import deepgguf` costs nothing.
 _HOMES = {
-    "deepgguf.api": "Patched Plan check_parts compare convert doctor import_to_ollama inspect merge patch plan"
-    " plan_every_type plan_quantize plan_quantize_several plan_several quantize run_together sample split undo_patch"
-    " verify",
+    "deepgguf.api.conversion": "convert plan plan_every_type plan_several",
+    "deepgguf.api.gguf_files": "Patched doctor inspect merge patch split undo_patch",
+    "deepgguf.api.ollama": "import_to_ollama",
+    "deepgguf.api.planned": "Plan run_together",
+    "deepgguf.api.proof": "check_parts compare verify",
+    "deepgguf.api.quantization": "plan_quantize plan_quantize_several quantize",
+    "deepgguf.api.samples": "sample",
     "deepgguf.choices": "Choices ConversionChoices PatchChoices PatchingChoices QuantizationChoices QuantizeChoices"
     " RunChoices",
     "deepgguf.errors": "ChangedError CheckpointError DeepggufError GGUFError NonFiniteError OutputError UsageError"

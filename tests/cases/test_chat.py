@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from deepgguf import CheckpointError, UsageError, api
+import deepgguf
+from deepgguf import CheckpointError, UsageError
 from deepgguf.checkpoint.pre_tokenizer import recognize
 from tiny_checkpoint import OCR, V2, V3, weights, write_checkpoint
 
@@ -48,11 +49,11 @@ class Folder:
         return self.edit("tokenizer.json", added_tokens=self.json("tokenizer.json")["added_tokens"] + list(tokens))
 
     def keys(self, **choices: Any) -> dict[str, Any]:
-        keys = api.plan(self.path, **choices).files[0].keys
+        keys = deepgguf.plan(self.path, **choices).files[0].keys
         return {k.removeprefix("tokenizer.").removeprefix("ggml."): v.value for k, v in keys.items()}
 
     def warnings(self, **choices: Any) -> list[str]:
-        return list(api.plan(self.path, **choices).warnings)
+        return list(deepgguf.plan(self.path, **choices).warnings)
 
 
 @pytest.fixture
@@ -119,15 +120,15 @@ def test_f2_a_name_that_llamacpp_does_not_know_is_refused(folder):
 
 
 def test_f2_a_file_with_a_chosen_pre_tokenizer_is_verified(folder, tmp_path):
-    api.convert(resaved(folder).path, tmp_path / "x.gguf", pre="deepseek-coder")
-    assert api.compare(tmp_path / "x.gguf", folder.path).differences == ()
+    deepgguf.convert(resaved(folder).path, tmp_path / "x.gguf", pre="deepseek-coder")
+    assert deepgguf.compare(tmp_path / "x.gguf", folder.path).differences == ()
 
 
 def test_f2_another_pre_tokenizer_than_the_patterns_say_is_verified_only_as_it_was_chosen(folder, tmp_path):
-    api.convert(folder.path, tmp_path / "x.gguf", pre="deepseek-coder")
-    (difference,) = api.compare(tmp_path / "x.gguf", folder.path).differences
+    deepgguf.convert(folder.path, tmp_path / "x.gguf", pre="deepseek-coder")
+    (difference,) = deepgguf.compare(tmp_path / "x.gguf", folder.path).differences
     assert "tokenizer.ggml.pre" in difference.where
-    assert api.compare(tmp_path / "x.gguf", folder.path, pre="deepseek-coder").differences == ()
+    assert deepgguf.compare(tmp_path / "x.gguf", folder.path, pre="deepseek-coder").differences == ()
 
 
 # F3: special tokens

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deepgguf import CheckpointError, UsageError
-from deepgguf.api import compare, convert, plan
+from deepgguf import CheckpointError, UsageError, compare, convert, plan
 from deepgguf.cli import main
 from deepgguf.models.bundled_templates import V4, V4_0731, V32
 from deepgguf.samples.make import TOKENIZERS

@@ -8,8 +8,7 @@ import pytest
 from deepseek_reference import Model
 from respelled import read_tensors
 
-from deepgguf import CheckpointError
-from deepgguf.api import convert, plan, verify
+from deepgguf import CheckpointError, convert, plan, verify
 from engine import TOKENS, distance
 from engine import log_probabilities as computed
 from golden import describe_written, read_golden

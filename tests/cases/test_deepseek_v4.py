@@ -8,7 +8,7 @@ import pytest
 from gguf import GGUFReader
 
 import deepgguf
-from deepgguf.api import compare, convert, plan, sample
+from deepgguf import compare, convert, plan, sample
 from deepgguf.errors import CheckpointError, NonFiniteError, UsageError
 from deepgguf.models.deepseek_v4_config import parse
 from deepgguf.planning.needs import memory_needed

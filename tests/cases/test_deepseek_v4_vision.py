@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import deepgguf
-from deepgguf.api import compare, convert, plan, sample
+from deepgguf import compare, convert, plan, sample
 from deepgguf.errors import CheckpointError, UsageError
 from planting import change_tensor
 from tiny_checkpoint import read_tensors

@@ -7,8 +7,7 @@ import pytest
 from odd_folders import FOLDERS, LFS, WHOLE, with_tensors
 
 import deepgguf
-from deepgguf import CheckpointError, UsageError
-from deepgguf.api import convert, plan
+from deepgguf import CheckpointError, UsageError, convert, plan
 from tiny_checkpoint import OCR, V3, stored, weights, write_checkpoint
 
 MERGE = r"merge it into deepseek-ai/DeepSeek-V2-Lite first .* and convert the merged folder"

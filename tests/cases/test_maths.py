@@ -9,8 +9,7 @@ import pytest
 from deepseek_reference import log_probabilities as reference
 from respelled import Tensors, respelled, with_config
 
-from deepgguf import CheckpointError, VerificationError
-from deepgguf.api import convert, plan, verify
+from deepgguf import CheckpointError, VerificationError, convert, plan, verify
 from deepgguf.files.local import LocalFiles
 from deepgguf.planning.pieces import runs
 from deepgguf.planning.windows import windows

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deepgguf.api import plan
+from deepgguf import plan
 from deepgguf.errors import CheckpointError
 
 

@@ -10,8 +10,7 @@ from gguf import GGUFReader
 from respelled import Tensors, exchanged, fused, named, respelled, stacked, with_config
 
 import deepgguf
-from deepgguf import CheckpointError
-from deepgguf.api import convert, plan, verify
+from deepgguf import CheckpointError, convert, plan, verify
 from deepgguf.executors.threads import Threads
 from deepgguf.files.local import LocalFiles
 from golden import describe_written

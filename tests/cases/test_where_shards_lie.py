@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from odd_folders import INDEX, WHOLE, index, lora
 
-from deepgguf import CheckpointError
-from deepgguf.api import convert, plan, verify
+from deepgguf import CheckpointError, convert, plan, verify
 from hub_cache import as_snapshot
 from tiny_checkpoint import V3, weights, write_checkpoint, write_safetensors
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deepgguf.api import sample as make_sample
+from deepgguf import sample as make_sample
 from deepgguf.checkpoint.shards import INDEX, Shards, open_shards
 from deepgguf.errors import CheckpointError, OutputError
 from deepgguf.files.local import LocalFiles

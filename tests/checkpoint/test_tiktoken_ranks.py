@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepgguf.api import plan
+from deepgguf import plan
 from deepgguf.checkpoint.tiktoken import added_tokens, merges, text_of
 from deepgguf.models.tokenizer_keys import TokenType
 from deepgguf.samples.kimi_configs import RANKS

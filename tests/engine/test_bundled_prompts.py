@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deepgguf.api import convert
+from deepgguf import convert
 from deepgguf.models.bundled_templates import V32
 from engine import CHOSEN, GOLDENS, SAMPLING, serve
 from prompts import CALLS, CHAT, PROMPTS, TOOLS

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepgguf.api import convert
+from deepgguf import convert
 from deepgguf.samples.configs import config
 from engine import TOKENS, serve
 from tiny_checkpoint import Stored, Tensors, floats, read_tensors, stored, write_checkpoint

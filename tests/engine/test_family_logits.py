@@ -2,7 +2,7 @@
 
 import pytest
 
-from deepgguf.api import convert
+from deepgguf import convert
 from engine import TOKENS, distance, golden, log_probabilities
 
 LOGITS = "ocr2kimi/logits"

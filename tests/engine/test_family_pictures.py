@@ -3,7 +3,7 @@
 import pytest
 from test_picture import picture, prompt_tokens
 
-from deepgguf.api import convert
+from deepgguf import convert
 from engine import SAMPLING, distance, golden, of_answer, serve
 
 # A small picture is seen whole: 256 tokens and the separator; or 16 rows of 16 with a line break each, and the separator.

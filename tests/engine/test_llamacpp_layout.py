@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deepgguf.api import convert
+from deepgguf import convert
 from engine import distance, golden, log_probabilities
 
 

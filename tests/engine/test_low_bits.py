@@ -9,7 +9,7 @@ import gguf
 import numpy as np
 import pytest
 
-from deepgguf.api import convert
+from deepgguf import convert
 from deepgguf.formats.gguf.types import GGMLType
 from engine import golden, log_probabilities
 from golden import GOLDENS, teach_newer_types

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from deepgguf.api import convert, plan
+from deepgguf import convert, plan
 from deepgguf.planning.sized_file import sized_file
 from engine import distance, golden, log_probabilities
 from golden_samples import GROUP_KEYS

@@ -2,7 +2,7 @@
 
 from test_ollama_layout import BOUND
 
-from deepgguf.api import patch
+from deepgguf import patch
 from engine import distance, golden, log_probabilities
 
 

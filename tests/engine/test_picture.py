@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deepgguf.api import convert
+from deepgguf import convert
 from engine import GOLDENS, SAMPLING, VOCABULARY, of_answer, serve
 
 STEPS = 3

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deepgguf.api import convert
+from deepgguf import convert
 from engine import SAMPLING, serve
 
 BOS = "<｜begin▁of▁sentence｜>"

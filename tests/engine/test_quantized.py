@@ -6,7 +6,7 @@ import gguf
 import numpy as np
 import pytest
 
-from deepgguf.api import convert
+from deepgguf import convert
 from engine import golden, log_probabilities
 
 # Measured: q8_0 0.008, q6_k 0.016, q4_k_m 0.05 and 0.08, q3_k_m 0.15; one wrong tensor 0.2 and more; all tokens equally

@@ -5,7 +5,7 @@ from importlib.resources import files
 
 from tokenizers import Tokenizer
 
-from deepgguf.api import convert
+from deepgguf import convert
 from engine import serve
 from tiny_checkpoint import V3, weights, write_checkpoint
 from varied_texts import varied_texts

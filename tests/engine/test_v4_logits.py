@@ -2,7 +2,7 @@
 
 import pytest
 
-from deepgguf.api import convert
+from deepgguf import convert
 from engine import distance, golden, log_probabilities
 
 # The weights' own rounding (Q8_0 of FP8; the engine's activations in BF16) and the engine's cache in F16. Measured:

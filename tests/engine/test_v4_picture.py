@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from test_picture import ask, picture, prompt_tokens
 
-from deepgguf.api import convert
+from deepgguf import convert
 from engine import distance, golden, log_probabilities, of_answer, serve
 from tiny_checkpoint import read_tensors, stored
 from v4 import write_v4

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from cloud_server import cloud_server
-from deepgguf.api import doctor, merge, patch, quantize, split, undo_patch, verify
+from deepgguf import doctor, merge, patch, quantize, split, undo_patch, verify
 from deepgguf.errors import GGUFError, UsageError
 from golden import GOLDENS
 from test_quantize_goldens import assert_made

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import deepgguf
-from deepgguf.api import convert, plan, plan_every_type, verify
+from deepgguf import convert, plan, plan_every_type, verify
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.choices import Choices, complete
 from deepgguf.cli import main

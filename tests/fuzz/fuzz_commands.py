@@ -188,12 +188,12 @@ def warm_up(checkpoint: Path) -> None:
     import rich.progress  # noqa: F401
     import yaml  # noqa: F401
 
-    from deepgguf import api
+    import deepgguf
     from deepgguf.run.speed import estimated_seconds
     from deepgguf.terminal import inspect_tables, json_views, plan_page, summary, verify_summary  # noqa: F401
     from deepgguf.verification import run  # noqa: F401
 
-    for totals in api.plan_every_type(checkpoint).values():
+    for totals in deepgguf.plan_every_type(checkpoint).values():
         estimated_seconds(totals.weights, 1)
     gc.freeze()
     gc.disable()

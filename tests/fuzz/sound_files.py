@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from conversions import Conversion, interrupt_at
 
-from deepgguf import api
+import deepgguf
 from deepgguf.formats.gguf.encode import encode_header, lay_out
 from deepgguf.formats.gguf.types import GGMLType, Value, ValueType
 from hub_cache import as_snapshot
@@ -47,9 +47,9 @@ def _make(kind: Kind, folder: Path, in_cache: bool) -> Path:
     source = _checkpoint(kind, folder / "src")
     if in_cache:
         source = _cached(source)
-    api.convert(source, folder / "plain.gguf", jobs=1)
-    api.convert(source, folder / "done.gguf", jobs=1, **kind.choices)
-    api.convert(source, folder / "q.gguf", jobs=1, type="q8_0")
+    deepgguf.convert(source, folder / "plain.gguf", jobs=1)
+    deepgguf.convert(source, folder / "done.gguf", jobs=1, **kind.choices)
+    deepgguf.convert(source, folder / "q.gguf", jobs=1, type="q8_0")
     _write_importance(folder)
     (folder / "types.txt").write_text("ffn_down=q5_1 attn_.*=q8_0\n")
     (folder / "recipe.toml").write_text('base = "q4_k_m"\n[[tensors]]\ncomponents = ["ffn_down"]\ntype = "q8_0"\n')
@@ -95,7 +95,7 @@ def _write_importance(folder: Path) -> None:
     numbers = np.random.default_rng(1)
     tensors: list[tuple[str, tuple[int, ...], np.ndarray]] = []
     entries = []
-    for tensor in api.inspect(folder / "plain.gguf").tensors:
+    for tensor in deepgguf.inspect(folder / "plain.gguf").tensors:
         if len(tensor.shape) < 2 or not tensor.name.endswith(".weight"):
             continue
         columns, stacked = tensor.shape[-1], tensor.shape[0] if len(tensor.shape) > 2 else 1

@@ -11,7 +11,7 @@ from typing import Any
 import command
 from command import Argument, Outcome
 
-from deepgguf.api import sample as make_sample
+from deepgguf import sample as make_sample
 from deepgguf.checkpoint.shards import INDEX
 
 Header = dict[str, Any]

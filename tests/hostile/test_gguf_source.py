@@ -11,7 +11,7 @@ from command import digest, names, refused, run_deepgguf, start_deepgguf
 from gguf_bytes import ARRAY, STRING, UINT32, array, gguf, key, tensor, text, u32
 from small_sources import MANY, architecture, source
 
-from deepgguf.api import plan_quantize, verify
+from deepgguf import plan_quantize, verify
 from deepgguf.errors import ChangedError
 
 INT32, I32 = 5, 26  # a key's type, and a tensor's

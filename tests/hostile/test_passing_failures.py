@@ -15,7 +15,7 @@ from command import DEEPGGUF, failed, refused, run_deepgguf
 from test_output import LEFT, NAME, digest, names, resumed, started_slowly, with_strace
 
 import deepgguf
-from deepgguf.api import sample
+from deepgguf import sample
 from deepgguf.executors.threads import _Crew
 from deepgguf.run import worker
 

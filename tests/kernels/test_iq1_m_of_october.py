@@ -10,7 +10,7 @@ from gguf import GGUFReader
 from numpy.typing import NDArray
 from ours import quantize
 
-from deepgguf.api import convert
+from deepgguf import convert
 from deepgguf.checkpoint.importance import read_importance
 from deepgguf.formats.gguf.types import GGMLType
 from golden import GOLDENS

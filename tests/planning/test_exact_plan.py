@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from deepgguf.api import convert, plan
+from deepgguf import convert, plan
 
 SAMPLES = ("v3-bf16", "v3-fp8", "v3-tied", "v2-lite", "ocr")
 TARGETS = ("ollama", "llama.cpp")

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from deepgguf import api
+import deepgguf
 from deepgguf.planning.pieces import cut
 from deepgguf.planning.schema import PIECE_WEIGHTS
 from golden import GOLDENS
@@ -27,7 +27,7 @@ CASES = [
 def hashes(source: Path, folder: Path, piece_weights: int, **choices: object) -> dict[str, str]:
     """The SHA-256 of every file that a conversion with pieces of that size makes."""
     folder.mkdir()
-    plan = msgspec.structs.replace(api.plan(source, folder / "x.gguf", **choices), piece_weights=piece_weights)
+    plan = msgspec.structs.replace(deepgguf.plan(source, folder / "x.gguf", **choices), piece_weights=piece_weights)
     report = plan.run(jobs=2)
     found = {file.path.name: sha256(file.path.read_bytes()).hexdigest() for file in report.files}
     for file in report.files:
@@ -47,6 +47,6 @@ def test_tiny_odd_and_default_pieces_give_the_same_bytes(checkpoint, tmp_path, n
 
 
 def test_tiny_pieces_cut_a_matrix_within_a_block_of_fp8_scales(checkpoint):
-    plan = api.plan(checkpoint("v3-fp8"))
+    plan = deepgguf.plan(checkpoint("v3-fp8"))
     tensor = next(t for t in plan.files[0].tensors if t.info.name == "blk.0.ffn_up.weight")
     assert cut(tensor, TINY).rows == 2

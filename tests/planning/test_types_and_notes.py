@@ -2,7 +2,7 @@
 
 import pytest
 
-from deepgguf.api import plan
+from deepgguf import plan
 from tiny_checkpoint import OCR, weights, write_checkpoint
 
 

@@ -6,8 +6,8 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from deepgguf import api
-from deepgguf.api import sample as make_sample
+import deepgguf
+from deepgguf import sample as make_sample
 from deepgguf.checkpoint.gguf_source import read_gguf_source
 from deepgguf.files.local import LocalFiles, named_file
 from deepgguf.planning.numbering import Numbering
@@ -26,7 +26,7 @@ class Distant(LocalFiles):
 
 
 def planned(source, **choices):
-    return msgspec.structs.replace(api.plan(Distant(source), **choices), piece_weights=SMALL)
+    return msgspec.structs.replace(deepgguf.plan(Distant(source), **choices), piece_weights=SMALL)
 
 
 def numbers(share: Share) -> list[tuple[int, int]]:
@@ -55,7 +55,7 @@ def test_every_byte_of_every_source_tensor_is_read_in_one_window(checkpoint, nam
 @every_sample
 @every_target
 def test_windows_of_a_folder_follow_the_outputs(checkpoint, name, target):
-    plan = msgspec.structs.replace(api.plan(checkpoint(name), target=target), piece_weights=SMALL)
+    plan = msgspec.structs.replace(deepgguf.plan(checkpoint(name), target=target), piece_weights=SMALL)
     found = [number for window in windows(plan) for share in window.shares for number in numbers(share)]
     assert found == [(i, n) for i, file in enumerate(plan.files) for n in range(Numbering(file, SMALL).count)]
 
@@ -69,7 +69,7 @@ def test_what_lies_side_by_side_is_one_request(checkpoint, name):
 
 
 def test_every_piece_of_a_share_is_of_the_share_s_output(checkpoint, tmp_path):
-    api.convert(checkpoint("v3-bf16"), tmp_path / "v3.gguf", target="ollama")
+    deepgguf.convert(checkpoint("v3-bf16"), tmp_path / "v3.gguf", target="ollama")
     source = read_gguf_source(*named_file(tmp_path / "v3.gguf", "a GGUF file"))
     # Then attn_k_b and attn_v_b are made of one tensor, follow each other, and have a piece each.
     plan = plan_patch(source, Patch(split_kv_b=True), "cut.gguf")
@@ -89,7 +89,7 @@ def test_both_halves_of_kv_b_are_made_of_one_reading(checkpoint):
 
 def test_no_window_of_a_large_model_is_larger_than_its_bound_and_few_are_small(tmp_path):
     source = make_sample("v3-fp8", tmp_path / "bench", size="bench", shards=4, sparse=True).folder
-    plan = api.plan(Distant(source))
+    plan = deepgguf.plan(Distant(source))
     sizes = [sum(range.nbytes for range in window.ranges()) for window in windows(plan)]
     assert window_bytes(plan) == 8 << 20
     assert max(sizes) <= 8 << 20

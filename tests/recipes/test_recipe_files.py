@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepgguf.api import convert, plan, verify
+from deepgguf import convert, plan, verify
 from deepgguf.encodings import WRITTEN
 from deepgguf.errors import UsageError
 from deepgguf.files.recipe_text import read_recipe_text, shipped_recipes

@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deepgguf import api
+import deepgguf
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.threads import Threads
 from deepgguf.planning.schema import Plan
@@ -26,11 +26,11 @@ class Conversion(NamedTuple):
     source: Path
     choices: Mapping[str, Any]
     hashes: Mapping[str, str]
-    plan: Callable[..., Plan | tuple[Plan, ...]] = api.plan
+    plan: Callable[..., Plan | tuple[Plan, ...]] = deepgguf.plan
 
 
 def undisturbed(
-    source: Path, out: Path, plan: Callable[..., Plan | tuple[Plan, ...]] = api.plan, **choices: Any
+    source: Path, out: Path, plan: Callable[..., Plan | tuple[Plan, ...]] = deepgguf.plan, **choices: Any
 ) -> Conversion:
     """The conversion of `source`, done once into the new folder `out` to know what must come of it."""
     out.mkdir()
@@ -49,7 +49,7 @@ def convert(conversion: Conversion, out: Path, disk: Disk | None = None, **setti
 
 def plan_several(source: Path, output: Path, **choices: Any) -> tuple[Plan, ...]:
     """Several outputs, called as they would be in the folder of `output`."""
-    return api.plan_several(source, output.parent, **choices)
+    return deepgguf.plan_several(source, output.parent, **choices)
 
 
 def killed(conversion: Conversion, out: Path, disk: Disk, **settings: Any) -> bool:

@@ -24,7 +24,6 @@ from failing_disks import KillingDisk
 from small_checkpoints import medium_v3, small_ocr, small_v3
 
 import deepgguf
-from deepgguf import api
 from deepgguf.checkpoint.gguf_source import read_gguf_source
 from deepgguf.files.local import named_file
 from deepgguf.planning.arrange_gguf import plan_merge
@@ -38,16 +37,16 @@ SOURCE = Path(deepgguf.__file__).parents[1]  # what is tested: this tree, or wha
 
 def every(folder: Path) -> None:
     v3, ocr, gguf = small_v3(folder / "v3"), small_ocr(folder / "ocr"), folder / "v3.gguf"
-    api.convert(v3, gguf)
-    halves = api.split(gguf, folder / "halves.gguf", split_max_tensors=16).files[0].path
+    deepgguf.convert(v3, gguf)
+    halves = deepgguf.split(gguf, folder / "halves.gguf", split_max_tensors=16).files[0].path
     for what, source, plan, choices in (
-        ("one file", v3, api.plan, {}),
-        ("one file, quantized", v3, api.plan, {"type": "q4_k_m"}),
-        ("text and mmproj", ocr, api.plan, {"target": "llama.cpp"}),
-        ("split set of three", v3, api.plan, {"split_max_tensors": 12}),
+        ("one file", v3, deepgguf.plan, {}),
+        ("one file, quantized", v3, deepgguf.plan, {"type": "q4_k_m"}),
+        ("text and mmproj", ocr, deepgguf.plan, {"target": "llama.cpp"}),
+        ("split set of three", v3, deepgguf.plan, {"split_max_tensors": 12}),
         ("two types and an mmproj", ocr, plan_several, {"types": ("q8_0", "q5_0"), "targets": "llama.cpp"}),
-        ("a GGUF file, quantized", gguf, api.plan_quantize, {"type": "q8_0"}),
-        ("a split set, quantized and kept", halves, api.plan_quantize, {"type": "q8_0", "keep_split": True}),
+        ("a GGUF file, quantized", gguf, deepgguf.plan_quantize, {"type": "q8_0"}),
+        ("a split set, quantized and kept", halves, deepgguf.plan_quantize, {"type": "q8_0", "keep_split": True}),
         ("a split set, joined", halves, merged, {}),
         ("a GGUF file, its attention cut", gguf, cut, {}),
     ):
@@ -102,7 +101,7 @@ def in_place(source: Path, folder: Path, change: Callable[[Path, Disk], None]) -
         if digest(path) != digest(source) or (change is undone and undo_path(path).exists()):
             undo_header(path)
         assert digest(path) == digest(source)
-        api.verify(path)
+        deepgguf.verify(path)
         shutil.rmtree(folder)
         if not killed:
             return k

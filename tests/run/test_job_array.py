@@ -8,7 +8,7 @@ import pytest
 from failing_disks import KillingDisk
 from small_checkpoints import small_v3
 
-from deepgguf import api
+import deepgguf
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.threads import Threads
 from deepgguf.run.disk import Disk
@@ -30,7 +30,7 @@ def source(tmp_path_factory) -> Path:
 def whole(source, tmp_path_factory) -> dict[str, bytes]:
     """What one run makes: files and manifests by their names."""
     folder = tmp_path_factory.mktemp("whole")
-    made = api.convert(source, folder / "model.gguf", sha256=True, **CHOICES)
+    made = deepgguf.convert(source, folder / "model.gguf", sha256=True, **CHOICES)
     assert len(made.files) == FILES
     return files_in(folder)
 
@@ -41,7 +41,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 def task(source: Path, folder: Path, part: str, disk: Disk | None = None) -> Report:
     """One run of a task."""
-    made = api.plan(source, folder / "model.gguf", part=part, **CHOICES)
+    made = deepgguf.plan(source, folder / "model.gguf", part=part, **CHOICES)
     return execute_one_by_one(made, Settings(folder=folder), Threads(1), disk=disk)
 
 
@@ -52,7 +52,7 @@ def numbers(report: Report) -> list[int]:
 def test_tasks_at_work_at_once_in_one_folder_make_the_files_of_one_run(source, whole, tmp_path):
     parts = ["1/3", "2/3", "3/3"]
     with ThreadPoolExecutor(3) as pool:
-        made = pool.map(lambda part: api.convert(source, tmp_path / "model.gguf", part=part, **CHOICES), parts)
+        made = pool.map(lambda part: deepgguf.convert(source, tmp_path / "model.gguf", part=part, **CHOICES), parts)
     assert [numbers(report) for report in made] == [[1, 4], [2, 5], [3]]
     assert files_in(tmp_path) == whole
 
@@ -91,7 +91,7 @@ def killed(source: Path, folder: Path, at: int) -> bool:
 
 
 def test_a_file_of_another_conversion_is_not_taken_for_a_finished_one(source, whole, tmp_path):
-    api.convert(source, tmp_path / "model.gguf", part=2, **CHOICES | {"type": "q5_0"})
+    deepgguf.convert(source, tmp_path / "model.gguf", part=2, **CHOICES | {"type": "q5_0"})
     before = files_in(tmp_path)
     with pytest.raises(UsageError, match=r"model-00002-of-00005\.gguf: exists; replace it"):
         task(source, tmp_path, "2/5")
@@ -112,7 +112,7 @@ def test_a_file_that_another_task_is_writing_is_left_to_it(source, tmp_path):
 
 
 def test_a_task_without_manifests_is_refused(source, tmp_path):
-    made = api.plan(source, tmp_path / "model.gguf", part="1/2", **CHOICES)
+    made = deepgguf.plan(source, tmp_path / "model.gguf", part="1/2", **CHOICES)
     with pytest.raises(UsageError, match="`manifest=False`: but the manifests tell which files are complete"):
         made.run(manifest=False)
 
@@ -128,13 +128,13 @@ def test_a_task_without_manifests_is_refused(source, tmp_path):
 )
 def test_a_share_that_nothing_belongs_to_is_refused(source, part, message):
     with pytest.raises(UsageError) as error:
-        api.plan(source, part=part, **CHOICES)
+        deepgguf.plan(source, part=part, **CHOICES)
     assert str(error.value) == message
 
 
 def test_tasks_that_read_from_the_hub_may_share_a_cache(source, whole, tmp_path, monkeypatch):
     def make(part: str) -> Report:
-        return api.convert(f"hf:{MODEL}", out / "model.gguf", part=part, cache=tmp_path / "cache", **CHOICES)
+        return deepgguf.convert(f"hf:{MODEL}", out / "model.gguf", part=part, cache=tmp_path / "cache", **CHOICES)
 
     out = tmp_path / "out"
     out.mkdir()
@@ -147,11 +147,11 @@ def test_tasks_that_read_from_the_hub_may_share_a_cache(source, whole, tmp_path,
 
 
 def test_a_gguf_file_is_quantized_by_tasks_too(source, tmp_path):
-    api.convert(source, tmp_path / "plain.gguf", target="llama.cpp")
+    deepgguf.convert(source, tmp_path / "plain.gguf", target="llama.cpp")
     for folder in ("whole", "tasks"):
         (tmp_path / folder).mkdir()
     choices = {"type": "q8_0", "split_max_tensors": 9}
-    api.quantize(tmp_path / "plain.gguf", tmp_path / "whole" / "model.gguf", sha256=True, **choices)
+    deepgguf.quantize(tmp_path / "plain.gguf", tmp_path / "whole" / "model.gguf", sha256=True, **choices)
     for part in ("1/2", "2/2"):
-        api.quantize(tmp_path / "plain.gguf", tmp_path / "tasks" / "model.gguf", part=part, **choices)
+        deepgguf.quantize(tmp_path / "plain.gguf", tmp_path / "tasks" / "model.gguf", part=part, **choices)
     assert files_in(tmp_path / "tasks") == files_in(tmp_path / "whole")

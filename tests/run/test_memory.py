@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small_checkpoints import medium_v3
 
-from deepgguf import api
+import deepgguf
 from deepgguf.planning.joint import join
 from deepgguf.planning.needs import memory_needed
 
@@ -30,14 +30,14 @@ def peak_of(*arguments: str) -> int:
 @pytest.mark.parametrize("name", ["v3-bf16", "v3-fp8", "ocr"])
 def test_a_conversion_needs_what_the_plan_predicts(checkpoint, tmp_path, name, type):
     source = str(checkpoint(name))
-    predicted = memory_needed(api.plan(source, type=type), jobs=2)
+    predicted = memory_needed(deepgguf.plan(source, type=type), jobs=2)
     measured = peak_of("convert", source, "-o", str(tmp_path / "out.gguf"), "--type", type, "--jobs", "2")
     assert 0.75 * predicted < measured < 1.05 * predicted
 
 
 def test_several_outputs_need_what_their_plans_predict_together(checkpoint, tmp_path):
     source, types, targets = checkpoint("v3-fp8"), "q8_0,q4_k_m,bf16", "ollama,llama.cpp"
-    plans = api.plan_several(source, types=types.split(","), targets=targets.split(","))
+    plans = deepgguf.plan_several(source, types=types.split(","), targets=targets.split(","))
     predicted = memory_needed(join(plans), jobs=2)
     measured = peak_of(
         "convert", str(source), "-o", f"{tmp_path}/", "--type", types, "--target", targets, "--jobs", "2"

@@ -10,7 +10,7 @@ import pytest
 from failing_disks import InterruptingDisk
 from small_checkpoints import small_v3
 
-from deepgguf import api
+import deepgguf
 from deepgguf.errors import NonFiniteError, OutputError
 from deepgguf.executors.executor import Executor, Result, Task
 from deepgguf.executors.threads import Threads
@@ -119,7 +119,7 @@ def damage_weights(source: Path) -> None:
 
 
 def test_a_signal_during_the_sync_loses_no_piece(source, out):
-    plan = api.plan(source, out / "x.gguf")
+    plan = deepgguf.plan(source, out / "x.gguf")
     first_of_data = 1 + [i for i, call in enumerate(calls_of_a_run(plan, out)) if call == "fsync"][2]
     with pytest.raises(KeyboardInterrupt):
         run(plan, out, disk=InterruptingDisk(first_of_data))
@@ -138,7 +138,7 @@ def calls_of_a_run(plan: Plan, out: Path) -> list[str]:
 
 
 def test_an_interrupted_resume_is_resumed_in_the_same_process(source, out):
-    plan = api.plan(source, out / "x.gguf")
+    plan = deepgguf.plan(source, out / "x.gguf")
     interrupt_before_the_rename(plan, out)
     before = open_files()
     with pytest.raises(KeyboardInterrupt) as held:
@@ -149,7 +149,7 @@ def test_an_interrupted_resume_is_resumed_in_the_same_process(source, out):
 
 
 def test_claims_are_verified_here_if_the_workers_do_not_see_the_file(source, out):
-    plan = api.plan(source, out / "x.gguf")
+    plan = deepgguf.plan(source, out / "x.gguf")
     interrupt_before_the_rename(plan, out)
     report = run(plan, out, Elsewhere(out), left_part="resume")
     assert (report.resumed, report.written) == (data_bytes(plan), 0)
@@ -157,7 +157,7 @@ def test_claims_are_verified_here_if_the_workers_do_not_see_the_file(source, out
 
 def test_a_claim_that_is_verified_twice_counts_once(source, out):
     damage_weights(source)
-    plan = api.plan(source, out / "x.gguf")
+    plan = deepgguf.plan(source, out / "x.gguf")
     expected = run(plan, out, allow_nonfinite=True)
     for path in out.iterdir():
         path.unlink()
@@ -169,7 +169,7 @@ def test_a_claim_that_is_verified_twice_counts_once(source, out):
 
 
 def test_progress_does_not_count_a_renamed_file_that_is_made_again(source, out):
-    plan = api.plan(source, out / "x.gguf")
+    plan = deepgguf.plan(source, out / "x.gguf")
     run(plan, out)
     expected = (out / "x.gguf").read_bytes()
     (out / "x.gguf").unlink()
@@ -184,7 +184,7 @@ def test_progress_does_not_count_a_renamed_file_that_is_made_again(source, out):
 
 
 def test_progress_counts_a_renamed_file_that_is_whole(source, out):
-    plan = api.plan(source, out / "x.gguf")
+    plan = deepgguf.plan(source, out / "x.gguf")
     with pytest.raises(OutputError, match="removing"):
         run(plan, out, disk=LoggingDisk(fails="remove"))
     progress: list[int] = []
@@ -193,8 +193,8 @@ def test_progress_counts_a_renamed_file_that_is_whole(source, out):
 
 
 def test_the_manifest_of_a_replaced_file_goes_even_if_the_run_was_interrupted_before(source, out):
-    run(api.plan(source, out / "x.gguf", type="f32"), out)
-    plan = api.plan(source, out / "x.gguf")
+    run(deepgguf.plan(source, out / "x.gguf", type="f32"), out)
+    plan = deepgguf.plan(source, out / "x.gguf")
     with pytest.raises(OutputError, match="removing"):
         run(plan, out, disk=LoggingDisk(fails="remove"), overwrite=True, manifest=False)
     assert names(out) == ["x.gguf", "x.gguf.json", "x.gguf.part.journal"]
@@ -206,6 +206,6 @@ def test_a_part_that_is_about_to_be_removed_is_not_synced(source, out):
     damage_weights(source)
     disk = LoggingDisk()
     with pytest.raises(NonFiniteError):
-        run(api.plan(source, out / "x.gguf"), out, disk=disk)
+        run(deepgguf.plan(source, out / "x.gguf"), out, disk=disk)
     assert names(out) == []
     assert disk.calls.count("fsync") == 2  # of the journal's first line, and of the folder

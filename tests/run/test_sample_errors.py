@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from deepgguf.api import convert, plan
+from deepgguf import convert, plan
 from deepgguf.encodings import PLAIN
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.run.sample_errors import ErrorSampler, SampledErrors, Sampling

@@ -1,6 +1,6 @@
 """Split sets: files made one by one are byte-identical to those made together."""
 
-from deepgguf.api import convert
+from deepgguf import convert
 
 
 def test_files_of_a_set_made_one_by_one_equal_those_made_together(checkpoint, tmp_path):

@@ -4,7 +4,7 @@ from types import FrameType
 import msgspec
 from small_checkpoints import small_v3
 
-from deepgguf import api
+import deepgguf
 from deepgguf.encodings.encoding import Counts
 from deepgguf.planning.numbering import Numbering
 from deepgguf.run.file_job import FileJob
@@ -15,7 +15,7 @@ from deepgguf.run.tally import Tally
 
 def test_a_piece_stays_finished_while_its_tensor_becomes_finished(tmp_path):
     """The threads that take tasks ask meanwhile."""
-    tally = Tally(Numbering(api.plan(small_v3(tmp_path / "v3")).files[0], 512), allow_nonfinite=False)
+    tally = Tally(Numbering(deepgguf.plan(small_v3(tmp_path / "v3")).files[0], 512), allow_nonfinite=False)
     found: list[bool] = []
 
     def ask(frame: FrameType, event: str, arg: object) -> object:
@@ -38,7 +38,7 @@ def test_a_piece_stays_finished_while_its_tensor_becomes_finished(tmp_path):
 
 
 def test_a_manifests_digests_are_those_of_the_tensors_with_their_names(tmp_path):
-    plan = api.plan(small_v3(tmp_path / "v3"), tmp_path / "x.gguf")
+    plan = deepgguf.plan(small_v3(tmp_path / "v3"), tmp_path / "x.gguf")
     (report,) = plan.run().files
     (file,) = plan.files
     job = FileJob(report.path, file, Numbering(file, plan.piece_weights), JournalHeader("", (), ""))

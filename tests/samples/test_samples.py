@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepgguf.api import convert
-from deepgguf.api import sample as make_sample
+from deepgguf import convert
+from deepgguf import sample as make_sample
 from deepgguf.checkpoint.nested_config import NESTS
 from deepgguf.errors import CheckpointError, OutputError, UsageError
 from deepgguf.formats.gguf.decode import read_header

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 import deepgguf
-from deepgguf.api import compare, merge, patch, quantize, split
+from deepgguf import compare, merge, patch, quantize, split
 from deepgguf.errors import UsageError
 from planting import exchange_experts, flip_bit, rewrite, the_difference, with_value
 from test_quantize_goldens import gguf as gguf  # the samples' unquantized files

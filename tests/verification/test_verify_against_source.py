@@ -5,8 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from deepgguf import kernels
-from deepgguf.api import compare
+from deepgguf import compare, kernels
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.types import GGMLType, row_bytes
 from planting import (

@@ -6,7 +6,7 @@ import json
 import pytest
 
 import deepgguf
-from deepgguf.api import compare
+from deepgguf import compare
 from deepgguf.errors import GGUFError, VerificationError
 from deepgguf.formats.gguf.decode import read_header
 from planting import convert, copy_of, differences, flip_bit, rewrite, tensor_named, the_difference, with_value

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deepgguf.api import compare, verify
+from deepgguf import compare, verify
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.executor import Result, Task
 from planting import exchange_experts, flip_bit

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from deepgguf.api import compare
+from deepgguf import compare
 from deepgguf.checkpoint.checkpoint import read_checkpoint
 from deepgguf.files.local import LocalFiles
 from deepgguf.formats.gguf.decode import read_header

@@ -2,8 +2,7 @@
 
 import pytest
 
-from deepgguf import kernels
-from deepgguf.api import convert, verify
+from deepgguf import convert, kernels, verify
 
 
 def refuse(*_: object) -> None:

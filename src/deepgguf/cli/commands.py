@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import deepgguf
 from deepgguf.choices import Choices, QuantizeChoices, RunChoices
 from deepgguf.cli import several
 from deepgguf.cli.executors import executor_of
@@ -14,12 +15,13 @@ from deepgguf.cli.planned import one_planned
 from deepgguf.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from deepgguf.api import Plan
+    from deepgguf.api.planned import Plan
 
 
 def convert(options: argparse.Namespace) -> None:
     """`deepgguf convert`."""
-    from deepgguf import api
+    from deepgguf.api.output import output_folder
+    from deepgguf.api.settings import run_settings
 
     if options.ollama or options.print_modelfile or options.modelfile or options.ollama_way:
         from deepgguf.cli.ollama import convert_for_ollama
@@ -28,7 +30,7 @@ def convert(options: argparse.Namespace) -> None:
         convert_for_ollama(options)
         return
     how = _how(options)
-    api.run_settings(api.output_folder(options.output), **how)  # what makes no sense is said before the work
+    run_settings(output_folder(options.output), **how)  # what makes no sense is said before the work
     if several.are_asked_for(options):
         several.run(several.planned(options), options, how)
     else:
@@ -37,10 +39,11 @@ def convert(options: argparse.Namespace) -> None:
 
 def quantize(options: argparse.Namespace) -> None:
     """`deepgguf quantize`."""
-    from deepgguf import api
+    from deepgguf.api.output import output_folder
+    from deepgguf.api.settings import run_settings
 
     how = _how(options)
-    jobs = api.run_settings(api.output_folder(options.output), **how)[1].jobs
+    jobs = run_settings(output_folder(options.output), **how)[1].jobs
     if several.are_asked_for(options):
         plans = several.planned_quantize(options)
         if options.dry_run:
@@ -48,7 +51,9 @@ def quantize(options: argparse.Namespace) -> None:
         else:
             several.run(plans, options, how)
         return
-    made = one_planned(lambda: api.plan_quantize(options.source, options.output, **given(options, QuantizeChoices)))
+    made = one_planned(
+        lambda: deepgguf.plan_quantize(options.source, options.output, **given(options, QuantizeChoices))
+    )
     if options.dry_run:
         _show(made, options, jobs)
     else:
@@ -57,9 +62,9 @@ def quantize(options: argparse.Namespace) -> None:
 
 def _how(options: argparse.Namespace) -> dict[str, Any]:
     """The choices of a run whose report and model card can be written: a card has the SHA-256 of every file."""
-    from deepgguf import api
+    from deepgguf.api.output import output_folder
 
-    check_pages(options, None if several.are_asked_for(options) else api.output_folder(options.output))
+    check_pages(options, None if several.are_asked_for(options) else output_folder(options.output))
     return given(options, RunChoices) | ({"sha256": True} if options.card else {})
 
 
@@ -87,9 +92,9 @@ def _run(made: "Plan", options: argparse.Namespace, how: dict[str, Any]) -> None
 
 def plan(options: argparse.Namespace) -> None:
     """`deepgguf plan`."""
-    from deepgguf import api
+    from deepgguf.api.settings import run_settings
 
-    jobs = api.run_settings(Path(), **given(options, RunChoices))[1].jobs
+    jobs = run_settings(Path(), **given(options, RunChoices))[1].jobs
     check_pages(options)
     if named(options, "type") == ["all"]:
         _plan_every_type(options, jobs)
@@ -119,7 +124,6 @@ def _show(made: "Plan", options: argparse.Namespace, jobs: int) -> None:
 
 
 def _plan_every_type(options: argparse.Namespace, jobs: int) -> None:
-    from deepgguf import api
     from deepgguf.run.speed import estimated_seconds
 
     for name in ("output", "report", "layout"):
@@ -130,7 +134,7 @@ def _plan_every_type(options: argparse.Namespace, jobs: int) -> None:
     if len(named(options, "target")) > 1:
         raise UsageError("`target`", "names several, and --type all compares the types of one", "name one")
     choices = {name: choice for name, choice in given(options, Choices).items() if name != "type"}
-    types = api.plan_every_type(options.source, cache=options.cache, **choices)
+    types = deepgguf.plan_every_type(options.source, cache=options.cache, **choices)
     seconds = {type: estimated_seconds(found.weights, jobs) for type, found in types.items()}
     if options.json:
         rows = types.items()
@@ -143,17 +147,15 @@ def _plan_every_type(options: argparse.Namespace, jobs: int) -> None:
 
 def planned(options: argparse.Namespace) -> "Plan":
     """The plan that the arguments ask for."""
-    from deepgguf import api
-
-    return one_planned(lambda: api.plan(options.source, options.output, cache=options.cache, **given(options, Choices)))
+    return one_planned(
+        lambda: deepgguf.plan(options.source, options.output, cache=options.cache, **given(options, Choices))
+    )
 
 
 def inspect(options: argparse.Namespace) -> None:
     """`deepgguf inspect`."""
-    from deepgguf import api
-
     check_pages(options)
-    description = api.inspect(options.file)
+    description = deepgguf.inspect(options.file)
     write_pages(options, description)
     if options.json:
         print_json(description)
@@ -165,18 +167,18 @@ def inspect(options: argparse.Namespace) -> None:
 
 def verify(options: argparse.Namespace) -> None:
     """`deepgguf verify`."""
-    from deepgguf import api
+    from deepgguf.api.proof import refuse_differences
     from deepgguf.terminal.progress import progress_of
     from deepgguf.verification.run import bytes_to_check
 
     check_pages(options)
     choices = given(options, Choices) | given(options, RunChoices)
     if options.parts:
-        api.check_parts(options.file)
+        deepgguf.check_parts(options.file)
     total = bytes_to_check(options.file, times=(options.source is not None) + options.remake)
     with executor_of(options) as by, progress_of(total, printable(Path(options.file).name), by) as progress:
         how = {"remake": options.remake, "progress": progress, "cache": options.cache}
-        report = api.compare(options.file, options.source, executor=by, **how, **choices)
+        report = deepgguf.compare(options.file, options.source, executor=by, **how, **choices)
     if options.json:
         print_json(report)
     else:
@@ -184,14 +186,12 @@ def verify(options: argparse.Namespace) -> None:
 
         print_page(verify_summary.render(report))
     write_pages(options, options.file, report)
-    api.refuse_differences(report)
+    refuse_differences(report)
 
 
 def sample(options: argparse.Namespace) -> None:
     """`deepgguf sample`."""
-    from deepgguf import api
-
-    made = api.sample(
+    made = deepgguf.sample(
         options.kind,
         options.folder,
         size=options.size,

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import deepgguf
 from deepgguf.choices import PatchChoices, RunChoices
 from deepgguf.cli.flags import flag_of, given, in_flags
 from deepgguf.cli.output import print_json, to_stdout
@@ -16,31 +17,25 @@ if TYPE_CHECKING:
 
 def merge(options: argparse.Namespace) -> None:
     """`deepgguf merge`."""
-    from deepgguf import api
-
-    _copy(options, api.merge)
+    _copy(options, deepgguf.merge)
 
 
 def split(options: argparse.Namespace) -> None:
     """`deepgguf split`."""
-    from deepgguf import api
-
     limits = ("split_max_size", "split_max_tensors", "no_tensor_first_split")
-    _copy(options, api.split, **{name: getattr(options, name) for name in limits})
+    _copy(options, deepgguf.split, **{name: getattr(options, name) for name in limits})
 
 
 def patch(options: argparse.Namespace) -> None:
     """`deepgguf patch`."""
-    from deepgguf import api
-
     choices = given(options, PatchChoices) | given(options, RunChoices)
     if options.undo:
         if choices or options.output:
             raise UsageError("`undo`", "only brings the old header back", "leave the other choices out")
-        api.undo_patch(options.source)
+        deepgguf.undo_patch(options.source)
         to_stdout(f"{printable(options.source)}: has its old header again\n")
         return
-    made = api.patch(options.source, options.output, **choices)
+    made = deepgguf.patch(options.source, options.output, **choices)
     if options.json:
         undo = str(made.undo) if made.undo else None
         print_json({"files": [str(path) for path in made.files], "keys": made.keys, "undo": undo})
@@ -53,9 +48,7 @@ def patch(options: argparse.Namespace) -> None:
 
 def doctor(options: argparse.Namespace) -> None:
     """`deepgguf doctor`."""
-    from deepgguf import api
-
-    found = api.doctor(options.file)
+    found = deepgguf.doctor(options.file)
     if options.json:
         print_json(found)
         return

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import deepgguf
 from deepgguf.choices import RunChoices
 from deepgguf.cli.commands import planned
 from deepgguf.cli.executors import executor_of
@@ -31,12 +32,13 @@ def convert_for_ollama(options: argparse.Namespace) -> None:
     if options.output is not None and options.ollama_way != "api":
         found = "contradicts `ollama`: the file goes into Ollama's store"
         raise UsageError("`output`", found, 'leave it out, or choose `ollama_way="api"`, which keeps a file')
-    from deepgguf import api
+    from deepgguf.api.output import output_folder
+    from deepgguf.api.settings import run_settings
     from deepgguf.ollama.name import parse_name
     from deepgguf.terminal.progress import progress_of
 
     how = given(options, RunChoices)
-    api.run_settings(api.output_folder(options.output), **how)
+    run_settings(output_folder(options.output), **how)
     parse_name(options.ollama)
     made = planned(options)
     if options.json:
@@ -60,13 +62,12 @@ def convert_for_ollama(options: argparse.Namespace) -> None:
 
 def import_files(options: argparse.Namespace) -> None:
     """`deepgguf ollama import`."""
-    from deepgguf import api
     from deepgguf.terminal.progress import progress_of
 
     total = sum(Path(file).stat().st_size for file in options.files if Path(file).is_file())
     ways = {"way": options.ollama_way, "modelfile": options.modelfile, "overwrite": bool(options.overwrite)}
     with progress_of(total, printable(options.name)) as progress:
-        report = api.import_to_ollama(options.files, options.name, **ways, progress=progress, say=_say)
+        report = deepgguf.import_to_ollama(options.files, options.name, **ways, progress=progress, say=_say)
     if options.json:
         from deepgguf.terminal.json_views import ollama_view
 

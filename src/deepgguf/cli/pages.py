@@ -9,7 +9,7 @@ from deepgguf.errors import UsageError, printable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from deepgguf.api import Plan
+    from deepgguf.api.planned import Plan
     from deepgguf.formats.gguf.describe import Description
     from deepgguf.run.address import Place
     from deepgguf.run.result import Report

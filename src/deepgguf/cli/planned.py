@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from deepgguf.cli.flags import in_flags
 
 if TYPE_CHECKING:
-    from deepgguf.api import Plan
+    from deepgguf.api.planned import Plan
 
 _Made = TypeVar("_Made")
 

@@ -29,7 +29,8 @@ def _carry_out(arguments: Sequence[str] | None) -> int:
     except SystemExit as ended:  # what argparse says is still to be flushed: wrong usage, or help
         (to_stderr if ended.code else to_stdout)("")
         return int(ended.code or 0)
-    import deepgguf.api  # noqa: F401 - every command needs it; until it is there, a signal ends the process
+    # What commands need; until it is there, a signal ends the process.
+    from deepgguf.api import conversion, gguf_files, ollama, proof, quantization, samples  # noqa: F401
 
     on_signals(stop)
     command: Callable[..., None] = options.run

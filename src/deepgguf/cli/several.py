@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+import deepgguf
 from deepgguf.choices import Choices, QuantizeChoices
 from deepgguf.cli.executors import executor_of
 from deepgguf.cli.flags import given, named
@@ -14,7 +15,7 @@ from deepgguf.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from deepgguf.api import Plan
+    from deepgguf.api.planned import Plan
     from deepgguf.run.file_job import Placed
 
 
@@ -33,23 +34,19 @@ def refuse_for_ollama(options: argparse.Namespace) -> None:
 
 def planned(options: argparse.Namespace) -> "tuple[Plan, ...]":
     """The plans of converting that the arguments ask for."""
-    from deepgguf import api
-
     _refuse_a_report(options)
     several = {"types": named(options, "type"), "targets": named(options, "target")}
     choices = _without(given(options, Choices), "type", "target")
     how = _layout(options) | {"cache": options.cache} | several
-    return several_planned(lambda: api.plan_several(options.source, options.output, **how, **choices))
+    return several_planned(lambda: deepgguf.plan_several(options.source, options.output, **how, **choices))
 
 
 def planned_quantize(options: argparse.Namespace) -> "tuple[Plan, ...]":
     """The plans of quantizing."""
-    from deepgguf import api
-
     _refuse_a_report(options)
     how = _layout(options) | {"types": named(options, "type")}
     choices = _without(given(options, QuantizeChoices), "type")
-    return several_planned(lambda: api.plan_quantize_several(options.source, options.output, **how, **choices))
+    return several_planned(lambda: deepgguf.plan_quantize_several(options.source, options.output, **how, **choices))
 
 
 def show(plans: "Sequence[Plan]", options: argparse.Namespace, jobs: int) -> None:
@@ -72,7 +69,6 @@ def show(plans: "Sequence[Plan]", options: argparse.Namespace, jobs: int) -> Non
 
 def run(plans: "Sequence[Plan]", options: argparse.Namespace, how: dict[str, Any]) -> None:
     """Carries the plans out, and says what came of them."""
-    from deepgguf import api
     from deepgguf.run.file_job import without_twins
     from deepgguf.terminal import several_pages
     from deepgguf.terminal.progress import progress_of
@@ -84,7 +80,7 @@ def run(plans: "Sequence[Plan]", options: argparse.Namespace, how: dict[str, Any
         warn(several_pages.warnings(placed))
     total = sum(file.nbytes for plan in without_twins(placed) for file in plan.files)
     with executor_of(options) as by, progress_of(total, f"{len(plans)} outputs", by) as progress:
-        reports = api.run_together(plans, executor=by, progress=progress, **how)
+        reports = deepgguf.run_together(plans, executor=by, progress=progress, **how)
     if options.json:
         print_json(several_pages.reports_view(placed, reports))
     else:

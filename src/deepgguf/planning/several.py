@@ -16,6 +16,11 @@ from deepgguf.recipes.recipe import RECIPES
 _NAMES_A_TYPE = ("recipe", "like")
 
 
+def listed(texts: str | Sequence[str]) -> tuple[str, ...]:
+    """One, or several, of what may be given as either."""
+    return (texts,) if isinstance(texts, str) else tuple(texts)
+
+
 def first_choice(name: str, values: Sequence[str], choices: Mapping[str, Any]) -> dict[str, str]:
     """The choice `name` as it is for the first output; nothing if `values` are none.
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from deepgguf.api import Plan
+from deepgguf.api.planned import Plan
 from deepgguf.checkpoint.model_card import CARD
 from deepgguf.choices import checked
 from deepgguf.errors import OutputError, UsageError

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from deepgguf.api import Plan, inspect
+from deepgguf.api.gguf_files import inspect
+from deepgguf.api.planned import Plan
 from deepgguf.choices import StrPath, checked
 from deepgguf.errors import UsageError
 from deepgguf.formats.gguf.describe import Description

@@ -3,7 +3,7 @@
 import pytest
 from gguf import GGUFReader
 
-from deepgguf.api import convert, inspect
+from deepgguf import convert, inspect
 from deepgguf.formats.gguf.decode import read_header
 
 SAMPLES = ("v3-bf16", "v3-fp8", "v3-tied", "v2-lite", "ocr")
