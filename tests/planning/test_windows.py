@@ -98,7 +98,7 @@ def test_no_window_of_a_large_model_is_larger_than_its_bound_and_few_are_small(t
 
 def test_a_tensor_that_fits_into_a_window_is_not_parted(tmp_path):
     source = make_sample("v3-fp8", tmp_path / "bench", size="bench", shards=4, sparse=True).folder
-    plan = api.plan(Distant(source))
+    plan = deepgguf.plan(Distant(source))
     parts = Counter(share.source.name for window in windows(plan) for share in window.shares)
     sizes = {source.name: source.nbytes for tensor in plan.files[0].tensors for source in tensor.sources}
     assert {name for name, count in parts.items() if count > 1} == {n for n, size in sizes.items() if size > 8 << 20}
