@@ -1,6 +1,7 @@
 """What a caller may decide, declared once: keyword arguments of the library, options of the command line."""
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import signature
@@ -30,7 +31,8 @@ Layout = Literal["flat", "folders"]
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
-_UNITS = {"K": 1000, "M": 1000**2, "G": 1000**3}
+_UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
+_SIZE = re.compile(r"([0-9]{1,19})(?:\.([0-9]{1,12}))?([KMGT]?)")
 
 
 class Choice(NamedTuple):
@@ -42,7 +44,7 @@ class Choice(NamedTuple):
 
 
 class Choices(TypedDict, total=False):
-    """What decides the bytes of a conversion. Sizes are numbers of bytes, or text in powers of 1000: "48G", "500M".
+    """What decides the bytes of a conversion. Sizes are numbers of bytes, or text in powers of 1000: "48G", "1.2T".
 
     `type` "auto" is what the target's own converter makes, "source" the smallest type that holds each tensor exactly.
     `tensor_types` are "PATTERN=TYPE", one or several, as llama-quantize has them, or a mapping from pattern to type:
@@ -62,7 +64,7 @@ class Choices(TypedDict, total=False):
     ]
     recipe: Annotated[StrPath | None, Choice("types from a recipe file, or from one of deepgguf's by name", "FILE")]
     like: Annotated[StrPath | None, Choice("take every tensor's type from a GGUF file, also hf:…/FILE", "FILE")]
-    budget: Annotated[int | str | None, Choice("choose types so that all files fit in SIZE: 108G, 500M, …", "SIZE")]
+    budget: Annotated[int | str | None, Choice("choose types so that all files fit in SIZE: 108G, 1.2T, …", "SIZE")]
     write_recipe: Annotated[StrPath | None, Choice("write the types that `budget` chose as a recipe file", "FILE")]
     only: Annotated[Literal["text", "mmproj"] | None, Choice("only one file of a model with vision", "text|mmproj")]
     mtp: Annotated[
@@ -308,10 +310,9 @@ def _shown(value: object) -> str:
 
 
 def parse_size(size: int | str, choice: str = "split_max_size") -> int:
-    """Bytes: a number, or text such as "48G", "500M", "1024K", in powers of 1000 as llama-gguf-split has them."""
-    text = str(size)
-    number = text.rstrip("KMG")
-    unit = text[len(number) :]
-    if not (number.isascii() and number.isdigit() and len(number) < 20) or unit not in {"", *_UNITS} or not int(number):
-        raise UsageError(f"`{choice}`", f"{size!r} is not a size", "give one such as 48G or 500M")
-    return int(number) * _UNITS.get(unit, 1)
+    """Bytes: a number, or text such as "48G", "1.2T", "1024K", in powers of 1000 as llama-gguf-split has them."""
+    whole, decimals, unit = found.groups("") if (found := _SIZE.fullmatch(str(size))) else ("0", "", "")
+    nbytes, rest = divmod(int(whole + decimals) * _UNITS[unit], 10 ** len(decimals))
+    if not nbytes or rest:
+        raise UsageError(f"`{choice}`", f"{size!r} is not a size", "give one such as 48G or 1.2T")
+    return nbytes
