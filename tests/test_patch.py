@@ -240,7 +240,7 @@ def test_the_doctor_finds_what_an_engine_stumbles_over_and_the_patch_that_mends_
 def test_undo_takes_no_other_choice(own, capsys):
     for words in (["--mend"], ["-o", "x.gguf"]):
         assert main(["patch", str(own), "--undo", *words]) == 2
-        assert "--undo: only brings the old header back" in capsys.readouterr().err
+        assert "--undo restores the old header and does nothing else" in capsys.readouterr().err
 
 
 def test_a_patch_of_attention_is_shown_with_the_new_file_that_it_takes(own, capsys):

@@ -205,7 +205,7 @@ def plan(
     options = parse_options(chosen, _file_name(output))
     folder, recipe = output_folder(output), ""
     if chosen["budget"] is not None and chosen["write_recipe"] is None and not isinstance(folder, Path):
-        found = "writes the types that it chooses beside the files, which S3 is no place for"
+        found = "needs a place on this machine for the types that it chooses, and the files go to S3"
         raise UsageError("`budget`", found, "name a file for them: `write_recipe`")
     with _opened(source, cache) as files:
         checkpoint = read_checkpoint(files, executor or _readers(files))
@@ -311,9 +311,11 @@ def run_together(
     an object store. `Report.seconds` is when a plan's files had their names.
     """
     if not plans:
-        raise UsageError("`plans`", "are none", "give one at least")
+        raise UsageError("`plans`", "is empty", "give at least one")
     if any(plan.one_by_one for plan in plans):
-        raise UsageError("`plans`", "are a task's, which makes file after file", "call `run` of each")
+        raise UsageError(
+            "`plans`", "contains the plan of a task, which makes its files one by one", "call `run` of each"
+        )
     placed = [Placed(plan, plan.folder) for plan in plans]
     settings, executor = _means(plans, executor, choices)
     keep_recipes = [plan._recipe(own) for plan, own in zip(plans, settings, strict=True)]

@@ -260,8 +260,7 @@ def _check(name: str, value: object, hint: Any) -> None:
         words = " or ".join(_WORDS.get(kind, kind.__name__) for kind in _named(members))
         raise UsageError(where, f"{_shown(value)} is not {words}", "give a number from 1" if int in kinds else "")
     if int in kinds and isinstance(value, int) and not 1 <= value <= _MOST:
-        size = "small" if value < 1 else "large"
-        raise UsageError(where, f"{_shown(value)} is too {size}", "give a number from 1")
+        raise UsageError(where, "must be " + (f"at least 1, not {_shown(value)}" if value < 1 else "at most 2^63 - 1"))
     if os.PathLike in kinds and isinstance(value, str | os.PathLike):
         _check_path(where, value)
 
@@ -290,7 +289,7 @@ def _check_path(where: str, path: StrPath) -> None:
     if not isinstance(text, str):
         raise UsageError(where, f"{_shown(text)} is a path of bytes", "give it as text, see os.fsdecode")
     if not text:
-        raise UsageError(where, "is empty, expected a path")
+        raise UsageError(where, "must be a path, and is empty")
     if "\0" in text:
         raise UsageError(where, f"{text!r} holds a NUL, which no path does")
     try:
@@ -312,7 +311,8 @@ def _shown(value: object) -> str:
 def parse_size(size: int | str, choice: str = "split_max_size") -> int:
     """Bytes: a number, or text such as "48G", "1.2T", "1024K", in powers of 1000 as llama-gguf-split has them."""
     whole, decimals, unit = found.groups("") if (found := _SIZE.fullmatch(str(size))) else ("0", "", "")
-    nbytes, rest = divmod(int(whole + decimals) * _UNITS[unit], 10 ** len(decimals))
+    parts: int = 10 ** len(decimals)
+    nbytes, rest = divmod(int(whole + decimals) * _UNITS[unit], parts)
     if not nbytes or rest:
         raise UsageError(f"`{choice}`", f"{size!r} is not a size", "give one such as 48G or 1.2T")
     return nbytes

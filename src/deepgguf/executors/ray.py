@@ -24,6 +24,7 @@ import msgspec
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.executor import Cluster, Result, Task
 from deepgguf.executors.ray_nodes import Done, Node, carried_out, looked, nodes
+from deepgguf.executors.threads import check_jobs
 from deepgguf.version import __version__
 
 _BATCH_SECONDS = 0.5
@@ -55,8 +56,8 @@ class Ray(Cluster):
     """
 
     def __init__(self, address: str | None = None, jobs: int | None = None) -> None:
-        if jobs is not None and jobs < 1:
-            raise UsageError("`jobs`", f"{jobs} is too small", "give a number from 1")
+        if jobs is not None:
+            check_jobs(jobs)
         self._address, self._most = address, jobs
         self._memory = self._ahead = 0
         self._joined = False
@@ -192,7 +193,9 @@ class Ray(Cluster):
         try:
             import ray
         except ImportError:
-            raise UsageError("`executor`", "needs ray", "`pip install 'deepgguf[ray]'` installs that") from None
+            raise UsageError(
+                "`executor`", "needs Ray, which is not installed", "`pip install 'deepgguf[ray]'`"
+            ) from None
         with _joining:
             if not ray.is_initialized():
                 self._join(ray)

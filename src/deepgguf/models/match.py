@@ -219,7 +219,7 @@ def _read_as(form: Encoding, found: SourceTensor) -> SourceTensor:
 
 
 def _needed(name: str) -> UsageError:
-    return UsageError("`drop`", f"takes {name}, which the model needs", "give a narrower pattern")
+    return UsageError("`drop`", f"would drop {name}, which the model needs", "give a narrower pattern")
 
 
 def _missing(name: str, row: Row, table: _Table, seen: Seen) -> CheckpointError:

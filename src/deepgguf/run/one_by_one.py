@@ -30,7 +30,9 @@ def execute_one_by_one(
     they tell what is complete.
     """
     if not settings.manifest:
-        raise UsageError("`manifest=False`", "but the manifests tell which files are complete", "leave it out")
+        raise UsageError(
+            "`part`", "needs the manifests, which tell which files are complete", "leave out `manifest=False`"
+        )
     hashes = settings.sha256 or isinstance(settings.folder, Path)
     settings = msgspec.structs.replace(settings, left_part=settings.left_part or "resume", sha256=hashes)
     disk, reports = disk or Disk(), []
