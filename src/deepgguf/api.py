@@ -34,7 +34,7 @@ from deepgguf.executors.threads import Threads, available_processors
 from deepgguf.files.files import Files
 from deepgguf.files.find import find_file, find_files, is_address
 from deepgguf.fitting.fit import fit
-from deepgguf.fitting.write import is_free, recipe_path, write_recipe
+from deepgguf.fitting.write import is_free, recipe_path
 from deepgguf.formats.gguf.describe import Description, describe
 from deepgguf.formats.gguf.split_set import read_split_set, unsplit_stem
 from deepgguf.formats.gguf.types import GGUFHeader
@@ -64,6 +64,7 @@ from deepgguf.run.header_in_place import replace_header, undo_header
 from deepgguf.run.one_by_one import execute_one_by_one
 from deepgguf.run.result import Report
 from deepgguf.run.settings import Settings
+from deepgguf.run.whole_text import write_whole
 
 # Imported where they are used: a conversion does not wait for what only `verify` and `sample` need.
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
 
         def keep(report: Report) -> Report:
             if writes:
-                write_recipe(path, self.recipe_text)
+                write_whole(path, self.recipe_text)
             return msgspec.structs.replace(report, recipe=path)
 
         return keep
@@ -216,7 +217,7 @@ def plan(
     made = _part(made, chosen["part"])
     if recipe and chosen["write_recipe"] is not None:
         if is_free(Path(chosen["write_recipe"]), recipe):
-            write_recipe(Path(chosen["write_recipe"]), recipe)
+            write_whole(Path(chosen["write_recipe"]), recipe)
         recipe = ""
     one_by_one = is_share(chosen["part"])
     return Plan(**msgspec.structs.asdict(made), folder=folder, recipe_text=recipe, one_by_one=one_by_one)
