@@ -106,12 +106,14 @@ class Choices(TypedDict, total=False):
 class RunChoices(TypedDict, total=False):
     """What decides how a plan is carried out; none of it changes a byte of the GGUF files.
 
-    Without `resume` or `restart` it is an error to find what an interrupted run left. `manifest` is FILE.gguf.json.
+    Without `resume` or `restart` it is an error to find what an interrupted run left. With `resume` an output that is
+    complete, by the manifest of the same plan, sources and version beside it, is left as it is; its data are not read.
+    `manifest` is FILE.gguf.json.
     """
 
     jobs: Annotated[int | None, Choice("threads (default: the processors that this process may use)", "N")]
     overwrite: Annotated[bool, Choice("replace an existing output", default=False)]
-    resume: Annotated[bool, Choice("resume an interrupted run", default=False)]
+    resume: Annotated[bool, Choice("resume an interrupted run; leave an output that is complete", default=False)]
     restart: Annotated[bool, Choice("discard what an interrupted run left", default=False)]
     allow_nonfinite: Annotated[bool, Choice("convert NaN and Inf as they are", default=False)]
     manifest: Annotated[bool, Choice("write FILE.gguf.json with the digests of all tensors", default=True)]

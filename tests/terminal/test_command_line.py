@@ -141,6 +141,13 @@ def test_an_existing_output_is_kept(v3, tmp_path):
     assert (tmp_path / "v3.gguf").read_text() == "precious"
 
 
+def test_a_script_may_resume_what_is_complete(v3, tmp_path):
+    command = ("convert", v3, "-o", tmp_path / "v3.gguf", "--resume")
+    assert lines(*command)[0] == f"wrote {tmp_path}/v3.gguf  7,654,080 bytes"
+    assert lines(*command)[0] == f"already complete: {tmp_path}/v3.gguf  7,654,080 bytes"
+    assert json.loads("".join(lines(*command, "--json")))["files"][0]["found"] is True
+
+
 COMMANDS = ["convert", "plan", "quantize", "merge", "split", "patch", "doctor", "inspect", "verify", "sample"]
 
 
