@@ -158,9 +158,30 @@ def test_help_has_examples_and_exit_statuses(command):
     assert "exit status:\n  0    done\n" in said
 
 
+def test_help_groups_its_options_and_names_flags():
+    said = lines("convert", "--help")
+    titles = [line for line in said if line.endswith(":") and not line.startswith(" ")]
+    assert titles == [
+        "positional arguments:",
+        "options:",
+        "types of the tensors:",
+        "parts of the model:",
+        "split sets and several files:",
+        "importance matrix:",
+        "keys of the file:",
+        "existing outputs and interrupted runs:",
+        "checks and measurements:",
+        "reports and model cards:",
+        "into Ollama:",
+        "examples:",
+        "exit status:",
+    ]
+    assert "  --write-recipe FILE   write the types that --budget chose as a recipe file" in said
+
+
 def test_help_for_quantize_names_its_own_types_and_engine():
     said = " ".join("\n".join(lines("quantize", "--help")).split())
-    assert "--type TYPE[,…] copy, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m --recipe" in said
+    assert "--type TYPE[,…] copy, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m --dry-run" in said
     assert "ollama or llama.cpp (default: by the layout of IN.gguf)" in said
 
 
