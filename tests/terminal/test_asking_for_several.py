@@ -109,7 +109,9 @@ def test_choices_that_make_no_sense_for_several_outputs_are_refused(checkpoint, 
 
 
 def test_two_types_whose_different_files_have_one_name_are_refused_by_the_plan(checkpoint):
-    with pytest.raises(UsageError, match="`types`: auto and source make different files of one name, v4-MXFP4.gguf; "):
+    with pytest.raises(
+        UsageError, match="`types`: auto and source make different files of the same name, v4-MXFP4.gguf; "
+    ):
         deepgguf.plan_several(checkpoint("v4"), types=("auto", "source"), targets="llama.cpp", layout="folders")
 
 

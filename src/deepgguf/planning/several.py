@@ -83,5 +83,5 @@ def refuse_one_name(plans: Iterable[Plan]) -> None:
         name = f"{unsplit_stem(plan.files[0].name)}.gguf"
         other, files = seen.setdefault(name, (plan.type, plan.files))
         if files != plan.files:
-            found = f"{other} and {plan.type} make different files of one name, {name}"
+            found = f"{other} and {plan.type} make different files of the same name, {name}"
             raise UsageError("`types`", found, "leave one out, and make it by itself into another folder")
