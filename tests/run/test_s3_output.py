@@ -362,7 +362,7 @@ def test_what_s3_cannot_do_is_said_before_the_work(source, prefix):
     address = f"s3://{BUCKET}/{prefix}/"
     with pytest.raises(UsageError, match="`sha256`: an upload cannot be read again"):
         deepgguf.convert(source, address, sha256=True)
-    with pytest.raises(UsageError, match="`budget`: writes the types"):
+    with pytest.raises(UsageError, match="`budget` needs a place on this machine for the types"):
         deepgguf.convert(source, address, budget="10M")
 
 
