@@ -122,13 +122,13 @@ def test_keys_can_be_set_in_an_unquantized_file(checkpoint):
 
 @pytest.mark.parametrize("name", ["pure", "leave_output_tensor"])
 def test_an_option_of_quantized_files_is_refused_for_others(checkpoint, name):
-    with pytest.raises(UsageError, match=f'`{name}`: has no meaning for `type="auto"`'):
+    with pytest.raises(UsageError, match=f'`{name}` has no meaning for `type="auto"`'):
         plan(checkpoint("v3-bf16"), **{name: True})
 
 
 @pytest.mark.parametrize("name", ["include_weights", "exclude_weights"])
 def test_a_filter_without_a_matrix_is_refused(checkpoint, name):
-    with pytest.raises(UsageError, match=f"`{name}`: has no meaning without `imatrix`"):
+    with pytest.raises(UsageError, match=f"`{name}` has no meaning without `imatrix`"):
         plan(checkpoint("v3-bf16"), type="q4_k_m", **{name: "ffn"})
 
 

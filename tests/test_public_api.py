@@ -201,21 +201,21 @@ def test_none_is_the_default_of_what_may_be_left_out(checkpoint):
     [
         ({"type": "q4"}, "`type`: 'q4' is unknown; choose from auto, source, f32, "),
         ({"target": "vllm"}, "`target`: 'vllm' is unknown; choose from ollama, llama.cpp"),
-        ({"tensor_types": ["a=q8_0"]}, '`tensor_types`: has no meaning for `type="auto"`; choose a quantized `type`'),
+        ({"tensor_types": ["a=q8_0"]}, '`tensor_types` has no meaning for `type="auto"`; choose a quantized `type`'),
         (
             {"type": "bf16", "output_tensor_type": "f32"},
-            '`output_tensor_type`: has no meaning for `type="bf16"`; choose a quantized `type`',
+            '`output_tensor_type` has no meaning for `type="bf16"`; choose a quantized `type`',
         ),
         (
             {"type": "bf16", "token_embedding_type": "f32"},
-            '`token_embedding_type`: has no meaning for `type="bf16"`; choose a quantized `type`',
+            '`token_embedding_type` has no meaning for `type="bf16"`; choose a quantized `type`',
         ),
         ({"split_max_size": "1K"}, "`split_max_size`: 1000 bytes are too few for "),
-        ({"split_max_size": 0}, "`split_max_size`: 0 is too small; give a number from 1"),
-        ({"part": 2}, "`part`: 2, but the number of files is 1; give one from 1 to that"),
+        ({"split_max_size": 0}, "`split_max_size` must be at least 1, not 0"),
+        ({"part": 2}, "`part`: there is no file 2, only 1 in all; give a number from 1 to 1"),
         ({"jobs": "4"}, "`jobs`: '4' is not a whole number; give a number from 1"),
         ({"type": "q8_0", "imatrix": "none.gguf"}, "none.gguf: no such file; give the path of an importance matrix"),
-        ({"resume": True, "restart": True}, "`resume`: contradicts `restart`; give one of them"),
+        ({"resume": True, "restart": True}, "`resume` contradicts `restart`; give one of them"),
     ],
 )
 def test_errors_name_choices_as_python_has_them(checkpoint, tmp_path, choices, message):

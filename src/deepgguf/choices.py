@@ -1,6 +1,7 @@
 """What a caller may decide, declared once: keyword arguments of the library, options of the command line."""
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import signature
@@ -30,7 +31,8 @@ Layout = Literal["flat", "folders"]
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
-_UNITS = {"K": 1000, "M": 1000**2, "G": 1000**3}
+_UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
+_SIZE = re.compile(r"([0-9]{1,19})(?:\.([0-9]{1,12}))?([KMGT]?)")
 
 
 class Choice(NamedTuple):
@@ -42,7 +44,7 @@ class Choice(NamedTuple):
 
 
 class Choices(TypedDict, total=False):
-    """What decides the bytes of a conversion. Sizes are numbers of bytes, or text in powers of 1000: "48G", "500M".
+    """What decides the bytes of a conversion. Sizes are numbers of bytes, or text in powers of 1000: "48G", "1.2T".
 
     `type` "auto" is what the target's own converter makes, "source" the smallest type that holds each tensor exactly.
     `tensor_types` are "PATTERN=TYPE", one or several, as llama-quantize has them, or a mapping from pattern to type:
@@ -60,25 +62,32 @@ class Choices(TypedDict, total=False):
     type: Annotated[
         str, Choice("auto, source, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m", "TYPE", "auto")
     ]
-    recipe: Annotated[StrPath | None, Choice("types from a recipe file, or from one of deepgguf's by name", "FILE")]
-    like: Annotated[StrPath | None, Choice("take every tensor's type from a GGUF file, also hf:…/FILE", "FILE")]
-    budget: Annotated[int | str | None, Choice("choose types so that all files fit in SIZE: 108G, 500M, …", "SIZE")]
+    recipe: Annotated[
+        StrPath | None, Choice("take types from a recipe file, or from one of deepgguf's own by name", "FILE")
+    ]
+    like: Annotated[StrPath | None, Choice("take every tensor's type from a GGUF file, here or at hf:…", "FILE")]
+    budget: Annotated[int | str | None, Choice("choose types so that all files fit in SIZE: 108G, 1.2T, …", "SIZE")]
     write_recipe: Annotated[StrPath | None, Choice("write the types that `budget` chose as a recipe file", "FILE")]
-    only: Annotated[Literal["text", "mmproj"] | None, Choice("only one file of a model with vision", "text|mmproj")]
+    only: Annotated[
+        Literal["text", "mmproj"] | None, Choice("write only one file of a model with vision", "text|mmproj")
+    ]
     mtp: Annotated[
         Mtp | None,
-        Choice("multi-token prediction layers (default: as the target's converter)", "keep|drop|only"),
+        Choice("multi-token prediction layers (default: as the target's converter does)", "keep|drop|only"),
     ]
-    draft: Annotated[bool, Choice("only the draft model that comes with this one (DSpark)", default=False)]
+    draft: Annotated[bool, Choice("write only the draft model that comes with this one (DSpark)", default=False)]
     drop: Annotated[
-        str | Sequence[str], Choice("leave out checkpoint tensors by name, a regular expression", "PATTERN", ())
+        str | Sequence[str],
+        Choice("leave out tensors whose names in the checkpoint match a regular expression", "PATTERN", ()),
     ]
     split_max_size: Annotated[int | str | None, Choice("split into files of at most SIZE: 48G, 500M, …", "SIZE")]
     split_max_tensors: Annotated[int | None, Choice("split into files of at most N tensors", "N")]
     part: Annotated[
-        int | str | None, Choice("only file K of a split set, from 1, or files I, I+N, I+2N … of it", "K|I/N")
+        int | str | None, Choice("write only file K of a split set, from 1, or its files I, I+N, I+2N, …", "K|I/N")
     ]
-    imatrix: Annotated[StrPath | None, Choice("an importance matrix, GGUF or the older form, also hf:…", "FILE")]
+    imatrix: Annotated[
+        StrPath | None, Choice("an importance matrix, GGUF or the older format, here or at hf:…", "FILE")
+    ]
     include_weights: Annotated[
         str | Sequence[str], Choice("use the importance matrix only for tensors with TEXT in their name", "TEXT", ())
     ]
@@ -89,32 +98,38 @@ class Choices(TypedDict, total=False):
         str | Sequence[str] | Mapping[str, str],
         Choice("the type of the tensors that PATTERN matches", "PATTERN=TYPE", ()),
     ]
-    tensor_type_file: Annotated[StrPath | None, Choice("a file of PATTERN=TYPE, separated by white space", "FILE")]
+    tensor_type_file: Annotated[
+        StrPath | None, Choice("a file of PATTERN=TYPE entries, separated by white space", "FILE")
+    ]
     output_tensor_type: Annotated[str | None, Choice("the type of output.weight", "TYPE")]
     token_embedding_type: Annotated[str | None, Choice("the type of token_embd.weight", "TYPE")]
-    pure: Annotated[bool, Choice("give every tensor the type itself, without a mixture's exceptions", default=False)]
+    pure: Annotated[bool, Choice("give every tensor the chosen type, without a mixture's exceptions", default=False)]
     leave_output_tensor: Annotated[bool, Choice("leave output.weight unquantized", default=False)]
     override_kv: Annotated[
-        str | Sequence[str], Choice("set a key of the file; int, float, bool or str", "KEY=TYPE:VALUE", ())
+        str | Sequence[str], Choice("set a key of the file; TYPE is int, float, bool or str", "KEY=TYPE:VALUE", ())
     ]
-    pre: Annotated[str | None, Choice("the pre-tokenizer by llama.cpp's name, such as deepseek-llm", "NAME")]
-    chat_template: Annotated[StrPath | None, Choice("a chat template in Jinja, instead of the checkpoint's", "FILE")]
+    pre: Annotated[str | None, Choice("the pre-tokenizer, by its name in llama.cpp, such as deepseek-llm", "NAME")]
+    chat_template: Annotated[
+        StrPath | None, Choice("a chat template in Jinja to use instead of the checkpoint's", "FILE")
+    ]
 
 
 class RunChoices(TypedDict, total=False):
     """What decides how a plan is carried out; none of it changes a byte of the GGUF files.
 
-    Without `resume` or `restart` it is an error to find what an interrupted run left. `manifest` is FILE.gguf.json.
+    Without `resume` or `restart` it is an error to find what an interrupted run left. With `resume` an output that is
+    complete, by the manifest of the same plan, sources and version beside it, is left as it is; its data are not read.
+    `manifest` is FILE.gguf.json.
     """
 
-    jobs: Annotated[int | None, Choice("threads (default: the processors that this process may use)", "N")]
+    jobs: Annotated[int | None, Choice("number of threads (default: the processors that this process may use)", "N")]
     overwrite: Annotated[bool, Choice("replace an existing output", default=False)]
-    resume: Annotated[bool, Choice("resume an interrupted run", default=False)]
-    restart: Annotated[bool, Choice("discard what an interrupted run left", default=False)]
-    allow_nonfinite: Annotated[bool, Choice("convert NaN and Inf as they are", default=False)]
+    resume: Annotated[bool, Choice("resume an interrupted run; a complete output is left as it is", default=False)]
+    restart: Annotated[bool, Choice("discard what an interrupted run left, and start over", default=False)]
+    allow_nonfinite: Annotated[bool, Choice("convert NaN and Inf as they are, instead of stopping", default=False)]
     manifest: Annotated[bool, Choice("write FILE.gguf.json with the digests of all tensors", default=True)]
     measure_error: Annotated[bool, Choice("measure the quantization error of every tensor", default=False)]
-    sha256: Annotated[bool, Choice("report the SHA-256 of each file too, which reads it again", default=False)]
+    sha256: Annotated[bool, Choice("report the SHA-256 of each file", default=False)]
 
 
 class QuantizeChoices(Choices, total=False):
@@ -123,8 +138,10 @@ class QuantizeChoices(Choices, total=False):
     `keep_split` makes as many files as the source has.
     """
 
-    allow_requantize: Annotated[bool, Choice("quantize again what is quantized already", default=False)]
-    keep_split: Annotated[bool, Choice("write as many files as there are, each with the same tensors", default=False)]
+    allow_requantize: Annotated[bool, Choice("quantize weights again that are quantized already", default=False)]
+    keep_split: Annotated[
+        bool, Choice("write as many files as the source has, each with the same tensors", default=False)
+    ]
 
 
 class QuantizationChoices(QuantizeChoices, RunChoices, total=False):
@@ -139,12 +156,14 @@ class PatchChoices(TypedDict, total=False):
     """
 
     mend: Annotated[bool, Choice("mend what `deepgguf doctor` finds", default=False)]
-    checkpoint: Annotated[StrPath | None, Choice("set what the small files of a checkpoint say, and this lacks", "SRC")]
+    checkpoint: Annotated[
+        StrPath | None, Choice("set what the small files of a checkpoint say and this file lacks", "SRC")
+    ]
     override_kv: Annotated[
-        str | Sequence[str], Choice("set a key of the file; int, float, bool or str", "KEY=TYPE:VALUE", ())
+        str | Sequence[str], Choice("set a key of the file; TYPE is int, float, bool or str", "KEY=TYPE:VALUE", ())
     ]
     remove_key: Annotated[str | Sequence[str], Choice("remove a key", "KEY", ())]
-    pre: Annotated[str | None, Choice("the pre-tokenizer by llama.cpp's name, such as deepseek-v3", "NAME")]
+    pre: Annotated[str | None, Choice("the pre-tokenizer, by its name in llama.cpp, such as deepseek-v3", "NAME")]
     chat_template: Annotated[StrPath | None, Choice("a chat template in Jinja", "FILE")]
     architecture: Annotated[str | None, Choice("another name for the architecture, and for its keys", "NAME")]
     split_kv_b: Annotated[bool, Choice("cut attn_kv_b into attn_k_b and attn_v_b, into a new file", default=False)]
@@ -258,8 +277,7 @@ def _check(name: str, value: object, hint: Any) -> None:
         words = " or ".join(_WORDS.get(kind, kind.__name__) for kind in _named(members))
         raise UsageError(where, f"{_shown(value)} is not {words}", "give a number from 1" if int in kinds else "")
     if int in kinds and isinstance(value, int) and not 1 <= value <= _MOST:
-        size = "small" if value < 1 else "large"
-        raise UsageError(where, f"{_shown(value)} is too {size}", "give a number from 1")
+        raise UsageError(where, "must be " + (f"at least 1, not {_shown(value)}" if value < 1 else "at most 2^63 - 1"))
     if os.PathLike in kinds and isinstance(value, str | os.PathLike):
         _check_path(where, value)
 
@@ -288,7 +306,7 @@ def _check_path(where: str, path: StrPath) -> None:
     if not isinstance(text, str):
         raise UsageError(where, f"{_shown(text)} is a path of bytes", "give it as text, see os.fsdecode")
     if not text:
-        raise UsageError(where, "is empty, expected a path")
+        raise UsageError(where, "must be a path, and is empty")
     if "\0" in text:
         raise UsageError(where, f"{text!r} holds a NUL, which no path does")
     try:
@@ -308,10 +326,10 @@ def _shown(value: object) -> str:
 
 
 def parse_size(size: int | str, choice: str = "split_max_size") -> int:
-    """Bytes: a number, or text such as "48G", "500M", "1024K", in powers of 1000 as llama-gguf-split has them."""
-    text = str(size)
-    number = text.rstrip("KMG")
-    unit = text[len(number) :]
-    if not (number.isascii() and number.isdigit() and len(number) < 20) or unit not in {"", *_UNITS} or not int(number):
-        raise UsageError(f"`{choice}`", f"{size!r} is not a size", "give one such as 48G or 500M")
-    return int(number) * _UNITS.get(unit, 1)
+    """Bytes: a number, or text such as "48G", "1.2T", "1024K", in powers of 1000 as llama-gguf-split has them."""
+    whole, decimals, unit = found.groups("") if (found := _SIZE.fullmatch(str(size))) else ("0", "", "")
+    parts: int = 10 ** len(decimals)
+    nbytes, rest = divmod(int(whole + decimals) * _UNITS[unit], parts)
+    if not nbytes or rest:
+        raise UsageError(f"`{choice}`", f"{size!r} is not a size", "give one such as 48G or 1.2T")
+    return nbytes

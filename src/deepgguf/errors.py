@@ -10,12 +10,19 @@ DeepggufError
 └── OutputError           input or output failed, or the disk is full; the run can be resumed
 
 An error names a choice of the caller as Python has it, between backticks: `type`, `resume=True`, `type="bf16"`. The
-command line puts its flag there instead: --type, --resume, --type bf16 (deepgguf.cli.flags).
+command line puts its flag there instead: --type, --resume, --type bf16 (deepgguf.cli.flags). What is found of a choice
+may be the rest of a sentence that begins with it: `resume` contradicts `restart`.
 """
 
+import re
 from pathlib import PurePath
 
 _SHOWN = 300
+_CHOICE = re.compile(r"`[^`]*`")
+# What a sentence about a choice goes on with; after anything else than these there is a colon.
+_PREDICATE = re.compile(
+    r"(?:is|must|cannot|needs|has no|contradicts|names|chooses|makes|moves|restores|would|contains|left)\b"
+)
 
 
 def printable(text: object, limit: int = _SHOWN) -> str:
@@ -63,7 +70,8 @@ class DeepggufError(Exception):
 
     def __str__(self) -> str:
         """All on one line."""
-        return f"{self.where}: {self.found}" + (f"; {self.advice}" if self.advice else "")
+        is_sentence = _CHOICE.fullmatch(self.where) and _PREDICATE.match(self.found)
+        return f"{self.where}{'' if is_sentence else ':'} {self.found}" + (f"; {self.advice}" if self.advice else "")
 
     def __reduce__(self) -> tuple[object, ...]:
         """As it is: __init__ would shorten again what it has shortened already."""

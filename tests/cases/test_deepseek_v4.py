@@ -289,10 +289,10 @@ def test_a_draft_is_a_file_of_its_own_whatever_type_the_model_gets(checkpoint, t
 @pytest.mark.parametrize(
     ("kind", "choices", "found"),
     [
-        ("v4", {"target": "llama.cpp"}, "`draft`: config.json promises nothing that drafts (DSpark stages)"),
-        ("v3-tied", {"target": "llama.cpp"}, "`draft`: config.json promises nothing that drafts (DSpark stages)"),
-        ("v4-dspark", {"target": "ollama"}, "`draft`: no model that drafts is written for ollama"),
-        ("v4-dspark", {"target": "llama.cpp", "only": "text"}, "`draft`: contradicts `only`"),
+        ("v4", {"target": "llama.cpp"}, "`draft`: config.json describes no draft model (DSpark stages)"),
+        ("v3-tied", {"target": "llama.cpp"}, "`draft`: config.json describes no draft model (DSpark stages)"),
+        ("v4-dspark", {"target": "ollama"}, "`draft`: no draft model can be written for ollama"),
+        ("v4-dspark", {"target": "llama.cpp", "only": "text"}, "`draft` contradicts `only`"),
     ],
 )
 def test_a_draft_that_cannot_be_is_refused(kind, choices, found, checkpoint):

@@ -167,7 +167,7 @@ def test_a_file_without_a_manifest_is_told_by_its_types(tmp_path):
 
 def test_nothing_is_chosen_for_single_tensors(tmp_path):
     folder = write_checkpoint(tmp_path / "x", V3, weights(V3))
-    with pytest.raises(UsageError, match=r"`tensor_types`: has no meaning for `type=\"source\"`"):
+    with pytest.raises(UsageError, match=r"`tensor_types` has no meaning for `type=\"source\"`"):
         deepgguf.plan(folder, type="source", tensor_types="ffn=q8_0")
 
 

@@ -239,6 +239,21 @@ def test_a_gguf_that_is_not_a_sound_importance_matrix_is_an_error(tmp_path, tens
         read_importance(write_gguf(tmp_path / "m.gguf", tensors))
 
 
+def test_a_model_is_called_a_model_and_it_is_said_what_is_wanted(tmp_path):
+    writer = gguf.GGUFWriter(tmp_path / "V3.gguf", "deepseek2", use_temp_file=False)
+    writer.add_tensor("output.weight", floats(1))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(CheckpointError) as raised:
+        read_importance(tmp_path / "V3.gguf")
+    assert str(raised.value) == (
+        "V3.gguf: is a model (deepseek2), not an importance matrix: it has no tensor NAME.in_sum2; give the file that "
+        "llama-imatrix made for this model, often called imatrix.gguf or imatrix.dat"
+    )
+
+
 @pytest.mark.parametrize("missing", ["datasets", "chunk_count", "chunk_size"])
 def test_a_gguf_without_its_keys_is_an_error_that_names_the_key(tmp_path, missing):
     whole = write_gguf(tmp_path / "m.gguf", stack(floats(1), floats(1))).read_bytes()

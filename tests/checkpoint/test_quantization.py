@@ -73,7 +73,7 @@ def test_a_single_group_is_for_all_layers_whatever_its_targets():
         ("(a+)+$", "repeats more than deepgguf tries"),
         (".*.*.*.*x", "repeats more than deepgguf tries"),
         ("a" * 301, "repeats more than deepgguf tries"),
-        ("(", "is no regular expression"),
+        ("(", "is not a regular expression"),
     ],
     ids=["a repeated group", "many repetitions", "a long one", "a broken one"],
 )

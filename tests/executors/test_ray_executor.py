@@ -101,6 +101,38 @@ def test_where_nobody_listens_is_said_at_once() -> None:
     assert ended.stderr.splitlines()[-1].startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "what listens there is not Ray"),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "what listens there is not Ray"),
+        (b"bye", "what listens there is not Ray"),
+        (b"", "nothing comes back"),
+    ],
+    ids=["web", "SSH", "short", "silent"],
+)
+def test_what_listens_and_is_not_ray_is_an_error_before_ray_tries(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes, found: str
+) -> None:
+    monkeypatch.setattr(package, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "_CONNECT_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
+        where = f"127.0.0.1:{server.getsockname()[1]}"
+        thread.submit(_answered_once, server, answer)
+        with pytest.raises(OutputError, match=rf"^ray:{where}: no cluster answers: {found}; look at `ray status`"):
+            Ray(where).everywhere(dict)
+
+
+def _answered_once(server: socket.socket, answer: bytes) -> None:
+    """To the first that connects, and no more than that; then waits until it has gone."""
+    with server.accept()[0] as connection:
+        if answer:
+            connection.sendall(answer)
+            connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1 << 10):
+            pass
+
+
 def test_memory_that_no_node_has_is_an_error_before_the_work() -> None:
     found = (
         r"^Ray: no node has a processor and 1,000,\d{3},\d{3},\d{3} bytes of memory for a task; look at `ray status`"

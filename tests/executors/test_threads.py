@@ -4,9 +4,10 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors import threads
 from deepgguf.executors.buffers import Buffers
 from deepgguf.executors.executor import Executor
+from deepgguf.executors.ray import Ray
 from deepgguf.executors.threads import Threads
 
 
@@ -51,13 +53,20 @@ def test_every_result_of_every_task_comes_once() -> None:
 
 @pytest.mark.parametrize("jobs", [0, -1])
 def test_fewer_than_one_thread_is_refused(jobs: int) -> None:
-    with pytest.raises(UsageError, match=f"`jobs`: {jobs} is too small"):
+    with pytest.raises(UsageError, match=f"^`jobs` must be at least 1, not {jobs}$"):
         Threads(jobs)
+
+
+@pytest.mark.parametrize(("jobs", "shown"), [("a", "'a'"), (2.0, "2.0"), (True, "True"), ([4], "a list")])
+@pytest.mark.parametrize("kind", [Threads, lambda jobs: Ray(jobs=jobs)], ids=["threads", "ray"])
+def test_jobs_that_are_not_a_whole_number_are_refused(kind: Callable[[Any], object], jobs: Any, shown: str) -> None:
+    with pytest.raises(UsageError, match=f"^`jobs`: {shown} is not a whole number; give a number from 1$"):
+        kind(jobs)
 
 
 @pytest.mark.parametrize("jobs", [4097, 10**20, 10**5000], ids=["4097", "20 digits", "5000 digits"])
 def test_more_threads_than_any_system_has_are_refused(jobs: int) -> None:
-    with pytest.raises(UsageError, match="`jobs`: the number is too large; give one from 1 to 4096"):
+    with pytest.raises(UsageError, match="^`jobs` must be at most 4096$"):
         Threads(jobs)
 
 

@@ -274,7 +274,9 @@ def test_what_cannot_be_connected_to_is_wrong_usage(monkeypatch, address, name, 
 @pytest.mark.parametrize("value", ["not an address", "localhost:9000", "http://", ""])
 def test_an_endpoint_that_is_no_address_is_wrong_usage(monkeypatch, value):
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", value)
-    with pytest.raises(UsageError, match=r"^AWS_ENDPOINT_URL_S3: .* is no address; set it to one such as https://host"):
+    with pytest.raises(
+        UsageError, match=r"^AWS_ENDPOINT_URL_S3: .* is not an address; set it to one such as https://host"
+    ):
         CloudFiles("s3://models/x").names()
 
 

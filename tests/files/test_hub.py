@@ -88,7 +88,7 @@ def test_the_commit_is_in_the_place_and_in_the_repository(web):
 
 @pytest.mark.parametrize("address", ["hf:", "hf:gpt2", "hf:a/b/c/d", "hf:a/b@", "hf:a b/c"])
 def test_what_is_no_name_of_a_model_is_refused_with_the_form(web, address):
-    with pytest.raises(UsageError, match=r"is no name of a model; write hf:ORGANIZATION/NAME"):
+    with pytest.raises(UsageError, match=r"is not the name of a model; write hf:ORGANIZATION/NAME"):
         open_folder(address)
 
 

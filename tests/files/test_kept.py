@@ -133,5 +133,5 @@ def test_a_conversion_is_repeated_without_reading_weights_again(checkpoint, monk
 
 
 def test_a_folder_needs_no_cache(checkpoint, tmp_path):
-    with pytest.raises(UsageError, match="`cache`: has no meaning for .*, which is on this machine; leave it out"):
+    with pytest.raises(UsageError, match="`cache` has no meaning for .*, which is on this machine; leave it out"):
         deepgguf.plan(checkpoint("v2-lite"), cache=tmp_path)

@@ -158,7 +158,7 @@ def test_a_budget_for_everything_leaves_every_weight_as_it_is(checkpoint):
 )  # fmt: skip
 def test_another_choice_of_types_contradicts_a_budget(checkpoint, choice):
     (name,) = choice
-    with pytest.raises(UsageError, match=f"`{name}`: contradicts `budget`, which chooses types"):
+    with pytest.raises(UsageError, match=f"`{name}` contradicts `budget`, which chooses types"):
         plan(checkpoint("v3-bf16"), budget="2M", **choice)
 
 
@@ -169,7 +169,7 @@ def test_a_budget_that_is_no_size_is_refused(checkpoint, budget):
 
 
 def test_a_place_for_a_recipe_that_is_not_made_is_refused(checkpoint, tmp_path):
-    with pytest.raises(UsageError, match="`write_recipe`: has no meaning without `budget`"):
+    with pytest.raises(UsageError, match="`write_recipe` has no meaning without `budget`"):
         plan(checkpoint("v3-bf16"), write_recipe=tmp_path / "x.toml")
 
 
@@ -182,7 +182,7 @@ def test_another_file_in_the_recipe_s_place_is_kept(checkpoint, tmp_path):
 
 def test_a_finished_file_needs_no_budget_to_be_verified(checkpoint, tmp_path):
     path = convert(checkpoint("v3-bf16"), tmp_path / "x.gguf", type="q8_0").files[0].path
-    with pytest.raises(deepgguf.UsageError, match="`budget`: has no meaning for a finished file"):
+    with pytest.raises(deepgguf.UsageError, match="`budget` has no meaning for a finished file"):
         verify(path, checkpoint("v3-bf16"), budget="2M")
 
 

@@ -205,7 +205,7 @@ def test_row_106_an_importance_matrix_that_was_renamed_is_still_the_same(tmp_pat
 def test_row_91_making_anew_takes_a_source(tmp_path: Path) -> None:
     file, _ = converted(tmp_path)
     line = refused("verify", file, "--remake", folder=tmp_path, status=2)
-    assert line == "--remake: has no meaning without the checkpoint; give it as the source"
+    assert line == "--remake has no meaning without the checkpoint; give it as the source"
 
 
 def importance(path: Path, name: str, values: np.ndarray) -> Path:

@@ -46,14 +46,14 @@ def test_it_is_read_as_ollama_reads_it():
 
 
 REFUSED = {
-    "FOO bar": "Modelfile, line 1: 'foo' is no command; use ADAPTER, ",
+    "FOO bar": "Modelfile, line 1: 'foo' is not a command; use ADAPTER, ",
     "FROM x\nPARAMETER foo 1": "Modelfile, line 2: unknown parameter 'foo'; use one of ",
     "PARAMETER temperature warm": "Modelfile, line 1: temperature cannot be 'warm'; ",
     "PARAMETER use_mmap yes": "Modelfile, line 1: use_mmap cannot be 'yes'; ",
-    "MESSAGE robot hi": "Modelfile, line 1: 'robot' is no role of a message; use one of system, user, assistant",
+    "MESSAGE robot hi": "Modelfile, line 1: 'robot' is not a role of a message; use one of system, user, assistant",
     'SYSTEM """never closed': "Modelfile, line 1: a quotation mark is never closed; close it",
     "ADAPTER ./lora": "Modelfile, line 1: ADAPTER is for `ollama create` only; leave it out here",
-    "REQUIRES soon": "Modelfile, line 1: 'soon' is no version; give one such as 0.30.0",
+    "REQUIRES soon": "Modelfile, line 1: 'soon' is not a version; give one such as 0.30.0",
     "PARSER deepseek3": "Modelfile: has PARSER alone, and chats would lose their roles; give RENDERER and PARSER",
     "RENDERER deepseek3.1": "Modelfile: has RENDERER alone, and chats would lose their roles; give RENDERER and PARSER",
 }

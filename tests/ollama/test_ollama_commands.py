@@ -58,13 +58,13 @@ def test_by_the_api_a_file_stays_where_it_is_wanted(remote, checkpoint, tmp_path
     ("arguments", "complaint"),
     [
         (("--ollama", "a b"), "the model's name: 'a b' has the model 'a b'; Ollama takes a letter, "),
-        (("--ollama", "v3", "-o", "x.gguf"), "--output: contradicts --ollama: the file goes into Ollama's store; "
+        (("--ollama", "v3", "-o", "x.gguf"), "--output contradicts --ollama: the file goes into Ollama's store; "
          "leave it out, or choose --ollama-way api, which keeps a file"),
-        (("--modelfile", "x"), "--modelfile: has no meaning without --ollama; "),
-        (("--ollama-way", "api"), "--ollama-way: has no meaning without --ollama; "),
+        (("--modelfile", "x"), "--modelfile has no meaning without --ollama; "),
+        (("--ollama-way", "api"), "--ollama-way has no meaning without --ollama; "),
         (("--ollama", "v3", "--split-max-tensors", "9"), "--ollama: the plan has "),
         (("--ollama", "v3", "--modelfile", "none"), "none: no such file; "),
-        (("--ollama", "v3", "--resume", "--restart"), "--resume: contradicts --restart; "),
+        (("--ollama", "v3", "--resume", "--restart"), "--resume contradicts --restart; "),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_before_the_work(models, checkpoint, tmp_path, arguments, complaint):

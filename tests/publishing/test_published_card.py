@@ -112,7 +112,7 @@ def test_a_readme_that_is_not_ours_stays(source, out, capsys, change):
     capsys.readouterr()
     assert convert(source, out, "--type", "q8_0") == 2
     assert capsys.readouterr().err == (
-        f"deepgguf: {out}/README.md: exists, and deepgguf did not write it, or it was changed since; move it away\n"
+        f"deepgguf: {out}/README.md: exists, and either deepgguf did not write it or it has been changed since; move it away\n"
     )
     assert (sorted(out.iterdir()), (out / "README.md").read_text()) == (there, text)
 
@@ -151,9 +151,9 @@ def test_a_card_of_a_quantized_gguf_file_says_what_its_keys_say(source, out, tmp
 @pytest.mark.parametrize(
     ("more", "complaint"),
     [
-        (["--base-model", "a/b/c"], "--base-model: 'a/b/c' is no repository; write ORGANIZATION/NAME"),
-        (["--published-as", "me"], "--published-as: 'me' is no repository; write ORGANIZATION/NAME"),
-        (["--ollama", "v3"], "--card: contradicts --ollama: a card goes beside the files"),
+        (["--base-model", "a/b/c"], "--base-model: 'a/b/c' is not a repository; write ORGANIZATION/NAME"),
+        (["--published-as", "me"], "--published-as: 'me' is not a repository; write ORGANIZATION/NAME"),
+        (["--ollama", "v3"], "--card contradicts --ollama: a card goes beside the files"),
     ],
 )
 def test_a_card_that_makes_no_sense_is_refused_before_the_work(source, out, capsys, more, complaint):

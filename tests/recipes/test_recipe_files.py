@@ -161,7 +161,7 @@ def test_a_recipe_that_is_not_there_is_refused_with_the_names_of_those_that_are(
 
 
 def test_a_type_beside_a_recipe_is_refused(checkpoint):
-    with pytest.raises(UsageError, match="`type`: contradicts `recipe`, which names its base"):
+    with pytest.raises(UsageError, match="`type` contradicts `recipe`, which names its base"):
         plan(checkpoint("v3-bf16"), type="q4_k_m", recipe="experts-mxfp4")
 
 

@@ -104,10 +104,10 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(v3, here, monkeypatch)
 @pytest.mark.parametrize(
     ("page", "complaint"),
     [
-        ("mine.html", "mine.html: exists, and is no page of deepgguf; move it away, or name another page"),
-        ("page.htm", "page.htm: is no name of a page; let it end with .html"),
+        ("mine.html", "mine.html: exists, and is not a page of deepgguf; move it away, or name another page"),
+        ("page.htm", "page.htm: is not the name of a page; give one that ends with .html"),
         ("none/page.html", "none: no such folder; make it, or name another page"),
-        ("", "--report: is empty, expected a path"),
+        ("", "--report must be a path, and is empty"),
     ],
 )
 def test_what_is_in_the_way_of_a_page_is_said_before_the_work(v3, here, capsys, page, complaint):
@@ -127,7 +127,7 @@ def test_without_jinja2_it_is_said_what_to_install(v3, here, capsys, monkeypatch
     monkeypatch.setitem(sys.modules, "jinja2", None)
     assert main(["convert", str(v3), "-o", "v3.gguf", "--report", "v3.html"]) == 2
     assert capsys.readouterr().err == (
-        "deepgguf: --report: needs Jinja2, which is not installed; `pip install 'deepgguf[report]'`\n"
+        "deepgguf: --report needs Jinja2, which is not installed; `pip install 'deepgguf[report]'`\n"
     )
     assert list(here.iterdir()) == []
 

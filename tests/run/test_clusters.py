@@ -217,5 +217,7 @@ def test_an_executor_that_nobody_knows_is_refused(source, tmp_path, capsys):
 
 def test_without_ray_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match=r"^`executor`: needs ray; `pip install 'deepgguf\[ray\]'` installs that$"):
+    with pytest.raises(
+        UsageError, match=r"^`executor` needs Ray, which is not installed; `pip install 'deepgguf\[ray\]'`$"
+    ):
         list(Ray().map(str, []))

@@ -113,16 +113,18 @@ def test_a_file_that_another_task_is_writing_is_left_to_it(source, tmp_path):
 
 def test_a_task_without_manifests_is_refused(source, tmp_path):
     made = deepgguf.plan(source, tmp_path / "model.gguf", part="1/2", **CHOICES)
-    with pytest.raises(UsageError, match="`manifest=False`: but the manifests tell which files are complete"):
+    with pytest.raises(
+        UsageError, match="`part` needs the manifests, which tell which files are complete; leave out `manifest=False`"
+    ):
         made.run(manifest=False)
 
 
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        ("6/8", "`part`: 6/8, but the number of files is 5; have no more tasks than files"),
-        ("0/4", "`part`: 0/4, and tasks are counted from 1 to N; add 1 to what counts from 0"),
-        ("5/4", "`part`: 5/4, and tasks are counted from 1 to N; add 1 to what counts from 0"),
+        ("6/8", "`part`: there is no file for 6/8, only 5 in all; use no more tasks than files"),
+        ("0/4", "`part`: 0/4 is not a task: they are numbered from 1 to N; add 1 if yours are numbered from 0"),
+        ("5/4", "`part`: 5/4 is not a task: they are numbered from 1 to N; add 1 if yours are numbered from 0"),
         ("1/", "`part`: '1/' is neither a number nor I/N; give one such as 3, or 3/16"),
     ],
 )

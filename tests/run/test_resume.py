@@ -11,7 +11,7 @@ from failing_disks import InterruptingDisk
 from small_checkpoints import small_v3
 
 import deepgguf
-from deepgguf.errors import NonFiniteError, OutputError
+from deepgguf.errors import NonFiniteError, OutputError, UsageError
 from deepgguf.executors.executor import Executor, Result, Task
 from deepgguf.executors.threads import Threads
 from deepgguf.planning.schema import Plan
@@ -181,6 +181,50 @@ def test_progress_does_not_count_a_renamed_file_that_is_made_again(source, out):
     report = run(plan, out, progress=progress, overwrite=True, left_part="resume")
     assert (out / "x.gguf").read_bytes() == expected
     assert (report.resumed, sum(progress)) == (0, data_bytes(plan))
+
+
+def test_an_output_that_is_complete_is_left_and_said_to_be_there(source, out):
+    plan = deepgguf.plan(source, out / "x.gguf")
+    run(plan, out)
+    before = {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in out.iterdir()}
+    disk, progress = LoggingDisk(), list[int]()
+    report = run(plan, out, disk=disk, progress=progress, left_part="resume")
+    assert disk.calls == []
+    assert {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in out.iterdir()} == before
+    assert (report.written, report.resumed, sum(progress)) == (0, data_bytes(plan), data_bytes(plan))
+    assert [(file.path, file.size, file.found) for file in report.files] == [(out / "x.gguf", plan.size, True)]
+
+
+@pytest.mark.parametrize("missing", ["its manifest", "its end", "the same plan", "the same source"])
+def test_a_file_that_no_manifest_vouches_for_is_not_taken_for_complete(source, out, missing):
+    plan = deepgguf.plan(source, out / "x.gguf")
+    run(plan, out)
+    if missing == "its manifest":
+        (out / "x.gguf.json").unlink()
+    elif missing == "its end":
+        os.truncate(out / "x.gguf", plan.size - 1)
+    elif missing == "the same plan":
+        plan = deepgguf.plan(source, out / "x.gguf", type="f32")
+    else:
+        os.utime(source / "model.safetensors", ns=(0, 0))
+        plan = deepgguf.plan(source, out / "x.gguf")
+    with pytest.raises(UsageError, match=r"x\.gguf: exists; replace it with `overwrite=True`"):
+        run(plan, out, left_part="resume")
+
+
+@pytest.mark.parametrize("asked", ["sha256", "measure_error"])
+def test_what_is_known_only_while_a_file_is_made_is_not_left_out_in_silence(source, out, asked):
+    plan = deepgguf.plan(source, out / "x.gguf")
+    run(plan, out)
+    found = rf"x\.gguf: is complete already, and what is asked for takes making it; leave out `{asked}=True`"
+    with pytest.raises(UsageError, match=found):
+        run(plan, out, left_part="resume", **{asked: True})
+
+
+def test_a_complete_output_is_made_again_with_overwrite(source, out):
+    plan = deepgguf.plan(source, out / "x.gguf")
+    run(plan, out)
+    assert run(plan, out, left_part="resume", overwrite=True).written == data_bytes(plan)
 
 
 def test_progress_counts_a_renamed_file_that_is_whole(source, out):

@@ -262,6 +262,15 @@ def test_an_object_that_is_there_is_replaced_only_with_overwrite(cloud, source, 
     assert below(cloud, prefix) == local()
 
 
+def test_an_object_that_is_complete_is_left_by_a_run_that_resumes(cloud, source, local, proxy, prefix):
+    address = f"s3://{BUCKET}/{prefix}/model.gguf"
+    deepgguf.convert(source, address)
+    sent = proxy.uploaded()
+    again = deepgguf.convert(source, address, resume=True)
+    assert ([file.found for file in again.files], again.written) == ([True], 0)
+    assert (below(cloud, prefix), proxy.uploaded()) == (local(), sent)
+
+
 def test_an_object_that_comes_during_the_work_is_not_replaced(cloud, source, local, proxy, prefix):
     address = f"s3://{BUCKET}/{prefix}/model.gguf"
     proxy.faults = lambda r: cloud.put(f"{prefix}/model.gguf", b"new") if r.is_part else None
@@ -353,7 +362,7 @@ def test_what_s3_cannot_do_is_said_before_the_work(source, prefix):
     address = f"s3://{BUCKET}/{prefix}/"
     with pytest.raises(UsageError, match="`sha256`: an upload cannot be read again"):
         deepgguf.convert(source, address, sha256=True)
-    with pytest.raises(UsageError, match="`budget`: writes the types"):
+    with pytest.raises(UsageError, match="`budget` needs a place on this machine for the types"):
         deepgguf.convert(source, address, budget="10M")
 
 

@@ -159,8 +159,8 @@ def test_a_damaged_tokenizer_is_refused_before_anything_is_written(tmp_path):
     [
         ({"kind": "v5"}, f"v5: no such kind of sample; choose one of {', '.join(KINDS)}"),
         ({"size": "huge"}, "huge: no such size of sample; choose one of sample, bench, full, flash, pro"),
-        ({"shards": 0}, "`shards`: 0 is too small; give a number from 1"),
-        ({"shards": -3}, "`shards`: -3 is too small; give a number from 1"),
+        ({"shards": 0}, "`shards` must be at least 1, not 0"),
+        ({"shards": -3}, "`shards` must be at least 1, not -3"),
         (
             {"kind": "ocr", "size": "full"},
             "ocr: exists in the size 'sample' only, not 'full'; choose v3, v3-fp8, v3-tied, v32, v32-bf16, v4, v4-dspark, v4-base, v4-bf16, v4-hf, v4-vision",

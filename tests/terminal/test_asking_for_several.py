@@ -83,22 +83,22 @@ def test_what_only_quantized_files_have_is_for_those_that_are(checkpoint):
     matrix = GOLDENS / "imatrix" / "imatrix-v2-lite.gguf"
     plans = deepgguf.plan_several(checkpoint("v2-lite"), types=("q4_k_m", "bf16"), imatrix=matrix)
     assert [plan.importance is None for plan in plans] == [False, True]
-    with pytest.raises(UsageError, match='`imatrix`: has no meaning for `type="f16"`'):
+    with pytest.raises(UsageError, match='`imatrix` has no meaning for `type="f16"`'):
         deepgguf.plan_several(checkpoint("v2-lite"), types=("f16", "bf16"), imatrix=matrix)
 
 
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        ({"types": ("q8_0", "q8_0")}, "`types`: names q8_0 twice; name each once"),
-        ({"types": ("q8_0", "Q8_0")}, "`types`: names q8_0 twice; name each once"),
+        ({"types": ("q8_0", "q8_0")}, "`types` names q8_0 twice; name each once"),
+        ({"types": ("q8_0", "Q8_0")}, "`types` names q8_0 twice; name each once"),
         ({"types": ("q8_0", "all")}, "`type`: 'all' is unknown; choose from auto, "),
         ({"targets": ("ollama", "vllm")}, "`target`: 'vllm' is unknown; choose from ollama, llama.cpp"),
         ({"types": ("q8_0", 4)}, "`types`: a tuple is not text or a list of texts"),
         ({"types": "q8_0", "layout": "tree"}, "`layout`: 'tree' is unknown; choose from flat, folders"),
-        ({"types": "q8_0", "type": "q4_0"}, "`type`: contradicts `types`, which names those of several outputs; "),
-        ({"types": ("q8_0", "q4_0"), "like": "x.gguf"}, "`types`: contradicts `like`, which chooses every type; "),
-        ({"targets": ("ollama", "llama.cpp"), "budget": "1G"}, "`budget`: chooses the types of one output; "),
+        ({"types": "q8_0", "type": "q4_0"}, "`type` contradicts `types`, which names those of several outputs; "),
+        ({"types": ("q8_0", "q4_0"), "like": "x.gguf"}, "`types` contradicts `like`, which chooses every type; "),
+        ({"targets": ("ollama", "llama.cpp"), "budget": "1G"}, "`budget` chooses the types of one output; "),
         ({"types": ("q8_0", "q4_0"), "output": "x.gguf"}, "`output`: x.gguf is one file, and several are made; "),
     ],
 )
@@ -109,7 +109,9 @@ def test_choices_that_make_no_sense_for_several_outputs_are_refused(checkpoint, 
 
 
 def test_two_types_whose_different_files_have_one_name_are_refused_by_the_plan(checkpoint):
-    with pytest.raises(UsageError, match="`types`: auto and source make different files of one name, v4-MXFP4.gguf; "):
+    with pytest.raises(
+        UsageError, match="`types`: auto and source make different files of the same name, v4-MXFP4.gguf; "
+    ):
         deepgguf.plan_several(checkpoint("v4"), types=("auto", "source"), targets="llama.cpp", layout="folders")
 
 
@@ -155,7 +157,7 @@ def test_a_folder_gets_one_card_and_what_is_in_its_way_is_said_before_the_work(c
     [
         (
             ("--ollama", "v2"),
-            "--ollama: makes one model, and several outputs are asked for; make them, then bring each ",
+            "--ollama makes one model, and several outputs are asked for; make them, then bring each ",
         ),
         (("-o", "s3://bucket/models/"), "s3://bucket/models: several outputs at once are written to folders only; "),
     ],

@@ -98,21 +98,22 @@ def test_a_type_may_be_given_in_any_case(v3):
         (["--target", "vllm"], "--target: 'vllm' is unknown; choose from ollama, llama.cpp"),
         (["--only", "audio"], "--only: 'audio' is unknown; choose from text, mmproj"),
         (["--only", "mmproj"], "--only: this model has no mmproj file for ollama; leave it out"),
-        (["--tensor-type", "a=q8_0"], "--tensor-type: has no meaning for --type auto; choose a quantized --type"),
+        (["--tensor-type", "a=q8_0"], "--tensor-type has no meaning for --type auto; choose a quantized --type"),
         (["--split-max-size", "1K"], "--split-max-size: 1000 bytes are too few for blk.0.attn_kv_a_mqa.weight"),
-        (["--split-max-tensors", "-1"], "--split-max-tensors: -1 is too small; give a number from 1"),
-        (["--split-max-size", "9" * 21], f"--split-max-size: '{'9' * 21}' is not a size; give one such as 48G or 500M"),
-        (["--split-max-size", "48X"], "--split-max-size: '48X' is not a size; give one such as 48G or 500M"),
-        (["--jobs", "0"], "--jobs: 0 is too small; give a number from 1"),
+        (["--split-max-tensors", "-1"], "--split-max-tensors must be at least 1, not -1"),
+        (["--split-max-size", "9" * 21], f"--split-max-size: '{'9' * 21}' is not a size; give one such as 48G or 1.2T"),
+        (["--split-max-size", "48X"], "--split-max-size: '48X' is not a size; give one such as 48G or 1.2T"),
+        (["--split-max-size", "1.5"], "--split-max-size: '1.5' is not a size; give one such as 48G or 1.2T"),
+        (["--jobs", "0"], "--jobs must be at least 1, not 0"),
         (["--tensor-type", "ffn"], "--tensor-type: 'ffn' is not of the form PATTERN=TYPE; write for instance "),
         (["--output-tensor-type", "q9"], "--output-tensor-type: 'q9' is not a type that deepgguf writes; "),
-        (["--part", "2"], "--part: 2, but the number of files is 1; give one from 1 to that"),
+        (["--part", "2"], "--part: there is no file 2, only 1 in all; give a number from 1 to 1"),
         (
             ["--type", "all", "--target", "ollama,llama.cpp"],
-            "--target: names several, and --type all compares the types",
+            "--target names several engines, and --type all compares the types",
         ),
-        (["--type", "all", "--part", "1"], "--part: contradicts a plan of every type; leave it out"),
-        (["--type", "all", "-o", "x"], "--output: has no meaning for --type all, which only compares the types; "),
+        (["--type", "all", "--part", "1"], "--part contradicts a plan of every type; leave it out"),
+        (["--type", "all", "-o", "x"], "--output has no meaning for --type all, which only compares the types; "),
         (["--type", "all", "--only", "mmproj"], "--only: this model has no mmproj file for ollama; leave it out"),
     ],
 )
@@ -140,6 +141,13 @@ def test_an_existing_output_is_kept(v3, tmp_path):
     assert (tmp_path / "v3.gguf").read_text() == "precious"
 
 
+def test_a_script_may_resume_what_is_complete(v3, tmp_path):
+    command = ("convert", v3, "-o", tmp_path / "v3.gguf", "--resume")
+    assert lines(*command)[0] == f"wrote {tmp_path}/v3.gguf  7,654,080 bytes"
+    assert lines(*command)[0] == f"already complete: {tmp_path}/v3.gguf  7,654,080 bytes"
+    assert json.loads("".join(lines(*command, "--json")))["files"][0]["found"] is True
+
+
 COMMANDS = ["convert", "plan", "quantize", "merge", "split", "patch", "doctor", "inspect", "verify", "sample"]
 
 
@@ -150,9 +158,30 @@ def test_help_has_examples_and_exit_statuses(command):
     assert "exit status:\n  0    done\n" in said
 
 
+def test_help_groups_its_options_and_names_flags():
+    said = lines("convert", "--help")
+    titles = [line for line in said if line.endswith(":") and not line.startswith(" ")]
+    assert titles == [
+        "positional arguments:",
+        "options:",
+        "types of the tensors:",
+        "parts of the model:",
+        "split sets and several files:",
+        "importance matrix:",
+        "keys of the file:",
+        "existing outputs and interrupted runs:",
+        "checks and measurements:",
+        "reports and model cards:",
+        "into Ollama:",
+        "examples:",
+        "exit status:",
+    ]
+    assert "  --write-recipe FILE   write the types that --budget chose as a recipe file" in said
+
+
 def test_help_for_quantize_names_its_own_types_and_engine():
     said = " ".join("\n".join(lines("quantize", "--help")).split())
-    assert "--type TYPE[,…] copy, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m --recipe" in said
+    assert "--type TYPE[,…] copy, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m --dry-run" in said
     assert "ollama or llama.cpp (default: by the layout of IN.gguf)" in said
 
 

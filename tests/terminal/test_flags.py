@@ -4,6 +4,7 @@ import pytest
 
 from deepgguf.choices import Choices, ConversionChoices, RunChoices, declared
 from deepgguf.cli.flags import add_choices, given, in_flags
+from deepgguf.errors import UsageError
 
 
 def parsed(*arguments: str) -> argparse.Namespace:
@@ -16,7 +17,7 @@ def parsed(*arguments: str) -> argparse.Namespace:
 @pytest.mark.parametrize(
     ("message", "said"),
     [
-        ("`split_max_size`: is negative", "--split-max-size: is negative"),
+        ("`split_max_size` is negative", "--split-max-size is negative"),
         ("resume it with `resume=True`, or discard it", "resume it with --resume, or discard it"),
         ('choose `type="bf16"` or `type="f32"`', "choose --type bf16 or --type f32"),
         ("leave out `manifest=False`", "leave out --no-manifest"),
@@ -28,6 +29,20 @@ def parsed(*arguments: str) -> argparse.Namespace:
 )
 def test_a_message_of_the_library_is_said_in_flags(message, said):
     assert in_flags(message) == said
+
+
+@pytest.mark.parametrize(
+    ("where", "found", "said"),
+    [
+        ("`resume`", "contradicts `restart`", "--resume contradicts --restart; advice"),
+        ("`report`", "is a page of one output", "--report is a page of one output; advice"),
+        ("`jobs`", "must be at least 1, not 0", "--jobs must be at least 1, not 0; advice"),
+        ("`type`", "'q4' is unknown", "--type: 'q4' is unknown; advice"),
+        ("x.gguf", "is a symlink", "x.gguf: is a symlink; advice"),
+    ],
+)
+def test_what_is_said_of_a_choice_is_a_sentence_that_begins_with_its_flag(where, found, said):
+    assert in_flags(str(UsageError(where, found, "advice"))) == said
 
 
 def test_every_choice_has_a_flag():

@@ -1,5 +1,6 @@
 import pytest
 
+from deepgguf.choices import parse_size
 from deepgguf.terminal.sizes import count, duration, size
 
 
@@ -24,3 +25,10 @@ def test_parameters_are_counted_as_models_are_named(number, text):
 )
 def test_durations_have_two_units_at_most(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "nbytes"), [("1.2T", 1_200_000_000_000), ("1T", 10**12), ("48G", 48 * 10**9), ("0.5K", 500), (7, 7)]
+)
+def test_a_size_may_have_a_unit_up_to_t_and_decimals(text, nbytes):
+    assert parse_size(text) == nbytes

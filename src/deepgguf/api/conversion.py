@@ -16,7 +16,7 @@ from deepgguf.choices import Choices, ConversionChoices, Layout, StrPath, Target
 from deepgguf.errors import UsageError
 from deepgguf.executors.executor import Cluster, Executor, Progress
 from deepgguf.fitting.fit import fit
-from deepgguf.fitting.write import is_free, write_recipe
+from deepgguf.fitting.write import is_free
 from deepgguf.planning.build import build_plan, model_of, plan_model
 from deepgguf.planning.options import TYPES, Options, check_options
 from deepgguf.planning.parse_options import parse_options
@@ -34,6 +34,7 @@ from deepgguf.recipes.choice import UnfitError
 from deepgguf.recipes.recipe import NEED_IMPORTANCE
 from deepgguf.recipes.recipe_file import spell_recipe
 from deepgguf.run.result import Report
+from deepgguf.run.whole_text import write_whole
 
 
 @checked
@@ -61,7 +62,7 @@ def plan(
     options = parse_options(chosen, file_name(output))
     folder, recipe = output_folder(output), ""
     if chosen["budget"] is not None and chosen["write_recipe"] is None and not isinstance(folder, Path):
-        found = "writes the types that it chooses beside the files, which S3 is no place for"
+        found = "needs a place on this machine for the types that it chooses, and the files go to S3"
         raise UsageError("`budget`", found, "name a file for them: `write_recipe`")
     with opened(source, cache) as files:
         checkpoint = read_checkpoint(files, executor or readers_of(files))
@@ -72,7 +73,7 @@ def plan(
     whole = placed(made, folder, chosen["part"])
     if recipe and chosen["write_recipe"] is not None:
         if is_free(Path(chosen["write_recipe"]), recipe):
-            write_recipe(Path(chosen["write_recipe"]), recipe)
+            write_whole(Path(chosen["write_recipe"]), recipe)
         recipe = ""
     return msgspec.structs.replace(whole, recipe_text=recipe)
 

@@ -13,7 +13,7 @@ from deepgguf.api.source import with_readers
 from deepgguf.choices import Layout, RunChoices, StrPath, checked
 from deepgguf.errors import UsageError
 from deepgguf.executors.executor import Cluster, Executor, Progress
-from deepgguf.fitting.write import is_free, recipe_path, write_recipe
+from deepgguf.fitting.write import is_free, recipe_path
 from deepgguf.formats.gguf.split_set import unsplit_stem
 from deepgguf.ollama.request import OllamaReport, Request, Say, Way
 from deepgguf.planning.ahead import windows_ahead
@@ -27,6 +27,7 @@ from deepgguf.run.file_job import Output, Placed, without_twins
 from deepgguf.run.one_by_one import execute_one_by_one
 from deepgguf.run.result import Report
 from deepgguf.run.settings import Settings
+from deepgguf.run.whole_text import write_whole
 
 # Imported where they are used: a conversion does not wait for what only Ollama needs.
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Plan(PlannedConversion, frozen=True, kw_only=True):
 
         def keep(report: Report) -> Report:
             if writes:
-                write_recipe(path, self.recipe_text)
+                write_whole(path, self.recipe_text)
             return msgspec.structs.replace(report, recipe=path)
 
         return keep
@@ -155,9 +156,11 @@ def run_together(
     an object store. `Report.seconds` is when a plan's files had their names.
     """
     if not plans:
-        raise UsageError("`plans`", "are none", "give one at least")
+        raise UsageError("`plans`", "is empty", "give at least one")
     if any(plan.one_by_one for plan in plans):
-        raise UsageError("`plans`", "are a task's, which makes file after file", "call `run` of each")
+        raise UsageError(
+            "`plans`", "contains the plan of a task, which makes its files one by one", "call `run` of each"
+        )
     settings, executor = _means(plans, executor, choices)
     keep_recipes = [plan._recipe(own) for plan, own in zip(plans, settings, strict=True)]
     whole = without_twins([Placed(plan, plan.folder) for plan in plans])

@@ -30,6 +30,7 @@ MEAN = -1  # the run of a matrix that has the mean of all runs
 _CHUNK = 2**18  # values that are checked at a time
 _SHORTEST_ROW = 32  # weights; no quantized type has smaller blocks
 _MAX_STRING_BYTES = 127  # llama.h, llama_model_kv_override: what llama-quantize writes of a file's or dataset's name
+_WANTED = "give the file that llama-imatrix made for this model, often called imatrix.gguf or imatrix.dat"
 _DAMAGED = "make or download the importance matrix again"
 
 Weights = NDArray[np.float32]
@@ -222,10 +223,10 @@ def _read_gguf(files: Files, file: FileFacts) -> tuple[list[ImportanceEntry], tu
         header = decode_header(read, file.size, file.name)
     except GGUFError as error:
         raise CheckpointError(error.where, error.found, error.advice) from None
-    datasets, chunk_count = _metadata(file, header)
     sums, counts = _tensors_by_suffix(header, ".in_sum2"), _tensors_by_suffix(header, ".counts")
     if not sums:
-        _refuse(file, "has no tensor NAME.in_sum2, so it is not an importance matrix", "name a file of llama-imatrix")
+        _refuse(file, f"is {_kind(header)}, not an importance matrix: it has no tensor NAME.in_sum2", _WANTED)
+    datasets, chunk_count = _metadata(file, header)
     unpaired = sums.keys() ^ counts.keys()
     if unpaired:
         _refuse(file, f"has only one of in_sum2 and counts for {min(unpaired)}")
@@ -234,6 +235,12 @@ def _read_gguf(files: Files, file: FileFacts) -> tuple[list[ImportanceEntry], tu
     start = header.data_offset
     entries = [_gguf_entry(files, file, start, name, sums[name], counts[name]) for name in sorted(sums)]
     return entries, datasets, chunk_count
+
+
+def _kind(header: GGUFHeader) -> str:
+    """What a GGUF file is that is not an importance matrix."""
+    named = header.keys.get("general.architecture")
+    return f"a model ({named.value})" if named and named.value else "a GGUF file of something else"
 
 
 def _metadata(file: FileFacts, header: GGUFHeader) -> tuple[tuple[str, ...], int]:
@@ -272,7 +279,7 @@ def _read_legacy(files: Files, file: FileFacts) -> tuple[list[ImportanceEntry], 
     n_entries = cursor.int32("the number of entries")
     if not 1 <= n_entries <= MAX_ENTRIES:
         found = f"neither GGUF nor an importance matrix: {n_entries} entries"
-        _refuse(file, found, "name a file of llama-imatrix")
+        _refuse(file, found, _WANTED)
     entries: dict[str, ImportanceEntry] = {}
     for number in range(1, n_entries + 1):
         entry = _legacy_entry(cursor, f"entry {number} of {n_entries}")

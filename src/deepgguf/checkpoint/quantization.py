@@ -150,4 +150,4 @@ def _check_pattern(pattern: str, where: str) -> None:
     try:
         re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as e:
-        raise CheckpointError(where, f"the target {pattern!r} is no regular expression: {e}") from None
+        raise CheckpointError(where, f"the target {pattern!r} is not a regular expression: {e}") from None

@@ -11,7 +11,7 @@ from deepgguf.cli import commands, gguf_commands, pages
 from deepgguf.cli.completion import SHELLS, completion
 from deepgguf.cli.endings import EXIT_STATUSES
 from deepgguf.cli.executors import add_executor
-from deepgguf.cli.flags import MANY, add_choices
+from deepgguf.cli.flags import MANY, add_choices, section
 from deepgguf.cli.ollama import import_files
 from deepgguf.cli.others_flags import SAME, answer
 from deepgguf.cli.output import to_stderr, to_stdout
@@ -159,7 +159,7 @@ def command_line() -> argparse.ArgumentParser:
     """The whole command line, of which help, completion and the manual page are made."""
     parser = _Parser(
         prog="deepgguf",
-        description="Convert DeepSeek checkpoints (SafeTensors) to GGUF for Ollama and llama.cpp, and verify it.",
+        description="Convert DeepSeek's checkpoints to GGUF for Ollama and llama.cpp, and verify the result.",
         epilog=EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -228,7 +228,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="OUT",
-        help="a file or folder, here or at s3://BUCKET/ (default: NAME-TYPE.gguf in the current one)",
+        help="a file or folder, here or at s3://BUCKET/ (default: NAME-TYPE.gguf in the current folder)",
     )
     _add_cache(parser)
     add_choices(parser, Choices, several=("type", "target"))
@@ -239,12 +239,12 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
 
 def _add_layout(parser: argparse.ArgumentParser) -> None:
     help = "one folder for all files (for each target, if several), or one for every output (default: flat)"
-    parser.add_argument("--layout", choices=("flat", "folders"), metavar="flat|folders", help=help)
+    section(parser, "layout").add_argument("--layout", choices=("flat", "folders"), metavar="flat|folders", help=help)
 
 
 def _add_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--cache", metavar="DIR", help="keep what is read from hf: and https:// here, as the Hub's cache does"
+        "--cache", metavar="DIR", help="keep what is read from hf: and https:// in DIR, as the Hub's cache does"
     )
 
 
@@ -252,19 +252,20 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
 
 
-def _add_report_flag(parser: argparse.ArgumentParser) -> None:
+def _add_report_flag(parser: argparse._ActionsContainer) -> None:
     help = "also write an HTML page: where the bytes go, bits, errors, types, provenance"
     parser.add_argument("--report", metavar="FILE.html", help=help)
 
 
 def _add_pages(parser: argparse.ArgumentParser) -> None:
     """What is written beside the files."""
-    _add_report_flag(parser)
-    parser.add_argument("--card", action="store_true", help="write README.md, the model card of the output's folder")
+    group = section(parser, "report")
+    _add_report_flag(group)
+    group.add_argument("--card", action="store_true", help="write README.md, the model card of the output's folder")
     help = "the repository on the Hub that the folder will become, for the model card"
-    parser.add_argument("--published-as", metavar="ORGANIZATION/NAME", help=help)
+    group.add_argument("--published-as", metavar="ORGANIZATION/NAME", help=help)
     help = "the original's repository, for the model card of a checkpoint that does not come from the Hub"
-    parser.add_argument("--base-model", metavar="ORGANIZATION/NAME", help=help)
+    group.add_argument("--base-model", metavar="ORGANIZATION/NAME", help=help)
 
 
 def _add_convert(subparsers: Any) -> None:
@@ -276,7 +277,7 @@ def _add_convert(subparsers: Any) -> None:
     group = parser.add_argument_group("into Ollama")
     group.add_argument("--ollama", metavar="NAME[:TAG]", help="make this model in Ollama, ready for `ollama run`")
     _add_ollama_choices(group)
-    help = "print the Modelfile that goes with the files, and do nothing"
+    help = "print the Modelfile that goes with the files, and do nothing else"
     group.add_argument("--print-modelfile", action="store_true", help=help)
     _add_json(parser)
 
@@ -289,15 +290,18 @@ def _add_ollama_choices(parser: argparse._ActionsContainer) -> None:
 
 
 def _add_ollama(subparsers: Any) -> None:
-    parser = subparsers.add_parser("ollama", help="Bring GGUF files into Ollama.", description="GGUF files and Ollama.")
+    parser = subparsers.add_parser(
+        "ollama", help="Bring GGUF files into Ollama.", description="Bring GGUF files into Ollama."
+    )
     parser.set_defaults(parser=parser)
     help = "Make a model in Ollama from existing GGUF files."
     below = parser.add_subparsers(required=True, metavar="COMMAND")
     command = _command(below, "import", import_files, help, _IMPORT)
     command.add_argument("files", nargs="+", metavar="FILE.gguf", help="the model, and its mmproj if it has one")
     command.add_argument("name", metavar="NAME[:TAG]", help="the name of the model in Ollama")
-    _add_ollama_choices(command)
-    add_choices(command, RunChoices, only=("overwrite",))
+    group = command.add_argument_group("into Ollama")
+    _add_ollama_choices(group)
+    add_choices(group, RunChoices, only=("overwrite",), helps={"overwrite": "replace an existing model"})
     _add_json(command)
 
 
@@ -314,7 +318,7 @@ def _add_quantize(subparsers: Any) -> None:
     parser = _command(subparsers, "quantize", commands.quantize, help, _QUANTIZE)
     parser.add_argument("source", metavar="IN.gguf", help=_A_GGUF)
     parser.add_argument(
-        "-o", "--output", metavar="OUT", help="a file or folder (default: NAME-TYPE.gguf in the current one)"
+        "-o", "--output", metavar="OUT", help="a file or folder (default: NAME-TYPE.gguf in the current folder)"
     )
     add_choices(parser, QuantizeChoices, only=CHOICES_OF_QUANTIZE, several=("type",), helps=_OF_QUANTIZE)
     _add_layout(parser)
@@ -344,7 +348,7 @@ def _add_merge(subparsers: Any) -> None:
         "merge",
         gguf_commands.merge,
         (help, _MERGE),
-        "a file or folder (default: NAME.gguf in the current one)",
+        "a file or folder (default: NAME.gguf in the current folder)",
     )
 
 
@@ -357,17 +361,15 @@ def _add_split(subparsers: Any) -> None:
 
 
 def _add_patch(subparsers: Any) -> None:
-    help = "Change keys of a GGUF file, in place or into a new one; weights stay the same."
+    help = "Change keys of a GGUF file, in place or in a new file; weights stay the same."
     output = "a new file, or a folder for one (default: the header is replaced in place)"
     parser = _add_copy(subparsers, "patch", gguf_commands.patch, (help, _PATCH), output)
-    parser.add_argument(
-        "--undo", action="store_true", help="bring back the header that was there before a patch in place"
-    )
-    add_choices(parser, PatchChoices)
+    parser.add_argument("--undo", action="store_true", help="restore the header that a patch in place replaced")
+    add_choices(parser.add_argument_group("what is changed"), PatchChoices)
 
 
 def _add_doctor(subparsers: Any) -> None:
-    help = "Say what an engine will stumble over in a GGUF file, and what mends it."
+    help = "Say what an engine would stumble over in a GGUF file, and how to mend it."
     parser = _command(subparsers, "doctor", gguf_commands.doctor, help, _DOCTOR)
     parser.add_argument("file", metavar="FILE.gguf", help=_A_GGUF)
     _add_json(parser)
@@ -376,7 +378,7 @@ def _add_doctor(subparsers: Any) -> None:
 def _add_inspect(subparsers: Any) -> None:
     parser = _command(subparsers, "inspect", commands.inspect, "Show what a GGUF file holds.", _INSPECT)
     parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any file of a split set")
-    parser.add_argument("--tensors", action="store_true", help="list every tensor on its own line")
+    parser.add_argument("--tensors", action="store_true", help="list every tensor on a line of its own")
     _add_report_flag(parser)
     _add_json(parser)
 
@@ -387,10 +389,12 @@ def _add_verify(subparsers: Any) -> None:
     parser.add_argument("file", metavar="FILE.gguf", help="a GGUF file, or any file of a split set")
     help = "the checkpoint or the GGUF file that it was made from, wherever it is"
     parser.add_argument("source", metavar="SRC", nargs="?", help=help)
-    parser.add_argument("--parts", action="store_true", help="first check that all files of the set have been made")
-    parser.add_argument("--remake", action="store_true", help="make every piece again from SRC, and compare bytes")
+    checks = parser.add_argument_group("what is checked")
+    checks.add_argument("--parts", action="store_true", help="first check that all files of the set have been made")
+    checks.add_argument("--remake", action="store_true", help="make every piece again from SRC, and compare bytes")
+    add_choices(checks, RunChoices, only=("sha256",))
     _add_cache(parser)
-    add_choices(parser, RunChoices, only=("jobs", "sha256"))
+    add_choices(parser, RunChoices, only=("jobs",))
     _add_report_flag(parser)
     add_executor(parser)
     _add_json(parser)
@@ -420,7 +424,7 @@ def _add_sample(subparsers: Any) -> None:
     parser.add_argument("--shards", type=int, default=1, metavar="N", help="number of files")
     parser.add_argument("--scatter", action="store_true", help="put scales in different shards from their weights")
     parser.add_argument("--sparse", action="store_true", help="real headers, holes instead of weights: for `plan`")
-    parser.add_argument("--tokenizer", metavar="DIR", help="take tokenizer.json and tokenizer_config.json from here")
+    parser.add_argument("--tokenizer", metavar="DIR", help="take tokenizer.json and tokenizer_config.json from DIR")
     _add_json(parser)
 
 

@@ -132,7 +132,7 @@ def _plan_every_type(options: argparse.Namespace, jobs: int) -> None:
                 f"`{name}`", "has no meaning for --type all, which only compares the types", "leave it out"
             )
     if len(named(options, "target")) > 1:
-        raise UsageError("`target`", "names several, and --type all compares the types of one", "name one")
+        raise UsageError("`target`", "names several engines, and --type all compares the types for one", "name one")
     choices = {name: choice for name, choice in given(options, Choices).items() if name != "type"}
     types = deepgguf.plan_every_type(options.source, cache=options.cache, **choices)
     seconds = {type: estimated_seconds(found.weights, jobs) for type, found in types.items()}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def add_executor(parser: argparse.ArgumentParser) -> None:
     """The flag of commands that carry out tasks."""
-    help = "who does the work: threads, or a Ray cluster (default: threads)"
+    help = "what does the work: threads, or a Ray cluster (default: threads)"
     parser.add_argument("--executor", metavar="threads|ray[:ADDRESS]", default="threads", help=help)
 
 

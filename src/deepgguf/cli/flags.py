@@ -17,6 +17,20 @@ _FLAGS = {
     "targets": "--target",
 }
 _PLACES = {"source": "SRC", "path": "FILE.gguf", "folder": "DIR"}
+# The titles under which the help of a command shows its choices; those that are not here come before.
+_SECTIONS = {
+    "types of the tensors": (
+        "recipe", "like", "budget", "write_recipe", "tensor_types", "tensor_type_file", "output_tensor_type",
+        "token_embedding_type", "pure", "leave_output_tensor", "allow_requantize",
+    ),
+    "importance matrix": ("imatrix", "include_weights", "exclude_weights"),
+    "parts of the model": ("only", "mtp", "draft", "drop"),
+    "split sets and several files": ("split_max_size", "split_max_tensors", "keep_split", "part", "layout"),
+    "keys of the file": ("override_kv", "pre", "chat_template"),
+    "existing outputs and interrupted runs": ("overwrite", "resume", "restart"),
+    "checks and measurements": ("allow_nonfinite", "manifest", "measure_error", "sha256"),
+    "reports and model cards": ("report", "card", "published_as", "base_model"),
+}  # fmt: skip
 # What messages name besides the choices of a conversion.
 _NAMED = {
     "executor",
@@ -54,8 +68,17 @@ def add_choices(
     for name, entry in declared(of).items():
         if not only or name in only:
             how = {"metavar": f"{entry.choice.metavar}[,…]", **MANY} if name in several else _how(entry)
-            help = helps.get(name) or _help(entry, defaults=defaults)
-            parser.add_argument(flag_of(name), dest=name, help=help, **how)
+            help = in_flags(helps.get(name) or _help(entry, defaults=defaults))
+            section(parser, name).add_argument(flag_of(name), dest=name, help=help, **how)
+
+
+def section(parser: argparse._ActionsContainer, name: str) -> argparse._ActionsContainer:
+    """Where the help of a command has the choice `name`; what is a group of its own stays one."""
+    title = next((title for title, names in _SECTIONS.items() if name in names), None)
+    if title is None or not isinstance(parser, argparse.ArgumentParser):
+        return parser
+    known = next((group for group in parser._action_groups if group.title == title), None)
+    return known or parser.add_argument_group(title)
 
 
 def given(options: argparse.Namespace, of: AnyChoices) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def patch(options: argparse.Namespace) -> None:
     choices = given(options, PatchChoices) | given(options, RunChoices)
     if options.undo:
         if choices or options.output:
-            raise UsageError("`undo`", "only brings the old header back", "leave the other choices out")
+            raise UsageError("`undo`", "restores the old header and does nothing else", "leave the other choices out")
         deepgguf.undo_patch(options.source)
         to_stdout(f"{printable(options.source)}: has its old header again\n")
         return

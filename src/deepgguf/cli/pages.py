@@ -70,7 +70,9 @@ def report(options: argparse.Namespace) -> None:
     from deepgguf.report.write import write_comparison, write_report
 
     if len(options.files) > 2:
-        raise UsageError("FILE", f"{len(options.files)} are given, and two can be compared", "give one or two")
+        raise UsageError(
+            "FILE", f"{len(options.files)} files are given, and only two can be compared", "give one or two"
+        )
     names = [Path(file).name.removesuffix(".gguf").removesuffix(".html") for file in options.files]
     page = options.output or f"{'-and-'.join(names)}.html"
     if len(options.files) == 1:

@@ -24,6 +24,7 @@ import msgspec
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.executor import Cluster, Result, Task
 from deepgguf.executors.ray_nodes import Done, Node, carried_out, looked, nodes
+from deepgguf.executors.threads import check_jobs
 from deepgguf.version import __version__
 
 _BATCH_SECONDS = 0.5
@@ -38,7 +39,10 @@ _ALONE_SECONDS = 120  # without any node, before it is given up: one that scales
 _ANSWER_SECONDS = 120  # for a node to say what it sees
 _PATIENT_SECONDS = 3  # for batches under way to end by themselves, when no more are wanted
 _END_SECONDS = 60  # for workers to end the piece that they are at
-_CONNECT_SECONDS = 10  # for a cluster's machine to take a connection
+_CONNECT_SECONDS = 10  # for a cluster's machine to take a connection, and then to answer
+# How HTTP/2 begins, which Ray speaks (RFC 9113, section 3.4): a line of text, then a frame of settings, here of none.
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
+_FRAME_HEAD, _KIND_OF_FRAME, _SETTINGS = 9, 3, 4  # bytes, byte, value
 _joining = threading.Lock()  # a process is in one cluster, whichever of its threads joins it
 _HOST_AND_PORT = re.compile(r"\[?([^/\[\]]+)\]?:([0-9]{1,5})")
 
@@ -55,8 +59,8 @@ class Ray(Cluster):
     """
 
     def __init__(self, address: str | None = None, jobs: int | None = None) -> None:
-        if jobs is not None and jobs < 1:
-            raise UsageError("`jobs`", f"{jobs} is too small", "give a number from 1")
+        if jobs is not None:
+            check_jobs(jobs)
         self._address, self._most = address, jobs
         self._memory = self._ahead = 0
         self._joined = False
@@ -192,7 +196,9 @@ class Ray(Cluster):
         try:
             import ray
         except ImportError:
-            raise UsageError("`executor`", "needs ray", "`pip install 'deepgguf[ray]'` installs that") from None
+            raise UsageError(
+                "`executor`", "needs Ray, which is not installed", "`pip install 'deepgguf[ray]'`"
+            ) from None
         with _joining:
             if not ray.is_initialized():
                 self._join(ray)
@@ -320,12 +326,31 @@ def _end(ray: Any, refs: list[Any]) -> None:
 
 
 def _must_answer(address: str) -> None:
-    """OSError where nobody listens at HOST:PORT. Ray tries for twelve minutes (`_init_gcs_client` in its node.py)."""
+    """OSError where nobody listens at HOST:PORT, or what is not Ray.
+
+    Ray tries for twelve minutes (`_init_gcs_client` in its node.py).
+    """
     if there := _HOST_AND_PORT.fullmatch(address):
         try:
-            socket.create_connection((there[1], int(there[2])), _CONNECT_SECONDS).close()
+            with socket.create_connection((there[1], int(there[2])), _CONNECT_SECONDS) as connection:
+                greeted = _uses_tls() or _greets(connection)
         except OSError as error:
             raise OSError(error.strerror or "nothing comes back") from None
+        if not greeted:
+            raise OSError("what listens there is not Ray")
+
+
+def _greets(connection: socket.socket) -> bool:
+    """Whether HTTP/2 is spoken there: the first that comes is a frame of settings."""
+    connection.sendall(_GREETING)
+    with connection.makefile("rb") as answer:
+        head = answer.read(_FRAME_HEAD)
+    return len(head) == _FRAME_HEAD and head[_KIND_OF_FRAME] == _SETTINGS
+
+
+def _uses_tls() -> bool:
+    """Whether Ray encrypts all that is said, as its tls_utils.py has it; then only Ray itself knows how to greet."""
+    return os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true")
 
 
 @contextmanager

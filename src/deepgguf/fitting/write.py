@@ -1,10 +1,8 @@
 """Where a recipe that was made is written."""
 
-import os
 from pathlib import Path
 
 from deepgguf.errors import UsageError
-from deepgguf.run.disk import Disk
 
 
 def recipe_path(folder: Path, file: str) -> Path:
@@ -25,15 +23,3 @@ def is_free(path: Path, text: str, *, overwrite: bool = False) -> bool:
     if overwrite and path.is_file():
         return True
     raise UsageError(path, "exists, and holds something else", "remove it, or name another place with `write_recipe`")
-
-
-def write_recipe(path: Path, text: str) -> None:
-    """Writes the recipe, instead of a file that is there; OutputError if it cannot be written."""
-    disk = Disk()
-    disk.remove(path)
-    fd = disk.create(path)
-    try:
-        disk.write(fd, path, memoryview(text.encode()), 0)
-        disk.sync(fd, path)
-    finally:
-        os.close(fd)

@@ -104,7 +104,7 @@ def _draft(family: AnyFamily, config: object, seen: Seen) -> Matched:
     """What drafts; UsageError for a checkpoint without."""
     rows = _rows(_Table(family, config, draft=True), seen, ())
     if not rows:
-        raise UsageError("`draft`", "config.json promises nothing that drafts (DSpark stages)", "leave it out")
+        raise UsageError("`draft`", "config.json describes no draft model (DSpark stages)", "leave it out")
     used = {name for row, _ in rows for name in row.names}
     return Matched(tuple(rows), {name: DRAFTED_FOR for name in seen.tensors if name not in used})
 
@@ -219,7 +219,7 @@ def _read_as(form: Encoding, found: SourceTensor) -> SourceTensor:
 
 
 def _needed(name: str) -> UsageError:
-    return UsageError("`drop`", f"takes {name}, which the model needs", "give a narrower pattern")
+    return UsageError("`drop`", f"would drop {name}, which the model needs", "give a narrower pattern")
 
 
 def _missing(name: str, row: Row, table: _Table, seen: Seen) -> CheckpointError:

@@ -44,7 +44,7 @@ def _on_disk(place: Place) -> Path:
     """A path of a conversion into Ollama, which no object store takes part in."""
     if isinstance(place, Path):
         return place
-    raise UsageError("`output`", f"{place} contradicts `ollama`, which is given files of a disk", "name a folder")
+    raise UsageError("`output`", f"{place} is not a folder of this machine, which `ollama` needs", "name a folder")
 
 
 class Conversion(msgspec.Struct, frozen=True):

@@ -100,7 +100,9 @@ def _commands(text: str, where: str) -> list[tuple[int, str, str]]:
         name = word[1].lower() if word else ""
         if name not in _KNOWN:
             expected = ", ".join(sorted(known.upper() for known in _KNOWN))
-            raise UsageError(f"{where}, line {start + 1}", f"{printable(name, 40)!r} is no command", f"use {expected}")
+            raise UsageError(
+                f"{where}, line {start + 1}", f"{printable(name, 40)!r} is not a command", f"use {expected}"
+            )
         head, value = _head(name, line[word.end() if word else 0 :])
         while (whole := _unquoted(value.strip())) is None:
             if at == len(lines):
@@ -130,7 +132,9 @@ def _unquoted(value: str) -> str | None:
 def _message(value: str, place: str) -> tuple[str, str]:
     role, _, content = value.partition(" ")
     if role not in _ROLES:
-        raise UsageError(place, f"{printable(role, 40)!r} is no role of a message", f"use one of {', '.join(_ROLES)}")
+        raise UsageError(
+            place, f"{printable(role, 40)!r} is not a role of a message", f"use one of {', '.join(_ROLES)}"
+        )
     return role, content
 
 
@@ -149,7 +153,7 @@ def _set_parameter(parameters: dict[str, object], value: str, place: str) -> Non
 def _version(value: str, place: str) -> str:
     version = _VERSION.fullmatch(value)
     if not version:
-        raise UsageError(place, f"{printable(value, 40)!r} is no version", "give one such as 0.30.0")
+        raise UsageError(place, f"{printable(value, 40)!r} is not a version", "give one such as 0.30.0")
     return version[1]
 
 

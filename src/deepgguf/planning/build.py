@@ -137,7 +137,7 @@ def _kinds(target: AnyTarget, matched: Matched, options: Options) -> list[FileKi
     outputs = [output.file for row, _ in matched.rows for output in row.outputs.get(options.target, ())]
     kinds = [kind for kind in kinds if kind in outputs]
     if not kinds and options.only == "draft":
-        raise UsageError("`draft`", f"no model that drafts is written for {options.target}", "leave it out")
+        raise UsageError("`draft`", f"no draft model can be written for {options.target}", "leave it out")
     if not kinds:
         raise UsageError("`only`", f"this model has no {options.only} file for {options.target}", "leave it out")
     return kinds

@@ -57,7 +57,7 @@ Planned = Plan | Joint
 def join(plans: Sequence[Plan]) -> Joint:
     """The plans together. UsageError if there is none, or if they are not of one source as it was at one time."""
     if not plans:
-        raise UsageError("`plans`", "are none", "give one at least")
+        raise UsageError("`plans`", "is empty", "give at least one")
     first = plans[0]
     for plan in plans:
         if plan.source.place != first.source.place:
@@ -66,5 +66,5 @@ def join(plans: Sequence[Plan]) -> Joint:
         if plan.sources != first.sources:
             raise UsageError(first.source.place, "has changed between the plans", "plan again")
         if plan.piece_weights != first.piece_weights:
-            raise UsageError("`plans`", "have pieces of different sizes", "plan again")
+            raise UsageError("`plans`", "must all have pieces of the same size", "plan again")
     return Joint(tuple(plans))

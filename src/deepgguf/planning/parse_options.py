@@ -135,7 +135,7 @@ def _importance(chosen: Mapping[str, Any]) -> ImportanceMatrix | None:
         raise UsageError("`include_weights`", "contradicts `exclude_weights`", "give one of them")
     for name, parts in zip(_FILTERS, (include, exclude), strict=True):
         if "" in parts:
-            raise UsageError(f"`{name}`", "is empty, which every name has", "give a part of the names")
+            raise UsageError(f"`{name}`", "is empty, and every name contains that", "give a part of the names")
         if parts and chosen["imatrix"] is None:
             raise UsageError(f"`{name}`", "has no meaning without `imatrix`", "give that too")
     if chosen["imatrix"] is None:

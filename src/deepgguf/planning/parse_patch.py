@@ -40,7 +40,7 @@ def parse_patch(source: GGUFSource, chosen: Mapping[str, Any], checkpoint: Check
         split_kv_b=chosen["split_kv_b"] or any("split_kv_b" in mend for mend in found),
     )
     if patch == Patch():
-        raise UsageError("the patch", "changes nothing in the file", "look at it with `deepgguf doctor`")
+        raise UsageError("the patch", "nothing in the file would change", "look at it with `deepgguf doctor`")
     return patch
 
 

@@ -108,7 +108,7 @@ def engine_of(source: GGUFSource, asked: str | None) -> Engine:
 
 def _check(options: Options) -> None:
     if options.type not in TYPES:
-        found = "is missing" if options.type == "auto" else f"{options.type!r} is no type to quantize to"
+        found = "must be given" if options.type == "auto" else f"{options.type!r} is not a type to quantize to"
         raise UsageError("`type`", found, f"choose from {', '.join(TYPES)}")
     check_options(options if options.type != COPY else options.of_type("auto"))
     if options.keep_split and (options.split_max_size or options.split_max_tensors):

@@ -38,9 +38,9 @@ def first_choice(name: str, values: Sequence[str], choices: Mapping[str, Any]) -
 def refuse_one_output_only(types: Sequence[str], choices: Mapping[str, Any]) -> None:
     """UsageError for choices that go with one output only."""
     if choices.get("budget") is not None:
-        raise UsageError("`budget`", "chooses the types of one output", "plan that by itself")
+        raise UsageError("`budget`", "chooses the types of one output", "plan that one by itself")
     if is_share(choices.get("part")):
-        raise UsageError("`part`", "is the share of a task, which makes file after file", "give each output its tasks")
+        raise UsageError("`part`", "is a task's share of the files of one output", "give each output tasks of its own")
     for name in _NAMES_A_TYPE:
         if len(types) > 1 and choices.get(name) is not None:
             raise UsageError("`types`", f"contradicts `{name}`, which chooses every type", "leave one of them out")
@@ -88,5 +88,5 @@ def refuse_one_name(plans: Iterable[Plan]) -> None:
         name = f"{unsplit_stem(plan.files[0].name)}.gguf"
         other, files = seen.setdefault(name, (plan.type, plan.files))
         if files != plan.files:
-            found = f"{other} and {plan.type} make different files of one name, {name}"
+            found = f"{other} and {plan.type} make different files of the same name, {name}"
             raise UsageError("`types`", found, "leave one out, and make it by itself into another folder")

@@ -66,10 +66,12 @@ def files_of_part(files: Sequence[PlannedFile], part: int | str) -> tuple[Planne
         raise UsageError("`part`", f"{part!r} is neither a number nor I/N", "give one such as 3, or 3/16")
     first, tasks = int(found[1]), int(found[2] or len(files))
     if found[2] and not 1 <= first <= tasks:
-        raise UsageError("`part`", f"{part}, and tasks are counted from 1 to N", "add 1 to what counts from 0")
+        advice = "add 1 if yours are numbered from 0"
+        raise UsageError("`part`", f"{part} is not a task: they are numbered from 1 to N", advice)
     if not 1 <= first <= len(files):
-        advice = "have no more tasks than files" if found[2] else "give one from 1 to that"
-        raise UsageError("`part`", f"{part}, but the number of files is {len(files)}", advice)
+        advice = "use no more tasks than files" if found[2] else f"give a number from 1 to {len(files)}"
+        missing = f"there is no file {'for ' if found[2] else ''}{part}, only {len(files)} in all"
+        raise UsageError("`part`", missing, advice)
     return tuple(files[first - 1 :: tasks])
 
 

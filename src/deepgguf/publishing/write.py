@@ -65,13 +65,15 @@ def write_card(
 def check_card(folder: Place, **repositories: str | None) -> None:
     """UsageError unless a card can be written into `folder`, for all that is known before the work."""
     if not isinstance(folder, Path):
-        raise UsageError("`card`", "writes beside the files, which S3 is no place for", "leave it out")
+        raise UsageError("`card`", "cannot be written to S3", "leave it out")
     for name, repository in repositories.items():
         if repository is not None and not _REPOSITORY.fullmatch(repository):
-            raise UsageError(f"`{name}`", f"{repository!r} is no repository", "write ORGANIZATION/NAME")
+            raise UsageError(f"`{name}`", f"{repository!r} is not a repository", "write ORGANIZATION/NAME")
     path = folder / CARD
     if os.path.lexists(path) and (path.is_symlink() or not path.is_file() or _read(path) is None):
-        raise UsageError(path, "exists, and deepgguf did not write it, or it was changed since", "move it away")
+        raise UsageError(
+            path, "exists, and either deepgguf did not write it or it has been changed since", "move it away"
+        )
 
 
 def _read(path: Path) -> Card | None:

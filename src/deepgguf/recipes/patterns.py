@@ -91,7 +91,7 @@ def parse_name_patterns(patterns: str | Sequence[str]) -> tuple[str, ...]:
     for pattern in found:
         _check_compiles(pattern, pattern, "`drop`", "a part of the name is enough, without *")
         if not pattern:
-            raise UsageError("`drop`", "is empty, which every name matches", "give a part of the names")
+            raise UsageError("`drop`", "is empty, and every name matches that", "give a part of the names")
     return found
 
 

@@ -34,7 +34,7 @@ def read_embedded(path: Path) -> ReportFacts:
     page = _read(path, _CAP)
     _, found, rest = page.partition(_OPENING)
     if not found or GENERATOR not in page[:_BEGINNING]:
-        raise UsageError(path, "is no report of deepgguf", "give a GGUF file, or a page made by --report")
+        raise UsageError(path, "is not a report of deepgguf", "give a GGUF file, or a page made by --report")
     try:
         facts = msgspec.json.decode(rest.partition(_CLOSING)[0], type=ReportFacts)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

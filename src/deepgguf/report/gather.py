@@ -1,9 +1,10 @@
 """Plans, reports of runs, descriptions of files and verifications to the facts of a report."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deepgguf.formats.gguf.describe import Description, describe_key, file_type_name
+from deepgguf.formats.gguf.describe import Description, describe_key, file_type_name, true_type
 from deepgguf.formats.manifest import Manifest, manifest_path, read_manifest
 from deepgguf.planning.identity import file_identity
 from deepgguf.planning.schema import Plan, PlannedFile
@@ -25,7 +26,7 @@ def facts_of_plan(plan: Plan, done: Report | None = None, command: str = "") -> 
         title=plan.name,
         architecture=plan.architecture,
         target=plan.target,
-        type=plan.recipe or file_type_name(plan.files[0].keys) or plan.type,
+        type=plan.recipe or _type(plan.files[0]) or plan.type,
         files=tuple(_output(file, report) for file, report in pairs),
         tensors=tuple(tensor for file, report in pairs for tensor in _tensors(file, report)),
         dropped=plan.dropped,
@@ -35,6 +36,13 @@ def facts_of_plan(plan: Plan, done: Report | None = None, command: str = "") -> 
         sources=plan.sources,
         keys=tuple((name, key_text(describe_key(name, value))) for name, value in plan.files[0].keys.items()),
     )
+
+
+def _type(file: PlannedFile) -> str | None:
+    held = Counter[str]()
+    for tensor in file.tensors:
+        held[tensor.info.type.name] += tensor.info.nbytes
+    return true_type(file_type_name(file.keys), held)
 
 
 def facts_of_file(description: Description, checked: Verification | None = None, command: str = "") -> ReportFacts:
@@ -47,7 +55,7 @@ def facts_of_file(description: Description, checked: Verification | None = None,
         title=description.name or Path(description.files[0].path).stem,
         architecture=description.architecture or "",
         target=made.target if made else "",
-        type=description.file_type or "",
+        type=true_type(description.file_type, {total.type: total.bytes for total in description.types}) or "",
         files=_described_files(description, manifests, digests),
         tensors=tuple(TensorFacts(t.name, "", t.type, t.parameters, t.bytes) for t in description.tensors),
         differences=tuple(map(str, checked.differences)) if checked else (),

@@ -53,12 +53,12 @@ def check_page(report: StrPath) -> None:
     environment()
     page = Path(report)
     if page.suffix != _PAGE:
-        raise UsageError(page, "is no name of a page", f"let it end with {_PAGE}")
+        raise UsageError(page, "is not the name of a page", f"give one that ends with {_PAGE}")
     if not page.parent.is_dir():
         raise UsageError(page.parent, "no such folder", "make it, or name another page")
     taken = os.path.lexists(page)
     if taken and (page.is_symlink() or not page.is_file() or not is_page(page)):
-        raise UsageError(page, "exists, and is no page of deepgguf", "move it away, or name another page")
+        raise UsageError(page, "exists, and is not a page of deepgguf", "move it away, or name another page")
 
 
 def _facts(subject: Plan | Description | StrPath, result: Report | Verification | None, command: str) -> ReportFacts:

@@ -22,6 +22,7 @@ from deepgguf.run.destination import Destination, OutputRun
 from deepgguf.run.disk import Disk
 from deepgguf.run.file_job import Output
 from deepgguf.run.folder import Folders
+from deepgguf.run.found import resumed_when_complete
 from deepgguf.run.manifest import make_manifest
 from deepgguf.run.placement import place
 from deepgguf.run.result import FileReport, Report, Result
@@ -51,12 +52,17 @@ def execute_together(
 
     Errors: CheckpointError if what the source holds is at fault, then nothing is left but what was whole before;
     OutputError if reading or writing failed, ChangedError if the source is another one now, then part and journal stay;
-    UsageError if an output exists.
+    UsageError if an output exists. To resume what is complete already, by its manifest, is no error: it is left so.
     """
     started = time.monotonic()
     joint, settings = join([output.plan for output in outputs]), outputs[0].settings
     with ExitStack() as stack:
         destination = stack.enter_context(closing(destination_of(outputs, disk or Disk())))
+        if settings.left_part == "resume" and not settings.overwrite:
+            complete = resumed_when_complete(outputs, destination)
+            if complete is not None:
+                progress(sum(report.resumed for report in complete))
+                return complete
         destination.check()
         stack.enter_context(joint.source)
         for importance in filter(None, joint.importances):

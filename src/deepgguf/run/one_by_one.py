@@ -9,14 +9,14 @@ from pathlib import Path
 
 import msgspec
 
-from deepgguf.encodings.encoding import Counts
 from deepgguf.errors import UsageError
 from deepgguf.executors.executor import Executor, Progress
 from deepgguf.planning.schema import Plan
 from deepgguf.run.disk import Disk
 from deepgguf.run.execute import destination_of, execute
 from deepgguf.run.file_job import Output
-from deepgguf.run.result import FileReport, Report, TensorResult
+from deepgguf.run.found import found_report
+from deepgguf.run.result import Report
 from deepgguf.run.settings import Settings
 
 
@@ -30,7 +30,9 @@ def execute_one_by_one(
     they tell what is complete.
     """
     if not settings.manifest:
-        raise UsageError("`manifest=False`", "but the manifests tell which files are complete", "leave it out")
+        raise UsageError(
+            "`part`", "needs the manifests, which tell which files are complete", "leave out `manifest=False`"
+        )
     hashes = settings.sha256 or isinstance(settings.folder, Path)
     settings = msgspec.structs.replace(settings, left_part=settings.left_part or "resume", sha256=hashes)
     disk, reports = disk or Disk(), []
@@ -51,10 +53,6 @@ def execute_one_by_one(
 
 def _found(plan: Plan, settings: Settings, disk: Disk) -> Report | None:
     """The report of the plan's file by its manifest; None if it is still to be made."""
-    with closing(destination_of((Output(plan, settings),), disk)) as destination:
-        manifest = destination.finished(0)
-    if manifest is None:
-        return None
-    tensors = tuple(TensorResult(t.name, t.type, t.digest, Counts()) for t in manifest.tensors)
-    file = FileReport(settings.folder / manifest.file, manifest.size, tensors, manifest.sha256, found=True)
-    return Report((file,), seconds=0.0, written=0, resumed=sum(tensor.nbytes for tensor in manifest.tensors))
+    output = Output(plan, settings)
+    with closing(destination_of((output,), disk)) as destination:
+        return found_report(output, destination)

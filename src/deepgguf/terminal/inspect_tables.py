@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deepgguf.errors import printable
-from deepgguf.formats.gguf.describe import Description, KeyDescription, TensorDescription
+from deepgguf.formats.gguf.describe import Description, KeyDescription, TensorDescription, true_type
 from deepgguf.terminal.key_text import key_text
 from deepgguf.terminal.sizes import count, ranges, size
 from deepgguf.terminal.tables import facts_table, titled_table
@@ -36,7 +36,7 @@ def _facts(description: Description) -> Table:
         "file" if len(files) == 1 else f"{len(files)} files": "\n".join(printable(file.path) for file in files),
         "name": printable(description.name) if description.name is not None else "not said",
         "architecture": printable(description.architecture) if description.architecture is not None else "not said",
-        "file type": description.file_type or "not said",
+        "file type": _file_type(description),
         "size": f"{size(description.size)} ({description.size:,} bytes)",
         "parameters": f"{count(description.parameters)} ({description.parameters:,})",
         "tensors": f"{len(description.tensors):,}",
@@ -46,6 +46,14 @@ def _facts(description: Description) -> Table:
     for label, fact in facts.items():
         table.add_row(label, Text(fact))
     return table
+
+
+def _file_type(description: Description) -> str:
+    said = description.file_type
+    called = true_type(said, {total.type: total.bytes for total in description.types})
+    if called == said:
+        return said or "not said"
+    return f"{called}, as its tensors are (general.file_type says {said})"
 
 
 def _keys(keys: Sequence[KeyDescription]) -> Table:

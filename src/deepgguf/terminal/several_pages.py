@@ -21,6 +21,7 @@ from deepgguf.terminal.summary import (
     cluster_lines,
     command_lines,
     error_lines,
+    file_line,
     losses,
     nonfinite_line,
     pace_line,
@@ -58,7 +59,7 @@ def render_plans(placed: Sequence[Placed], needs: Needs) -> RenderableType:
 def render_reports(placed: Sequence[Placed], reports: Sequence[Report]) -> RenderableType:
     """The files, bytes and time of all, what was read, warnings, how to run each."""
     files = {file.path: file for report in reports for file in report.files}.values()
-    lines = [Text.assemble("wrote ", (printable(f.path), "bold"), f"  {f.size:,} bytes") for f in files]
+    lines = [file_line(file) for file in files]
     lines += [Text(f"sha256 {f.sha256}  {printable(f.path)}") for f in files if f.sha256]
     seconds, written, resumed = _sums(reports)
     lines.append(pace_line(written, resumed, seconds))

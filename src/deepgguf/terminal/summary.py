@@ -12,7 +12,7 @@ from deepgguf.errors import printable
 from deepgguf.formats.gguf.types import GGMLType
 from deepgguf.planning.schema import Plan
 from deepgguf.run.address import Place
-from deepgguf.run.result import Report, TensorResult
+from deepgguf.run.result import FileReport, Report, TensorResult
 from deepgguf.terminal.plan_page import type_counts
 from deepgguf.terminal.run_command import how_to_run
 from deepgguf.terminal.sizes import counted, duration, size
@@ -46,11 +46,11 @@ def render(plan: Plan, folder: Place, report: Report, run: Sequence[str] = ()) -
 
     `run` are lines that say that otherwise than by the files.
     """
-    did = {False: "wrote ", True: "there already: "}
-    lines = [Text.assemble(did[f.found], (printable(f.path), "bold"), f"  {f.size:,} bytes") for f in report.files]
+    lines = [file_line(file) for file in report.files]
     lines += [Text(f"wrote {printable(report.recipe)}  the types, for --recipe")] if report.recipe else []
     lines += [Text(f"sha256 {f.sha256}  {printable(f.path.name)}") for f in report.files if f.sha256]
-    lines.append(pace_line(report.written, report.resumed, report.seconds))
+    made = not all(file.found for file in report.files)
+    lines += [pace_line(report.written, report.resumed, report.seconds)] if made else []
     lines += [Text(line) for line in (*traffic_lines(report), *cluster_lines((report,)))]
     lines.append(Text("types: " + ", ".join(f"{count} {name}" for name, count in type_counts(plan).most_common())))
     for d in plan.dropped:
@@ -58,10 +58,16 @@ def render(plan: Plan, folder: Place, report: Report, run: Sequence[str] = ()) -
         lines.append(Text(f"dropped {d.tensors} tensors{scales}: {d.reason}"))
     if plan.scales_paired:
         lines.append(Text(f"{plan.scales_paired} weights paired with their scales"))
-    lines.append(nonfinite_line(report.counts.nan, report.counts.inf))
+    lines += [nonfinite_line(report.counts.nan, report.counts.inf)] if made else []
     lines += [Text(line) for line in error_lines(report)]
     lines += warning_lines((*plan.warnings, *losses(report)))
     return Group(*lines, *command_lines(run or how_to_run(plan, folder)))
+
+
+def file_line(file: FileReport) -> Text:
+    """A file that was written, or was complete before."""
+    did = "already complete: " if file.found else "wrote "
+    return Text.assemble(did, (printable(file.path), "bold"), f"  {file.size:,} bytes")
 
 
 def pace_line(written: int, resumed: int, seconds: float) -> Text:

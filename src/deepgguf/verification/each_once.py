@@ -44,5 +44,5 @@ def each_once(
             progress(result.nbytes)
             yield result
     if any(missing):
-        found = f"left work undone: {sum(missing):,} of {sum(sizes):,} bytes were not checked"
+        found = f"left {sum(missing):,} of {sum(sizes):,} bytes unchecked"
         raise OutputError("`executor`", found, "run it again, or with another one")

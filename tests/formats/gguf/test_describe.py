@@ -3,6 +3,7 @@
 import io
 
 import msgspec
+import pytest
 from rich.console import Console
 
 from deepgguf.formats.gguf.describe import Description, TypeDescription, describe
@@ -56,6 +57,26 @@ def test_what_the_file_does_not_say_is_none() -> None:
     description = describe([GGUFHeader("vocabulary.gguf", 3, 32, 32, {}, (), 32)])
     assert (description.architecture, description.name, description.file_type) == (None, None, None)
     assert (description.parameters, description.bits_per_weight, description.types) == (0, None, ())
+
+
+@pytest.mark.parametrize(
+    ("number", "types", "line"),
+    [
+        (
+            1,
+            (GGMLType.BF16, GGMLType.F32),
+            "file type BF16, as its tensors are (general.file_type says F16)",
+        ),
+        (1, (GGMLType.F16, GGMLType.F32), "file type F16"),
+        (15, (GGMLType.Q6_K, GGMLType.F32), "file type Q4_K_M"),
+    ],
+)
+def test_a_type_that_no_tensor_has_is_told_apart_from_what_the_tensors_are(number, types, line) -> None:
+    """Ollama has no number for BF16, and calls such files F16."""
+    tensors = lay_out([(f"blk.{n}.attn_q.weight", type, (9 - 8 * n, 256)) for n, type in enumerate(types)])
+    keys = {"general.file_type": Value(ValueType.UINT32, number)}
+    described = describe([GGUFHeader("model.gguf", 3, 32, 960, keys, tensors, 9600)])
+    assert line in shown(described)
 
 
 def test_a_file_type_of_a_later_engine_is_shown_by_its_number() -> None:

@@ -74,7 +74,7 @@ def _client(*endpoints: str) -> dict[str, Any]:
     named = {name: value for name, value in os.environ.items() if name.upper().startswith(endpoints)}
     for name, value in named.items():
         if not re.match(r"https?://[^/\s]", value):
-            raise UsageError(name, f"{value} is no address", "set it to one such as https://host:port, or unset it")
+            raise UsageError(name, f"{value} is not an address", "set it to one such as https://host:port, or unset it")
     plain = any(value.startswith("http://") for value in named.values())
     stall = timedelta(seconds=PATIENCE.stall)
     options = {"timeout": _LONGEST, "read_timeout": stall, "connect_timeout": stall, "allow_http": plain}

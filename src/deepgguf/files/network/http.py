@@ -156,7 +156,7 @@ def open_file(address: str) -> tuple[HttpFiles, str]:
     _check(address)
     folder, _, name = path.rpartition("/")
     if not name or folder.endswith("/"):
-        raise UsageError(address, "is no file's address", "give one that ends with a file's name")
+        raise UsageError(address, "is not the address of a file", "give one that ends with a file's name")
     return HttpFiles(f"{folder}/", query), unquote(name)
 
 

@@ -116,7 +116,7 @@ def open_folder(address: str) -> Files:
     """See `find.Source`. A model that the Hub's cache holds whole is read from there."""
     named = parse_model(address)
     if named is None:
-        raise UsageError(address, "is no name of a model", _FORM)
+        raise UsageError(address, "is not the name of a model", _FORM)
     return _opened(named)
 
 
@@ -124,7 +124,7 @@ def open_file(address: str) -> tuple[Files, str]:
     """See `find.Source`."""
     named = parse_file(address)
     if named is None or named.file is None:
-        raise UsageError(address, "is no name of a file", _FILE_FORM)
+        raise UsageError(address, "is not the name of a file", _FILE_FORM)
     files = _opened(named, (named.file,))
     if named.file not in (*files.names(), *files.names_in(named.file.rpartition("/")[0])):
         raise UsageError(address, f"the model {named.model} has no such file", "look at its page on the Hub")

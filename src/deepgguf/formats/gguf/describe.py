@@ -9,6 +9,8 @@ from deepgguf.formats.gguf.types import FileType, ForkTensor, GGUFHeader, Tensor
 
 LONGEST_WHOLE_ARRAY = 16
 _SHOWN_ITEMS = 8
+# File types that say what every matrix is; the others are mixtures, or may be.
+_PLAIN = ("F32", "F16", "BF16")
 
 
 class FileDescription(msgspec.Struct, frozen=True):
@@ -55,6 +57,8 @@ class TensorDescription(msgspec.Struct, frozen=True):
 
 class Description(msgspec.Struct, frozen=True):
     """A model in one file, or in a split set. None is for what the file does not say.
+
+    `file_type` is what the key `general.file_type` says; Ollama has no number for BF16 and says F16 (`true_type`).
 
     `bits_per_weight` is the data of all tensors over all parameters; None for a file without tensors. The `file` of a
     tensor is its number in `files`, from 0.
@@ -103,6 +107,14 @@ def file_type_name(keys: Mapping[str, Value]) -> str | None:
     if value is None or not isinstance(value.value, int):
         return None
     return {type.value: type.name for type in FileType}.get(value.value, f"unknown ({value.value})")
+
+
+def true_type(said: str | None, held: Mapping[str, int]) -> str | None:
+    """The type to call a file by, of whose tensors `held` has the bytes by type.
+
+    It is `said`, by its key; but where that is a plain type which no tensor has, the one with the most bytes.
+    """
+    return max(held, key=held.__getitem__) if said in _PLAIN and held and said not in held else said
 
 
 def _file(header: GGUFHeader) -> FileDescription:
