@@ -32,8 +32,8 @@ from deepgguf.planning import ahead, windows
 from deepgguf.run import execute
 network_files.SMALL = 0
 windows._SMALLEST = windows._LARGEST = {window}
-ahead._MEMORY = int(ahead._MEMORY * {scale})
-execute._RECORD_SECONDS = {record}
+ahead._MEMORY = int(ahead._MEMORY * {bytes})
+execute._RECORD_SECONDS *= {seconds}
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -41,8 +41,11 @@ sys.exit(main(sys.argv[1:]))
 def command(size: int, as_it_is: bool) -> list[str]:
     if as_it_is:
         return [sys.executable, "-m", "deepgguf"]
-    record = size / _RATE / _V3_SECONDS
-    return [sys.executable, "-c", _SCALED.format(window=size // _V3_WINDOWS, scale=size / _V3_BYTES, record=record)]
+    a_second = size / _RATE / _V3_SECONDS
+    return [
+        sys.executable, "-c",
+        _SCALED.format(window=size // _V3_WINDOWS, bytes=size / _V3_BYTES, seconds=a_second),
+    ]  # fmt: skip
 
 
 def main() -> None:
