@@ -29,9 +29,10 @@ from deepgguf.run.result import FileReport, Report, Result
 from deepgguf.run.settings import Settings
 from deepgguf.run.worker import FarWorker, Worker
 
-# Seconds between two records, of one file and of several: how much work a crash may cost, beside that of a record. Soon,
-# so that the disk writes while the processors work, and has little left to do at the end: with a second, the bench
-# checkpoint takes 1.05 times as long from a folder, and 1.15 times from a server. Each file costs a disk's seek or two.
+# Seconds between two records of one file, and of several: how much work a crash may cost, beside that of a record.
+# Often, so that the disk writes while the processors work, and has little left to do at the end: with a second between
+# them, the bench checkpoint takes 1.05 times as long from a folder, and 1.15 times from a server. Rarely for several,
+# for each costs a disk a seek or two.
 _RECORD_SECONDS, _RARELY = 0.2, 1.0
 
 
