@@ -253,20 +253,13 @@ def started_slowly(source: Path, out: Path, *options: str) -> "subprocess.Popen[
     return process
 
 
-@pytest.mark.parametrize(
-    ("options", "found"),
-    [
-        (
-            (),
-            "an interrupted run, or one at work, left this part; resume it with --resume, or discard it with --restart",
-        ),
-        (("--resume",), "another run is writing this file; wait for it, or give another --output"),
-        (("--restart",), "another run is writing this file; wait for it, or give another --output"),
-    ],
-)
-def test_row_67_two_runs_on_one_output_second_is_refused_first_finishes(source, out, undisturbed, options, found):
+def test_row_67_two_runs_on_one_output_second_is_refused_first_finishes(source, out, undisturbed):
+    left = "an interrupted run, or one at work, left this part; resume it with --resume, or discard it with --restart"
+    locked = "another run is writing this file; wait for it, or give another --output"
     with started_slowly(source, out) as first:
-        assert failed("convert", source, "-o", out / NAME, *options, status=4) == f"{out}/{LEFT[0]}: {found}"
+        for options, found in (((), left), (("--resume",), locked), (("--restart",), locked)):
+            assert failed("convert", source, "-o", out / NAME, *options, status=4) == f"{out}/{LEFT[0]}: {found}"
+        assert first.poll() is None
         first.communicate()
     assert first.returncode == 0
     assert digest(out / NAME) == undisturbed
