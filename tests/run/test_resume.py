@@ -1,6 +1,7 @@
 """What an interrupted run leaves, and how much of it the next one keeps."""
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
@@ -195,7 +196,7 @@ def test_an_output_that_is_complete_is_left_and_said_to_be_there(source, out):
     assert [(file.path, file.size, file.found) for file in report.files] == [(out / "x.gguf", plan.size, True)]
 
 
-@pytest.mark.parametrize("missing", ["its manifest", "its end", "the same plan", "the same source"])
+@pytest.mark.parametrize("missing", ["its manifest", "its end", "its name", "the same plan", "the same source"])
 def test_a_file_that_no_manifest_vouches_for_is_not_taken_for_complete(source, out, missing):
     plan = deepgguf.plan(source, out / "x.gguf")
     run(plan, out)
@@ -203,22 +204,54 @@ def test_a_file_that_no_manifest_vouches_for_is_not_taken_for_complete(source, o
         (out / "x.gguf.json").unlink()
     elif missing == "its end":
         os.truncate(out / "x.gguf", plan.size - 1)
+    elif missing == "its name":
+        (out / "x.gguf").rename(out / "y.gguf")
+        (out / "x.gguf.json").rename(out / "y.gguf.json")
+        plan = deepgguf.plan(source, out / "y.gguf")
     elif missing == "the same plan":
         plan = deepgguf.plan(source, out / "x.gguf", type="f32")
     else:
         os.utime(source / "model.safetensors", ns=(0, 0))
         plan = deepgguf.plan(source, out / "x.gguf")
-    with pytest.raises(UsageError, match=r"x\.gguf: exists; replace it with `overwrite=True`"):
+    with pytest.raises(UsageError, match=r"[xy]\.gguf: exists; replace it with `overwrite=True`"):
         run(plan, out, left_part="resume")
 
 
-@pytest.mark.parametrize("asked", ["sha256", "measure_error"])
-def test_what_is_known_only_while_a_file_is_made_is_not_left_out_in_silence(source, out, asked):
+def test_an_error_that_is_measured_only_while_a_file_is_made_is_not_left_out_in_silence(source, out):
     plan = deepgguf.plan(source, out / "x.gguf")
     run(plan, out)
-    found = rf"x\.gguf: is complete already, and what is asked for takes making it; leave out `{asked}=True`"
+    found = r"x\.gguf: is complete already, and its error is measured only while it is made; leave out `measure_error=T"
     with pytest.raises(UsageError, match=found):
-        run(plan, out, left_part="resume", **{asked: True})
+        run(plan, out, left_part="resume", measure_error=True)
+
+
+def test_the_sha256_of_a_complete_output_is_that_of_the_file_as_it_is(source, out):
+    plan = deepgguf.plan(source, out / "x.gguf")
+    run(plan, out)
+    progress = list[int]()
+    report = run(plan, out, progress=progress, left_part="resume", sha256=True)
+    assert report.files[0].sha256 == hashlib.sha256((out / "x.gguf").read_bytes()).hexdigest()
+    assert sum(progress) == data_bytes(plan)
+
+
+def test_a_complete_output_that_has_changed_is_found_by_its_sha256(source, out):
+    plan = deepgguf.plan(source, out / "x.gguf")
+    run(plan, out, sha256=True)
+    with (out / "x.gguf").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x55")
+    with pytest.raises(OutputError, match="has changed since it was made: its SHA-256 is not the one in its manifest"):
+        run(plan, out, left_part="resume", sha256=True)
+
+
+def test_what_a_complete_output_has_of_nan_is_still_counted_and_still_to_be_allowed(source, out):
+    shard = source / "model.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-2] + b"\xc0\x7f")
+    plan = deepgguf.plan(source, out / "x.gguf")
+    run(plan, out, allow_nonfinite=True)
+    assert run(plan, out, left_part="resume", allow_nonfinite=True).counts.nan == 1
+    with pytest.raises(NonFiniteError, match="is complete already, and 1 of its weights are NaN, 0 infinite"):
+        run(plan, out, left_part="resume")
 
 
 def test_a_complete_output_is_made_again_with_overwrite(source, out):

@@ -14,10 +14,11 @@ SCHEMA = 2
 _CAP = 256 << 20  # bytes
 
 
-class ManifestTensor(msgspec.Struct, frozen=True):
+class ManifestTensor(msgspec.Struct, frozen=True, omit_defaults=True):
     """A tensor's place and digest: XXH3-128 over the XXH3-128 of its pieces.
 
-    `pieces` has their lengths in bytes, for a run of parts that repeats through the tensor: one expert's.
+    `pieces` has their lengths in bytes, for a run of parts that repeats through the tensor: one expert's. `nan` and
+    `inf` count weights that are not finite.
     """
 
     name: str
@@ -26,10 +27,15 @@ class ManifestTensor(msgspec.Struct, frozen=True):
     nbytes: int
     digest: str
     pieces: tuple[int, ...]
+    nan: int = 0
+    inf: int = 0
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What is known of a finished file. `header_digest` is the XXH3-128 of all bytes before the data."""
+    """What is known of a finished file. `header_digest` is the XXH3-128 of all bytes before the data.
+
+    `source` is what the checkpoint is called, `address` where it is on a network, "" for one of this machine.
+    """
 
     file: str
     size: int
@@ -44,6 +50,7 @@ class Manifest(msgspec.Struct, frozen=True):
     tensors: tuple[ManifestTensor, ...]
     piece_weights: int
     sha256: str = ""
+    address: str = ""
     schema: int = SCHEMA
 
 

@@ -132,6 +132,8 @@ def _said(facts: Mapping[str, str | None], command: str) -> tuple[tuple[str, str
 def _outcome(done: Report) -> str:
     resumed = f", {size(done.resumed)} resumed" if done.resumed else ""
     counts = done.counts
+    if all(file.found for file in done.files):
+        return f"complete already; NaN {counts.nan}, Inf {counts.inf}"
     return f"{size(done.written)} in {duration(done.seconds)}{resumed}; NaN {counts.nan}, Inf {counts.inf}"
 
 

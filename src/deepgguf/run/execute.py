@@ -62,12 +62,9 @@ def execute_together(
     joint, settings = join([output.plan for output in outputs]), outputs[0].settings
     with ExitStack() as stack:
         destination = stack.enter_context(closing(destination_of(outputs, disk or Disk())))
-        if settings.left_part == "resume" and not settings.overwrite:
-            complete = resumed_when_complete(outputs, destination)
-            if complete is not None:
-                progress(sum(report.resumed for report in complete))
-                return complete
-        destination.check()
+        complete = _complete_already(outputs, destination, progress)
+        if complete is not None:
+            return complete
         stack.enter_context(joint.source)
         for importance in filter(None, joint.importances):
             stack.enter_context(importance.files)
@@ -86,6 +83,28 @@ def execute_together(
         return reports
     of_cluster = {"again": executor.again, "came_back": placed.came_back}
     return tuple(msgspec.structs.replace(report, **of_cluster) for report in reports)
+
+
+def _complete_already(
+    outputs: Sequence[Output], destination: Destination, progress: Progress
+) -> tuple[Report, ...] | None:
+    """Looks at where the files go; their reports if a resumed run finds all complete, None if it has work to do.
+
+    UsageError if names are taken by anything else.
+    """
+    refusal: UsageError | None = None
+    try:
+        destination.check()
+    except UsageError as error:
+        refusal = error
+    settings = outputs[0].settings
+    if settings.left_part == "resume" and not settings.overwrite:
+        complete = resumed_when_complete(outputs, destination, progress)
+        if complete is not None:
+            return complete
+    if refusal is not None:
+        raise refusal
+    return None
 
 
 def destination_of(outputs: Sequence[Output], disk: Disk) -> Destination:

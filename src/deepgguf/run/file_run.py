@@ -1,6 +1,5 @@
 """One output file on its way: its part, its journal, and what is already there from an interrupted run."""
 
-import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
@@ -15,7 +14,7 @@ from deepgguf.run.claims import read_pieces, verified_claims
 from deepgguf.run.destination import FarWriter, OutputRun
 from deepgguf.run.disk import Disk, must_be_at, must_be_ours
 from deepgguf.run.file_job import FileJob
-from deepgguf.run.following_hash import FollowingHash
+from deepgguf.run.following_hash import FollowingHash, sha256_of, unreadable
 from deepgguf.run.journal import Finished, Journal, JournalHeader, foreign_journal, reopen_journal, start_journal
 from deepgguf.run.manifest import is_of, write_manifest
 from deepgguf.run.outputs import refuse_existing, refuse_manifest
@@ -67,14 +66,12 @@ class FileRun(OutputRun):
     def sha256(self) -> str:
         """The SHA-256 of the file, which is complete. OutputError if it cannot be read."""
         path = self.paths.part if self.part else self.paths.final
+        if not self._hash:
+            return sha256_of(path)
         try:
-            if self._hash:
-                return self._hash.hexdigest()
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return self._hash.hexdigest()
         except OSError as error:
-            found = f"reading it to hash it failed: {error.strerror}"
-            raise OutputError(path, found, "check the disk, then run again with `resume=True`") from None
+            raise unreadable(path, error) from None
 
     @property
     def is_named(self) -> bool:
@@ -282,9 +279,9 @@ def _own_journal(disk: Disk, job: FileJob) -> tuple[Journal | None, dict[int, Fi
 
 
 def has_name(job: FileJob) -> bool:
-    """Whether the final name holds a file of this size with this header and zeros between its tensors."""
+    """Whether the final name is that of a file of this size with this header and zeros between its tensors."""
     final, file = job.paths.final, job.file
-    if not final.is_file() or final.stat().st_size != file.size:
+    if final.is_symlink() or not final.is_file() or final.stat().st_size != file.size:
         return False
     with final.open("rb") as found:
         if found.read(file.data_offset) != planned_header(file):

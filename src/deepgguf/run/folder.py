@@ -9,7 +9,7 @@ from deepgguf.run.destination import Destination
 from deepgguf.run.disk import Disk
 from deepgguf.run.file_job import Output, jobs_of
 from deepgguf.run.file_run import FileRun, Opener, has_name
-from deepgguf.run.manifest import is_of
+from deepgguf.run.manifest import vouches_for
 from deepgguf.run.outputs import check_outputs, folders_of, resumes_named
 from deepgguf.run.settings import Settings
 
@@ -47,10 +47,10 @@ class Folders(Destination):
     def finished(self, number: int) -> Manifest | None:
         """See `Destination.finished`."""
         job = self._jobs[number]
-        if any(map(self._disk.exists, job.paths.left)):
+        if not job.paths.final.parent.is_dir() or any(map(self._disk.exists, job.paths.left)):
             return None
         manifest = read_manifest(job.paths.manifest)
-        return manifest if manifest and is_of(manifest, job.header) and has_name(job) else None
+        return manifest if manifest and vouches_for(manifest, job) and has_name(job) else None
 
     def settle(self) -> None:
         """Syncs the folders."""

@@ -1,11 +1,36 @@
-"""The SHA-256 of a file while it is written, so that it need not be read again from the disk when it is whole."""
+"""The SHA-256 of a file while it is written, so that it need not be read again from the disk when it is whole; and of
+one that is whole.
+"""
 
 import hashlib
 import os
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from deepgguf.errors import OutputError
 
 _RUN = 1 << 20  # bytes read at a time
 _STEP = 32 << 20  # bytes that are worth a thread's while
+
+
+def sha256_of(path: Path, progress: Callable[[int], None] = lambda nbytes: None) -> str:
+    """The SHA-256 of a file; `progress` is called with the bytes that were read. OutputError if it cannot be read."""
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(_RUN))
+    try:
+        with path.open("rb", buffering=0) as file:
+            while count := file.readinto(buffer):
+                digest.update(buffer[:count])
+                progress(count)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    return digest.hexdigest()
+
+
+def unreadable(path: Path, error: OSError) -> OutputError:
+    """The error for a file that cannot be read to hash it."""
+    found = f"reading it to hash it failed: {error.strerror}"
+    return OutputError(path, found, "check the disk, then run again with `resume=True`")
 
 
 class FollowingHash:

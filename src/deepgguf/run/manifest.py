@@ -13,7 +13,7 @@ from deepgguf.run.disk import Disk
 from deepgguf.run.file_job import FileJob
 from deepgguf.run.journal import JournalHeader
 from deepgguf.run.paths import Paths
-from deepgguf.run.result import FileReport
+from deepgguf.run.result import FileReport, TensorResult
 from deepgguf.run.torn import may_be_left_of
 
 _BEGINNING = b'{\n "file":'
@@ -49,7 +49,7 @@ def may_be_begun(path: Path) -> bool:
 def make_manifest(plan: Plan, job: FileJob, header_digest: str, report: FileReport) -> Manifest:
     """The manifest of a file whose tensors are all finished."""
     numbering, file = job.numbering, job.file
-    digests = {result.name: result.digest for result in report.tensors}
+    results = {result.name: result for result in report.tensors}
     return Manifest(
         file=file.name,
         size=file.size,
@@ -61,20 +61,32 @@ def make_manifest(plan: Plan, job: FileJob, header_digest: str, report: FileRepo
         type=plan.type,
         source=plan.name,
         sources=plan.sources,
-        tensors=tuple(_tensor(numbering, n, digests[tensor.info.name]) for n, tensor in enumerate(file.tensors)),
+        tensors=tuple(_tensor(numbering, n, results[tensor.info.name]) for n, tensor in enumerate(file.tensors)),
         piece_weights=plan.piece_weights,
         sha256=report.sha256,
+        address=job.header.source,
     )
 
 
 def is_of(manifest: Manifest, header: JournalHeader) -> bool:
     """Whether the manifest is one that a run whose journal has this `header` writes."""
     sources = tuple((source.name, source.version) for source in manifest.sources)
-    return JournalHeader(manifest.plan, sources, manifest.version, source=header.source) == header
+    return JournalHeader(manifest.plan, sources, manifest.version, source=manifest.address) == header
 
 
-def _tensor(numbering: Numbering, tensor: int, digest: str) -> ManifestTensor:
+def vouches_for(manifest: Manifest, job: FileJob) -> bool:
+    """Whether the manifest says that the file is complete, as this run would make it."""
+    planned = [(tensor.info.name, tensor.info.type.name, tensor.info.offset) for tensor in job.file.tensors]
+    return (
+        manifest.file == job.file.name
+        and is_of(manifest, job.header)
+        and planned == [(tensor.name, tensor.type, tensor.offset) for tensor in manifest.tensors]
+    )
+
+
+def _tensor(numbering: Numbering, tensor: int, result: TensorResult) -> ManifestTensor:
     info = numbering.file.tensors[tensor].info
     places = (Place(tensor, nth) for nth in range(numbering.cuts[tensor].per_source))
     lengths = tuple(numbering.piece(place).nbytes for place in places)
-    return ManifestTensor(info.name, info.type.name, info.offset, info.nbytes, digest, lengths)
+    nan, inf, _ = result.counts
+    return ManifestTensor(info.name, info.type.name, info.offset, info.nbytes, result.digest, lengths, nan, inf)

@@ -50,7 +50,7 @@ class TensorResult(msgspec.Struct, frozen=True):
 class FileReport(msgspec.Struct, frozen=True):
     """A finished file: its path or address, its tensors in file order, its SHA-256 if asked for.
 
-    `found`: it was there before; then its manifest says the rest, but for what was counted.
+    `found`: it was there before; then its manifest says the rest.
     `nodes` says how many of its pieces each node of a cluster has made; empty without one, and for resumed pieces.
     """
 

@@ -24,7 +24,7 @@ from deepgguf.terminal.summary import (
     file_line,
     losses,
     nonfinite_line,
-    pace_line,
+    pace_lines,
     traffic_lines,
 )
 from deepgguf.terminal.tables import facts_table, marked, titled_table, warning_lines
@@ -62,7 +62,7 @@ def render_reports(placed: Sequence[Placed], reports: Sequence[Report]) -> Rende
     lines = [file_line(file) for file in files]
     lines += [Text(f"sha256 {f.sha256}  {printable(f.path)}") for f in files if f.sha256]
     seconds, written, resumed = _sums(reports)
-    lines.append(pace_line(written, resumed, seconds))
+    lines += pace_lines(files, written, resumed, seconds)
     lines += [Text(line) for line in (*traffic_lines(reports[0]), *cluster_lines(reports))]
     nan, inf = (max(getattr(report.counts, count) for report in reports) for count in ("nan", "inf"))
     lines.append(nonfinite_line(nan, inf))

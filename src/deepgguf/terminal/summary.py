@@ -1,7 +1,7 @@
 """What a conversion did, in a few lines."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -49,8 +49,7 @@ def render(plan: Plan, folder: Place, report: Report, run: Sequence[str] = ()) -
     lines = [file_line(file) for file in report.files]
     lines += [Text(f"wrote {printable(report.recipe)}  the types, for --recipe")] if report.recipe else []
     lines += [Text(f"sha256 {f.sha256}  {printable(f.path.name)}") for f in report.files if f.sha256]
-    made = not all(file.found for file in report.files)
-    lines += [pace_line(report.written, report.resumed, report.seconds)] if made else []
+    lines += pace_lines(report.files, report.written, report.resumed, report.seconds)
     lines += [Text(line) for line in (*traffic_lines(report), *cluster_lines((report,)))]
     lines.append(Text("types: " + ", ".join(f"{count} {name}" for name, count in type_counts(plan).most_common())))
     for d in plan.dropped:
@@ -58,7 +57,7 @@ def render(plan: Plan, folder: Place, report: Report, run: Sequence[str] = ()) -
         lines.append(Text(f"dropped {d.tensors} tensors{scales}: {d.reason}"))
     if plan.scales_paired:
         lines.append(Text(f"{plan.scales_paired} weights paired with their scales"))
-    lines += [nonfinite_line(report.counts.nan, report.counts.inf)] if made else []
+    lines.append(nonfinite_line(report.counts.nan, report.counts.inf))
     lines += [Text(line) for line in error_lines(report)]
     lines += warning_lines((*plan.warnings, *losses(report)))
     return Group(*lines, *command_lines(run or how_to_run(plan, folder)))
@@ -70,10 +69,12 @@ def file_line(file: FileReport) -> Text:
     return Text.assemble(did, (printable(file.path), "bold"), f"  {file.size:,} bytes")
 
 
-def pace_line(written: int, resumed: int, seconds: float) -> Text:
-    """How much was written in which time, and how much was there already, in bytes."""
+def pace_lines(files: Iterable[FileReport], written: int, resumed: int, seconds: float) -> Iterator[Text]:
+    """How much was written in which time, and how much was there already, in bytes; nothing if all files were."""
+    if all(file.found for file in files):
+        return
     found = f", {size(resumed)} resumed" if resumed else ""
-    return Text(f"{size(written)} in {duration(seconds)}, {size(written / max(seconds, 1e-9))}/s{found}")
+    yield Text(f"{size(written)} in {duration(seconds)}, {size(written / max(seconds, 1e-9))}/s{found}")
 
 
 def nonfinite_line(nan: int, inf: int) -> Text:

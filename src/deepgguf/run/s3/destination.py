@@ -14,7 +14,7 @@ from deepgguf.run.address import S3Address
 from deepgguf.run.destination import Destination, Span
 from deepgguf.run.file_job import FileJob, jobs_of
 from deepgguf.run.journal import Finished, foreign_journal
-from deepgguf.run.manifest import is_of
+from deepgguf.run.manifest import vouches_for
 from deepgguf.run.s3.bucket import Bucket, Object
 from deepgguf.run.s3.far_parts import by_parts
 from deepgguf.run.s3.names import LONGEST_MANIFEST, MARK, Names, refuse_existing
@@ -73,7 +73,7 @@ class S3Folder(Destination):
             return None
         found = self._bucket.get(names.manifest) if there.get(names.manifest, 0) <= LONGEST_MANIFEST else None
         manifest = parse_manifest(found.content) if found else None
-        return manifest if manifest and is_of(manifest, job.header) else None
+        return manifest if manifest and vouches_for(manifest, job) else None
 
     def for_far_writers(self, windows: Iterator[Window]) -> Iterator[Span]:
         """See `Destination.for_far_writers`."""
