@@ -13,7 +13,7 @@ from pathlib import Path
 
 import moto.s3.models
 import pytest
-from node_accidents import FullOnOneNode, SlowestOnOneNode, SlowFiles
+from node_accidents import FullOnOneNode, SlowFiles, StuckOnOneNode
 from s3_conversions import small_parts
 
 import deepgguf
@@ -139,15 +139,15 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_resumes(sources, ray_no
 
 def test_a_node_that_is_killed_in_the_middle_costs_time_and_no_byte(sources, ray_nodes, checkpoint, tmp_path):
     source = shutil.copytree(checkpoint("v3-fp8"), tmp_path / "source")
-    plan = deepgguf.plan(SlowestOnOneNode(source), tmp_path / "x.gguf", type="q4_k_m")
+    plan = deepgguf.plan(StuckOnOneNode(source), tmp_path / "x.gguf", type="q4_k_m")
     done = []
 
-    def kill_at_a_third(nbytes: int) -> None:
+    def kill_at_a_tenth(nbytes: int) -> None:
         done.append(nbytes)
-        if "node-3" in ray_nodes.by_name and sum(done) > plan.size / 3:
+        if "node-3" in ray_nodes.by_name and sum(done) > plan.size / 10:
             ray_nodes.kill("node-3")
 
-    report = plan.run(executor=deepgguf.Ray(), progress=kill_at_a_third)
+    report = plan.run(executor=deepgguf.Ray(), progress=kill_at_a_tenth)
     deepgguf.convert(checkpoint("v3-fp8"), tmp_path / "here.gguf", type="q4_k_m")
     assert digest(tmp_path / "x.gguf") == digest(tmp_path / "here.gguf")
     assert sum(report.again.values()) > 0
