@@ -204,6 +204,26 @@ def test_help_groups_its_options_and_names_flags():
     assert "  --write-recipe FILE   write the types that --budget chose as a recipe file" in said
 
 
+@pytest.mark.parametrize(
+    ("command", "title", "flag"),
+    [
+        (("split",), "split sets and several files:", "--no-tensor-first-split"),
+        (("patch",), "what is changed:", "--undo"),
+        (("ollama", "import"), "existing outputs and interrupted runs:", "--overwrite"),
+        (("convert",), "options:", "--allow-nonfinite"),
+    ],
+)
+def test_help_has_a_flag_in_the_group_that_it_belongs_to(command, title, flag):
+    groups = "\n".join(lines(*command, "--help")).split("\n\n")
+    (group,) = [group for group in groups if group.startswith(title)]
+    assert flag in group.split()
+
+
+def test_the_usage_of_quantize_says_that_it_needs_a_type():
+    usage = "usage: deepgguf quantize IN.gguf (--type TYPE[,…] | --recipe FILE) [-o OUT] [OPTION …]"
+    assert lines("quantize", "--help")[0] == usage
+
+
 def test_help_for_quantize_names_its_own_types_and_engine():
     said = " ".join("\n".join(lines("quantize", "--help")).split())
     assert "--type TYPE[,…] copy, f32, f16, bf16, or a quantized type such as q8_0 or q4_k_m --dry-run" in said
