@@ -94,7 +94,7 @@ def test_everything_public_is_imported_from_the_package():
     )
     for name in deepgguf.__all__:
         assert getattr(deepgguf, name) is not None
-    assert set(deepgguf.__all__) <= set(dir(deepgguf))
+    assert dir(deepgguf) == sorted(deepgguf.__all__)
 
 
 def test_what_type_checkers_see_is_what_there_is():
@@ -210,7 +210,7 @@ def test_none_is_the_default_of_what_may_be_left_out(checkpoint):
             {"type": "bf16", "token_embedding_type": "f32"},
             '`token_embedding_type` has no meaning for `type="bf16"`; choose a quantized `type`',
         ),
-        ({"split_max_size": "1K"}, "`split_max_size`: 1000 bytes are too few for "),
+        ({"split_max_size": "1K"}, "`split_max_size`: 1,000 bytes are too few for "),
         ({"split_max_size": 0}, "`split_max_size` must be at least 1, not 0"),
         ({"part": 2}, "`part`: there is no file 2, only 1 in all; give a number from 1 to 1"),
         ({"jobs": "4"}, "`jobs`: '4' is not a whole number; give a number from 1"),

@@ -80,7 +80,7 @@ def test_a_file_that_was_joined_can_be_split_again(whole, tmp_path):
 
 
 def test_a_tensor_that_is_larger_than_a_file_may_be_is_refused(whole, tmp_path):
-    with pytest.raises(UsageError, match=r"200000 bytes are too few for blk\.0\.f32: 262144 are needed"):
+    with pytest.raises(UsageError, match=r"200,000 bytes are too few for blk\.0\.f32: 262,144 are needed"):
         split(whole, tmp_path / "x.gguf", split_max_size="200K")
 
 

@@ -10,9 +10,9 @@
     patch(path, output, ...)      other keys for a GGUF file, in place or in a new one; undo_patch takes it back
     inspect(path)                 what a GGUF file says of itself
     verify(path, source)          raises an error unless it is what its source makes
+    compare(path, source)         the same, but returns all differences
     plan(source, ...).to_ollama(name)  makes a model of it that `ollama run` starts
     import_to_ollama(files, name)      the same of GGUF files that are there
-    compare(path, source)         the same, but returns all differences
     check_parts(path)             whether tasks that shared a split set have made all of it
     write_report(path, plan)      an HTML page of a plan, a run, a file; write_comparison of two
     write_card(plan, report)      the model card of the folder that a plan was run into
@@ -142,4 +142,4 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     """What is public, whether it has been imported or not."""
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

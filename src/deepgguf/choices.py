@@ -108,7 +108,7 @@ class Choices(TypedDict, total=False):
     override_kv: Annotated[
         str | Sequence[str], Choice("set a key of the file; TYPE is int, float, bool or str", "KEY=TYPE:VALUE", ())
     ]
-    pre: Annotated[str | None, Choice("the pre-tokenizer, by its name in llama.cpp, such as deepseek-llm", "NAME")]
+    pre: Annotated[str | None, Choice("the pre-tokenizer, by its name in llama.cpp, such as deepseek-v3", "NAME")]
     chat_template: Annotated[
         StrPath | None, Choice("a chat template in Jinja to use instead of the checkpoint's", "FILE")
     ]

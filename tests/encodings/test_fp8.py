@@ -114,6 +114,11 @@ def test_a_scale_that_is_not_a_positive_number_is_named_by_its_block(value, erro
     )
 
 
+def test_scales_that_are_all_zero_may_be_those_of_a_sample_without_weights():
+    with pytest.raises(CheckpointError, match="; a sample made with `sparse=True` has no weights$"):
+        check_scales(np.zeros((3, 4), np.float32), "tensor q.weight_scale_inv")
+
+
 EVERY_CODE = np.arange(256, dtype=np.uint8)
 # arXiv 2209.05433, table 1, written as arithmetic: the code under test moves bits instead.
 _EXPONENT, _MANTISSA = EVERY_CODE.astype(int) >> 3 & 15, EVERY_CODE & 7

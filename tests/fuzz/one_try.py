@@ -315,14 +315,13 @@ def _unclean(attempt: Try, outcome: Outcome) -> str | None:
     if attempt.streams == "terminal":
         return None
     lines = outcome.stderr.splitlines()
-    usage = outcome.status == 2 and any(line.startswith("usage: ") for line in lines)
     strange = [line for line in lines if not line.startswith("deepgguf: ")]
-    if strange and not usage:
+    if strange:
         return f"on standard error: {_general(strange[0])}"
     if {"FORCE_COLOR", "TTY_COMPATIBLE"} & attempt.environment.keys():
         return None
     control = {c for c in outcome.stdout + outcome.stderr if unicodedata.category(c) == "Cc" and c != "\n"}
-    return f"control characters in the output: {sorted(control)}" if control and not usage else None
+    return f"control characters in the output: {sorted(control)}" if control else None
 
 
 def _general(text: str) -> str:

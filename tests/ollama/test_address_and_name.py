@@ -72,8 +72,8 @@ def test_a_refusal_says_which_part_and_what_is_allowed():
     with pytest.raises(UsageError) as refused:
         parse_name("me/v 3")
     assert str(refused.value) == (
-        "the model's name: 'me/v 3' has the model 'v 3'; "
-        "Ollama takes a letter, a digit or _, then these and any of _.-, at most 80"
+        "the model's name: Ollama refuses 'me/v 3'; its model 'v 3' must be letters, digits and any of _.-, at most 80, "
+        "and begin with a letter, a digit or _"
     )
 
 

@@ -57,7 +57,7 @@ def test_by_the_api_a_file_stays_where_it_is_wanted(remote, checkpoint, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--ollama", "a b"), "the model's name: 'a b' has the model 'a b'; Ollama takes a letter, "),
+        (("--ollama", "a b"), "the model's name: Ollama refuses 'a b'; it must be letters, digits and any of _.-, "),
         (("--ollama", "v3", "-o", "x.gguf"), "--output contradicts --ollama: the file goes into Ollama's store; "
          "leave it out, or choose --ollama-way api, which keeps a file"),
         (("--modelfile", "x"), "--modelfile has no meaning without --ollama; "),
@@ -112,7 +112,7 @@ def test_files_that_are_there_are_imported(server, checkpoint, tmp_path):
     )
     run("ollama", "import", first, "v3", "--overwrite", cwd=tmp_path)
     _, said = run("ollama", "import", tmp_path / "none.gguf", "v3", cwd=tmp_path, status=2)
-    assert said == f"deepgguf: {tmp_path}/none.gguf: there is no such file\n"
+    assert said == f"deepgguf: {tmp_path}/none.gguf: no such file\n"
 
 
 def test_an_interrupted_conversion_resumes(models, checkpoint, tmp_path):

@@ -62,7 +62,7 @@ def test_a_file_without_quantized_tensors_says_nothing(checkpoint, tmp_path):
 
 
 def test_a_file_that_is_not_there_is_named(checkpoint, tmp_path):
-    with pytest.raises(UsageError, match="none.gguf: there is no such file"):
+    with pytest.raises(UsageError, match="none.gguf: no such file"):
         deepgguf.plan(checkpoint("v3-fp8"), like=tmp_path / "none.gguf")
 
 

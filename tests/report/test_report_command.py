@@ -120,7 +120,7 @@ def test_what_is_in_the_way_of_a_page_is_said_before_the_work(v3, here, capsys, 
 @pytest.mark.parametrize("missing", ["none.gguf", "none.html"])
 def test_a_model_that_is_not_there_is_said(here, capsys, missing):
     assert main(["report", missing, "-o", "page.html"]) == 2
-    assert capsys.readouterr().err.startswith(f"deepgguf: {missing}: there is no such file")
+    assert capsys.readouterr().err.startswith(f"deepgguf: {missing}: no such file")
 
 
 def test_without_jinja2_it_is_said_what_to_install(v3, here, capsys, monkeypatch):

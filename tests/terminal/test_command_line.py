@@ -99,12 +99,24 @@ def test_a_type_may_be_given_in_any_case(v3):
         (["--only", "audio"], "--only: 'audio' is unknown; choose from text, mmproj"),
         (["--only", "mmproj"], "--only: this model has no mmproj file for ollama; leave it out"),
         (["--tensor-type", "a=q8_0"], "--tensor-type has no meaning for --type auto; choose a quantized --type"),
-        (["--split-max-size", "1K"], "--split-max-size: 1000 bytes are too few for blk.0.attn_kv_a_mqa.weight"),
+        (["--split-max-size", "1K"], "--split-max-size: 1,000 bytes are too few for blk.0.attn_kv_a_mqa.weight"),
         (["--split-max-tensors", "-1"], "--split-max-tensors must be at least 1, not -1"),
         (["--split-max-size", "9" * 21], f"--split-max-size: '{'9' * 21}' is not a size; give one such as 48G or 1.2T"),
         (["--split-max-size", "48X"], "--split-max-size: '48X' is not a size; give one such as 48G or 1.2T"),
         (["--split-max-size", "1.5"], "--split-max-size: '1.5' is not a size; give one such as 48G or 1.2T"),
         (["--jobs", "0"], "--jobs must be at least 1, not 0"),
+        (["--jobs", "x"], "--jobs must be a whole number, not 'x'"),
+        (["--jobs", "٣"], "--jobs must be a whole number, not '٣'"),
+        (["--jobs", "1_0"], "--jobs must be a whole number, not '1_0'"),
+        (["--jobs", "+2"], "--jobs must be a whole number, not '+2'"),
+        (["--split-max-tensors", "9x"], "--split-max-tensors must be a whole number, not '9x'"),
+        (["--layout", "deep"], "--layout: 'deep' is unknown, choose from "),
+        (["--output"], "--output: expected one argument; see `deepgguf plan --help`"),
+        (
+            ["--imatrix", "/", "--type", "q4_k_m"],
+            "/: a folder, not a regular file; give the path of an importance matrix",
+        ),
+        (["--imatrix", "/dev/null", "--type", "q4_k_m"], "/dev/null: a device, not a regular file; give the path of "),
         (["--tensor-type", "ffn"], "--tensor-type: 'ffn' is not of the form PATTERN=TYPE; write for instance "),
         (["--output-tensor-type", "q9"], "--output-tensor-type: 'q9' is not a type that deepgguf writes; "),
         (["--part", "2"], "--part: there is no file 2, only 1 in all; give a number from 1 to 1"),
@@ -124,11 +136,11 @@ def test_wrong_usage_has_status_2_and_names_the_option(v3, arguments, complaint)
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_an_unknown_option_shows_the_usage_of_its_command():
-    done = run("sample", "v3", "x", "--frobnicate")
+def test_an_unknown_option_names_the_help_of_its_command():
+    done = run("sample", "v3", "x", "--frob\nnicate")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("usage: deepgguf sample [-h] ")
-    assert done.stderr.endswith("\ndeepgguf sample: error: unrecognized arguments: --frobnicate\n")
+    said = "deepgguf: unrecognized arguments: --frob\\x0anicate; see `deepgguf sample --help`\n"
+    assert done.stderr == said
 
 
 def test_an_existing_output_is_kept(v3, tmp_path):
@@ -148,6 +160,19 @@ def test_a_script_may_resume_what_is_complete(v3, tmp_path):
     assert json.loads("".join(lines(*command, "--json")))["files"][0]["found"] is True
 
 
+@pytest.mark.parametrize(
+    "command", [("split", "--split-max-size", "8M"), ("patch", "--override-kv", "general.name=str:X")]
+)
+def test_a_copy_that_is_complete_is_not_said_to_be_written(command, v3, tmp_path):
+    lines("convert", v3, "-o", tmp_path / "v3.gguf")
+    again = (*command, tmp_path / "v3.gguf", "-o", tmp_path / "new.gguf", "--resume")
+    wrote, complete = lines(*again)[0], lines(*again)[0]
+    assert complete == wrote.replace("wrote ", "already complete: ")
+    assert f"{tmp_path}/new" in wrote
+    made = json.loads("".join(lines(*again, "--json")))
+    assert made.get("found") == [made["files"][0]] or made["files"][0]["found"] is True
+
+
 COMMANDS = ["convert", "plan", "quantize", "merge", "split", "patch", "doctor", "inspect", "verify", "sample"]
 
 
@@ -155,7 +180,7 @@ COMMANDS = ["convert", "plan", "quantize", "merge", "split", "patch", "doctor", 
 def test_help_has_examples_and_exit_statuses(command):
     said = "\n".join(lines(command, "--help"))
     assert f"examples:\n  deepgguf {command} " in said
-    assert "exit status:\n  0    done\n" in said
+    assert "exit status:\n  0    done, or already complete (with --resume)\n  1    the source is at fault\n" in said
 
 
 def test_help_groups_its_options_and_names_flags():
@@ -170,13 +195,33 @@ def test_help_groups_its_options_and_names_flags():
         "importance matrix:",
         "keys of the file:",
         "existing outputs and interrupted runs:",
-        "checks and measurements:",
+        "digests and measurements:",
         "reports and model cards:",
         "into Ollama:",
         "examples:",
         "exit status:",
     ]
     assert "  --write-recipe FILE   write the types that --budget chose as a recipe file" in said
+
+
+@pytest.mark.parametrize(
+    ("command", "title", "flag"),
+    [
+        (("split",), "split sets and several files:", "--no-tensor-first-split"),
+        (("patch",), "what is changed:", "--undo"),
+        (("ollama", "import"), "existing outputs and interrupted runs:", "--overwrite"),
+        (("convert",), "options:", "--allow-nonfinite"),
+    ],
+)
+def test_help_has_a_flag_in_the_group_that_it_belongs_to(command, title, flag):
+    groups = "\n".join(lines(*command, "--help")).split("\n\n")
+    (group,) = [group for group in groups if group.startswith(title)]
+    assert flag in group.split()
+
+
+def test_the_usage_of_quantize_says_that_it_needs_a_type():
+    usage = "usage: deepgguf quantize IN.gguf (--type TYPE[,…] | --recipe FILE) [-o OUT] [OPTION …]"
+    assert lines("quantize", "--help")[0] == usage
 
 
 def test_help_for_quantize_names_its_own_types_and_engine():

@@ -29,11 +29,15 @@ from deepgguf.run.result import Report
 
 
 class Patched(msgspec.Struct, frozen=True):
-    """What `patch` did: its files, the keys that were set or removed, and where an old header is kept."""
+    """What `patch` did: its files, the keys that were set or removed, and where an old header is kept.
+
+    `report` is that of the run which made new files; None where a header was replaced in place.
+    """
 
     files: tuple[Place, ...]
     keys: tuple[str, ...]
     undo: Path | None = None
+    report: Report | None = None
 
 
 @checked
@@ -137,7 +141,7 @@ def patch(
             return Patched((path,), keys, undo)
         made = plan_patch(found, asked, file_name(output) or found.name)
     report = _carry_out(made, output, executor, progress, how)
-    return Patched(tuple(file.path for file in report.files), keys)
+    return Patched(tuple(file.path for file in report.files), keys, report=report)
 
 
 @checked

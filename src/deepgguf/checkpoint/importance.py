@@ -201,7 +201,7 @@ def read_importance(path: str | os.PathLike[str]) -> ImportanceMatrix:
     """Reads the index of an importance matrix of either form, and every value once.
 
     Raises:
-        UsageError: no such file.
+        UsageError: no such file, or no regular one.
         CheckpointError: not an importance matrix; cut short; sums without counts or the reverse; counts
             that do not divide the values; a value that is negative, not finite, or more than LARGEST.
         OutputError: the file cannot be read.
@@ -278,8 +278,7 @@ def _read_legacy(files: Files, file: FileFacts) -> tuple[list[ImportanceEntry], 
     cursor = _Cursor(files, file)
     n_entries = cursor.int32("the number of entries")
     if not 1 <= n_entries <= MAX_ENTRIES:
-        found = f"neither GGUF nor an importance matrix: {n_entries} entries"
-        _refuse(file, found, _WANTED)
+        _refuse(file, "neither GGUF nor an importance matrix", _WANTED)
     entries: dict[str, ImportanceEntry] = {}
     for number in range(1, n_entries + 1):
         entry = _legacy_entry(cursor, f"entry {number} of {n_entries}")

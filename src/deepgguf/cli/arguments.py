@@ -1,6 +1,7 @@
 """The arguments of every command. The choices of a conversion come from their declaration, see deepgguf.choices."""
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -11,10 +12,11 @@ from deepgguf.cli import commands, gguf_commands, pages
 from deepgguf.cli.completion import SHELLS, completion
 from deepgguf.cli.endings import EXIT_STATUSES
 from deepgguf.cli.executors import add_executor
-from deepgguf.cli.flags import MANY, add_choices, section
+from deepgguf.cli.flags import MANY, add_choices, section, whole_number
 from deepgguf.cli.ollama import import_files
 from deepgguf.cli.others_flags import SAME, answer
-from deepgguf.cli.output import to_stderr, to_stdout
+from deepgguf.cli.output import complain, to_stdout
+from deepgguf.errors import printable
 from deepgguf.samples.configs import KINDS
 from deepgguf.version import __version__
 
@@ -184,12 +186,18 @@ def command_line() -> argparse.ArgumentParser:
     return parser
 
 
+# How argparse begins what it says of an argument, and says that it is none of those allowed.
+_ARGUMENT = re.compile(r"^argument (?:-\w/)?")
+_CHOICES = re.compile(r"invalid choice: (.*) \(choose from (.*)\)")
+
+
 class _Parser(argparse.ArgumentParser):
-    """Wrong usage ends with status 2 on a standard error that is full, too; Python 3.11.2 raises OSError there."""
+    """Wrong usage is one line, as every complaint, and ends with status 2 on a standard error that is full, too."""
 
     def error(self, message: str) -> NoReturn:
-        """As argparse has it."""
-        to_stderr(f"{self.format_usage()}{self.prog}: error: {message}\n")
+        """What argparse found, in the program's form."""
+        found = _CHOICES.sub(r"\1 is unknown, choose from \2", _ARGUMENT.sub("", message))
+        complain(f"{printable(found, 1000)}; see `{self.prog} --help`")
         self.exit(2)
 
 
@@ -232,14 +240,14 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     )
     _add_cache(parser)
     add_choices(parser, Choices, several=("type", "target"))
-    _add_layout(parser)
+    _add_layout(parser, "one folder for all files (for each target, if several), or one for every output")
     for flag, name in SAME.items():
         parser.add_argument(flag, dest=name, help=argparse.SUPPRESS, **(MANY if name == "type" else {}))
 
 
-def _add_layout(parser: argparse.ArgumentParser) -> None:
-    help = "one folder for all files (for each target, if several), or one for every output (default: flat)"
-    section(parser, "layout").add_argument("--layout", choices=("flat", "folders"), metavar="flat|folders", help=help)
+def _add_layout(parser: argparse.ArgumentParser, help: str) -> None:
+    how: dict[str, Any] = {"choices": ("flat", "folders"), "metavar": "flat|folders"}
+    section(parser, "layout").add_argument("--layout", help=f"{help} (default: flat)", **how)
 
 
 def _add_cache(parser: argparse.ArgumentParser) -> None:
@@ -301,7 +309,7 @@ def _add_ollama(subparsers: Any) -> None:
     command.add_argument("name", metavar="NAME[:TAG]", help="the name of the model in Ollama")
     group = command.add_argument_group("into Ollama")
     _add_ollama_choices(group)
-    add_choices(group, RunChoices, only=("overwrite",), helps={"overwrite": "replace an existing model"})
+    add_choices(command, RunChoices, only=("overwrite",), helps={"overwrite": "replace an existing model"})
     _add_json(command)
 
 
@@ -316,12 +324,13 @@ def _add_plan(subparsers: Any) -> None:
 def _add_quantize(subparsers: Any) -> None:
     help = "Quantize a GGUF file, byte for byte as llama-quantize does."
     parser = _command(subparsers, "quantize", commands.quantize, help, _QUANTIZE)
+    parser.usage = "%(prog)s IN.gguf (--type TYPE[,…] | --recipe FILE) [-o OUT] [OPTION …]"
     parser.add_argument("source", metavar="IN.gguf", help=_A_GGUF)
     parser.add_argument(
         "-o", "--output", metavar="OUT", help="a file or folder (default: NAME-TYPE.gguf in the current folder)"
     )
     add_choices(parser, QuantizeChoices, only=CHOICES_OF_QUANTIZE, several=("type",), helps=_OF_QUANTIZE)
-    _add_layout(parser)
+    _add_layout(parser, "one folder for all files, or one for every output")
     parser.add_argument("--dry-run", action="store_true", help="show what would be written, and write nothing")
     add_choices(parser, RunChoices)
     _add_pages(parser)
@@ -357,15 +366,17 @@ def _add_split(subparsers: Any) -> None:
     output = "a folder, or NAME.gguf for NAME-00001-of-00002.gguf and so on (default: in the current folder)"
     parser = _add_copy(subparsers, "split", gguf_commands.split, (help, _SPLIT), output)
     add_choices(parser, Choices, only=("split_max_size", "split_max_tensors"))
-    parser.add_argument("--no-tensor-first-split", action="store_true", help="write a first file of keys only")
+    group, help = section(parser, "no_tensor_first_split"), "write a first file of keys only"
+    group.add_argument("--no-tensor-first-split", action="store_true", help=help)
 
 
 def _add_patch(subparsers: Any) -> None:
     help = "Change keys of a GGUF file, in place or in a new file; weights stay the same."
     output = "a new file, or a folder for one (default: the header is replaced in place)"
     parser = _add_copy(subparsers, "patch", gguf_commands.patch, (help, _PATCH), output)
-    parser.add_argument("--undo", action="store_true", help="restore the header that a patch in place replaced")
-    add_choices(parser.add_argument_group("what is changed"), PatchChoices)
+    group = parser.add_argument_group("what is changed")
+    add_choices(group, PatchChoices)
+    group.add_argument("--undo", action="store_true", help="restore the header that a patch in place replaced")
 
 
 def _add_doctor(subparsers: Any) -> None:
@@ -398,7 +409,7 @@ def _add_verify(subparsers: Any) -> None:
     _add_report_flag(parser)
     add_executor(parser)
     _add_json(parser)
-    title = "how the file was converted, if neither it nor its manifest says so"
+    title = "how the file was made (only if neither it nor its manifest says so)"
     add_choices(parser.add_argument_group(title), Choices, only=CHOICES_OF_A_FILE, defaults=False)
 
 
@@ -421,7 +432,7 @@ def _add_sample(subparsers: Any) -> None:
         metavar="SIZE",
         help="sample (a few MB), bench (a few GB), full (as released), flash, pro",
     )
-    parser.add_argument("--shards", type=int, default=1, metavar="N", help="number of files")
+    parser.add_argument("--shards", type=whole_number("shards"), default=1, metavar="N", help="number of files")
     parser.add_argument("--scatter", action="store_true", help="put scales in different shards from their weights")
     parser.add_argument("--sparse", action="store_true", help="real headers, holes instead of weights: for `plan`")
     parser.add_argument("--tokenizer", metavar="DIR", help="take tokenizer.json and tokenizer_config.json from DIR")

@@ -17,8 +17,8 @@ from deepgguf.errors import (
 
 EXIT_STATUSES = """\
 exit status:
-  0    done
-  1    the checkpoint is at fault
+  0    done, or already complete (with --resume)
+  1    the source is at fault
   2    wrong usage, or the output exists
   3    a file is not what it should be
   4    input or output failed, or the disk is full; --resume resumes the run

@@ -2,10 +2,11 @@
 
 import argparse
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from deepgguf.choices import AnyChoices, Declared, PatchChoices, QuantizationChoices, declared
+from deepgguf.errors import UsageError
 
 # Flags that are not the choice's own name, and arguments that have none.
 _FLAGS = {
@@ -25,10 +26,12 @@ _SECTIONS = {
     ),
     "importance matrix": ("imatrix", "include_weights", "exclude_weights"),
     "parts of the model": ("only", "mtp", "draft", "drop"),
-    "split sets and several files": ("split_max_size", "split_max_tensors", "keep_split", "part", "layout"),
+    "split sets and several files": (
+        "split_max_size", "split_max_tensors", "no_tensor_first_split", "keep_split", "part", "layout",
+    ),
     "keys of the file": ("override_kv", "pre", "chat_template"),
     "existing outputs and interrupted runs": ("overwrite", "resume", "restart"),
-    "checks and measurements": ("allow_nonfinite", "manifest", "measure_error", "sha256"),
+    "digests and measurements": ("manifest", "measure_error", "sha256"),
     "reports and model cards": ("report", "card", "published_as", "base_model"),
 }  # fmt: skip
 # What messages name besides the choices of a conversion.
@@ -52,6 +55,7 @@ _NAMED = {
     "targets",
     *_PLACES,
 }
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,999}")
 # A choice, but not a field that a file lacks, which msgspec puts between backticks too.
 _IN_A_MESSAGE = re.compile(r"(?<!required field )`(\w+)(?:=([^`]*))?`")
 
@@ -67,7 +71,7 @@ def add_choices(
     """
     for name, entry in declared(of).items():
         if not only or name in only:
-            how = {"metavar": f"{entry.choice.metavar}[,…]", **MANY} if name in several else _how(entry)
+            how = {"metavar": f"{entry.choice.metavar}[,…]", **MANY} if name in several else _how(name, entry)
             help = in_flags(helps.get(name) or _help(entry, defaults=defaults))
             section(parser, name).add_argument(flag_of(name), dest=name, help=help, **how)
 
@@ -103,6 +107,17 @@ MANY: dict[str, Any] = {"action": "extend", "type": _parted}
 """How a flag is parsed whose choice may have several values."""
 
 
+def whole_number(name: str) -> Callable[[str], int]:
+    """How the number of a flag is parsed: ASCII digits only, as those of a size; UsageError that names the choice."""
+
+    def parsed(text: str) -> int:
+        if not _WHOLE_NUMBER.fullmatch(text):
+            raise UsageError(f"`{name}`", f"must be a whole number, not {text!r}")
+        return int(text)
+
+    return parsed
+
+
 def in_flags(message: str) -> str:
     """A message of the library, with flags where it names choices: `type="bf16"` becomes --type bf16."""
     known = declared(QuantizationChoices).keys() | declared(PatchChoices).keys() | _NAMED
@@ -130,11 +145,11 @@ def _help(entry: Declared, *, defaults: bool) -> str:
     return f"{help} (default: {default})" if default and defaults else help
 
 
-def _how(entry: Declared) -> dict[str, Any]:
+def _how(name: str, entry: Declared) -> dict[str, Any]:
     """The other arguments of `add_argument`."""
     if bool in entry.types:
         return {"action": "store_const", "const": not entry.choice.default}
     how: dict[str, Any] = {"metavar": entry.choice.metavar}
     if entry.choice.default == ():
         return how | {"action": "append"}
-    return how | ({"type": int} if int in entry.types and str not in entry.types else {})
+    return how | ({"type": whole_number(name)} if entry.types == (int,) else {})

@@ -38,9 +38,11 @@ def patch(options: argparse.Namespace) -> None:
     made = deepgguf.patch(options.source, options.output, **choices)
     if options.json:
         undo = str(made.undo) if made.undo else None
-        print_json({"files": [str(path) for path in made.files], "keys": made.keys, "undo": undo})
+        found = [str(file.path) for file in made.report.files if file.found] if made.report else []
+        files = {"files": [str(path) for path in made.files], **({"found": found} if found else {})}
+        print_json(files | {"keys": made.keys, "undo": undo})
         return
-    lines = [f"wrote {printable(path)}" for path in made.files]
+    lines = _file_lines(made.report) if made.report else [f"wrote {printable(path)}" for path in made.files]
     lines += [f"changed {printable(key)}" for key in made.keys]
     lines += [f"the old header is in {printable(made.undo)}; bring it back with --undo"] if made.undo else []
     to_stdout("".join(f"{line}\n" for line in lines))
@@ -77,6 +79,14 @@ def _copy(options: argparse.Namespace, make: "Callable[..., Report]", **how: obj
     with progress_of(total, printable(options.source)) as progress:
         report = make(options.source, options.output, progress=progress, **how, **given(options, RunChoices))
     if options.json:
-        print_json({"files": [{"path": str(file.path), "size": file.size} for file in report.files]})
+        found = {"found": True}
+        files = [{"path": str(file.path), "size": file.size, **(found if file.found else {})} for file in report.files]
+        print_json({"files": files})
         return
-    to_stdout("".join(f"wrote {printable(file.path)}  {file.size:,} bytes\n" for file in report.files))
+    to_stdout("".join(f"{line}\n" for line in _file_lines(report)))
+
+
+def _file_lines(report: "Report") -> list[str]:
+    from deepgguf.terminal.summary import file_line
+
+    return [file_line(file).plain for file in report.files]

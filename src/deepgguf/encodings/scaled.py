@@ -314,4 +314,6 @@ def check_scales(values: Floats, where: str, first_row: int = 0, *, zero: bool =
     value = float(values[row, column])
     error = CheckpointError if np.isfinite(value) else NonFiniteError
     found = f"the scale of block [{first_row + row}, {column}] is {value}, expected a positive number"
-    raise error(where, found, "compare the shard's checksum with the original's")
+    # Nothing but zeros is a hole in a file, where a download has stopped; or a sample has no weights on purpose.
+    empty = "" if values.any() else "; a sample made with `sparse=True` has no weights"
+    raise error(where, found, f"compare the shard's checksum with the original's{empty}")

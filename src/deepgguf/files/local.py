@@ -14,7 +14,7 @@ from typing import Self
 from deepgguf.errors import CheckpointError, OutputError, UsageError
 from deepgguf.files.files import Buffer, FileFacts, Files, changed, flat, gone
 from deepgguf.files.hub_cache import blobs_folder, folder_name, hub_repository, snapshot_folder
-from deepgguf.files.regular_file import NOT_THERE, OpenFile, open_regular, unreadable
+from deepgguf.files.regular_file import NOT_THERE, OpenFile, not_regular, open_regular, unreadable
 
 _GGUF = "a GGUF file needs no conversion: run it as it is, or give it to `quantize`"
 _WANTED = "give the folder that holds config.json and the safetensors files"
@@ -222,10 +222,11 @@ def _quarter_of_what_may_be_open() -> int:
 
 
 def named_file(path: str | os.PathLike[str], what: str) -> tuple[LocalFiles, str]:
-    """As `LocalFiles.of_file`, of what a choice names; UsageError if there is no such file."""
+    """As `LocalFiles.of_file`, of what a choice names; UsageError if there is no such regular file."""
     try:
-        Path(path).stat()
+        found = not_regular(Path(path).stat().st_mode)
     except OSError as e:
         found = "no such file" if isinstance(e, FileNotFoundError) else f"cannot be read: {e.strerror}"
-        raise UsageError(os.fspath(path), found, f"give the path of {what}") from None
+    if found:
+        raise UsageError(os.fspath(path), found, f"give the path of {what}")
     return LocalFiles.of_file(path)

@@ -95,8 +95,14 @@ def unreadable(name: str, e: OSError, advice: str) -> DeepggufError:
     return OutputError(name, f"cannot be opened: {e.strerror}", "check the disk and the permissions, then try again")
 
 
+def not_regular(mode: int) -> str | None:
+    """What it is that is not a regular file, for an error; None of one that is."""
+    if stat.S_ISREG(mode):
+        return None
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+    return f"{kinds.get(stat.S_IFMT(mode), 'a device')}, not a regular file"
+
+
 def _must_be_regular(name: str, mode: int) -> None:
-    if not stat.S_ISREG(mode):
-        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-        kind = kinds.get(stat.S_IFMT(mode), "a device")
-        raise CheckpointError(name, f"{kind}, not a regular file", "download the file again")
+    if found := not_regular(mode):
+        raise CheckpointError(name, found, "download the file again")

@@ -64,8 +64,11 @@ def parse_name(text: str) -> ModelName:
     found = tuple(part or default for part, default in zip(given, _DEFAULTS, strict=True))
     for part, (what, longest, also) in zip(found, _PARTS, strict=True):
         if len(part) > longest or not re.fullmatch(rf"[A-Za-z0-9_][A-Za-z0-9{re.escape(also)}]*", part):
-            rule = f"a letter, a digit or _, then these and any of {also}, at most {longest}"
-            raise UsageError("the model's name", f"{text!r} has the {what} {part!r}", f"Ollama takes {rule}")
+            place = "it" if part == text else f"its {what} {part!r}"
+            rule = (
+                f"must be letters, digits and any of {also}, at most {longest}, and begin with a letter, a digit or _"
+            )
+            raise UsageError("the model's name", f"Ollama refuses {text!r}", f"{place} {rule}")
     return ModelName(*found)
 
 

@@ -44,7 +44,7 @@ def tensor_groups(
     for tensor in file.tensors:
         nbytes = padded(tensor.info.nbytes)
         if max_size and header + nbytes > max_size:
-            found = f"{max_size} bytes are too few for {tensor.info.name}: {header + nbytes} are needed"
+            found = f"{max_size:,} bytes are too few for {tensor.info.name}: {header + nbytes:,} are needed"
             raise UsageError("`split_max_size`", found, "a tensor is never cut; allow larger files")
         if group and ((max_size and size + nbytes > max_size) or (max_tensors and len(group) >= max_tensors)):
             yield tuple(group)

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deepgguf.errors import printable
-from deepgguf.formats.gguf.describe import Description, KeyDescription, TensorDescription, true_type
+from deepgguf.formats.gguf.describe import Description, KeyDescription, TensorDescription
 from deepgguf.terminal.key_text import key_text
 from deepgguf.terminal.sizes import count, ranges, size
 from deepgguf.terminal.tables import facts_table, titled_table
@@ -49,8 +49,7 @@ def _facts(description: Description) -> Table:
 
 
 def _file_type(description: Description) -> str:
-    said = description.file_type
-    called = true_type(said, {total.type: total.bytes for total in description.types})
+    said, called = description.file_type, description.true_type
     if called == said:
         return said or "not said"
     return f"{called}, as its tensors are (general.file_type says {said})"

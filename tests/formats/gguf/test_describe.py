@@ -107,6 +107,14 @@ def test_every_tensor_has_its_own_line_on_request() -> None:
     assert "blk.1.attn_q.weight Q4_K 2 × 256 288 288 B" in lines
 
 
+def test_the_true_type_is_that_of_the_tensors_where_none_has_the_plain_type_that_the_key_says() -> None:
+    says_f16 = describe([header(KEYS | {"general.file_type": Value(ValueType.UINT32, 1)})])
+    assert (says_f16.file_type, says_f16.true_type) == ("F16", "F32")
+    assert msgspec.to_builtins(says_f16)["true_type"] == "F32"
+    assert describe([header()]).true_type == "Q4_K_M"
+    assert describe([header({})]).true_type is None
+
+
 def test_types_are_shown_with_their_share_of_the_bytes() -> None:
     assert "F32 1 256 1.02 kB 54.2%" in shown(describe([header()]))
 

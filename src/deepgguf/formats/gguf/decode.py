@@ -90,7 +90,7 @@ def read_header(path: str | os.PathLike[str], *, forks: bool = False) -> GGUFHea
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
-            raise UsageError(path, "there is no such file") from None
+            raise UsageError(path, "no such file") from None
         raise OutputError(path, f"cannot be opened: {error.strerror}") from None
     try:
         status = os.fstat(descriptor)

@@ -58,7 +58,9 @@ class TensorDescription(msgspec.Struct, frozen=True):
 class Description(msgspec.Struct, frozen=True):
     """A model in one file, or in a split set. None is for what the file does not say.
 
-    `file_type` is what the key `general.file_type` says; Ollama has no number for BF16 and says F16 (`true_type`).
+    `file_type` is what the key `general.file_type` says. `true_type` is the type to call the model by: the same, but
+    what most bytes are in where the key says F32, F16 or BF16 and no tensor has that type. Ollama has no number for
+    BF16 and says F16 of such files.
 
     `bits_per_weight` is the data of all tensors over all parameters; None for a file without tensors. The `file` of a
     tensor is its number in `files`, from 0.
@@ -67,6 +69,7 @@ class Description(msgspec.Struct, frozen=True):
     architecture: str | None
     name: str | None
     file_type: str | None
+    true_type: str | None
     size: int
     parameters: int
     bits_per_weight: float | None
@@ -82,15 +85,17 @@ def describe(headers: Sequence[GGUFHeader]) -> Description:
     tensors = tuple(_tensor(t, number) for number, header in enumerate(headers) for t in header.all_tensors)
     parameters = sum(tensor.parameters for tensor in tensors)
     data = sum(tensor.bytes for tensor in tensors)
+    said, types = file_type_name(keys), _types(tensors)
     return Description(
         architecture=_text(keys, "general.architecture"),
         name=_text(keys, "general.name"),
-        file_type=file_type_name(keys),
+        file_type=said,
+        true_type=true_type(said, {total.type: total.bytes for total in types}),
         size=sum(header.file_size for header in headers),
         parameters=parameters,
         bits_per_weight=data * 8 / parameters if parameters else None,
         files=tuple(_file(header) for header in headers),
-        types=_types(tensors),
+        types=types,
         keys=tuple(describe_key(name, value) for name, value in keys.items()),
         tensors=tensors,
     )
