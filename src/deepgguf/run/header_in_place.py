@@ -72,7 +72,7 @@ def undo_header(path: Path, *, disk: Disk | None = None) -> None:
 def _kept(undo: Path) -> bytes:
     """The header in an undo file."""
     if not os.path.lexists(undo):
-        raise UsageError(undo, "there is no such file, so nothing can be undone", "look for it beside the file")
+        raise UsageError(undo, "no such file, so nothing can be undone", "look for it beside the file")
     try:
         return read_whole(*LocalFiles.of_file(undo), MAX_HEADER_BYTES)
     except CheckpointError as error:
@@ -82,7 +82,7 @@ def _kept(undo: Path) -> bytes:
 def _opened(path: Path, disk: Disk) -> int:
     """The file, locked. What has another name too, in Hugging Face's cache or in Ollama's store, is not written to."""
     if not path.is_file():
-        raise UsageError(path, "there is no such file", "name a GGUF file")
+        raise UsageError(path, "no such file", "name a GGUF file")
     if path.is_symlink() or path.stat().st_nlink > 1:
         found = "a symlink" if path.is_symlink() else "a file with another name too (a hard link)"
         raise UsageError(path, f"is {found}, and is not changed in place", "give a new file as `output`")
