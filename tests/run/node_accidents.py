@@ -27,10 +27,11 @@ class StuckOnOneNode(SlowFiles):
 
     def readinto(self, file: FileFacts, offset: int, buffer: Buffer) -> None:
         begun, until = Path(self.place) / "begun", time.monotonic() + 60
-        if here() == "node-3":
+        works = here() and memoryview(buffer).nbytes > 1  # a byte is read to see whether a node can
+        if works and here() == "node-3":
             begun.touch()
             time.sleep(600)
-        while here() and not begun.exists() and time.monotonic() < until:
+        while works and not begun.exists() and time.monotonic() < until:
             time.sleep(0.01)
         super().readinto(file, offset, buffer)
 
