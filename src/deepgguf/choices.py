@@ -261,6 +261,11 @@ def _members(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
+def check_number(name: str, value: object) -> None:
+    """UsageError unless `value` is a whole number from 1, as every choice that is a number must be."""
+    _check(name, value, int)
+
+
 def _check(name: str, value: object, hint: Any) -> None:
     """UsageError unless `value` is what the argument `name` may be by its type."""
     where, members = f"`{name}`", _members(hint)

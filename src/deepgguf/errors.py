@@ -19,7 +19,7 @@ from pathlib import PurePath
 
 _SHOWN = 300
 _CHOICE = re.compile(r"`[^`]*`")
-# What a sentence about a choice goes on with; after anything else than these there is a colon.
+# Words that continue a sentence whose subject is the choice; anything else follows a colon.
 _PREDICATE = re.compile(
     r"(?:is|must|cannot|needs|has no|contradicts|names|chooses|makes|moves|restores|would|contains|left)\b"
 )

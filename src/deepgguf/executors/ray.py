@@ -21,10 +21,10 @@ from typing import Any, Generic
 
 import msgspec
 
+from deepgguf.choices import check_number
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.executor import Cluster, Result, Task
 from deepgguf.executors.ray_nodes import Done, Node, carried_out, looked, nodes
-from deepgguf.executors.threads import check_jobs
 from deepgguf.version import __version__
 
 _BATCH_SECONDS = 0.5
@@ -60,7 +60,7 @@ class Ray(Cluster):
 
     def __init__(self, address: str | None = None, jobs: int | None = None) -> None:
         if jobs is not None:
-            check_jobs(jobs)
+            check_number("jobs", jobs)
         self._address, self._most = address, jobs
         self._memory = self._ahead = 0
         self._joined = False

@@ -9,6 +9,7 @@ from typing import ClassVar, Generic
 
 import msgspec
 
+from deepgguf.choices import check_number
 from deepgguf.errors import OutputError, UsageError
 from deepgguf.executors.executor import Result, Task
 
@@ -30,9 +31,9 @@ class Threads(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Nobody would do the work of zero threads, and no system starts a million."""
-        check_jobs(self.jobs)
-        if self.jobs > _MOST:
+        if isinstance(self.jobs, int) and self.jobs > _MOST:
             raise UsageError("`jobs`", f"must be at most {_MOST}")
+        check_number("jobs", self.jobs)
 
     def map(self, work: Callable[[Task], Iterable[Result]], tasks: Iterable[Task]) -> Generator[Result]:
         """See `Executor.map`; what was finished before a worker failed is yielded, then the error is raised.
@@ -51,15 +52,6 @@ class Threads(msgspec.Struct, frozen=True):
             crew.end()
         if crew.failures:
             raise crew.failures[0]
-
-
-def check_jobs(jobs: object) -> None:
-    """UsageError unless `jobs` is a whole number from 1."""
-    if not isinstance(jobs, int) or isinstance(jobs, bool):
-        shown = repr(jobs) if isinstance(jobs, str | float | bool | None) else f"a {type(jobs).__name__}"
-        raise UsageError("`jobs`", f"{shown} is not a whole number", "give a number from 1")
-    if jobs < 1:
-        raise UsageError("`jobs`", f"must be at least 1, not {jobs}")
 
 
 def _nothing() -> None:
